@@ -49,3 +49,55 @@ locked() {
         "$@" 9>&-
     )
 }
+
+# The processes of a cluster, in the order they start.
+components=(holder etcd containerd kube-apiserver kube-controller-manager
+    kube-scheduler kube-proxy kubelet coredns)
+export components
+
+# kc ARGUMENT...: kubectl as the cluster's administrator.
+kc() {
+    if command -v kubectl >/dev/null; then
+        kubectl --kubeconfig "$kubeconfig" "$@"
+    else
+        "$cache/bin/kubectl" --kubeconfig "$kubeconfig" "$@"
+    fi
+}
+
+# born PID: when a process started, so that a reused number is noticed.
+born() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+
+# alive COMPONENT: is the process its pid file names still the one we started?
+alive() {
+    local pid since
+    read -r pid since 2>/dev/null < "$run/pid/$1" || return 1
+    [[ -n $since && $(born "$pid") == "$since" ]]
+}
+
+# healthy: every process lives and the API server says it is ready.
+healthy() {
+    local c
+    for c in "${components[@]}"; do
+        alive "$c" || return 1
+    done
+    kc --request-timeout=3s get --raw /readyz >/dev/null 2>&1
+}
+
+# cgroups: this cluster's directories, one per cgroup hierarchy.
+cgroups() {
+    local d
+    for d in "/sys/fs/cgroup/k6op-$name" /sys/fs/cgroup/*/"k6op-$name"; do
+        [[ ! -d $d ]] || printf '%s\n' "$d"
+    done
+}
+
+# import ARCHIVE: load an image archive into the cluster, unless it has it.
+import() {
+    local id stamp
+    id=$(basename "$(readlink -f "$1")")
+    stamp=$run/images/$(basename "$1")
+    if [[ ! -e $stamp || $(<"$stamp") != "$id" ]]; then
+        ctr --address "$run/containerd.sock" --namespace k8s.io images import "$1" >/dev/null
+        printf '%s\n' "$id" > "$stamp"
+    fi
+}
