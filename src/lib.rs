@@ -1,0 +1,1 @@
+//! The k6 operator.
