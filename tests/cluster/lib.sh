@@ -50,6 +50,17 @@ locked() {
     )
 }
 
+# take FD FILE: hold the lock FILE through FD. `down` removes these files, so
+# what was locked must still be what the name means.
+take() {
+    mkdir -p "${2%/*}"
+    while :; do
+        eval "exec $1>\"\$2\""
+        flock "$1"
+        [[ ! $2 -ef /proc/self/fd/$1 ]] || return 0
+    done
+}
+
 # The processes of a cluster, in the order they start.
 components=(holder etcd containerd kube-apiserver kube-controller-manager
     kube-scheduler kube-proxy kubelet coredns)
