@@ -29,6 +29,9 @@ pause_image=docker.io/library/k6-pause:1
 target_ip=10.96.0.80
 export k6_image target_image pause_image target_ip
 
+# A kubectl of the user's own comes first.
+PATH=$PATH:$cache/bin
+
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
 
@@ -67,13 +70,7 @@ components=(holder etcd containerd kube-apiserver kube-controller-manager
 export components
 
 # kc ARGUMENT...: kubectl as the cluster's administrator.
-kc() {
-    if command -v kubectl >/dev/null; then
-        kubectl --kubeconfig "$kubeconfig" "$@"
-    else
-        "$cache/bin/kubectl" --kubeconfig "$kubeconfig" "$@"
-    fi
-}
+kc() { kubectl --kubeconfig "$kubeconfig" "$@"; }
 
 # born PID: when a process started, so that a reused number is noticed.
 born() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
@@ -112,3 +109,24 @@ import() {
         printf '%s\n' "$id" > "$stamp"
     fi
 }
+
+# scratch: a directory that goes away with this (sub)shell; its name is in $tmp.
+scratch() {
+    mkdir -p "$cache"
+    tmp=$(mktemp -d "$cache/tmp.XXXXXX")
+    # shellcheck disable=SC2064
+    trap "rm -rf '$tmp'" EXIT
+}
+
+# keep FILE LINK HASH: FILE becomes LINK-HASH, LINK points at it, older ones go.
+keep() {
+    local old
+    mv "$1" "$2-$3"
+    ln -sfn "$(basename "$2")-$3" "$2"
+    for old in "$2"-*; do
+        [[ $old == "$2-$3" ]] || rm -f "$old"
+    done
+}
+
+# have LINK HASH: is it there and up to date?
+have() { [[ -e $1 && $(readlink "$1") == "$(basename "$1")-$2" ]]; }

@@ -1,0 +1,79 @@
+# The commands of this repository; what they do is in the scripts they name.
+
+.DEFAULT_GOAL := help
+SHELL := bash
+
+# The operator's image.
+IMG ?= ghcr.io/k6io/operator:latest
+# Several embedded clusters can run beside each other under different names.
+CLUSTER_NAME ?= k6op
+export IMG CLUSTER_NAME CLUSTER
+
+.PHONY: help
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Try it
+
+.PHONY: demo
+demo: ## Run the sample test in an embedded cluster (CLUSTER=current: in yours)
+	@tests/cluster/demo
+
+.PHONY: cluster-up
+cluster-up: ## Start the embedded Kubernetes (needs root, Debian and Go)
+	@tests/cluster/up
+
+.PHONY: cluster-down
+cluster-down: ## End it and remove all it made
+	@tests/cluster/down
+
+.PHONY: kubeconfig
+kubeconfig: ## Print the path of its kubeconfig
+	@echo /run/k6-operator/$(CLUSTER_NAME)/admin.kubeconfig
+
+##@ Use it
+
+.PHONY: image
+image: ## Build the operator's image IMG, and load it if the embedded cluster is up
+	@tests/cluster/image
+
+.PHONY: deploy
+deploy: ## Deploy the operator (image IMG) to the cluster kubectl points at
+	@tests/cluster/deploy apply
+
+.PHONY: delete
+delete: ## Delete it from there, with all K6 resources
+	@tests/cluster/deploy delete
+
+##@ Work on it
+
+.PHONY: test
+test: ## All tests, the end-to-end ones in an embedded cluster
+	@tests/cluster/check
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	cargo bench --locked
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt
+
+.PHONY: lint
+lint: ## Lint the code, the scripts and the Go module of the target
+	cargo clippy --all-targets --all-features --locked -- -D warnings
+	@! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR .ci/run tests/cluster/lib.sh $$(grep -l '^#!.*bash' tests/cluster/*)
+
+.PHONY: deny
+deny: ## Check licences and advisories of the dependencies (cargo-deny)
+	cargo deny check
+
+.PHONY: manifests
+manifests: ## Write the CRD and the state diagrams anew from the code
+	cargo run --locked --quiet -- crd > manifests/crd/.crd.new
+	mv manifests/crd/.crd.new manifests/crd/k6s.k6.io.yaml
+	cargo run --locked --quiet -- diagram state-diagrams/
+
+.PHONY: clean
+clean: ## Remove what was built here (downloads and the cluster's parts stay in the cache)
+	cargo clean
