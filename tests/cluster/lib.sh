@@ -72,8 +72,13 @@ export components
 # kc ARGUMENT...: kubectl as the cluster's administrator.
 kc() { kubectl --kubeconfig "$kubeconfig" "$@"; }
 
-# born PID: when a process started, so that a reused number is noticed.
-born() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# born PID: when a process started, so that a reused number is noticed; nothing
+# for one that is dead and only waits to be reaped.
+born() {
+    local stat
+    read -r -a stat < <(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) || return 0
+    [[ ${stat[0]} == [ZX] ]] || printf '%s\n' "${stat[19]}"
+}
 
 # alive COMPONENT: is the process its pid file names still the one we started?
 alive() {
