@@ -1,1 +1,6 @@
 //! The k6 operator.
+
+pub mod api;
+pub mod build;
+pub mod machine;
+pub mod runners;

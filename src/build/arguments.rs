@@ -1,0 +1,84 @@
+//! The user's arguments of k6: split as a POSIX shell would, without one, and checked against those that are
+//! the operator's to set.
+
+use thiserror::Error;
+
+/// Arguments that can't be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ArgumentError {
+    /// A quote that is not closed, or a backslash at the end.
+    #[error("spec.arguments can't be split into words: a quote is not closed, or a backslash ends it")]
+    Quoting,
+    /// A flag that the operator sets itself.
+    #[error("spec.arguments may not contain {flag}: {remedy}")]
+    Reserved {
+        /// The flag.
+        flag: String,
+        /// What to do instead.
+        remedy: &'static str,
+    },
+    /// A dash that a word processor made of a hyphen.
+    #[error("spec.arguments has {word:?}, which begins with a typographic dash: write it with plain hyphens")]
+    Dash {
+        /// The word.
+        word: String,
+    },
+}
+
+const RESERVED: [(&str, &str); 7] = [
+    (
+        "--execution-segment",
+        "the operator cuts the test into segments; set spec.parallelism",
+    ),
+    (
+        "--execution-segment-sequence",
+        "the operator cuts the test into segments; set spec.parallelism",
+    ),
+    ("--paused", "the operator holds the runners until all are ready"),
+    ("--address", "the operator reaches the runners on port 6565"),
+    ("-a", "the operator reaches the runners on port 6565"),
+    (
+        "--linger",
+        "a runner must end when its part of the test has ended",
+    ),
+    ("-l", "a runner must end when its part of the test has ended"),
+];
+
+/// Flags of `k6 run` that `k6 archive` does not know, and whether a value follows.
+const RUN_ONLY: [(&str, bool); 3] = [("--out", true), ("-o", true), ("--no-usage-report", false)];
+
+/// Splits and checks the user's arguments.
+pub fn split(arguments: &str) -> Result<Vec<String>, ArgumentError> {
+    let words = shlex::split(arguments).ok_or(ArgumentError::Quoting)?;
+    for word in &words {
+        if word.starts_with(['\u{2013}', '\u{2014}', '\u{2212}']) {
+            return Err(ArgumentError::Dash { word: word.clone() });
+        }
+        let flag = word.split('=').next().unwrap_or(word);
+        if let Some((flag, remedy)) = RESERVED.iter().find(|(reserved, _)| *reserved == flag) {
+            return Err(ArgumentError::Reserved {
+                flag: (*flag).to_owned(),
+                remedy,
+            });
+        }
+    }
+    Ok(words)
+}
+
+/// The arguments without those that only `k6 run` knows.
+pub fn for_archive(words: &[String]) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let flag = word.split('=').next().unwrap_or(word);
+        match RUN_ONLY.iter().find(|(name, _)| *name == flag) {
+            Some((_, true)) if !word.contains('=') => {
+                words.next();
+            }
+            Some(_) => {}
+            None if word.starts_with("-o") && !word.starts_with("--") => {}
+            None => kept.push(word.clone()),
+        }
+    }
+    kept
+}

@@ -1,0 +1,421 @@
+//! `(state, observed, now) -> Option<Event>`: the next thing that has happened and is not recorded yet.
+
+use super::event::{Event, NAMED_AT_MOST, RunnerFailure, Tally};
+use super::observed::{End, Fact, Initializer, Observed, Program, Refusal, Runner};
+use super::state::{Accepted, Created, Plan, Reason, Started, Starting, State, Stopping};
+use crate::runners::report::Report;
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// How long a script may be absent: a ConfigMap that is applied together with the resource may come second.
+pub const SCRIPT_GRACE: SignedDuration = SignedDuration::from_secs(10);
+
+/// How long runners have to end after the order to stop; then their Jobs are deleted.
+pub const STOP_GRACE: SignedDuration = SignedDuration::from_secs(60);
+
+/// Added to what k6 says a test can take at most, for the slow end of a loaded runner.
+const RUN_GRACE_SECONDS: u64 = 300;
+
+/// The next event, if anything has happened.
+pub fn classify(state: &State, seen: &Observed, now: Timestamp) -> Option<Event> {
+    if seen.deleting {
+        return None;
+    }
+    let happened = refused(state, seen).or_else(|| match state {
+        State::Initializing(state) => match &state.accepted {
+            None => Some(accept(seen)),
+            Some(accepted) => initializing(accepted, seen, now),
+        },
+        State::Created(state) => created(state, seen),
+        State::Starting(state) => starting(state, seen),
+        State::Started(state) => started(state, seen),
+        State::Stopping(state) => stopping(state, seen, now),
+        State::Finished(_) => None,
+    });
+    happened.or_else(|| {
+        let passed = deadline(state).is_some_and(|deadline| now >= deadline);
+        passed.then(|| {
+            let waiting_for = waiting_for(state, seen).unwrap_or_else(|| "the cluster to answer".to_owned());
+            Event::DeadlinePassed { waiting_for }
+        })
+    })
+}
+
+/// The moment at which something happens even if nothing is observed any more.
+pub fn wake_at(state: &State, seen: &Observed) -> Option<Timestamp> {
+    let deadline = deadline(state);
+    let State::Initializing(state) = state else {
+        return deadline;
+    };
+    let grace = state
+        .accepted
+        .as_ref()
+        .and_then(|accepted| accepted.at.checked_add(SCRIPT_GRACE).ok());
+    match (&seen.script, &seen.initializer) {
+        (Fact::Known(Err(_)), Fact::Absent) => grace.into_iter().chain(deadline).min(),
+        _ => deadline,
+    }
+}
+
+fn deadline(state: &State) -> Option<Timestamp> {
+    let (since, limit) = match state {
+        State::Initializing(state) => {
+            let accepted = state.accepted.as_ref()?;
+            (accepted.at, accepted.initialization_timeout)
+        }
+        State::Created(state) => (state.at, state.accepted.start_timeout),
+        State::Starting(state) => (state.at, state.accepted.start_timeout),
+        State::Started(state) => (
+            state.at,
+            SignedDuration::from_secs(state.plan.deadline_seconds?.into()),
+        ),
+        State::Stopping(state) => (state.at, STOP_GRACE),
+        State::Finished(_) => return None,
+    };
+    since.checked_add(limit).ok()
+}
+
+fn refused(state: &State, seen: &Observed) -> Option<Event> {
+    if matches!(state, State::Stopping(_) | State::Finished(_)) {
+        return None;
+    }
+    match seen.refused.as_ref()? {
+        Refusal::Foreign(message) => Some(Event::ObjectRefused {
+            reason: Reason::NameConflict,
+            message: message.clone(),
+        }),
+        Refusal::Invalid(message) => Some(Event::ObjectRefused {
+            reason: Reason::ObjectRefused,
+            message: message.clone(),
+        }),
+        Refusal::ForNow(_) => None,
+    }
+}
+
+fn accept(seen: &Observed) -> Event {
+    let seconds = |limit: SignedDuration| u32::try_from(limit.as_secs()).unwrap_or(u32::MAX);
+    match &seen.terms {
+        Ok(terms) => Event::Accepted {
+            generation: seen.generation,
+            parallelism: terms.parallelism,
+            initialization_timeout_seconds: seconds(terms.initialization_timeout),
+            start_timeout_seconds: seconds(terms.start_timeout),
+        },
+        Err(message) => Event::SpecRejected {
+            message: message.clone(),
+        },
+    }
+}
+
+fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<Event> {
+    let script_error = |message: String| Event::ScriptRejected {
+        reason: Reason::ScriptError,
+        message,
+    };
+    match &seen.initializer {
+        Fact::Known(Initializer::Failed(message)) => Some(script_error(message.clone())),
+        Fact::Known(Initializer::Succeeded(Err(e))) => Some(script_error(format!(
+            "{e}; the runner image must have a k6 that knows `inspect --execution-requirements`"
+        ))),
+        Fact::Known(Initializer::Succeeded(Ok(inspection))) => {
+            let parallelism = accepted.parallelism;
+            let max_vus = inspection.max_vus;
+            if max_vus > 0 && u64::from(parallelism) > max_vus {
+                return Some(Event::ScriptRejected {
+                    reason: Reason::ParallelismTooHigh,
+                    message: format!(
+                        "spec.parallelism is {parallelism}, but the script has at most {max_vus} virtual \
+                         users: some runners would have none; set parallelism to {max_vus} or less"
+                    ),
+                });
+            }
+            let uneven = max_vus % u64::from(parallelism.max(1)) != 0;
+            let warning = uneven.then(|| {
+                format!(
+                    "{max_vus} virtual users are not divisible by {parallelism} runners: shares differ by one"
+                )
+            });
+            let allowed = inspection
+                .total_seconds
+                .saturating_add(inspection.setup_and_teardown_seconds);
+            let deadline = u32::try_from(allowed.saturating_add(RUN_GRACE_SECONDS)).ok();
+            Some(Event::ScriptInspected {
+                plan: Plan {
+                    parallelism,
+                    max_vus,
+                    total_duration: inspection.total_duration.clone(),
+                    thresholds: inspection.thresholds,
+                    deadline_seconds: deadline.filter(|_| inspection.total_seconds > 0),
+                    warning,
+                },
+            })
+        }
+        Fact::Absent => match &seen.script {
+            Fact::Known(Err(missing)) => {
+                let over = accepted.at.checked_add(SCRIPT_GRACE).is_ok_and(|end| now >= end);
+                over.then(|| Event::ScriptRejected {
+                    reason: Reason::ScriptNotFound,
+                    message: missing.clone(),
+                })
+            }
+            Fact::Known(Ok(())) | Fact::Absent | Fact::Unknown => None,
+        },
+        Fact::Known(Initializer::Running(_)) | Fact::Unknown => None,
+    }
+}
+
+fn created(state: &Created, seen: &Observed) -> Option<Event> {
+    let Fact::Known(runners) = &seen.runners else {
+        return None;
+    };
+    let ended = runners
+        .iter()
+        .find_map(|(i, runner)| Some((*i, runner.end.as_ref()?)));
+    if let Some((runner, end)) = ended {
+        return Some(Event::RunnerLost {
+            failure: failure(runner, end),
+        });
+    }
+    let all = usize::try_from(state.plan.parallelism).is_ok_and(|n| runners.len() == n);
+    let ready = runners.values().all(is_ready);
+    let pods = pods_digest(runners).filter(|_| all && ready)?;
+    Some(Event::StartOrdered {
+        runners: state.plan.parallelism,
+        pods,
+    })
+}
+
+fn is_ready(runner: &Runner) -> bool {
+    runner.end.is_none()
+        && runner
+            .pod
+            .as_ref()
+            .is_some_and(|pod| pod.ready && pod.ip.is_some())
+}
+
+fn starting(state: &Starting, seen: &Observed) -> Option<Event> {
+    match &seen.starter {
+        Fact::Known(Program::Reported(report)) if report.confirmed == report.total => {
+            Some(Event::StartConfirmed {
+                runners: report.total,
+                spread_micros: report.spread_micros,
+            })
+        }
+        Fact::Known(Program::Reported(report)) => Some(Event::StartFailed {
+            released: Some(report.confirmed),
+            message: not_released(report),
+        }),
+        Fact::Known(Program::Failed(message)) => Some(Event::StartFailed {
+            released: None,
+            message: format!("The starter ended without a report: {message}"),
+        }),
+        Fact::Absent => {
+            let Fact::Known(runners) = &seen.runners else {
+                return None;
+            };
+            let changed = pods_digest(runners).as_ref() != Some(&state.pods);
+            changed.then(|| Event::StartFailed {
+                released: None,
+                message: "The runner pods are not those that the order to start names: at least one was \
+                          deleted or replaced"
+                    .to_owned(),
+            })
+        }
+        Fact::Known(Program::Running(_)) | Fact::Unknown => None,
+    }
+}
+
+fn not_released(report: &Report) -> String {
+    let Report {
+        total,
+        confirmed,
+        spread_micros: _,
+        failures,
+    } = report;
+    let named: Vec<String> = failures
+        .iter()
+        .map(|f| format!("runner {}: {}", f.runner, f.message))
+        .collect();
+    format!(
+        "{confirmed} of {total} runners were released: {}",
+        named.join("; ")
+    )
+}
+
+fn started(state: &Started, seen: &Observed) -> Option<Event> {
+    let Fact::Known(runners) = &seen.runners else {
+        return None;
+    };
+    let gone = End {
+        code: None,
+        reason: None,
+        message: "its Job was deleted during the test".to_owned(),
+    };
+    let ends: Vec<(u32, Option<&End>)> = (1..=state.plan.parallelism)
+        .map(|i| {
+            (
+                i,
+                runners.get(&i).map_or(Some(&gone), |runner| runner.end.as_ref()),
+            )
+        })
+        .collect();
+    if ends.iter().all(|(_, end)| end.is_some()) {
+        return Some(Event::RunnersEnded {
+            tally: tally(ends.into_iter().filter_map(|(i, e)| Some((i, e?)))),
+        });
+    }
+    if state.lost {
+        return None;
+    }
+    let mut ended = ends.into_iter().filter_map(|(i, end)| Some((i, end?)));
+    let lost = ended.find(|(_, end)| kind(end.code) == Kind::Failed)?;
+    Some(Event::RunnerLost {
+        failure: failure(lost.0, lost.1),
+    })
+}
+
+fn stopping(state: &Stopping, seen: &Observed, now: Timestamp) -> Option<Event> {
+    let Fact::Known(runners) = &seen.runners else {
+        return None;
+    };
+    let alive = runners.values().filter(|runner| runner.end.is_none()).count();
+    let over = state.at.checked_add(STOP_GRACE).is_ok_and(|end| now >= end);
+    (alive == 0 || over).then(|| Event::RunnersStopped {
+        forced: u32::try_from(alive).unwrap_or(u32::MAX),
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Failed,
+    Crossed,
+    Aborted,
+    Passed,
+}
+
+fn kind(code: Option<i32>) -> Kind {
+    match code {
+        Some(0) => Kind::Passed,
+        Some(99) => Kind::Crossed,
+        Some(103 | 105 | 108) => Kind::Aborted,
+        Some(_) | None => Kind::Failed,
+    }
+}
+
+fn tally<'a>(ends: impl Iterator<Item = (u32, &'a End)>) -> Tally {
+    let mut tally = Tally::default();
+    let mut failures: Vec<(Kind, RunnerFailure)> = Vec::new();
+    for (runner, end) in ends {
+        let kind = kind(end.code);
+        let count = match kind {
+            Kind::Passed => &mut tally.passed,
+            Kind::Crossed => &mut tally.crossed,
+            Kind::Aborted => &mut tally.aborted,
+            Kind::Failed => &mut tally.failed,
+        };
+        *count += 1;
+        if kind != Kind::Passed {
+            failures.push((kind, failure(runner, end)));
+        }
+    }
+    failures.sort_by_key(|(kind, failure)| (*kind, failure.runner));
+    tally.failures = failures
+        .into_iter()
+        .map(|(_, failure)| failure)
+        .take(NAMED_AT_MOST)
+        .collect();
+    tally
+}
+
+fn failure(runner: u32, end: &End) -> RunnerFailure {
+    let End {
+        code,
+        reason,
+        message,
+    } = end;
+    RunnerFailure {
+        runner,
+        exit_code: *code,
+        reason: reason.clone(),
+        message: message.chars().take(300).collect(),
+    }
+}
+
+/// SHA-256 over the numbers and pod UIDs of all runners; None if one has no pod.
+pub(super) fn pods_digest(runners: &BTreeMap<u32, Runner>) -> Option<String> {
+    let mut hash = Sha256::new();
+    for (i, runner) in runners {
+        hash.update(format!("{i}={}\n", runner.pod.as_ref()?.uid));
+    }
+    let mut text = String::from("sha256:");
+    for byte in hash.finalize() {
+        write!(text, "{byte:02x}").ok()?;
+    }
+    Some(text)
+}
+
+/// What the run waits for at the moment, as a clause.
+pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
+    let waiting = match state {
+        State::Initializing(_) => match (&seen.script, &seen.initializer) {
+            (_, Fact::Known(Initializer::Running(why))) => {
+                Some(with("the initializer to inspect the script", why.as_deref()))
+            }
+            (Fact::Known(Err(missing)), _) => Some(missing.clone()),
+            _ => Some("the initializer to be made".to_owned()),
+        },
+        State::Created(state) => match &seen.runners {
+            Fact::Known(runners) => Some(unready(state.plan.parallelism, runners)),
+            Fact::Absent | Fact::Unknown => None,
+        },
+        State::Starting(_) => match &seen.starter {
+            Fact::Known(Program::Running(why)) => {
+                Some(with("the starter to release the runners", why.as_deref()))
+            }
+            Fact::Known(Program::Reported(_) | Program::Failed(_)) | Fact::Absent | Fact::Unknown => {
+                Some("the starter to be made".to_owned())
+            }
+        },
+        State::Started(state) => match &seen.runners {
+            Fact::Known(runners) => {
+                let ended = runners.values().filter(|runner| runner.end.is_some()).count();
+                Some(format!(
+                    "the runners to end: {ended} of {} have",
+                    state.plan.parallelism
+                ))
+            }
+            Fact::Absent | Fact::Unknown => None,
+        },
+        State::Stopping(_) => Some("the runners to stop".to_owned()),
+        State::Finished(_) => return None,
+    };
+    let refused = match &seen.refused {
+        Some(Refusal::ForNow(message) | Refusal::Foreign(message) | Refusal::Invalid(message)) => {
+            Some(message.clone())
+        }
+        None => None,
+    };
+    let parts: Vec<String> = waiting
+        .into_iter()
+        .chain(refused)
+        .chain(seen.hint.clone())
+        .collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+fn unready(total: u32, runners: &BTreeMap<u32, Runner>) -> String {
+    let ready = runners.values().filter(|runner| is_ready(runner)).count();
+    let reason = (1..=total).find_map(|i| {
+        let runner = runners.get(&i)?;
+        let why = runner.pod.as_ref().and_then(|pod| pod.waiting.as_deref());
+        (!is_ready(runner)).then(|| with(&format!("runner {i}"), why))
+    });
+    let what = format!("all runners to be ready: {ready} of {total} are");
+    reason.map_or(what.clone(), |reason| format!("{what}, not {reason}"))
+}
+
+fn with(what: &str, why: Option<&str>) -> String {
+    why.map_or_else(|| what.to_owned(), |why| format!("{what} ({why})"))
+}

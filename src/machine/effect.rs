@@ -1,0 +1,109 @@
+//! What a state wants to exist and does not, or exists and should not. Derived from the state, not from the
+//! transition into it, so that a crash anywhere re-derives it.
+
+use super::classify::pods_digest;
+use super::observed::{Fact, Initializer, Observed, Runner};
+use super::state::State;
+use std::collections::BTreeMap;
+
+/// Something to do in the cluster. Each is idempotent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Make the initializer Job.
+    CreateInitializer,
+    /// Remove the initializer Job, whose result is recorded.
+    DeleteInitializer,
+    /// Make the Job of runner i of n.
+    CreateRunner {
+        /// Its number, 1 to `of`.
+        runner: u32,
+        /// All runners.
+        of: u32,
+    },
+    /// Remove the Job of runner i, which must not run on.
+    DeleteRunner {
+        /// Its number.
+        runner: u32,
+    },
+    /// Make the starter Job, which releases exactly these runners.
+    CreateStarter(Vec<Target>),
+    /// Make the stopper Job, which stops these runners.
+    CreateStopper(Vec<Target>),
+}
+
+/// A runner to reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its number.
+    pub runner: u32,
+    /// Its pod's IP.
+    pub ip: String,
+}
+
+/// What this state wants done, given what was observed.
+pub fn effects(state: &State, seen: &Observed) -> Vec<Effect> {
+    if seen.deleting {
+        return Vec::new();
+    }
+    match state {
+        State::Initializing(state) => match (&state.accepted, &seen.initializer, &seen.script) {
+            (Some(_), Fact::Absent, Fact::Known(Ok(()))) => vec![Effect::CreateInitializer],
+            _ => Vec::new(),
+        },
+        State::Created(state) => {
+            let of = state.plan.parallelism;
+            let Fact::Known(runners) = &seen.runners else {
+                return Vec::new();
+            };
+            let missing = (1..=of).filter(|i| !runners.contains_key(i));
+            missing
+                .map(|runner| Effect::CreateRunner { runner, of })
+                .chain(initializer_to_delete(seen))
+                .collect()
+        }
+        State::Starting(state) => match (&seen.starter, &seen.runners) {
+            (Fact::Absent, Fact::Known(runners)) if pods_digest(runners).as_ref() == Some(&state.pods) => {
+                vec![Effect::CreateStarter(targets(runners))]
+            }
+            _ => Vec::new(),
+        },
+        State::Started(_) => Vec::new(),
+        State::Stopping(_) => match (&seen.stopper, &seen.runners) {
+            (Fact::Absent, Fact::Known(runners)) => {
+                let targets = targets(runners);
+                if targets.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![Effect::CreateStopper(targets)]
+                }
+            }
+            _ => Vec::new(),
+        },
+        State::Finished(_) => {
+            let Fact::Known(runners) = &seen.runners else {
+                return Vec::new();
+            };
+            let alive = runners.iter().filter(|(_, runner)| runner.end.is_none());
+            alive
+                .map(|(i, _)| Effect::DeleteRunner { runner: *i })
+                .chain(initializer_to_delete(seen))
+                .collect()
+        }
+    }
+}
+
+/// One that failed is kept for its log, and so is one that hangs: its Job has a deadline of its own.
+fn initializer_to_delete(seen: &Observed) -> Option<Effect> {
+    match &seen.initializer {
+        Fact::Known(Initializer::Succeeded(Ok(_))) => Some(Effect::DeleteInitializer),
+        Fact::Known(Initializer::Succeeded(Err(_)) | Initializer::Failed(_) | Initializer::Running(_))
+        | Fact::Absent
+        | Fact::Unknown => None,
+    }
+}
+
+fn targets(runners: &BTreeMap<u32, Runner>) -> Vec<Target> {
+    let alive = runners.iter().filter(|(_, runner)| runner.end.is_none());
+    let addressed = alive.filter_map(|(i, runner)| Some((*i, runner.pod.as_ref()?.ip.clone()?)));
+    addressed.map(|(runner, ip)| Target { runner, ip }).collect()
+}

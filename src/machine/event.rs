@@ -1,0 +1,176 @@
+//! Facts in the past tense: what `status.history` is made of. Each is bounded in size whatever the
+//! parallelism, and a run has at most [`HISTORY_LIMIT`] of them.
+
+use super::state::{Plan, Reason};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The most events that a run can have.
+pub const HISTORY_LIMIT: usize = 32;
+
+/// At most this many runners are named in an event; the rest are counted.
+pub const NAMED_AT_MOST: usize = 10;
+
+/// An event and when it was recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// When, to the millisecond.
+    pub time: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Something that has happened to a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all_fields = "camelCase")]
+pub enum Event {
+    /// The spec can be carried out, on these terms.
+    Accepted {
+        /// metadata.generation of the spec.
+        generation: i64,
+        /// Number of runners.
+        parallelism: u32,
+        /// Deadline of the initialization.
+        initialization_timeout_seconds: u32,
+        /// Deadline of the start.
+        start_timeout_seconds: u32,
+    },
+    /// The spec can't be carried out.
+    SpecRejected {
+        /// The field and the remedy.
+        message: String,
+    },
+    /// k6 read the script and said what it needs.
+    ScriptInspected {
+        /// What it needs.
+        plan: Plan,
+    },
+    /// There is no script, or k6 refused it, or it doesn't fit the spec.
+    ScriptRejected {
+        /// Which of these.
+        reason: Reason,
+        /// k6's own message where it has one.
+        message: String,
+    },
+    /// A person's object is in the way, or the API server refused an object for good.
+    ObjectRefused {
+        /// Which of these.
+        reason: Reason,
+        /// Which object, and the remedy.
+        message: String,
+    },
+    /// All runners were ready: the order to start exactly these pods.
+    StartOrdered {
+        /// How many.
+        runners: u32,
+        /// SHA-256 over the runners' numbers and pod UIDs.
+        pods: String,
+    },
+    /// The starter released every runner.
+    StartConfirmed {
+        /// How many.
+        runners: u32,
+        /// Microseconds between the first and the last release.
+        spread_micros: u64,
+    },
+    /// The starter did not release every runner.
+    StartFailed {
+        /// How many it had released for sure; absent if it can't be known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        released: Option<u32>,
+        /// Which runners, and why.
+        message: String,
+    },
+    /// A runner ended before the start, or was lost during the test while others went on.
+    RunnerLost {
+        /// Which, and why.
+        failure: RunnerFailure,
+    },
+    /// Every runner has ended.
+    RunnersEnded {
+        /// How.
+        tally: Tally,
+    },
+    /// A wait was longer than its deadline.
+    DeadlinePassed {
+        /// What was waited for.
+        waiting_for: String,
+    },
+    /// After the order to stop: no runner is left that runs.
+    RunnersStopped {
+        /// Runners that had to be deleted.
+        forced: u32,
+    },
+}
+
+impl Event {
+    /// The name, as it stands in the history.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accepted { .. } => "Accepted",
+            Self::SpecRejected { .. } => "SpecRejected",
+            Self::ScriptInspected { .. } => "ScriptInspected",
+            Self::ScriptRejected { .. } => "ScriptRejected",
+            Self::ObjectRefused { .. } => "ObjectRefused",
+            Self::StartOrdered { .. } => "StartOrdered",
+            Self::StartConfirmed { .. } => "StartConfirmed",
+            Self::StartFailed { .. } => "StartFailed",
+            Self::RunnerLost { .. } => "RunnerLost",
+            Self::RunnersEnded { .. } => "RunnersEnded",
+            Self::DeadlinePassed { .. } => "DeadlinePassed",
+            Self::RunnersStopped { .. } => "RunnersStopped",
+        }
+    }
+}
+
+/// How the runners of a run ended, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tally {
+    /// Exit code 0.
+    pub passed: u32,
+    /// Exit code 99: thresholds crossed.
+    pub crossed: u32,
+    /// Exit codes 103, 105 and 108: stopped through the API, by a signal, or by `test.abort()`.
+    pub aborted: u32,
+    /// Everything else.
+    pub failed: u32,
+    /// What those that did not pass said, the failed first, at most [`NAMED_AT_MOST`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<RunnerFailure>,
+}
+
+/// One runner that did not end well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunnerFailure {
+    /// Its number, 1 to N.
+    pub runner: u32,
+    /// k6's exit code, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Kubernetes' reason where it has one to tell, such as OOMKilled or Evicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The last words of its log, or a sentence.
+    pub message: String,
+}
+
+impl RunnerFailure {
+    /// The failure as a clause: `runner 3 (exit code 137, OOMKilled): ...`.
+    pub fn clause(&self) -> String {
+        let facts: Vec<String> = self
+            .exit_code
+            .map(|c| format!("exit code {c}"))
+            .into_iter()
+            .chain(self.reason.clone())
+            .collect();
+        let facts = if facts.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", facts.join(", "))
+        };
+        format!("runner {}{facts}: {}", self.runner, self.message)
+    }
+}

@@ -1,0 +1,27 @@
+//! PURE. What can happen to a run, and what follows from it.
+//!
+//! Nothing here knows of async, of a Kubernetes client or of a clock: time comes in with each event.
+//! [`classify`] finds the next event in what was observed, [`step`] decides the next state, [`replay`]
+//! folds a history into a run, and [`effects`] says what a state wants done.
+
+mod classify;
+pub mod diagram;
+mod effect;
+mod event;
+mod inspection;
+mod observed;
+mod replay;
+mod state;
+mod step;
+
+pub use classify::{SCRIPT_GRACE, STOP_GRACE, classify, waiting_for, wake_at};
+pub use effect::{Effect, Target, effects};
+pub use event::{Event, HISTORY_LIMIT, NAMED_AT_MOST, Record, RunnerFailure, Tally};
+pub use inspection::{Inspection, InspectionError};
+pub use observed::{End, Fact, Initializer, Observed, PodSeen, Program, Refusal, Runner, Terms};
+pub use replay::{Progress, ReplayError, Run, replay};
+pub use state::{
+    Accepted, Created, Finished, Initializing, Plan, Reason, RunResult, Started, Starting, State, StateName,
+    Stopping, Verdict,
+};
+pub use step::{Step, step};

@@ -1,0 +1,138 @@
+//! One immutable snapshot of the world of one run. Each fact is known, absent or unknown; a failure of the
+//! API is unknown, never an empty list.
+
+use super::inspection::{Inspection, InspectionError};
+use crate::runners::report::Report;
+use jiff::SignedDuration;
+use std::collections::BTreeMap;
+
+/// Something looked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact<T> {
+    /// It is there.
+    Known(T),
+    /// It is not there.
+    Absent,
+    /// Nobody can say at the moment.
+    Unknown,
+}
+
+/// What classify needs of a checked spec.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// Number of runners.
+    pub parallelism: u32,
+    /// Deadline of the initialization.
+    pub initialization_timeout: SignedDuration,
+    /// Deadline of the start.
+    pub start_timeout: SignedDuration,
+}
+
+/// The world of one run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    /// metadata.generation.
+    pub generation: i64,
+    /// Whether the resource is being deleted: then nothing is made any more.
+    pub deleting: bool,
+    /// The terms of the spec, or what is wrong with it.
+    pub terms: Result<Terms, String>,
+    /// The script: known, or absent with the sentence that says what is missing.
+    pub script: Fact<Result<(), String>>,
+    /// The initializer Job.
+    pub initializer: Fact<Initializer>,
+    /// The runners by number; one that is not in the map has no Job.
+    pub runners: Fact<BTreeMap<u32, Runner>>,
+    /// The starter Job.
+    pub starter: Fact<Program>,
+    /// The stopper Job.
+    pub stopper: Fact<Program>,
+    /// An object that this run wanted and can't have.
+    pub refused: Option<Refusal>,
+    /// What Kubernetes' own events say of the object that is waited for.
+    pub hint: Option<String>,
+}
+
+/// Why an object can't be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The name is taken by an object that is not this run's.
+    Foreign(String),
+    /// The API server says that the object is invalid.
+    Invalid(String),
+    /// It was refused for now (a quota, an admission webhook); it is tried again until the deadline.
+    ForNow(String),
+}
+
+/// The initializer Job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Initializer {
+    /// It goes on; with what its pod waits for.
+    Running(Option<String>),
+    /// k6 printed what the script needs.
+    Succeeded(Result<Inspection, InspectionError>),
+    /// k6 refused, or the pod failed.
+    Failed(String),
+}
+
+/// A starter or stopper Job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Program {
+    /// It goes on; with what its pod waits for.
+    Running(Option<String>),
+    /// It ended and left its report.
+    Reported(Report),
+    /// It ended without a report.
+    Failed(String),
+}
+
+/// A runner Job with its pod.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Runner {
+    /// The pod, if there is one.
+    pub pod: Option<PodSeen>,
+    /// How it ended, if it did.
+    pub end: Option<End>,
+}
+
+/// A runner's pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodSeen {
+    /// metadata.uid.
+    pub uid: String,
+    /// status.podIP.
+    pub ip: Option<String>,
+    /// Whether its k6 answers.
+    pub ready: bool,
+    /// What Kubernetes says it waits for.
+    pub waiting: Option<String>,
+}
+
+/// How a runner ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The exit code of k6, if it is known.
+    pub code: Option<i32>,
+    /// Kubernetes' reason, where it is more than Completed or Error.
+    pub reason: Option<String>,
+    /// The last words.
+    pub message: String,
+}
+
+impl Observed {
+    /// A world in which nothing is known yet.
+    pub fn unknown(generation: i64, terms: Result<Terms, String>) -> Self {
+        Self {
+            generation,
+            deleting: false,
+            terms,
+            script: Fact::Unknown,
+            initializer: Fact::Unknown,
+            runners: Fact::Unknown,
+            starter: Fact::Unknown,
+            stopper: Fact::Unknown,
+            refused: None,
+            hint: None,
+        }
+    }
+}

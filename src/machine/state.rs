@@ -1,0 +1,265 @@
+//! The states of a run, and the data that each needs for its next decision.
+
+use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where a run is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// The spec is checked and the script inspected.
+    Initializing(Initializing),
+    /// The runners are made and wait, paused, until all are ready.
+    Created(Created),
+    /// The order to start exactly these pods is recorded; the starter releases them.
+    Starting(Starting),
+    /// All runners were released.
+    Started(Started),
+    /// The order to stop is recorded; whatever was released is being stopped.
+    Stopping(Stopping),
+    /// The end, with its verdict.
+    Finished(Finished),
+}
+
+/// A state without its data, as users see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub enum StateName {
+    Initializing,
+    Created,
+    Starting,
+    Started,
+    Stopping,
+    Finished,
+}
+
+impl StateName {
+    /// All states, in the order of a run.
+    pub const ALL: [Self; 6] = [
+        Self::Initializing,
+        Self::Created,
+        Self::Starting,
+        Self::Started,
+        Self::Stopping,
+        Self::Finished,
+    ];
+
+    /// As users see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Initializing => "Initializing",
+            Self::Created => "Created",
+            Self::Starting => "Starting",
+            Self::Started => "Started",
+            Self::Stopping => "Stopping",
+            Self::Finished => "Finished",
+        }
+    }
+}
+
+/// Data of [`State::Initializing`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Initializing {
+    /// None until the spec has been accepted.
+    pub accepted: Option<Accepted>,
+}
+
+/// The terms on which a run was accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted {
+    /// When.
+    pub at: Timestamp,
+    /// Number of runners.
+    pub parallelism: u32,
+    /// How long initialization may take.
+    pub initialization_timeout: SignedDuration,
+    /// How long the runners may take to be ready, and the starter to release them.
+    pub start_timeout: SignedDuration,
+}
+
+/// What k6 says the script needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// Number of runners.
+    pub parallelism: u32,
+    /// Most virtual users at any time, over all runners.
+    #[serde(rename = "maxVUs")]
+    pub max_vus: u64,
+    /// The longest that the scenarios can take, graceful stops included, as k6 prints it.
+    pub total_duration: String,
+    /// Number of threshold expressions.
+    pub thresholds: u32,
+    /// Seconds after the start at which a run that has not ended is stopped; absent if it has no end of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_seconds: Option<u32>,
+    /// What the user should know, such as an uneven share of virtual users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// Data of [`State::Created`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Created {
+    /// Since when.
+    pub at: Timestamp,
+    /// The terms.
+    pub accepted: Accepted,
+    /// The plan.
+    pub plan: Plan,
+}
+
+/// Data of [`State::Starting`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Starting {
+    /// When the order was recorded.
+    pub at: Timestamp,
+    /// The terms.
+    pub accepted: Accepted,
+    /// The plan.
+    pub plan: Plan,
+    /// Digest of the pods that the order names.
+    pub pods: String,
+}
+
+/// Data of [`State::Started`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Started {
+    /// When the start was confirmed.
+    pub at: Timestamp,
+    /// The plan.
+    pub plan: Plan,
+    /// Whether the loss of a runner has been told.
+    pub lost: bool,
+}
+
+/// Data of [`State::Stopping`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stopping {
+    /// Since when.
+    pub at: Timestamp,
+    /// What the verdict will be.
+    pub why: Verdict,
+}
+
+/// Data of [`State::Finished`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// When.
+    pub at: Timestamp,
+    /// How.
+    pub verdict: Verdict,
+    /// Runners that ran to their end.
+    pub completed: u32,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum RunResult {
+    /// Every runner exited 0.
+    Passed,
+    /// Thresholds were crossed.
+    Failed,
+    /// Stopped by a person or by the script.
+    Aborted,
+    /// Could not be carried out as asked.
+    Error,
+}
+
+impl RunResult {
+    /// As users see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "Passed",
+            Self::Failed => "Failed",
+            Self::Aborted => "Aborted",
+            Self::Error => "Error",
+        }
+    }
+}
+
+/// Why a run ended as it did, in one word that tools can match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Reason {
+    /// All runners exited 0.
+    AllRunnersPassed,
+    /// At least one runner's thresholds were crossed.
+    ThresholdsCrossed,
+    /// The script or a person stopped the test.
+    TestAborted,
+    /// The spec can't be carried out.
+    InvalidSpec,
+    /// The ConfigMap, or the file in it, is not there.
+    ScriptNotFound,
+    /// k6 refused the script or the arguments.
+    ScriptError,
+    /// More runners than virtual users.
+    ParallelismTooHigh,
+    /// The script was not inspected in time.
+    InitializationDeadlineExceeded,
+    /// The runners were not ready, or not released, in time.
+    StartDeadlineExceeded,
+    /// Not all runners could be released.
+    StartFailed,
+    /// The test did not end in time.
+    RunDeadlineExceeded,
+    /// A runner ended in an error, or was lost.
+    RunnerFailed,
+    /// An object that is not this run's has the name of one of its own.
+    NameConflict,
+    /// The API server refused an object of this run for good.
+    ObjectRefused,
+}
+
+impl Reason {
+    /// As users see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AllRunnersPassed => "AllRunnersPassed",
+            Self::ThresholdsCrossed => "ThresholdsCrossed",
+            Self::TestAborted => "TestAborted",
+            Self::InvalidSpec => "InvalidSpec",
+            Self::ScriptNotFound => "ScriptNotFound",
+            Self::ScriptError => "ScriptError",
+            Self::ParallelismTooHigh => "ParallelismTooHigh",
+            Self::InitializationDeadlineExceeded => "InitializationDeadlineExceeded",
+            Self::StartDeadlineExceeded => "StartDeadlineExceeded",
+            Self::StartFailed => "StartFailed",
+            Self::RunDeadlineExceeded => "RunDeadlineExceeded",
+            Self::RunnerFailed => "RunnerFailed",
+            Self::NameConflict => "NameConflict",
+            Self::ObjectRefused => "ObjectRefused",
+        }
+    }
+}
+
+/// A result with its reason and one sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The result.
+    pub result: RunResult,
+    /// The reason.
+    pub reason: Reason,
+    /// One sentence.
+    pub message: String,
+}
+
+impl State {
+    /// The name of this state.
+    pub fn name(&self) -> StateName {
+        match self {
+            Self::Initializing(_) => StateName::Initializing,
+            Self::Created(_) => StateName::Created,
+            Self::Starting(_) => StateName::Starting,
+            Self::Started(_) => StateName::Started,
+            Self::Stopping(_) => StateName::Stopping,
+            Self::Finished(_) => StateName::Finished,
+        }
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Initializing(Initializing::default())
+    }
+}

@@ -1,0 +1,2 @@
+//! The runners.
+pub mod report;
