@@ -1,1 +1,2 @@
 //! The k6 operator.
+pub mod operator;
