@@ -236,4 +236,49 @@ mod tests {
         let error = provider(&settings).expect_err("https is not supported");
         assert!(error.to_string().contains("https://collector:4318"), "{error}");
     }
+
+    #[derive(Clone, Default)]
+    struct Log(std::sync::Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_long_outage_is_two_lines_of_log() {
+        let log = Log::default();
+        let writer = log.clone();
+        let (subscriber, _guard) = crate::operator::telemetry::subscriber(
+            &crate::operator::telemetry::Settings::default(),
+            move || writer.clone(),
+        )
+        .unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            let mut state = State::default();
+            state.report("http://c", 1, &Ok(()));
+            for _ in 0..100 {
+                state.report(
+                    "http://c",
+                    5,
+                    &Err(OTelSdkError::InternalFailure("down".to_owned())),
+                );
+            }
+            state.report("http://c", 1, &Ok(()));
+            state.report("http://c", 1, &Ok(()));
+        });
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(lines[0].contains("WARN") && lines[0].contains("lost=5"), "{text}");
+        assert!(
+            lines[1].contains("INFO") && lines[1].contains("lost=500"),
+            "{text}"
+        );
+    }
 }
