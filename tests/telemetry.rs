@@ -1,4 +1,5 @@
 //! Telemetry against what receives it: an OTLP/HTTP collector and HTTP clients, all on loopback.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests, too")]
 
 use std::io::{Read as _, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
