@@ -3,4 +3,5 @@
 pub mod api;
 pub mod build;
 pub mod machine;
+pub mod operator;
 pub mod runners;

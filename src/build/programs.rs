@@ -2,20 +2,28 @@
 
 use super::pod::{self, Defaults, Owner, PORT, Part};
 use crate::api::{K6Spec, PullPolicy};
-use crate::machine::Target;
+use super::Checked;
+use crate::machine::{STOP_GRACE, Target};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements, SecurityContext};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::collections::BTreeMap;
 
 /// The Job that releases the runners.
-pub fn starter(owner: &Owner, spec: &K6Spec, defaults: &Defaults, targets: &[Target]) -> Job {
-    program(owner, spec, defaults, targets, Part::Starter, "start")
+pub fn starter(
+    owner: &Owner,
+    spec: &K6Spec,
+    checked: &Checked,
+    defaults: &Defaults,
+    targets: &[Target],
+) -> Job {
+    let limit = checked.terms.start_timeout.as_secs().saturating_add(10);
+    program(owner, spec, defaults, targets, Part::Starter, limit)
 }
 
 /// The Job that stops the runners.
 pub fn stopper(owner: &Owner, spec: &K6Spec, defaults: &Defaults, targets: &[Target]) -> Job {
-    program(owner, spec, defaults, targets, Part::Stopper, "stop")
+    program(owner, spec, defaults, targets, Part::Stopper, STOP_GRACE.as_secs())
 }
 
 fn program(
@@ -24,8 +32,9 @@ fn program(
     defaults: &Defaults,
     targets: &[Target],
     part: Part,
-    subcommand: &str,
+    deadline_seconds: i64,
 ) -> Job {
+    let subcommand = if part == Part::Starter { "start" } else { "stop" };
     let image = spec.starter.image.as_deref().unwrap_or(&defaults.starter_image);
     let base = pod::container("k6-curl", image, PullPolicy::IfNotPresent);
     let address = |target: &Target| match target.ip.contains(':') {
@@ -61,5 +70,5 @@ fn program(
         containers: vec![container],
         ..PodSpec::default()
     };
-    pod::job(owner, part, Some(120), pod)
+    pod::job(owner, part, Some(deadline_seconds), pod)
 }

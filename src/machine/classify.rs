@@ -35,12 +35,16 @@ pub fn classify(state: &State, seen: &Observed, now: Timestamp) -> Option<Event>
         State::Finished(_) => None,
     });
     happened.or_else(|| {
-        let passed = deadline(state).is_some_and(|deadline| now >= deadline);
-        passed.then(|| {
+        overdue(state, now).then(|| {
             let waiting_for = waiting_for(state, seen).unwrap_or_else(|| "the cluster to answer".to_owned());
             Event::DeadlinePassed { waiting_for }
         })
     })
+}
+
+/// Whether the deadline of this state has passed.
+pub fn overdue(state: &State, now: Timestamp) -> bool {
+    deadline(state).is_some_and(|deadline| now >= deadline)
 }
 
 /// The moment at which something happens even if nothing is observed any more.
@@ -162,7 +166,7 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
             }
             Fact::Known(Ok(())) | Fact::Absent | Fact::Unknown => None,
         },
-        Fact::Known(Initializer::Running(_)) | Fact::Unknown => None,
+        Fact::Known(Initializer::Running(_) | Initializer::Done) | Fact::Unknown => None,
     }
 }
 
@@ -179,20 +183,12 @@ fn created(state: &Created, seen: &Observed) -> Option<Event> {
         });
     }
     let all = usize::try_from(state.plan.parallelism).is_ok_and(|n| runners.len() == n);
-    let ready = runners.values().all(is_ready);
+    let ready = runners.values().all(Runner::is_ready);
     let pods = pods_digest(runners).filter(|_| all && ready)?;
     Some(Event::StartOrdered {
         runners: state.plan.parallelism,
         pods,
     })
-}
-
-fn is_ready(runner: &Runner) -> bool {
-    runner.end.is_none()
-        && runner
-            .pod
-            .as_ref()
-            .is_some_and(|pod| pod.ready && pod.ip.is_some())
 }
 
 fn starting(state: &Starting, seen: &Observed) -> Option<Event> {
@@ -406,11 +402,11 @@ pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
 }
 
 fn unready(total: u32, runners: &BTreeMap<u32, Runner>) -> String {
-    let ready = runners.values().filter(|runner| is_ready(runner)).count();
+    let ready = runners.values().filter(|runner| runner.is_ready()).count();
     let reason = (1..=total).find_map(|i| {
         let runner = runners.get(&i)?;
         let why = runner.pod.as_ref().and_then(|pod| pod.waiting.as_deref());
-        (!is_ready(runner)).then(|| with(&format!("runner {i}"), why))
+        (!runner.is_ready()).then(|| with(&format!("runner {i}"), why))
     });
     let what = format!("all runners to be ready: {ready} of {total} are");
     reason.map_or(what.clone(), |reason| format!("{what}, not {reason}"))

@@ -95,7 +95,7 @@ pub fn effects(state: &State, seen: &Observed) -> Vec<Effect> {
 /// One that failed is kept for its log, and so is one that hangs: its Job has a deadline of its own.
 fn initializer_to_delete(seen: &Observed) -> Option<Effect> {
     match &seen.initializer {
-        Fact::Known(Initializer::Succeeded(Ok(_))) => Some(Effect::DeleteInitializer),
+        Fact::Known(Initializer::Succeeded(Ok(_)) | Initializer::Done) => Some(Effect::DeleteInitializer),
         Fact::Known(Initializer::Succeeded(Err(_)) | Initializer::Failed(_) | Initializer::Running(_))
         | Fact::Absent
         | Fact::Unknown => None,

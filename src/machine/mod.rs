@@ -14,7 +14,7 @@ mod replay;
 mod state;
 mod step;
 
-pub use classify::{SCRIPT_GRACE, STOP_GRACE, classify, waiting_for, wake_at};
+pub use classify::{SCRIPT_GRACE, STOP_GRACE, classify, overdue, waiting_for, wake_at};
 pub use effect::{Effect, Target, effects};
 pub use event::{Event, HISTORY_LIMIT, NAMED_AT_MOST, Record, RunnerFailure, Tally};
 pub use inspection::{Inspection, InspectionError};

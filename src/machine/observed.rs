@@ -71,6 +71,8 @@ pub enum Initializer {
     Running(Option<String>),
     /// k6 printed what the script needs.
     Succeeded(Result<Inspection, InspectionError>),
+    /// It succeeded, and its answer is recorded already.
+    Done,
     /// k6 refused, or the pod failed.
     Failed(String),
 }
@@ -134,5 +136,12 @@ impl Observed {
             refused: None,
             hint: None,
         }
+    }
+}
+
+impl Runner {
+    /// Whether its k6 answers and can be reached.
+    pub fn is_ready(&self) -> bool {
+        self.end.is_none() && self.pod.as_ref().is_some_and(|pod| pod.ready && pod.ip.is_some())
     }
 }

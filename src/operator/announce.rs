@@ -1,0 +1,90 @@
+//! Tells transitions as Kubernetes Events and as one line each in the log.
+
+use super::controller::{Context, bounded};
+use crate::api::K6;
+use crate::machine::{Event, Record, Run, RunResult, State, Verdict};
+use kube::runtime::events::{Event as Announcement, EventType};
+use kube::{Resource, ResourceExt};
+
+/// The longest note that Kubernetes takes, in bytes:
+/// <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/>
+const NOTE_LIMIT: usize = 1024;
+
+/// Tells the step from one run to the next.
+pub async fn announce(context: &Context, resource: &K6, before: &Run, record: &Record, after: &Run) {
+    let (from, to) = (before.state.name(), after.state.name());
+    let name = resource.name_any();
+    let namespace = resource.namespace().unwrap_or_default();
+    let said = describe(record, after);
+    tracing::info!(
+        run = format!("{namespace}/{name}"),
+        from = from.as_str(),
+        to = to.as_str(),
+        event = record.event.name(),
+        "{}",
+        said.as_ref().map_or("", |(_, _, note)| note.as_str())
+    );
+    if from != to {
+        context.metrics.transition(from.as_str(), to.as_str());
+    }
+    let Some((type_, reason, note)) = said else { return };
+    let announcement = Announcement {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(note.chars().take(NOTE_LIMIT / 4).collect()),
+        action: record.event.name().to_owned(),
+        secondary: None,
+    };
+    let published = context.recorder.publish(&announcement, &resource.object_ref(&()));
+    if let Err(error) = bounded(published).await {
+        tracing::warn!(%error, "an Event could not be published");
+    }
+}
+
+/// The ordering of the start is told together with its confirmation.
+fn describe(record: &Record, after: &Run) -> Option<(EventType, &'static str, String)> {
+    let normal = |reason, note: String| Some((EventType::Normal, reason, note));
+    let ended = match &after.state {
+        State::Finished(end) => Some(&end.verdict),
+        State::Stopping(state) => Some(&state.why),
+        State::Initializing(_) | State::Created(_) | State::Starting(_) | State::Started(_) => None,
+    };
+    if let Some(Verdict { result, reason, message }) = ended {
+        let type_ = if *result == RunResult::Passed { EventType::Normal } else { EventType::Warning };
+        let note = match &after.state {
+            State::Stopping(_) => format!("Stopping the runners: {message}"),
+            _ => format!("{}: {message}", result.as_str()),
+        };
+        return Some((type_, reason.as_str(), note));
+    }
+    match &record.event {
+        Event::Accepted { parallelism, .. } => {
+            normal("Initializing", format!("k6 inspects the script for {parallelism} runners"))
+        }
+        Event::ScriptInspected { plan } => {
+            let warning = plan.warning.as_deref().map(|w| format!("; {w}")).unwrap_or_default();
+            normal(
+                "Created",
+                format!(
+                    "{} virtual users for at most {} on {} runners{warning}",
+                    plan.max_vus, plan.total_duration, plan.parallelism
+                ),
+            )
+        }
+        Event::StartConfirmed { runners, spread_micros } => normal(
+            "Started",
+            format!("All {runners} runners were ready and were released within {:.1} ms", *spread_micros as f64 / 1e3),
+        ),
+        Event::RunnerLost { failure } => {
+            Some((EventType::Warning, "RunnerFailed", format!("The others go on without {}", failure.clause())))
+        }
+        Event::SpecRejected { .. }
+        | Event::ScriptRejected { .. }
+        | Event::ObjectRefused { .. }
+        | Event::StartOrdered { .. }
+        | Event::StartFailed { .. }
+        | Event::RunnersEnded { .. }
+        | Event::DeadlinePassed { .. }
+        | Event::RunnersStopped { .. } => None,
+    }
+}

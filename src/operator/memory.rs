@@ -1,0 +1,131 @@
+//! What the operator itself has done and its caches may not show yet. Losing it is harmless: everything in
+//! it is found again, it only spares the API server repeated requests, and keeps actions off stale views.
+
+use crate::api::K6;
+use crate::machine::Refusal;
+use kube::ResourceExt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long an object that was made may be missing from the cache before it counts as deleted.
+const CACHE_LAG: Duration = Duration::from_secs(10);
+
+/// The least time between two writes of the live view.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What is remembered, by UID of the resource.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<BTreeMap<String, Entry>>);
+
+#[derive(Debug, Default)]
+struct Entry {
+    latest: Option<K6>,
+    written: Option<Instant>,
+    made: BTreeMap<String, Instant>,
+    deleted: BTreeSet<String>,
+    refused: Option<Refusal>,
+    failures: u32,
+}
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, uid: &str, action: impl FnOnce(&mut Entry) -> T) -> T {
+        action(self.lock().entry(uid.to_owned()).or_default())
+    }
+
+    /// The newer of the cached resource and the one that was last written from here.
+    pub fn newest(&self, cached: &K6) -> K6 {
+        let uid = cached.uid().unwrap_or_default();
+        self.with(&uid, |entry| match &entry.latest {
+            Some(written) if age(written) > age(cached) => {
+                let mut newest = written.clone();
+                newest.metadata.deletion_timestamp.clone_from(&cached.metadata.deletion_timestamp);
+                newest
+            }
+            _ => {
+                entry.latest = None;
+                cached.clone()
+            }
+        })
+    }
+
+    /// The resource was written and this is how it is now.
+    pub fn wrote(&self, uid: &str, resource: K6) {
+        self.with(uid, |entry| {
+            entry.latest = Some(resource);
+            entry.written = Some(Instant::now());
+        });
+    }
+
+    /// How long until the live view may be written again.
+    pub fn progress_pause(&self, uid: &str) -> Duration {
+        self.with(uid, |entry| {
+            entry.written.map_or(Duration::ZERO, |at| PROGRESS_INTERVAL.saturating_sub(at.elapsed()))
+        })
+    }
+
+    /// A Job of this name was made.
+    pub fn made(&self, uid: &str, job: &str) {
+        self.with(uid, |entry| entry.made.insert(job.to_owned(), Instant::now()));
+    }
+
+    /// Whether a Job was made that the cache does not show yet.
+    pub fn is_made(&self, uid: &str, job: &str) -> bool {
+        self.with(uid, |entry| entry.made.get(job).is_some_and(|at| at.elapsed() < CACHE_LAG))
+    }
+
+    /// The cache shows the Job.
+    pub fn seen(&self, uid: &str, job: &str) {
+        self.with(uid, |entry| entry.made.remove(job));
+    }
+
+    /// The Job with this UID was deleted.
+    pub fn deleted(&self, uid: &str, job_uid: &str) {
+        self.with(uid, |entry| entry.deleted.insert(job_uid.to_owned()));
+    }
+
+    /// Whether the Job with this UID was deleted, though the cache may show it still.
+    pub fn is_deleted(&self, uid: &str, job_uid: &str) -> bool {
+        self.with(uid, |entry| entry.deleted.contains(job_uid))
+    }
+
+    /// What the API server last refused.
+    pub fn refused(&self, uid: &str) -> Option<Refusal> {
+        self.with(uid, |entry| entry.refused.clone())
+    }
+
+    /// Remembers what the API server refused, or that it refused nothing.
+    pub fn set_refused(&self, uid: &str, refused: Option<Refusal>) {
+        self.with(uid, |entry| entry.refused = refused);
+    }
+
+    /// Counts a failure and says how often it has failed in a row.
+    pub fn failed(&self, uid: &str) -> u32 {
+        self.with(uid, |entry| {
+            entry.failures = entry.failures.saturating_add(1);
+            entry.failures
+        })
+    }
+
+    /// Ends a row of failures.
+    pub fn succeeded(&self, uid: &str) {
+        self.with(uid, |entry| entry.failures = 0);
+    }
+
+    /// Forgets the resources that are not among these.
+    pub fn keep(&self, uids: &BTreeSet<String>) {
+        self.lock().retain(|uid, _| uids.contains(uid));
+    }
+}
+
+/// Orders versions of one resource: a history only grows; between equal histories the resource version
+/// decides, which Kubernetes compares as a number (KEP-5504).
+fn age(resource: &K6) -> (usize, u64) {
+    let events = resource.status.as_ref().map_or(0, |status| status.history.len());
+    let version = resource.metadata.resource_version.as_deref().and_then(|v| v.parse().ok());
+    (events, version.unwrap_or_default())
+}

@@ -1,0 +1,16 @@
+//! The only asynchronous code that talks to Kubernetes.
+//!
+//! [`controller`] is the driver; [`observe`] gathers the world of one run, [`persist`] is the one place that
+//! writes status, [`execute`] performs effects, [`announce`] tells transitions as Kubernetes Events.
+
+mod announce;
+mod controller;
+mod execute;
+mod memory;
+mod observe;
+mod persist;
+mod pods;
+pub mod telemetry;
+mod world;
+
+pub use controller::{RunArgs, run};

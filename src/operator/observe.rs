@@ -1,0 +1,196 @@
+//! Gathers one immutable snapshot of the world of one run. What is watched comes from the caches; only what
+//! can't be watched is asked for, and only in the state that needs it.
+
+use super::controller::{Context, bounded};
+use super::pods::{self, InitializerPod};
+use crate::build::{
+    Checked, COMPONENT_LABEL, RUN_LABEL, RUNNER_LABEL, initializer_name, runner_name, starter_name, stopper_name,
+};
+use crate::machine::{Fact, Initializer, Inspection, Observed, Program, Run, Runner, State, overdue};
+use crate::api::K6;
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
+use kube::api::{ListParams, LogParams};
+use kube::{Api, ResourceExt};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The longest output of `k6 inspect` that is read.
+const INSPECTION_LIMIT: i64 = 4 * 1024 * 1024;
+
+/// Looks at everything that matters to this run now.
+#[tracing::instrument(skip_all)]
+pub async fn observe(
+    context: &Context,
+    resource: &K6,
+    run: &Run,
+    checked: &Result<Checked, String>,
+    now: Timestamp,
+) -> Observed {
+    let terms = checked.as_ref().map(|checked| checked.terms.clone()).map_err(Clone::clone);
+    let mut seen = Observed::unknown(resource.metadata.generation.unwrap_or_default(), terms);
+    seen.deleting = resource.metadata.deletion_timestamp.is_some();
+    let uid = resource.uid().unwrap_or_default();
+    let children = Children::of(context, resource, &uid);
+    let name = resource.name_any();
+
+    seen.runners = Fact::Known(children.runners(context, &name, run));
+    seen.starter = children.program(context, &starter_name(&name));
+    seen.stopper = children.program(context, &stopper_name(&name));
+    seen.refused = context.memory.refused(&uid);
+    seen.initializer = children.initializer(context, run, &initializer_name(&name)).await;
+    if let (State::Initializing(_), Fact::Absent, Ok(checked)) = (&run.state, &seen.initializer, checked) {
+        seen.script = script(context, &children.namespace, checked).await;
+    }
+    if overdue(&run.state, now) {
+        seen.hint = children.hint(context, &name, run).await;
+    }
+    seen
+}
+
+struct Children {
+    uid: String,
+    namespace: String,
+    jobs: BTreeMap<String, Arc<Job>>,
+    pods: Vec<Arc<Pod>>,
+}
+
+impl Children {
+    fn of(context: &Context, resource: &K6, uid: &str) -> Self {
+        let owned = |job: &Job| job.owner_references().iter().any(|owner| owner.uid == uid);
+        let jobs = context.world.jobs.state_filter(owned);
+        let jobs = jobs.into_iter().map(|job| (job.name_any(), job)).collect();
+        let pods = context.world.pods.state_filter(|pod| {
+            pod.labels().get(RUN_LABEL).is_some_and(|label| label == uid)
+        });
+        Self {
+            uid: uid.to_owned(),
+            namespace: resource.namespace().unwrap_or_default(),
+            jobs,
+            pods,
+        }
+    }
+
+    /// A Job by name, as the cache shows it, corrected by what was done from here.
+    fn job(&self, context: &Context, name: &str) -> Fact<&Job> {
+        match self.jobs.get(name) {
+            Some(job) => {
+                context.memory.seen(&self.uid, name);
+                let deleted = job.uid().is_some_and(|job_uid| context.memory.is_deleted(&self.uid, &job_uid));
+                if deleted { Fact::Unknown } else { Fact::Known(job) }
+            }
+            None if context.memory.is_made(&self.uid, name) => Fact::Unknown,
+            None => Fact::Absent,
+        }
+    }
+
+    fn runners(&self, context: &Context, name: &str, run: &Run) -> BTreeMap<u32, Runner> {
+        let is_runner =
+            |job: &&Arc<Job>| job.labels().get(COMPONENT_LABEL).is_some_and(|component| component == "runner");
+        let numbered = self.jobs.values().filter(is_runner).filter_map(|job| {
+            let number = job.labels().get(RUNNER_LABEL)?.parse().ok()?;
+            Some((number, pods::runner(job, pods::pod_of(job, &self.pods))))
+        });
+        let mut runners: BTreeMap<u32, Runner> = numbered.collect();
+        for i in 1..=run.plan.as_ref().map_or(0, |plan| plan.parallelism) {
+            match self.job(context, &runner_name(name, i)) {
+                Fact::Known(_) => {}
+                Fact::Unknown => {
+                    runners.insert(i, Runner::default());
+                }
+                Fact::Absent => {
+                    runners.remove(&i);
+                }
+            }
+        }
+        runners
+    }
+
+    fn program(&self, context: &Context, name: &str) -> Fact<Program> {
+        match self.job(context, name) {
+            Fact::Known(job) => Fact::Known(pods::program(job, pods::pod_of(job, &self.pods))),
+            Fact::Absent => Fact::Absent,
+            Fact::Unknown => Fact::Known(Program::Running(None)),
+        }
+    }
+
+    async fn initializer(&self, context: &Context, run: &Run, name: &str) -> Fact<Initializer> {
+        let job = match self.job(context, name) {
+            Fact::Known(job) => job,
+            Fact::Absent => return Fact::Absent,
+            Fact::Unknown => return Fact::Unknown,
+        };
+        let pod = pods::pod_of(job, &self.pods);
+        match pods::initializer(job, pod) {
+            InitializerPod::Running(why) => Fact::Known(Initializer::Running(why)),
+            InitializerPod::Failed(why) => Fact::Known(Initializer::Failed(why)),
+            InitializerPod::Done => match (&run.state, pod) {
+                (State::Initializing(_), Some(pod)) => self.inspection(context, pod).await,
+                (_, _) => Fact::Known(Initializer::Done),
+            },
+        }
+    }
+
+    async fn inspection(&self, context: &Context, pod: &Pod) -> Fact<Initializer> {
+        let api: Api<Pod> = Api::namespaced(context.client.clone(), &self.namespace);
+        let parameters = LogParams { limit_bytes: Some(INSPECTION_LIMIT), ..LogParams::default() };
+        match bounded(api.logs(&pod.name_any(), &parameters)).await {
+            Ok(text) => Fact::Known(Initializer::Succeeded(Inspection::parse(&text))),
+            Err(error) => {
+                tracing::warn!(%error, "the initializer's log could not be read");
+                Fact::Unknown
+            }
+        }
+    }
+
+    /// What Kubernetes' own events say of the object that is waited for.
+    async fn hint(&self, context: &Context, name: &str, run: &Run) -> Option<String> {
+        let job = match &run.state {
+            State::Initializing(_) => initializer_name(name),
+            State::Created(state) => {
+                let unready = |i: &u32| !self.runners(context, name, run).get(i).is_some_and(Runner::is_ready);
+                runner_name(name, (1..=state.plan.parallelism).find(unready)?)
+            }
+            State::Starting(_) => starter_name(name),
+            State::Started(_) | State::Stopping(_) | State::Finished(_) => return None,
+        };
+        let pod = self.jobs.get(&job).and_then(|job| pods::pod_of(job, &self.pods));
+        let object = pod.map_or(job, ResourceExt::name_any);
+        let api: Api<Event> = Api::namespaced(context.client.clone(), &self.namespace);
+        let parameters = ListParams::default().fields(&format!("involvedObject.name={object},type=Warning"));
+        let events = bounded(api.list(&parameters)).await.ok()?.items;
+        let last = events.into_iter().max_by_key(|event| event.metadata.creation_timestamp.clone())?;
+        let reason = last.reason.unwrap_or_default();
+        Some(format!("{object}: {reason}: {}", last.message.unwrap_or_default()))
+    }
+}
+
+async fn script(context: &Context, namespace: &str, checked: &Checked) -> Fact<Result<(), String>> {
+    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
+    let Checked { config_map, file, .. } = checked;
+    match bounded(api.get_opt(config_map)).await {
+        Ok(Some(map)) => {
+            let has = map.data.as_ref().is_some_and(|data| data.contains_key(file))
+                || map.binary_data.as_ref().is_some_and(|data| data.contains_key(file));
+            Fact::Known(if has {
+                Ok(())
+            } else {
+                let keys: Vec<&str> =
+                    map.data.iter().flat_map(BTreeMap::keys).map(String::as_str).take(10).collect();
+                Err(format!(
+                    "ConfigMap {config_map} has no key {file} (it has: {}); add it, or set \
+                     spec.script.configMap.file, and apply the resource again",
+                    keys.join(", ")
+                ))
+            })
+        }
+        Ok(None) => Fact::Known(Err(format!(
+            "there is no ConfigMap {config_map} in namespace {namespace}; create it and apply the resource again"
+        ))),
+        Err(error) => {
+            tracing::warn!(%error, config_map, "the script's ConfigMap could not be read");
+            Fact::Unknown
+        }
+    }
+}

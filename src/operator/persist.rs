@@ -1,0 +1,27 @@
+//! The one place that writes status.
+
+use super::controller::{Context, Error, bounded};
+use crate::api::K6;
+use crate::machine::{Progress, Record, Run};
+use kube::api::PostParams;
+use kube::{Api, ResourceExt};
+
+/// Writes the run into the status of the resource, if the resource is still the one that was read: a stale
+/// cache or a second operator loses and looks again.
+#[tracing::instrument(skip_all)]
+pub async fn persist(
+    context: &Context,
+    resource: &K6,
+    run: &Run,
+    history: Vec<Record>,
+    progress: &Progress,
+) -> Result<K6, Error> {
+    let mut written = resource.clone();
+    written.status = Some(run.status(history, progress));
+    let api: Api<K6> = Api::namespaced(context.client.clone(), &resource.namespace().unwrap_or_default());
+    let mut answer =
+        bounded(api.replace_status(&resource.name_any(), &PostParams::default(), &written)).await?;
+    answer.metadata.managed_fields = None;
+    context.memory.wrote(&resource.uid().unwrap_or_default(), answer.clone());
+    Ok(answer)
+}

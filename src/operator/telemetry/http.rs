@@ -1,0 +1,235 @@
+//! The listeners for Prometheus and for the kubelet: metrics on one address, health checks on another.
+
+use std::future::{Future, IntoFuture as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use futures::FutureExt as _;
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use super::Metrics;
+
+/// The content type of `/metrics`.
+pub const CONTENT_TYPE_OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The longest that open connections hold up the end.
+const DRAIN_BUDGET: Duration = Duration::from_secs(2);
+
+/// Whether the operator is ready, which is when its caches are filled. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Sets it.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+
+    /// Whether it is set.
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Sign of life of a loop that must not stall. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    created: Instant,
+    limit: Option<Duration>,
+    /// Milliseconds from `created` to the last beat.
+    last: Arc<AtomicU64>,
+}
+
+impl Heartbeat {
+    /// Alive for as long as no more than `limit` passes between beats.
+    pub fn with_limit(limit: Duration) -> Self {
+        Self {
+            created: Instant::now(),
+            limit: Some(limit),
+            last: Arc::default(),
+        }
+    }
+
+    /// Always alive: for a loop that may rightly be quiet for any time.
+    pub fn unlimited() -> Self {
+        Self {
+            created: Instant::now(),
+            limit: None,
+            last: Arc::default(),
+        }
+    }
+
+    /// Gives a sign of life.
+    pub fn beat(&self) {
+        self.last.store(self.now(), Ordering::Release);
+    }
+
+    /// Whether the last sign of life is recent enough.
+    pub fn is_alive(&self) -> bool {
+        let silent = self.now().saturating_sub(self.last.load(Ordering::Acquire));
+        self.limit
+            .is_none_or(|limit| Duration::from_millis(silent) <= limit)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self::unlimited()
+    }
+}
+
+/// What the health checks report.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    /// For `/readyz`.
+    pub readiness: Readiness,
+    /// For `/healthz`.
+    pub heartbeat: Heartbeat,
+}
+
+/// Why the endpoints are not served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} for {purpose}: {source}")]
+    Bind {
+        /// What the listener is for.
+        purpose: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A listener failed.
+    #[error("serving metrics and health checks: {0}")]
+    Serve(#[from] std::io::Error),
+}
+
+/// Both listeners, bound and not served yet.
+#[derive(Debug)]
+pub struct Endpoints {
+    metrics: Listener,
+    health: Listener,
+}
+
+#[derive(Debug)]
+struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    async fn bind(purpose: &'static str, address: SocketAddr) -> Result<Self, ServeError> {
+        let failed = |source| ServeError::Bind {
+            purpose,
+            address,
+            source,
+        };
+        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Self { socket, address })
+    }
+}
+
+impl Endpoints {
+    /// Binds both, so that an address in use fails the start and not a task.
+    pub async fn bind(metrics: SocketAddr, health: SocketAddr) -> Result<Self, ServeError> {
+        Ok(Self {
+            metrics: Listener::bind("metrics", metrics).await?,
+            health: Listener::bind("health checks", health).await?,
+        })
+    }
+
+    /// Where `/metrics` is.
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.metrics.address
+    }
+
+    /// Where `/healthz` and `/readyz` are.
+    pub fn health_address(&self) -> SocketAddr {
+        self.health.address
+    }
+
+    /// Serves both until `shutdown`, and a moment longer for requests under way.
+    pub async fn run<F>(self, metrics: Metrics, health: Health, shutdown: F) -> Result<(), ServeError>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        info!(metrics = %self.metrics.address, health = %self.health.address, "serving metrics and health checks");
+        let metrics = Router::new()
+            .route("/metrics", get(metrics_text))
+            .with_state(metrics);
+        let health = Router::new()
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .with_state(health);
+
+        let shutdown = shutdown.shared();
+        let metrics = axum::serve(self.metrics.socket, metrics).with_graceful_shutdown(shutdown.clone());
+        let health = axum::serve(self.health.socket, health).with_graceful_shutdown(shutdown.clone());
+        let both = async { tokio::try_join!(metrics.into_future(), health.into_future()) };
+        let overdue = async {
+            shutdown.await;
+            tokio::time::sleep(DRAIN_BUDGET).await;
+        };
+        tokio::select! {
+            served = both => {
+                served?;
+            }
+            () = overdue => warn!("ended with connections to metrics or health checks still open"),
+        }
+        Ok(())
+    }
+}
+
+/// Binds and serves: [`Endpoints::bind`] and [`Endpoints::run`].
+pub async fn serve<F>(
+    metrics_address: SocketAddr,
+    health_address: SocketAddr,
+    metrics: Metrics,
+    health: Health,
+    shutdown: F,
+) -> Result<(), ServeError>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    Endpoints::bind(metrics_address, health_address)
+        .await?
+        .run(metrics, health, shutdown)
+        .await
+}
+
+async fn metrics_text(State(metrics): State<Metrics>) -> impl IntoResponse {
+    (
+        [(header::CONTENT_TYPE, CONTENT_TYPE_OPENMETRICS)],
+        metrics.encode(),
+    )
+}
+
+async fn healthz(State(health): State<Health>) -> impl IntoResponse {
+    verdict(health.heartbeat.is_alive(), "stalled\n")
+}
+
+async fn readyz(State(health): State<Health>) -> impl IntoResponse {
+    verdict(health.readiness.is_ready(), "not ready\n")
+}
+
+fn verdict(good: bool, otherwise: &'static str) -> (StatusCode, &'static str) {
+    if good {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, otherwise)
+    }
+}

@@ -1,0 +1,48 @@
+//! What k6's log says, in one line.
+
+/// The message of the last error in a piece of k6's log, or its last line.
+///
+/// k6 logs in logfmt: `time="..." level=error msg="..." hint="..."`.
+pub fn last_words(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let error = lines.iter().rev().find_map(|line| line.contains("level=error").then(|| message(line)).flatten());
+    let words = error.or_else(|| lines.last().map(|line| (*line).to_owned())).unwrap_or_default();
+    let one_line = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    one_line.chars().take(500).collect()
+}
+
+fn message(line: &str) -> Option<String> {
+    let quoted = line.split_once("msg=\"")?.1;
+    let mut text = String::new();
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => return Some(text),
+            '\\' => match chars.next()? {
+                'n' | 't' | 'r' => text.push(' '),
+                other => text.push(other),
+            },
+            other => text.push(other),
+        }
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_words;
+
+    #[test]
+    fn the_last_error_is_told_without_its_frame() {
+        let log = "time=\"2026-01-01T00:00:00Z\" level=error msg=\"GoError: file:///test/bad.js: Line 2:7 \
+                   Unexpected token ; (and 2 more \\\"errors\\\")\\n\" hint=\"script exception\"\n";
+        let words = last_words(log);
+        assert_eq!(words, "GoError: file:///test/bad.js: Line 2:7 Unexpected token ; (and 2 more \"errors\")");
+    }
+
+    #[test]
+    fn without_an_error_the_last_line_is_told() {
+        assert_eq!(last_words("one\n\n  two  \n"), "two");
+        assert_eq!(last_words(""), "");
+    }
+}
