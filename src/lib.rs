@@ -1,1 +1,3 @@
 //! The k6 operator.
+
+pub mod runners;
