@@ -1,2 +1,90 @@
-//! The command line.
-fn main() {}
+//! The command line: one thin arm per subcommand.
+
+use clap::{Parser, Subcommand};
+use k6_operator::operator::telemetry::{self, TelemetryArgs};
+use k6_operator::runners::{self, start::StartArgs, stop::StopArgs};
+use k6_operator::{api, machine, operator};
+use std::error::Error;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Distributed k6 load tests on Kubernetes.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the operator.
+    Run {
+        #[command(flatten)]
+        run: operator::RunArgs,
+        #[command(flatten)]
+        telemetry: TelemetryArgs,
+    },
+    /// Release paused runners together; runs as the starter Job.
+    Start(StartArgs),
+    /// Stop runners through k6's API; runs as the stopper Job.
+    Stop(StopArgs),
+    /// Replay the history of a resource (JSON on standard input, as `kubectl get k6 NAME -o json` prints it).
+    Replay,
+    /// Print the CustomResourceDefinition.
+    Crd,
+    /// Write the state diagram and the transition table into a folder.
+    Diagram {
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run { run, telemetry } => operate(run, &telemetry).await,
+        Command::Start(args) => return runners::start::run_start(args).await,
+        Command::Stop(args) => return runners::stop::run_stop(args).await,
+        Command::Replay => replay(),
+        Command::Crd => crd(),
+        Command::Diagram { folder } => diagram(&folder),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let told = writeln!(std::io::stderr(), "k6-operator: {error}");
+            if told.is_ok() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+async fn operate(run: operator::RunArgs, args: &TelemetryArgs) -> Result<(), Box<dyn Error>> {
+    let guard = telemetry::init(&telemetry::Settings::from_env(args))?;
+    let done = operator::run(run).await;
+    guard.shutdown();
+    done
+}
+
+fn crd() -> Result<(), Box<dyn Error>> {
+    Ok(std::io::stdout().write_all(api::crd::yaml()?.as_bytes())?)
+}
+
+fn diagram(folder: &std::path::Path) -> Result<(), Box<dyn Error>> {
+    for (name, text) in machine::diagram::files() {
+        std::fs::write(folder.join(name), text)?;
+    }
+    Ok(())
+}
+
+fn replay() -> Result<(), Box<dyn Error>> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    std::io::stdout().write_all(machine::replay_report(&text)?.as_bytes())?;
+    Ok(())
+}

@@ -1,8 +1,8 @@
 //! The Jobs of the two small programs: the starter and the stopper.
 
+use super::Checked;
 use super::pod::{self, Defaults, Owner, PORT, Part};
 use crate::api::{K6Spec, PullPolicy};
-use super::Checked;
 use crate::machine::{STOP_GRACE, Target};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements, SecurityContext};
@@ -23,7 +23,14 @@ pub fn starter(
 
 /// The Job that stops the runners.
 pub fn stopper(owner: &Owner, spec: &K6Spec, defaults: &Defaults, targets: &[Target]) -> Job {
-    program(owner, spec, defaults, targets, Part::Stopper, STOP_GRACE.as_secs())
+    program(
+        owner,
+        spec,
+        defaults,
+        targets,
+        Part::Stopper,
+        STOP_GRACE.as_secs(),
+    )
 }
 
 fn program(

@@ -19,7 +19,7 @@ pub use effect::{Effect, Target, effects};
 pub use event::{Event, HISTORY_LIMIT, NAMED_AT_MOST, Record, RunnerFailure, Tally};
 pub use inspection::{Inspection, InspectionError};
 pub use observed::{End, Fact, Initializer, Observed, PodSeen, Program, Refusal, Runner, Terms};
-pub use replay::{Progress, ReplayError, Run, replay};
+pub use replay::{Progress, ReplayError, Run, replay, replay_report};
 pub use state::{
     Accepted, Created, Finished, Initializing, Plan, Reason, RunResult, Started, Starting, State, StateName,
     Stopping, Verdict,

@@ -5,8 +5,10 @@ use super::observed::{Fact, Observed};
 use super::state::{Plan, State};
 use super::step::{Step, step};
 use super::{StateName, waiting_for};
+use crate::api::K6;
 use crate::api::status::{K6Status, RunnersStatus};
 use jiff::Timestamp;
+use std::fmt::Write;
 use thiserror::Error;
 
 /// All that a history says.
@@ -157,4 +159,43 @@ impl Progress {
             waiting_for: waiting_for(state, seen),
         }
     }
+}
+
+/// What `k6-operator replay` prints: the history of a resource, event by event, and whether the status that
+/// was written is the one that follows from it.
+pub fn replay_report(resource: &str) -> Result<String, Box<dyn std::error::Error>> {
+    let resource: K6 = serde_json::from_str(resource)?;
+    let status = resource.status.unwrap_or_default();
+    let mut text = String::new();
+    let mut run = Run::default();
+    for (index, record) in status.history.iter().enumerate() {
+        let before = run.state.name();
+        run = run.after(record).ok_or(ReplayError {
+            index,
+            event: record.event.name(),
+            state: before,
+        })?;
+        writeln!(
+            text,
+            "{}  {:16} {:>12} -> {}",
+            record.time,
+            record.event.name(),
+            before.as_str(),
+            run.state.name().as_str()
+        )?;
+    }
+    let progress = Progress {
+        ready: status.runners.as_ref().map_or(0, |runners| runners.ready),
+        ended: status.runners.as_ref().map_or(0, |runners| runners.ended),
+        waiting_for: status
+            .message
+            .as_deref()
+            .and_then(|m| m.strip_prefix("Waiting for "))
+            .map(str::to_owned),
+    };
+    if run.status(status.history.clone(), &progress) != status {
+        return Err("the status is not what its history says".into());
+    }
+    writeln!(text, "the status is what its history says")?;
+    Ok(text)
 }

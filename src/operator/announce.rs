@@ -35,7 +35,8 @@ pub async fn announce(context: &Context, resource: &K6, before: &Run, record: &R
         action: record.event.name().to_owned(),
         secondary: None,
     };
-    let published = context.recorder.publish(&announcement, &resource.object_ref(&()));
+    let reference = resource.object_ref(&());
+    let published = context.recorder.publish(&announcement, &reference);
     if let Err(error) = bounded(published).await {
         tracing::warn!(%error, "an Event could not be published");
     }
@@ -49,8 +50,17 @@ fn describe(record: &Record, after: &Run) -> Option<(EventType, &'static str, St
         State::Stopping(state) => Some(&state.why),
         State::Initializing(_) | State::Created(_) | State::Starting(_) | State::Started(_) => None,
     };
-    if let Some(Verdict { result, reason, message }) = ended {
-        let type_ = if *result == RunResult::Passed { EventType::Normal } else { EventType::Warning };
+    if let Some(Verdict {
+        result,
+        reason,
+        message,
+    }) = ended
+    {
+        let type_ = if *result == RunResult::Passed {
+            EventType::Normal
+        } else {
+            EventType::Warning
+        };
         let note = match &after.state {
             State::Stopping(_) => format!("Stopping the runners: {message}"),
             _ => format!("{}: {message}", result.as_str()),
@@ -58,11 +68,16 @@ fn describe(record: &Record, after: &Run) -> Option<(EventType, &'static str, St
         return Some((type_, reason.as_str(), note));
     }
     match &record.event {
-        Event::Accepted { parallelism, .. } => {
-            normal("Initializing", format!("k6 inspects the script for {parallelism} runners"))
-        }
+        Event::Accepted { parallelism, .. } => normal(
+            "Initializing",
+            format!("k6 inspects the script for {parallelism} runners"),
+        ),
         Event::ScriptInspected { plan } => {
-            let warning = plan.warning.as_deref().map(|w| format!("; {w}")).unwrap_or_default();
+            let warning = plan
+                .warning
+                .as_deref()
+                .map(|w| format!("; {w}"))
+                .unwrap_or_default();
             normal(
                 "Created",
                 format!(
@@ -71,13 +86,21 @@ fn describe(record: &Record, after: &Run) -> Option<(EventType, &'static str, St
                 ),
             )
         }
-        Event::StartConfirmed { runners, spread_micros } => normal(
+        Event::StartConfirmed {
+            runners,
+            spread_micros,
+        } => normal(
             "Started",
-            format!("All {runners} runners were ready and were released within {:.1} ms", *spread_micros as f64 / 1e3),
+            format!(
+                "All {runners} runners were ready and were released within {:.1} ms",
+                *spread_micros as f64 / 1e3
+            ),
         ),
-        Event::RunnerLost { failure } => {
-            Some((EventType::Warning, "RunnerFailed", format!("The others go on without {}", failure.clause())))
-        }
+        Event::RunnerLost { failure } => Some((
+            EventType::Warning,
+            "RunnerFailed",
+            format!("The others go on without {}", failure.clause()),
+        )),
         Event::SpecRejected { .. }
         | Event::ScriptRejected { .. }
         | Event::ObjectRefused { .. }

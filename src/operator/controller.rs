@@ -9,7 +9,7 @@ use super::telemetry::{Endpoints, Health, Metrics, Outcome};
 use super::world::{Guarded, World};
 use crate::api::K6;
 use crate::build::{Defaults, check};
-use crate::machine::{Progress, Record, Refusal, ReplayError, Run, classify, effects, replay, wake_at};
+use crate::machine::{Progress, Record, Refusal, ReplayError, classify, effects, replay, wake_at};
 use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp, Unit};
 use k8s_openapi::api::core::v1::Pod;
@@ -79,7 +79,10 @@ pub(super) async fn bounded<T, E>(request: impl Future<Output = Result<T, E>>) -
 where
     Error: From<E>,
 {
-    tokio::time::timeout(REQUEST_TIMEOUT, request).await.map_err(|_| Error::Timeout)?.map_err(Error::from)
+    tokio::time::timeout(REQUEST_TIMEOUT, request)
+        .await
+        .map_err(|_| Error::Timeout)?
+        .map_err(Error::from)
 }
 
 /// What every step may use.
@@ -99,16 +102,23 @@ async fn reconcile_run(context: &Context, cached: &K6) -> Result<Action, Error> 
     let uid = resource.uid().unwrap_or_default();
     let checked = check::check(&resource.spec).map_err(|error| error.to_string());
     loop {
-        let mut history = resource.status.as_ref().map(|status| status.history.clone()).unwrap_or_default();
+        let mut history = resource
+            .status
+            .as_ref()
+            .map(|status| status.history.clone())
+            .unwrap_or_default();
         let mut run = replay(&history)?;
         let now = now();
         let seen = observe(context, &resource, &run, &checked, now).await;
 
         let mut steps = Vec::new();
-        while let Some(event) = tracing::info_span!("classify").in_scope(|| classify(&run.state, &seen, now)) {
+        while let Some(event) = tracing::info_span!("classify").in_scope(|| classify(&run.state, &seen, now))
+        {
             let record = Record { time: now, event };
             let after = tracing::info_span!("step").in_scope(|| run.after(&record));
-            let Some(after) = after.filter(|after| *after != run) else { break };
+            let Some(after) = after.filter(|after| *after != run) else {
+                break;
+            };
             history.push(record.clone());
             steps.push((std::mem::replace(&mut run, after.clone()), record, after));
         }
@@ -171,8 +181,11 @@ fn after_error(guarded: Arc<Guarded>, error: &Error, context: Arc<Context>) -> A
     } else {
         tracing::warn!(run, %error, failures, "trying again");
     }
-    let base = 200_u64.saturating_mul(1 << failures.min(9).saturating_sub(1)).min(60_000);
-    let salt = u64::from(failures).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ uid.bytes().map(u64::from).sum::<u64>();
+    let base = 200_u64
+        .saturating_mul(1 << failures.min(9).saturating_sub(1))
+        .min(60_000);
+    let salt =
+        u64::from(failures).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ uid.bytes().map(u64::from).sum::<u64>();
     Action::requeue(Duration::from_millis(base + base * (salt % 256) / 1024))
 }
 
@@ -188,11 +201,17 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     let context = Arc::new(Context {
         recorder: Recorder::new(
             client.clone(),
-            Reporter { controller: "k6-operator".to_owned(), instance: args.pod_name.clone() },
+            Reporter {
+                controller: "k6-operator".to_owned(),
+                instance: args.pod_name.clone(),
+            },
         ),
         world: world.clone(),
         memory: Memory::default(),
-        defaults: Defaults { runner_image: args.runner_image, starter_image },
+        defaults: Defaults {
+            runner_image: args.runner_image,
+            starter_image,
+        },
         metrics: Metrics::new("k6"),
         queued: Mutex::new(BTreeSet::new()),
         client,
@@ -215,7 +234,9 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
 
     let queue = {
         let context = context.clone();
-        requests.inspect_ok(move |request| context.enqueue(&request.obj_ref)).take_until(over())
+        requests
+            .inspect_ok(move |request| context.enqueue(&request.obj_ref))
+            .take_until(over())
     };
     let ready = async {
         let all = world.ready().await;
@@ -283,7 +304,8 @@ impl Context {
             Some(Failure::QueueError(error)) => tracing::warn!(%error, "a watch failed and is opened again"),
             Some(Failure::RunnerError(error)) => tracing::error!(%error, "the caches are gone"),
             Some(Failure::ObjectNotFound(object)) => {
-                let object = ObjectRef::<K6>::new(&object.name).within(object.namespace.as_deref().unwrap_or_default());
+                let object = ObjectRef::<K6>::new(&object.name)
+                    .within(object.namespace.as_deref().unwrap_or_default());
                 let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
                 queued.remove(&object.to_string());
             }
@@ -294,11 +316,19 @@ impl Context {
         let mut counts = std::collections::BTreeMap::new();
         for k6 in k6s.iter().filter_map(|k6| k6.0.as_ref().ok()) {
             let status = k6.status.as_ref();
-            let state = status.and_then(|status| status.state).map_or("", |state| state.as_str());
-            let result = status.and_then(|status| status.result).map_or("", |result| result.as_str());
+            let state = status
+                .and_then(|status| status.state)
+                .map_or("", |state| state.as_str());
+            let result = status
+                .and_then(|status| status.result)
+                .map_or("", |result| result.as_str());
             *counts.entry((state, result)).or_insert(0_usize) += 1;
         }
-        self.metrics.set_runs(counts.into_iter().map(|((state, result), count)| (state, result, count)));
+        self.metrics.set_runs(
+            counts
+                .into_iter()
+                .map(|((state, result), count)| (state, result, count)),
+        );
     }
 }
 
@@ -324,8 +354,13 @@ async fn own_image(client: &Client, args: &RunArgs) -> Result<String, Box<dyn st
     };
     let pod = bounded(Api::<Pod>::namespaced(client.clone(), namespace).get(name)).await?;
     let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
-    let manager = containers.iter().find(|c| c.name == "manager").or_else(|| containers.first());
-    manager.and_then(|c| c.image.clone()).ok_or_else(|| format!("pod {namespace}/{name} has no image").into())
+    let manager = containers
+        .iter()
+        .find(|c| c.name == "manager")
+        .or_else(|| containers.first());
+    manager
+        .and_then(|c| c.image.clone())
+        .ok_or_else(|| format!("pod {namespace}/{name} has no image").into())
 }
 
 async fn terminated() {

@@ -27,9 +27,17 @@ pub async fn execute(
         namespace: resource.namespace().unwrap_or_default(),
         uid: resource.uid().unwrap_or_default(),
     };
-    let task = Task { context, resource, checked, owner: &owner };
-    let results: Vec<Result<Option<Refusal>, Error>> =
-        stream::iter(effects).map(|effect| task.perform(effect)).buffer_unordered(CONCURRENCY).collect().await;
+    let task = Task {
+        context,
+        resource,
+        checked,
+        owner: &owner,
+    };
+    let results: Vec<Result<Option<Refusal>, Error>> = stream::iter(effects)
+        .map(|effect| task.perform(effect))
+        .buffer_unordered(CONCURRENCY)
+        .collect()
+        .await;
     let mut refused = None;
     for result in results {
         refused = refused.or(result?);
@@ -49,13 +57,20 @@ impl Task<'_> {
         let (spec, defaults, owner) = (&self.resource.spec, &self.context.defaults, self.owner);
         match effect {
             Effect::CreateInitializer => {
-                self.create(build::initializer(owner, spec, self.checked, defaults)).await
+                self.create(build::initializer(owner, spec, self.checked, defaults))
+                    .await
             }
             Effect::CreateRunner { runner, of } => {
-                self.create(build::runner(owner, spec, self.checked, defaults, runner, of)).await
+                self.create(build::runner(owner, spec, self.checked, defaults, runner, of))
+                    .await
             }
-            Effect::CreateStarter(targets) => self.create(build::starter(owner, spec, self.checked, defaults, &targets)).await,
-            Effect::CreateStopper(targets) => self.create(build::stopper(owner, spec, defaults, &targets)).await,
+            Effect::CreateStarter(targets) => {
+                self.create(build::starter(owner, spec, self.checked, defaults, &targets))
+                    .await
+            }
+            Effect::CreateStopper(targets) => {
+                self.create(build::stopper(owner, spec, defaults, &targets)).await
+            }
             Effect::DeleteInitializer => self.delete(&initializer_name(&owner.name)).await,
             Effect::DeleteRunner { runner } => self.delete(&runner_name(&owner.name, runner)).await,
         }
@@ -75,7 +90,9 @@ impl Task<'_> {
             }
             Err(error) => error,
         };
-        let Error::Kube(kube::Error::Api(status)) = &error else { return Err(error) };
+        let Error::Kube(kube::Error::Api(status)) = &error else {
+            return Err(error);
+        };
         if status.is_already_exists() {
             return self.existing(&name).await;
         }
@@ -89,15 +106,21 @@ impl Task<'_> {
 
     /// The name is taken: by us, by a former run of the same name that is on its way out, or by a stranger.
     async fn existing(&self, name: &str) -> Result<Option<Refusal>, Error> {
-        let Some(job) = bounded(self.api().get_opt(name)).await? else { return Ok(None) };
+        let Some(job) = bounded(self.api().get_opt(name)).await? else {
+            return Ok(None);
+        };
         let owners = job.owner_references();
         if owners.iter().any(|owner| owner.uid == self.owner.uid) {
             self.context.memory.made(&self.owner.uid, name);
             return Ok(None);
         }
-        let former = owners.iter().any(|owner| owner.kind == "K6" && owner.name == self.owner.name);
+        let former = owners
+            .iter()
+            .any(|owner| owner.kind == "K6" && owner.name == self.owner.name);
         Ok(Some(if former {
-            Refusal::ForNow(format!("Job {name} of the former run of this name is still being removed"))
+            Refusal::ForNow(format!(
+                "Job {name} of the former run of this name is still being removed"
+            ))
         } else {
             Refusal::Foreign(format!(
                 "Job {name} exists and is not this run's: delete or rename it, or give the K6 resource another \
@@ -108,11 +131,26 @@ impl Task<'_> {
 
     async fn delete(&self, name: &str) -> Result<Option<Refusal>, Error> {
         let key = ObjectRef::new(name).within(&self.owner.namespace);
-        let Some(job) = self.context.world.jobs.get(&key) else { return Ok(None) };
-        let ours = job.owner_references().iter().any(|owner| owner.uid == self.owner.uid);
-        let Some(uid) = job.uid().filter(|_| ours) else { return Ok(None) };
-        let only = Preconditions { uid: Some(uid.clone()), resource_version: None };
-        match bounded(self.api().delete(name, &DeleteParams::background().preconditions(only))).await {
+        let Some(job) = self.context.world.jobs.get(&key) else {
+            return Ok(None);
+        };
+        let ours = job
+            .owner_references()
+            .iter()
+            .any(|owner| owner.uid == self.owner.uid);
+        let Some(uid) = job.uid().filter(|_| ours) else {
+            return Ok(None);
+        };
+        let only = Preconditions {
+            uid: Some(uid.clone()),
+            resource_version: None,
+        };
+        match bounded(
+            self.api()
+                .delete(name, &DeleteParams::background().preconditions(only)),
+        )
+        .await
+        {
             Ok(_) => {}
             Err(Error::Kube(kube::Error::Api(status))) if status.is_not_found() || status.is_conflict() => {}
             Err(error) => return Err(error),

@@ -43,7 +43,10 @@ impl Memory {
         self.with(&uid, |entry| match &entry.latest {
             Some(written) if age(written) > age(cached) => {
                 let mut newest = written.clone();
-                newest.metadata.deletion_timestamp.clone_from(&cached.metadata.deletion_timestamp);
+                newest
+                    .metadata
+                    .deletion_timestamp
+                    .clone_from(&cached.metadata.deletion_timestamp);
                 newest
             }
             _ => {
@@ -64,7 +67,9 @@ impl Memory {
     /// How long until the live view may be written again.
     pub fn progress_pause(&self, uid: &str) -> Duration {
         self.with(uid, |entry| {
-            entry.written.map_or(Duration::ZERO, |at| PROGRESS_INTERVAL.saturating_sub(at.elapsed()))
+            entry.written.map_or(Duration::ZERO, |at| {
+                PROGRESS_INTERVAL.saturating_sub(at.elapsed())
+            })
         })
     }
 
@@ -75,7 +80,9 @@ impl Memory {
 
     /// Whether a Job was made that the cache does not show yet.
     pub fn is_made(&self, uid: &str, job: &str) -> bool {
-        self.with(uid, |entry| entry.made.get(job).is_some_and(|at| at.elapsed() < CACHE_LAG))
+        self.with(uid, |entry| {
+            entry.made.get(job).is_some_and(|at| at.elapsed() < CACHE_LAG)
+        })
     }
 
     /// The cache shows the Job.
@@ -126,6 +133,10 @@ impl Memory {
 /// decides, which Kubernetes compares as a number (KEP-5504).
 fn age(resource: &K6) -> (usize, u64) {
     let events = resource.status.as_ref().map_or(0, |status| status.history.len());
-    let version = resource.metadata.resource_version.as_deref().and_then(|v| v.parse().ok());
+    let version = resource
+        .metadata
+        .resource_version
+        .as_deref()
+        .and_then(|v| v.parse().ok());
     (events, version.unwrap_or_default())
 }

@@ -3,11 +3,12 @@
 
 use super::controller::{Context, bounded};
 use super::pods::{self, InitializerPod};
+use crate::api::K6;
 use crate::build::{
-    Checked, COMPONENT_LABEL, RUN_LABEL, RUNNER_LABEL, initializer_name, runner_name, starter_name, stopper_name,
+    COMPONENT_LABEL, Checked, RUN_LABEL, RUNNER_LABEL, initializer_name, runner_name, starter_name,
+    stopper_name,
 };
 use crate::machine::{Fact, Initializer, Inspection, Observed, Program, Run, Runner, State, overdue};
-use crate::api::K6;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
@@ -28,7 +29,10 @@ pub async fn observe(
     checked: &Result<Checked, String>,
     now: Timestamp,
 ) -> Observed {
-    let terms = checked.as_ref().map(|checked| checked.terms.clone()).map_err(Clone::clone);
+    let terms = checked
+        .as_ref()
+        .map(|checked| checked.terms.clone())
+        .map_err(Clone::clone);
     let mut seen = Observed::unknown(resource.metadata.generation.unwrap_or_default(), terms);
     seen.deleting = resource.metadata.deletion_timestamp.is_some();
     let uid = resource.uid().unwrap_or_default();
@@ -61,9 +65,10 @@ impl Children {
         let owned = |job: &Job| job.owner_references().iter().any(|owner| owner.uid == uid);
         let jobs = context.world.jobs.state_filter(owned);
         let jobs = jobs.into_iter().map(|job| (job.name_any(), job)).collect();
-        let pods = context.world.pods.state_filter(|pod| {
-            pod.labels().get(RUN_LABEL).is_some_and(|label| label == uid)
-        });
+        let pods = context
+            .world
+            .pods
+            .state_filter(|pod| pod.labels().get(RUN_LABEL).is_some_and(|label| label == uid));
         Self {
             uid: uid.to_owned(),
             namespace: resource.namespace().unwrap_or_default(),
@@ -77,7 +82,9 @@ impl Children {
         match self.jobs.get(name) {
             Some(job) => {
                 context.memory.seen(&self.uid, name);
-                let deleted = job.uid().is_some_and(|job_uid| context.memory.is_deleted(&self.uid, &job_uid));
+                let deleted = job
+                    .uid()
+                    .is_some_and(|job_uid| context.memory.is_deleted(&self.uid, &job_uid));
                 if deleted { Fact::Unknown } else { Fact::Known(job) }
             }
             None if context.memory.is_made(&self.uid, name) => Fact::Unknown,
@@ -86,8 +93,11 @@ impl Children {
     }
 
     fn runners(&self, context: &Context, name: &str, run: &Run) -> BTreeMap<u32, Runner> {
-        let is_runner =
-            |job: &&Arc<Job>| job.labels().get(COMPONENT_LABEL).is_some_and(|component| component == "runner");
+        let is_runner = |job: &&Arc<Job>| {
+            job.labels()
+                .get(COMPONENT_LABEL)
+                .is_some_and(|component| component == "runner")
+        };
         let numbered = self.jobs.values().filter(is_runner).filter_map(|job| {
             let number = job.labels().get(RUNNER_LABEL)?.parse().ok()?;
             Some((number, pods::runner(job, pods::pod_of(job, &self.pods))))
@@ -134,7 +144,10 @@ impl Children {
 
     async fn inspection(&self, context: &Context, pod: &Pod) -> Fact<Initializer> {
         let api: Api<Pod> = Api::namespaced(context.client.clone(), &self.namespace);
-        let parameters = LogParams { limit_bytes: Some(INSPECTION_LIMIT), ..LogParams::default() };
+        let parameters = LogParams {
+            limit_bytes: Some(INSPECTION_LIMIT),
+            ..LogParams::default()
+        };
         match bounded(api.logs(&pod.name_any(), &parameters)).await {
             Ok(text) => Fact::Known(Initializer::Succeeded(Inspection::parse(&text))),
             Err(error) => {
@@ -149,7 +162,12 @@ impl Children {
         let job = match &run.state {
             State::Initializing(_) => initializer_name(name),
             State::Created(state) => {
-                let unready = |i: &u32| !self.runners(context, name, run).get(i).is_some_and(Runner::is_ready);
+                let unready = |i: &u32| {
+                    !self
+                        .runners(context, name, run)
+                        .get(i)
+                        .is_some_and(Runner::is_ready)
+                };
                 runner_name(name, (1..=state.plan.parallelism).find(unready)?)
             }
             State::Starting(_) => starter_name(name),
@@ -160,9 +178,14 @@ impl Children {
         let api: Api<Event> = Api::namespaced(context.client.clone(), &self.namespace);
         let parameters = ListParams::default().fields(&format!("involvedObject.name={object},type=Warning"));
         let events = bounded(api.list(&parameters)).await.ok()?.items;
-        let last = events.into_iter().max_by_key(|event| event.metadata.creation_timestamp.clone())?;
+        let last = events
+            .into_iter()
+            .max_by_key(|event| event.metadata.creation_timestamp.clone())?;
         let reason = last.reason.unwrap_or_default();
-        Some(format!("{object}: {reason}: {}", last.message.unwrap_or_default()))
+        Some(format!(
+            "{object}: {reason}: {}",
+            last.message.unwrap_or_default()
+        ))
     }
 }
 
@@ -172,12 +195,20 @@ async fn script(context: &Context, namespace: &str, checked: &Checked) -> Fact<R
     match bounded(api.get_opt(config_map)).await {
         Ok(Some(map)) => {
             let has = map.data.as_ref().is_some_and(|data| data.contains_key(file))
-                || map.binary_data.as_ref().is_some_and(|data| data.contains_key(file));
+                || map
+                    .binary_data
+                    .as_ref()
+                    .is_some_and(|data| data.contains_key(file));
             Fact::Known(if has {
                 Ok(())
             } else {
-                let keys: Vec<&str> =
-                    map.data.iter().flat_map(BTreeMap::keys).map(String::as_str).take(10).collect();
+                let keys: Vec<&str> = map
+                    .data
+                    .iter()
+                    .flat_map(BTreeMap::keys)
+                    .map(String::as_str)
+                    .take(10)
+                    .collect();
                 Err(format!(
                     "ConfigMap {config_map} has no key {file} (it has: {}); add it, or set \
                      spec.script.configMap.file, and apply the resource again",

@@ -22,6 +22,8 @@ pub async fn persist(
     let mut answer =
         bounded(api.replace_status(&resource.name_any(), &PostParams::default(), &written)).await?;
     answer.metadata.managed_fields = None;
-    context.memory.wrote(&resource.uid().unwrap_or_default(), answer.clone());
+    context
+        .memory
+        .wrote(&resource.uid().unwrap_or_default(), answer.clone());
     Ok(answer)
 }

@@ -10,57 +10,102 @@ use kube::ResourceExt;
 /// How a Job ended: whether it was complete, and Kubernetes' message if it was not.
 pub fn job_end(job: &Job) -> Option<Result<(), String>> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
-    conditions.iter().filter(|c| c.status == "True").find_map(|c| match c.type_.as_str() {
-        "Complete" => Some(Ok(())),
-        "Failed" => Some(Err(c.message.clone().or_else(|| c.reason.clone()).unwrap_or_default())),
-        _ => None,
-    })
+    conditions
+        .iter()
+        .filter(|c| c.status == "True")
+        .find_map(|c| match c.type_.as_str() {
+            "Complete" => Some(Ok(())),
+            "Failed" => Some(Err(c
+                .message
+                .clone()
+                .or_else(|| c.reason.clone())
+                .unwrap_or_default())),
+            _ => None,
+        })
 }
 
 /// The pod of a Job: the newest that is not going away, else the newest.
 pub fn pod_of<'a>(job: &Job, pods: &'a [std::sync::Arc<Pod>]) -> Option<&'a Pod> {
     let uid = job.uid()?;
     let owned = |pod: &&Pod| pod.owner_references().iter().any(|owner| owner.uid == uid);
-    let rank = |pod: &&Pod| (pod.metadata.deletion_timestamp.is_none(), pod.creation_timestamp());
+    let rank = |pod: &&Pod| {
+        (
+            pod.metadata.deletion_timestamp.is_none(),
+            pod.creation_timestamp(),
+        )
+    };
     pods.iter().map(AsRef::as_ref).filter(owned).max_by_key(rank)
 }
 
 /// A runner, from its Job and pod.
 pub fn runner(job: &Job, pod: Option<&Pod>) -> Runner {
     let end = match job_end(job) {
-        Some(Ok(())) => Some(End { code: Some(0), reason: None, message: String::new() }),
+        Some(Ok(())) => Some(End {
+            code: Some(0),
+            reason: None,
+            message: String::new(),
+        }),
         Some(Err(why)) => failed_end(&why, pod),
         None => None,
     };
-    Runner { pod: pod.map(pod_seen), end }
+    Runner {
+        pod: pod.map(pod_seen),
+        end,
+    }
 }
 
 /// A Job that failed tells no exit code; its pod does. A pod that is cached but has not ended yet is a stale
 /// view: its end is awaited.
 fn failed_end(why: &str, pod: Option<&Pod>) -> Option<End> {
     let Some(pod) = pod else {
-        return Some(End { code: None, reason: None, message: format!("its pod was deleted: {why}") });
+        return Some(End {
+            code: None,
+            reason: None,
+            message: format!("its pod was deleted: {why}"),
+        });
     };
     let status = pod.status.as_ref()?;
     if let Some(reason) = &status.reason {
         let message = status.message.clone().unwrap_or_else(|| why.to_owned());
-        return Some(End { code: None, reason: Some(reason.clone()), message });
+        return Some(End {
+            code: None,
+            reason: Some(reason.clone()),
+            message,
+        });
     }
     if let Some(ended) = terminated(status.container_statuses.as_deref().unwrap_or_default()) {
-        let reason = ended.reason.clone().filter(|reason| reason != "Error" && reason != "Completed");
+        let reason = ended
+            .reason
+            .clone()
+            .filter(|reason| reason != "Error" && reason != "Completed");
         let message = last_words(ended.message.as_deref().unwrap_or_default());
-        let message = if message.is_empty() { "it left no message".to_owned() } else { message };
-        return Some(End { code: Some(ended.exit_code), reason, message });
+        let message = if message.is_empty() {
+            "it left no message".to_owned()
+        } else {
+            message
+        };
+        return Some(End {
+            code: Some(ended.exit_code),
+            reason,
+            message,
+        });
     }
     let leaving = pod.metadata.deletion_timestamp.is_some();
-    leaving.then(|| End { code: None, reason: None, message: format!("its pod was deleted: {why}") })
+    leaving.then(|| End {
+        code: None,
+        reason: None,
+        message: format!("its pod was deleted: {why}"),
+    })
 }
 
 fn pod_seen(pod: &Pod) -> PodSeen {
     let status = pod.status.as_ref();
     let condition = |name: &str| {
         let conditions = status.and_then(|status| status.conditions.as_ref());
-        conditions.into_iter().flatten().any(|c| c.type_ == name && c.status == "True")
+        conditions
+            .into_iter()
+            .flatten()
+            .any(|c| c.type_ == name && c.status == "True")
     };
     PodSeen {
         uid: pod.uid().unwrap_or_default(),
@@ -76,12 +121,20 @@ pub fn waiting(status: &PodStatus) -> Option<String> {
         Some(message) if !message.is_empty() => format!("{reason}: {message}"),
         Some(_) | None => reason.to_owned(),
     };
-    let unscheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
+    let unscheduled = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|c| c.type_ == "PodScheduled" && c.status == "False");
     if let Some(condition) = unscheduled {
         let reason = condition.reason.as_deref().unwrap_or("Unscheduled");
         return Some(told(reason, condition.message.as_deref()));
     }
-    let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let containers = status
+        .init_container_statuses
+        .iter()
+        .chain(&status.container_statuses)
+        .flatten();
     let states = containers.filter_map(|c| c.state.as_ref()?.waiting.as_ref());
     let stuck = states.filter_map(|w| {
         let reason = w.reason.as_deref()?;
@@ -96,13 +149,17 @@ pub fn waiting(status: &PodStatus) -> Option<String> {
 }
 
 fn terminated(containers: &[ContainerStatus]) -> Option<&ContainerStateTerminated> {
-    containers.iter().find_map(|c| c.state.as_ref()?.terminated.as_ref())
+    containers
+        .iter()
+        .find_map(|c| c.state.as_ref()?.terminated.as_ref())
 }
 
 /// A starter or stopper, from its Job and pod.
 pub fn program(job: &Job, pod: Option<&Pod>) -> Program {
     let status = pod.and_then(|pod| pod.status.as_ref());
-    let containers = status.and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    let containers = status
+        .and_then(|status| status.container_statuses.as_deref())
+        .unwrap_or_default();
     if let Some(ended) = terminated(containers) {
         let message = ended.message.as_deref().unwrap_or_default();
         return match Report::from_message(message) {
@@ -110,7 +167,11 @@ pub fn program(job: &Job, pod: Option<&Pod>) -> Program {
             Err(_) => {
                 let reason = ended.reason.as_deref().unwrap_or("Error");
                 let words = last_words(message);
-                Program::Failed(format!("exit code {} ({reason}) {words}", ended.exit_code).trim_end().to_owned())
+                Program::Failed(
+                    format!("exit code {} ({reason}) {words}", ended.exit_code)
+                        .trim_end()
+                        .to_owned(),
+                )
             }
         };
     }
@@ -138,19 +199,27 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
     let of = |list: Option<&Vec<ContainerStatus>>| list.cloned().unwrap_or_default();
     let archive = of(status.and_then(|status| status.init_container_statuses.as_ref()));
     let inspect = of(status.and_then(|status| status.container_statuses.as_ref()));
-    let failed = [&archive, &inspect].into_iter().filter_map(|list| terminated(list)).find(|t| t.exit_code != 0);
+    let failed = [&archive, &inspect]
+        .into_iter()
+        .filter_map(|list| terminated(list))
+        .find(|t| t.exit_code != 0);
     if let Some(ended) = failed {
         let words = last_words(ended.message.as_deref().unwrap_or_default());
         let reason = ended.reason.as_deref().filter(|reason| *reason != "Error");
         let reason = reason.map(|reason| format!(", {reason}")).unwrap_or_default();
-        return InitializerPod::Failed(format!("k6 refused the script (exit code {}{reason}): {words}", ended.exit_code));
+        return InitializerPod::Failed(format!(
+            "k6 refused the script (exit code {}{reason}): {words}",
+            ended.exit_code
+        ));
     }
     if terminated(&inspect).is_some() {
         return InitializerPod::Done;
     }
     match job_end(job) {
         Some(Err(why)) => InitializerPod::Failed(format!("the initializer failed: {why}")),
-        Some(Ok(())) => InitializerPod::Failed("the initializer's pod was deleted before it was read".to_owned()),
+        Some(Ok(())) => {
+            InitializerPod::Failed("the initializer's pod was deleted before it was read".to_owned())
+        }
         None => InitializerPod::Running(status.and_then(waiting)),
     }
 }

@@ -60,8 +60,11 @@ impl World {
 
     /// Resolves when every cache has its first view of the cluster.
     pub async fn ready(&self) -> bool {
-        let (k6s, jobs, pods) =
-            tokio::join!(self.k6s.wait_until_ready(), self.jobs.wait_until_ready(), self.pods.wait_until_ready());
+        let (k6s, jobs, pods) = tokio::join!(
+            self.k6s.wait_until_ready(),
+            self.jobs.wait_until_ready(),
+            self.pods.wait_until_ready()
+        );
         k6s.is_ok() && jobs.is_ok() && pods.is_ok()
     }
 }

@@ -4,9 +4,18 @@
 ///
 /// k6 logs in logfmt: `time="..." level=error msg="..." hint="..."`.
 pub fn last_words(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let error = lines.iter().rev().find_map(|line| line.contains("level=error").then(|| message(line)).flatten());
-    let words = error.or_else(|| lines.last().map(|line| (*line).to_owned())).unwrap_or_default();
+    let lines: Vec<&str> = log
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let error = lines
+        .iter()
+        .rev()
+        .find_map(|line| line.contains("level=error").then(|| message(line)).flatten());
+    let words = error
+        .or_else(|| lines.last().map(|line| (*line).to_owned()))
+        .unwrap_or_default();
     let one_line = words.split_whitespace().collect::<Vec<_>>().join(" ");
     one_line.chars().take(500).collect()
 }
@@ -37,7 +46,10 @@ mod tests {
         let log = "time=\"2026-01-01T00:00:00Z\" level=error msg=\"GoError: file:///test/bad.js: Line 2:7 \
                    Unexpected token ; (and 2 more \\\"errors\\\")\\n\" hint=\"script exception\"\n";
         let words = last_words(log);
-        assert_eq!(words, "GoError: file:///test/bad.js: Line 2:7 Unexpected token ; (and 2 more \"errors\")");
+        assert_eq!(
+            words,
+            "GoError: file:///test/bad.js: Line 2:7 Unexpected token ; (and 2 more \"errors\")"
+        );
     }
 
     #[test]

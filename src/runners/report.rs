@@ -1,6 +1,8 @@
 //! What the starter and the stopper say when they end: a small JSON document in the pod's
 //! termination message, written by the program and read by the operator.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Where Kubernetes looks for a container's termination message.
@@ -8,6 +10,12 @@ pub const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// At most this many runners are named in a report; the rest are counted.
 pub const NAMED_AT_MOST: usize = 10;
+
+/// As much of a termination message as Kubernetes keeps, in bytes.
+pub const MESSAGE_AT_MOST: usize = 4096;
+
+/// How long one failure's sentence may be, in bytes.
+const SENTENCE_AT_MOST: usize = 320;
 
 /// The end of a starter's or stopper's work, at most 4096 bytes when serialized.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,9 +28,63 @@ pub struct Report {
     /// Microseconds between the first and the last confirmed release order written to the network.
     #[serde(default)]
     pub spread_micros: u64,
-    /// The runners that did not confirm, at most [`NAMED_AT_MOST`] of them.
+    /// The runners that did not confirm, at most [`NAMED_AT_MOST`] of them. Runners that were ready, and not
+    /// released because others were not, are not among them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
+}
+
+impl Report {
+    /// A report that keeps to its bounds.
+    pub fn new(total: usize, confirmed: usize, spread: Duration, mut failures: Vec<Failure>) -> Self {
+        failures.truncate(NAMED_AT_MOST);
+        for failure in &mut failures {
+            shorten(&mut failure.message, SENTENCE_AT_MOST);
+        }
+        Self {
+            total: u32::try_from(total).unwrap_or(u32::MAX),
+            confirmed: u32::try_from(confirmed).unwrap_or(u32::MAX),
+            spread_micros: u64::try_from(spread.as_micros()).unwrap_or(u64::MAX),
+            failures,
+        }
+    }
+
+    /// Every runner has confirmed.
+    pub fn complete(&self) -> bool {
+        self.confirmed == self.total
+    }
+
+    /// The termination message: at most [`MESSAGE_AT_MOST`] bytes, whatever the failures say.
+    pub fn to_message(&self) -> String {
+        let mut report = self.clone();
+        report.failures.truncate(NAMED_AT_MOST);
+        let mut sentence = SENTENCE_AT_MOST;
+        loop {
+            for failure in &mut report.failures {
+                shorten(&mut failure.message, sentence);
+            }
+            // Numbers and texts always serialize; a report without failures always fits.
+            let message = serde_json::to_string(&report).unwrap_or_default();
+            if message.len() <= MESSAGE_AT_MOST {
+                return message;
+            }
+            sentence /= 2;
+        }
+    }
+
+    /// Reads a termination message.
+    pub fn from_message(message: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(message)
+    }
+}
+
+/// Cuts a text to at most so many bytes, marking the cut.
+fn shorten(text: &mut String, at_most: usize) {
+    const CUT: &str = "...";
+    if text.len() > at_most {
+        text.truncate(text.floor_char_boundary(at_most.saturating_sub(CUT.len())));
+        text.push_str(CUT);
+    }
 }
 
 /// One runner that could not be started or stopped.
@@ -33,4 +95,80 @@ pub struct Failure {
     pub runner: u32,
     /// One sentence.
     pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(failures: u32, message: &str) -> Report {
+        let failures = (1..=failures)
+            .map(|runner| Failure {
+                runner,
+                message: message.to_owned(),
+            })
+            .collect();
+        Report {
+            total: u32::MAX,
+            confirmed: u32::MAX - 1,
+            spread_micros: u64::MAX,
+            failures,
+        }
+    }
+
+    #[test]
+    fn a_thousand_failures_with_long_messages_fit_the_termination_message() {
+        for message in [
+            "x".repeat(5000),
+            "\u{1}".repeat(5000),
+            "\"é😀".repeat(1000),
+            String::new(),
+        ] {
+            let text = report(1000, &message).to_message();
+            assert!(text.len() <= MESSAGE_AT_MOST, "{} bytes", text.len());
+            let read = Report::from_message(&text).unwrap();
+            assert_eq!((read.total, read.failures.len()), (u32::MAX, NAMED_AT_MOST));
+        }
+    }
+
+    #[test]
+    fn what_fits_is_read_back_as_it_was() {
+        for report in [
+            report(0, ""),
+            report(3, "connecting to 10.88.0.7:6565: refused"),
+            report(10, "é"),
+        ] {
+            assert_eq!(Report::from_message(&report.to_message()).unwrap(), report);
+        }
+    }
+
+    #[test]
+    fn a_new_report_keeps_to_its_bounds() {
+        let failures = report(1000, &"é".repeat(400)).failures;
+        let report = Report::new(1000, 0, Duration::from_millis(3), failures);
+        assert_eq!(
+            (report.spread_micros, report.failures.len()),
+            (3000, NAMED_AT_MOST)
+        );
+        assert!(
+            report
+                .failures
+                .iter()
+                .all(|f| f.message.len() <= 320 && f.message.ends_with("é..."))
+        );
+        assert_eq!(Report::from_message(&report.to_message()).unwrap(), report);
+        assert!(!report.complete());
+    }
+
+    #[test]
+    fn a_message_from_elsewhere_is_not_a_report() {
+        for message in ["", "OOMKilled", "{}", r#"{"total":1}"#] {
+            assert!(Report::from_message(message).is_err());
+        }
+        assert!(
+            Report::from_message("{\"total\":4,\"confirmed\":4}\n")
+                .unwrap()
+                .complete()
+        );
+    }
 }

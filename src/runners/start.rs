@@ -1,0 +1,245 @@
+//! The start barrier: every runner is found ready and paused first, then all are released at once, or none.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant as Moment};
+
+use futures::future::join_all;
+use tokio::sync::Semaphore;
+use tokio::task::unconstrained;
+use tokio::time::Instant;
+
+use super::client::{Client, Order, Status};
+use super::report::{Failure, Report, TERMINATION_LOG};
+use super::{ANSWER, AT_ONCE, Attempts, Limits, Target, end, unless_terminated};
+
+/// Releases all runners, or none.
+///
+/// First every runner must answer that it is initialized and paused, within [`Limits::connect`]. One that is
+/// no longer paused was released by an earlier starter: it counts as confirmed and is not touched. If any
+/// runner cannot be found ready, none is released. Then all release orders are written back to back to the
+/// connections that are open by now, and each runner has to confirm within [`Limits::release`].
+///
+/// Dropping the future leaves either no runner or every ready runner with its release order.
+pub async fn start(targets: &[Target], limits: &Limits) -> Report {
+    let slots = Semaphore::new(AT_ONCE);
+    let reached = reach_all(targets, &slots, Instant::now() + limits.connect).await;
+
+    let mut confirmed = 0;
+    let mut failures = Vec::new();
+    let mut paused = Vec::new();
+    for (target, outcome) in targets.iter().zip(reached) {
+        match outcome {
+            Ok(Reached::Paused(client)) => paused.push((target, client)),
+            Ok(Reached::Released) => confirmed += 1,
+            Err(problem) => failures.push(Failure {
+                runner: target.runner,
+                message: format!("not ready within {} s: {problem}", limits.connect.as_secs_f64()),
+            }),
+        }
+    }
+    if !failures.is_empty() {
+        return Report::new(targets.len(), confirmed, Duration::ZERO, failures);
+    }
+
+    let deadline = Instant::now() + limits.release;
+    // Unconstrained: the runtime would otherwise hold back what one task does after 128 operations.
+    unconstrained(async {
+        for (_, client) in &mut paused {
+            client.send(Order::Resume);
+        }
+    })
+    .await;
+    let outcomes = join_all(
+        paused
+            .into_iter()
+            .map(|(target, client)| confirm(target, client, &slots, deadline)),
+    )
+    .await;
+
+    let mut orders = Vec::new();
+    for outcome in outcomes {
+        match outcome {
+            Ok(order) => {
+                confirmed += 1;
+                orders.extend(order);
+            }
+            Err((target, problem)) => failures.push(Failure {
+                runner: target.runner,
+                message: format!(
+                    "no confirmation within {} s: {problem}",
+                    limits.release.as_secs_f64()
+                ),
+            }),
+        }
+    }
+    let spread = match (orders.iter().min(), orders.iter().max()) {
+        (Some(first), Some(last)) => *last - *first,
+        _ => Duration::ZERO,
+    };
+    Report::new(targets.len(), confirmed, spread, failures)
+}
+
+enum Reached {
+    Paused(Client),
+    Released,
+}
+
+/// Finds every runner ready (or released) at about the same time: whoever was found ready is asked again once
+/// the last one is, so that none that has gone meanwhile is counted on.
+async fn reach_all(targets: &[Target], slots: &Semaphore, deadline: Instant) -> Vec<Result<Reached, String>> {
+    let mut reached = join_all(targets.iter().map(|target| reach(target, None, slots, deadline))).await;
+    loop {
+        if reached.iter().any(Result::is_err) {
+            return reached;
+        }
+        let again = join_all(
+            targets
+                .iter()
+                .zip(reached)
+                .map(async |(target, outcome)| match outcome {
+                    Ok(Reached::Paused(client)) => {
+                        let asked = Moment::now();
+                        let outcome = reach(target, Some(client), slots, deadline).await;
+                        (outcome, asked.elapsed() < FRESH)
+                    }
+                    Ok(Reached::Released) => (Ok(Reached::Released), true),
+                    Err(problem) => (Err(problem), true),
+                }),
+        )
+        .await;
+        let all_at_once = again.iter().all(|(_, quick)| *quick);
+        reached = again.into_iter().map(|(outcome, _)| outcome).collect();
+        if all_at_once {
+            return reached;
+        }
+    }
+}
+
+/// An answer older than this is asked for again before the release.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Asks one runner until it is ready or has been released.
+async fn reach(
+    target: &Target,
+    open: Option<Client>,
+    slots: &Semaphore,
+    deadline: Instant,
+) -> Result<Reached, String> {
+    let mut attempts = Attempts::new(target, slots, deadline);
+    attempts.open = open;
+    loop {
+        let problem = match attempts.give(Order::Status).await {
+            Ok(status) if status.released() => return Ok(Reached::Released),
+            Ok(status) => match attempts.open.take() {
+                Some(client) if status.ready() => return Ok(Reached::Paused(client)),
+                open => {
+                    attempts.open = open;
+                    unready(target, &status)
+                }
+            },
+            Err(error) => error.to_string(),
+        };
+        if !attempts.again().await {
+            return Err(problem);
+        }
+    }
+}
+
+fn unready(target: &Target, status: &Status) -> String {
+    if status.stopped {
+        format!("{} has been told to stop", target.address)
+    } else {
+        format!(
+            "{} is still initializing (k6 status {})",
+            target.address, status.status
+        )
+    }
+}
+
+/// Awaits the confirmation of a release order that was sent, and gives the order again where it was lost.
+/// Returns when the order was written.
+async fn confirm<'a>(
+    target: &'a Target,
+    mut client: Client,
+    slots: &Semaphore,
+    deadline: Instant,
+) -> Result<Option<Moment>, (&'a Target, String)> {
+    let answer = client.answer(deadline.min(Instant::now() + ANSWER)).await;
+    let mut wrote = client.wrote();
+    drop(client);
+    let first = match answer {
+        Ok(status) if status.released() => return Ok(wrote),
+        Ok(_) => format!("{} stays paused", target.address),
+        Err(error) => error.to_string(),
+    };
+    let mut last = None;
+    let mut attempts = Attempts::new(target, slots, deadline);
+    while attempts.again().await {
+        match insist(target, &mut attempts, &mut wrote).await {
+            Ok(()) => return Ok(wrote),
+            Err(problem) => last = Some(problem),
+        }
+    }
+    Err((
+        target,
+        last.map_or(first.clone(), |last| format!("{first}; then {last}")),
+    ))
+}
+
+/// Looks whether a runner has been released after all, and only if not gives the order again.
+async fn insist(
+    target: &Target,
+    attempts: &mut Attempts<'_>,
+    wrote: &mut Option<Moment>,
+) -> Result<(), String> {
+    let mut status = attempts.give(Order::Status).await.map_err(|e| e.to_string())?;
+    if status.ready() {
+        *wrote = Some(Moment::now());
+        status = attempts.give(Order::Resume).await.map_err(|e| e.to_string())?;
+    }
+    if status.released() {
+        Ok(())
+    } else if status.ready() {
+        Err(format!("{} stays paused", target.address))
+    } else {
+        Err(unready(target, &status))
+    }
+}
+
+/// The arguments of `start`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StartArgs {
+    /// A runner's number and the address of its k6; once for every runner
+    #[arg(long = "runner", value_name = "N=IP:PORT", required = true)]
+    pub runners: Vec<Target>,
+    /// Seconds until every runner must be ready
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().connect.as_secs())]
+    pub connect_timeout: u64,
+    /// Seconds from the release until every runner must have confirmed
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().release.as_secs())]
+    pub release_timeout: u64,
+    /// The file that gets the report
+    #[arg(long, value_name = "PATH", default_value = TERMINATION_LOG)]
+    pub termination_log: PathBuf,
+}
+
+/// The program `start`: exit code 0 only when every runner is released.
+pub async fn run_start(args: StartArgs) -> ExitCode {
+    let limits = Limits {
+        connect: Duration::from_secs(args.connect_timeout),
+        release: Duration::from_secs(args.release_timeout),
+        ..Limits::default()
+    };
+    let report = unless_terminated(start(&args.runners, &limits)).await;
+    end(report, &args.termination_log, |report| {
+        let Report {
+            total,
+            confirmed,
+            spread_micros,
+            failures: _,
+        } = report;
+        let spread = Duration::from_micros(*spread_micros).as_secs_f64() * 1e3;
+        format!("released {confirmed} of {total} runners within {spread:.2} ms")
+    })
+}

@@ -1,0 +1,90 @@
+//! Stopping runners: each is told to end its test, whether it runs, waits or has yet to begin.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::client::Order;
+use super::report::{Failure, Report, TERMINATION_LOG};
+use super::{AT_ONCE, Attempts, Limits, Target, end, unless_terminated};
+
+/// A runner has ended when its address refuses connections for so long. Not at once: a k6 that is just being
+/// started does not listen yet.
+const REFUSED_FOR: Duration = Duration::from_secs(3);
+
+/// Stops all runners, within [`Limits::stop`].
+///
+/// A runner confirms by its answer, or by having ended: nothing listens at its address. An address that does
+/// not answer at all confirms nothing.
+pub async fn stop(targets: &[Target], limits: &Limits) -> Report {
+    let slots = Semaphore::new(AT_ONCE);
+    let deadline = Instant::now() + limits.stop;
+    let outcomes = join_all(targets.iter().map(|target| stop_one(target, &slots, deadline))).await;
+    let mut confirmed = 0;
+    let mut failures = Vec::new();
+    for (target, outcome) in targets.iter().zip(outcomes) {
+        match outcome {
+            Ok(()) => confirmed += 1,
+            Err(problem) => failures.push(Failure {
+                runner: target.runner,
+                message: format!("not stopped within {} s: {problem}", limits.stop.as_secs_f64()),
+            }),
+        }
+    }
+    Report::new(targets.len(), confirmed, Duration::ZERO, failures)
+}
+
+async fn stop_one(target: &Target, slots: &Semaphore, deadline: Instant) -> Result<(), String> {
+    let mut attempts = Attempts::new(target, slots, deadline);
+    let mut refused_since = None;
+    loop {
+        let problem = match attempts.give(Order::Stop).await {
+            Ok(status) if status.stopped => return Ok(()),
+            Ok(_) => format!("{} does not stop", target.address),
+            Err(error) if error.is_refusal() => {
+                let since = *refused_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= REFUSED_FOR {
+                    return Ok(());
+                }
+                error.to_string()
+            }
+            Err(error) => {
+                refused_since = None;
+                error.to_string()
+            }
+        };
+        if !attempts.again().await {
+            return Err(problem);
+        }
+    }
+}
+
+/// The arguments of `stop`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StopArgs {
+    /// A runner's number and the address of its k6; once for every runner
+    #[arg(long = "runner", value_name = "N=IP:PORT", required = true)]
+    pub runners: Vec<Target>,
+    /// Seconds until every runner must have confirmed
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().stop.as_secs())]
+    pub stop_timeout: u64,
+    /// The file that gets the report
+    #[arg(long, value_name = "PATH", default_value = TERMINATION_LOG)]
+    pub termination_log: PathBuf,
+}
+
+/// The program `stop`: exit code 0 only when every runner has been stopped or has ended.
+pub async fn run_stop(args: StopArgs) -> ExitCode {
+    let limits = Limits {
+        stop: Duration::from_secs(args.stop_timeout),
+        ..Limits::default()
+    };
+    let report = unless_terminated(stop(&args.runners, &limits)).await;
+    end(report, &args.termination_log, |report| {
+        format!("stopped {} of {} runners", report.confirmed, report.total)
+    })
+}
