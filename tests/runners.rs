@@ -1,5 +1,6 @@
 //! The start barrier and the stop, against real k6 processes and, for what k6 does not do on demand, against
 //! a small stand-in.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};

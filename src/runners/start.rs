@@ -89,9 +89,9 @@ enum Reached {
 /// the last one is, so that none that has gone meanwhile is counted on.
 async fn reach_all(targets: &[Target], slots: &Semaphore, deadline: Instant) -> Vec<Result<Reached, String>> {
     let mut reached = join_all(targets.iter().map(|target| reach(target, None, slots, deadline))).await;
-    loop {
+    for _ in 0..RECHECKS {
         if reached.iter().any(Result::is_err) {
-            return reached;
+            break;
         }
         let again = join_all(
             targets
@@ -111,13 +111,16 @@ async fn reach_all(targets: &[Target], slots: &Semaphore, deadline: Instant) -> 
         let all_at_once = again.iter().all(|(_, quick)| *quick);
         reached = again.into_iter().map(|(outcome, _)| outcome).collect();
         if all_at_once {
-            return reached;
+            break;
         }
     }
+    reached
 }
 
-/// An answer older than this is asked for again before the release.
+/// When asking again took longer than this for a runner, all are asked once more.
 const FRESH: Duration = Duration::from_secs(1);
+/// But not more often than this: runners that are slow to answer are released nevertheless.
+const RECHECKS: u32 = 3;
 
 /// Asks one runner until it is ready or has been released.
 async fn reach(
@@ -207,7 +210,7 @@ async fn insist(
     }
 }
 
-/// The arguments of `start`.
+/// Releases the paused runners of a test at once, or none of them
 #[derive(Clone, Debug, clap::Args)]
 pub struct StartArgs {
     /// A runner's number and the address of its k6; once for every runner
@@ -233,13 +236,14 @@ pub async fn run_start(args: StartArgs) -> ExitCode {
     };
     let report = unless_terminated(start(&args.runners, &limits)).await;
     end(report, &args.termination_log, |report| {
-        let Report {
-            total,
-            confirmed,
-            spread_micros,
-            failures: _,
-        } = report;
-        let spread = Duration::from_micros(*spread_micros).as_secs_f64() * 1e3;
-        format!("released {confirmed} of {total} runners within {spread:.2} ms")
+        let released = format!("released {} of {} runners", report.confirmed, report.total);
+        match report.spread_micros {
+            // None, only one, or all by an earlier starter.
+            0 => released,
+            spread => format!(
+                "{released} within {:.2} ms",
+                Duration::from_micros(spread).as_secs_f64() * 1e3
+            ),
+        }
     })
 }

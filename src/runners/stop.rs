@@ -63,7 +63,7 @@ async fn stop_one(target: &Target, slots: &Semaphore, deadline: Instant) -> Resu
     }
 }
 
-/// The arguments of `stop`.
+/// Stops the runners of a test
 #[derive(Clone, Debug, clap::Args)]
 pub struct StopArgs {
     /// A runner's number and the address of its k6; once for every runner
