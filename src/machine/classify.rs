@@ -360,7 +360,7 @@ pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
                 Some(with("the initializer to inspect the script", why.as_deref()))
             }
             (Fact::Known(Err(missing)), _) => Some(missing.clone()),
-            _ => Some("the initializer to be made".to_owned()),
+            _ => Some("the initializer to inspect the script".to_owned()),
         },
         State::Created(state) => match &seen.runners {
             Fact::Known(runners) => Some(unready(state.plan.parallelism, runners)),

@@ -153,8 +153,15 @@ impl Progress {
             }
             Fact::Absent | Fact::Unknown => 0,
         };
+        // A runner under load may be slow to answer its probe: once released, it counts until it has ended.
+        let ready = match state {
+            State::Initializing(_) | State::Created(_) | State::Starting(_) => count(super::Runner::is_ready),
+            State::Started(_) | State::Stopping(_) | State::Finished(_) => {
+                count(|runner| runner.end.is_none())
+            }
+        };
         Self {
-            ready: count(|runner| runner.end.is_none() && runner.pod.as_ref().is_some_and(|pod| pod.ready)),
+            ready,
             ended: count(|runner| runner.end.is_some()),
             waiting_for: waiting_for(state, seen),
         }

@@ -11,6 +11,7 @@ use kube::{Resource, ResourceExt};
 const NOTE_LIMIT: usize = 1024;
 
 /// Tells the step from one run to the next.
+#[tracing::instrument(skip_all)]
 pub async fn announce(context: &Context, resource: &K6, before: &Run, record: &Record, after: &Run) {
     let (from, to) = (before.state.name(), after.state.name());
     let name = resource.name_any();
@@ -22,7 +23,10 @@ pub async fn announce(context: &Context, resource: &K6, before: &Run, record: &R
         to = to.as_str(),
         event = record.event.name(),
         "{}",
-        said.as_ref().map_or("", |(_, _, note)| note.as_str())
+        said.as_ref().map_or(
+            "all runners are ready; their order to start is recorded",
+            |(_, _, note)| note.as_str()
+        )
     );
     if from != to {
         context.metrics.transition(from.as_str(), to.as_str());
@@ -46,26 +50,25 @@ pub async fn announce(context: &Context, resource: &K6, before: &Run, record: &R
 fn describe(record: &Record, after: &Run) -> Option<(EventType, &'static str, String)> {
     let normal = |reason, note: String| Some((EventType::Normal, reason, note));
     let ended = match &after.state {
-        State::Finished(end) => Some(&end.verdict),
-        State::Stopping(state) => Some(&state.why),
+        State::Finished(end) => Some((&end.verdict, format!("{}: ", end.verdict.result.as_str()))),
+        State::Stopping(state) => Some((&state.why, "Stopping the runners: ".to_owned())),
         State::Initializing(_) | State::Created(_) | State::Starting(_) | State::Started(_) => None,
     };
-    if let Some(Verdict {
-        result,
-        reason,
-        message,
-    }) = ended
+    if let Some((
+        Verdict {
+            result,
+            reason,
+            message,
+        },
+        prefix,
+    )) = ended
     {
         let type_ = if *result == RunResult::Passed {
             EventType::Normal
         } else {
             EventType::Warning
         };
-        let note = match &after.state {
-            State::Stopping(_) => format!("Stopping the runners: {message}"),
-            _ => format!("{}: {message}", result.as_str()),
-        };
-        return Some((type_, reason.as_str(), note));
+        return Some((type_, reason.as_str(), format!("{prefix}{message}")));
     }
     match &record.event {
         Event::Accepted { parallelism, .. } => normal(
