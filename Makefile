@@ -53,7 +53,7 @@ test: ## All tests, the end-to-end ones in an embedded cluster
 
 .PHONY: bench
 bench: ## Run the benchmarks
-	cargo bench --locked
+	@tests/cluster/bench
 
 .PHONY: fmt
 fmt: ## Format the code
