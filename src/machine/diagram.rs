@@ -8,7 +8,6 @@ use super::state::{Plan, Reason, RunResult, State, StateName};
 use super::step::{Step, step};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 /// A state or an event that stands for all of its kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -451,11 +450,10 @@ fn state_box(state: StateName) -> String {
         out.push_str(&rect(4));
         // The four results stand on two lines.
         if let Some((first, second)) = split_in_half(&subtitle) {
-            let _ = write!(
-                out,
-                "<text class=\"sub\" x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{first}</text>\n",
-                y + 10
-            );
+            let y = y + 10;
+            out.push_str(&format!(
+                "<text class=\"sub\" x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">{first}</text>\n"
+            ));
             subtitle = second;
         }
     }
