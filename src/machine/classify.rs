@@ -349,10 +349,11 @@ fn stopping(state: &Stopping, seen: &Observed, now: Timestamp) -> Option<Event> 
     })
 }
 
+/// In the order in which they decide the verdict, and in which runners are named.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    Failed,
     Crossed,
+    Failed,
     Aborted,
     Passed,
 }

@@ -143,7 +143,7 @@ pub struct Tally {
     pub aborted: u32,
     /// Everything else.
     pub failed: u32,
-    /// What those that did not pass said, the failed first, at most [`NAMED_AT_MOST`].
+    /// What those that did not pass said, those that decide the verdict first, at most [`NAMED_AT_MOST`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<RunnerFailure>,
 }

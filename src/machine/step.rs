@@ -295,11 +295,19 @@ fn judge(tally: &Tally) -> Verdict {
     if unnamed > 0 {
         named = format!("{named}; and {unnamed} more (at most {NAMED_AT_MOST} are named)");
     }
+    let counted = |count: u32, what: &str| match count {
+        0 => String::new(),
+        count => format!(", {count} {what}"),
+    };
+    let and_aborted = counted(*aborted, "aborted");
     let (result, reason, message) = if *crossed > 0 {
-        let text = format!("Thresholds were crossed on {crossed} of {total} runners: {named}");
+        let and_failed = counted(*failed, "failed");
+        let text = format!(
+            "Thresholds were crossed on {crossed} of {total} runners{and_failed}{and_aborted}: {named}"
+        );
         (RunResult::Failed, Reason::ThresholdsCrossed, text)
     } else if *failed > 0 {
-        let text = format!("{failed} of {total} runners failed: {named}");
+        let text = format!("{failed} of {total} runners failed{and_aborted}: {named}");
         (RunResult::Error, Reason::RunnerFailed, text)
     } else if *aborted > 0 {
         let text = format!("The test was aborted on {aborted} of {total} runners: {named}");
