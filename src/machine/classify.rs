@@ -253,7 +253,7 @@ fn starting(state: &Starting, seen: &Observed) -> Option<Event> {
         }
         Fact::Known(Program::Reported(report)) => Some(Event::StartFailed {
             released: Some(report.confirmed),
-            message: not_released(report),
+            message: not_released(report, state.plan.parallelism),
         }),
         Fact::Known(Program::Failed(message)) => Some(Event::StartFailed {
             released: None,
@@ -285,9 +285,9 @@ fn starting(state: &Starting, seen: &Observed) -> Option<Event> {
     }
 }
 
-fn not_released(report: &Report) -> String {
+fn not_released(report: &Report, runners: u32) -> String {
     let Report {
-        total,
+        total: _,
         confirmed,
         spread_micros: _,
         failures,
@@ -296,10 +296,12 @@ fn not_released(report: &Report) -> String {
         .iter()
         .map(|f| format!("runner {}: {}", f.runner, f.message))
         .collect();
-    format!(
-        "{confirmed} of {total} runners were released: {}",
-        named.join("; ")
-    )
+    let counted = format!("{confirmed} of {runners} runners were released");
+    if named.is_empty() {
+        counted
+    } else {
+        format!("{counted}: {}", named.join("; "))
+    }
 }
 
 fn started(state: &Started, seen: &Observed) -> Option<Event> {

@@ -405,7 +405,7 @@ mod releasing_the_runners {
 
     #[test]
     fn a_start_that_released_nobody_ends_the_run_and_deletes_all() {
-        let event = start_failed(Some(0), "0 of 3 runners were released: ");
+        let event = start_failed(Some(0), "0 of 3 runners were released");
         let wanted = [1, 2, 3].map(|runner| Effect::DeleteRunner { runner }).to_vec();
         assert_eq!(
             outcome(&starting(3), &world(reported(0, 3)), at(5)),
@@ -415,7 +415,7 @@ mod releasing_the_runners {
 
     #[test]
     fn a_starter_that_was_given_fewer_runners_has_not_started_the_test() {
-        let event = start_failed(Some(2), "2 of 3 runners were released: ");
+        let event = start_failed(Some(2), "2 of 3 runners were released");
         let wanted = vec![Effect::CreateStopper((1..=3).map(target).collect())];
         assert_eq!(
             outcome(&starting(3), &world(reported(2, 2)), at(5)),
