@@ -1,6 +1,8 @@
 //! `(state, observed, now) -> Option<Event>`: the next thing that has happened and is not recorded yet.
 
-use super::event::{Event, NAMED_AT_MOST, RunnerFailure, Tally};
+use super::event::{
+    Event, LAST_WORDS_LIMIT, MESSAGE_LIMIT, NAMED_AT_MOST, REASON_LIMIT, RunnerFailure, Tally, clipped,
+};
 use super::observed::{End, Fact, Initializer, Observed, Program, Refusal, Runner};
 use super::state::{Accepted, Created, Plan, Reason, Started, Starting, State, Stopping};
 use crate::runners::report::Report;
@@ -34,12 +36,56 @@ pub fn classify(state: &State, seen: &Observed, now: Timestamp) -> Option<Event>
         State::Stopping(state) => stopping(state, seen, now),
         State::Finished(_) => None,
     });
-    happened.or_else(|| {
-        overdue(state, now).then(|| {
-            let waiting_for = waiting_for(state, seen).unwrap_or_else(|| "the cluster to answer".to_owned());
-            Event::DeadlinePassed { waiting_for }
-        })
-    })
+    happened
+        .or_else(|| deadline_passed(state, seen, now))
+        .map(bounded)
+}
+
+fn deadline_passed(state: &State, seen: &Observed, now: Timestamp) -> Option<Event> {
+    // The grace of a stop is spent in `stopping`: a run that can't be seen is not given up a second time.
+    if matches!(state, State::Stopping(_)) || !overdue(state, now) {
+        return None;
+    }
+    let waiting_for = waiting_for(state, seen).unwrap_or_else(|| "the cluster to answer".to_owned());
+    Some(Event::DeadlinePassed { waiting_for })
+}
+
+/// The event, no longer than the history has room for, whatever k6 or the API server had to say.
+fn bounded(event: Event) -> Event {
+    let cut = |message: String| clipped(&message, MESSAGE_LIMIT);
+    match event {
+        Event::SpecRejected { message } => Event::SpecRejected {
+            message: cut(message),
+        },
+        Event::ScriptInspected { plan } => Event::ScriptInspected {
+            plan: Plan {
+                total_duration: clipped(&plan.total_duration, REASON_LIMIT),
+                ..plan
+            },
+        },
+        Event::ScriptRejected { reason, message } => Event::ScriptRejected {
+            reason,
+            message: cut(message),
+        },
+        Event::ObjectRefused { reason, message } => Event::ObjectRefused {
+            reason,
+            message: cut(message),
+        },
+        Event::StartFailed { released, message } => Event::StartFailed {
+            released,
+            message: cut(message),
+        },
+        Event::DeadlinePassed { waiting_for } => Event::DeadlinePassed {
+            waiting_for: cut(waiting_for),
+        },
+        // Bounded where they are made: see `failure` and `tally`.
+        Event::RunnerLost { .. } | Event::RunnersEnded { .. } => event,
+        // Numbers and a digest.
+        Event::Accepted { .. }
+        | Event::StartOrdered { .. }
+        | Event::StartConfirmed { .. }
+        | Event::RunnersStopped { .. } => event,
+    }
 }
 
 /// Whether the deadline of this state has passed.
@@ -59,7 +105,8 @@ pub fn wake_at(state: &State, seen: &Observed) -> Option<Timestamp> {
         .and_then(|accepted| accepted.at.checked_add(SCRIPT_GRACE).ok());
     match (&seen.script, &seen.initializer) {
         (Fact::Known(Err(_)), Fact::Absent) => grace.into_iter().chain(deadline).min(),
-        _ => deadline,
+        (Fact::Known(Ok(())) | Fact::Absent | Fact::Unknown, Fact::Absent)
+        | (Fact::Known(_) | Fact::Absent | Fact::Unknown, Fact::Known(_) | Fact::Unknown) => deadline,
     }
 }
 
@@ -182,8 +229,13 @@ fn created(state: &Created, seen: &Observed) -> Option<Event> {
             failure: failure(runner, end),
         });
     }
+<<<<<<< HEAD
     let all = usize::try_from(state.plan.parallelism).is_ok_and(|n| runners.len() == n);
     let ready = runners.values().all(Runner::is_ready);
+=======
+    let all = runners.keys().copied().eq(1..=state.plan.parallelism);
+    let ready = runners.values().all(is_ready);
+>>>>>>> coretests
     let pods = pods_digest(runners).filter(|_| all && ready)?;
     Some(Event::StartOrdered {
         runners: state.plan.parallelism,
@@ -193,7 +245,9 @@ fn created(state: &Created, seen: &Observed) -> Option<Event> {
 
 fn starting(state: &Starting, seen: &Observed) -> Option<Event> {
     match &seen.starter {
-        Fact::Known(Program::Reported(report)) if report.confirmed == report.total => {
+        Fact::Known(Program::Reported(report))
+            if report.confirmed == report.total && report.total == state.plan.parallelism =>
+        {
             Some(Event::StartConfirmed {
                 runners: report.total,
                 spread_micros: report.spread_micros,
@@ -201,7 +255,7 @@ fn starting(state: &Starting, seen: &Observed) -> Option<Event> {
         }
         Fact::Known(Program::Reported(report)) => Some(Event::StartFailed {
             released: Some(report.confirmed),
-            message: not_released(report),
+            message: not_released(report, state.plan.parallelism),
         }),
         Fact::Known(Program::Failed(message)) => Some(Event::StartFailed {
             released: None,
@@ -211,6 +265,16 @@ fn starting(state: &Starting, seen: &Observed) -> Option<Event> {
             let Fact::Known(runners) = &seen.runners else {
                 return None;
             };
+            // Paused runners do not end: one that did would be missing from the test.
+            let ended = runners
+                .iter()
+                .find_map(|(i, runner)| Some((*i, runner.end.as_ref()?)));
+            if let Some((runner, end)) = ended {
+                return Some(Event::StartFailed {
+                    released: None,
+                    message: format!("Before it was released, {}", failure(runner, end).clause()),
+                });
+            }
             let changed = pods_digest(runners).as_ref() != Some(&state.pods);
             changed.then(|| Event::StartFailed {
                 released: None,
@@ -223,9 +287,9 @@ fn starting(state: &Starting, seen: &Observed) -> Option<Event> {
     }
 }
 
-fn not_released(report: &Report) -> String {
+fn not_released(report: &Report, runners: u32) -> String {
     let Report {
-        total,
+        total: _,
         confirmed,
         spread_micros: _,
         failures,
@@ -234,15 +298,20 @@ fn not_released(report: &Report) -> String {
         .iter()
         .map(|f| format!("runner {}: {}", f.runner, f.message))
         .collect();
-    format!(
-        "{confirmed} of {total} runners were released: {}",
-        named.join("; ")
-    )
+    let counted = format!("{confirmed} of {runners} runners were released");
+    if named.is_empty() {
+        counted
+    } else {
+        format!("{counted}: {}", named.join("; "))
+    }
 }
 
 fn started(state: &Started, seen: &Observed) -> Option<Event> {
-    let Fact::Known(runners) = &seen.runners else {
-        return None;
+    let none = BTreeMap::new();
+    let runners = match &seen.runners {
+        Fact::Known(runners) => runners,
+        Fact::Absent => &none,
+        Fact::Unknown => return None,
     };
     let gone = End {
         code: None,
@@ -273,20 +342,22 @@ fn started(state: &Started, seen: &Observed) -> Option<Event> {
 }
 
 fn stopping(state: &Stopping, seen: &Observed, now: Timestamp) -> Option<Event> {
-    let Fact::Known(runners) = &seen.runners else {
-        return None;
+    let alive = match &seen.runners {
+        Fact::Known(runners) => runners.values().filter(|runner| runner.end.is_none()).count(),
+        Fact::Absent => 0,
+        Fact::Unknown => return None,
     };
-    let alive = runners.values().filter(|runner| runner.end.is_none()).count();
     let over = state.at.checked_add(STOP_GRACE).is_ok_and(|end| now >= end);
     (alive == 0 || over).then(|| Event::RunnersStopped {
         forced: u32::try_from(alive).unwrap_or(u32::MAX),
     })
 }
 
+/// In the order in which they decide the verdict, and in which runners are named.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    Failed,
     Crossed,
+    Failed,
     Aborted,
     Passed,
 }
@@ -334,8 +405,8 @@ fn failure(runner: u32, end: &End) -> RunnerFailure {
     RunnerFailure {
         runner,
         exit_code: *code,
-        reason: reason.clone(),
-        message: message.chars().take(300).collect(),
+        reason: reason.as_ref().map(|reason| clipped(reason, REASON_LIMIT)),
+        message: clipped(message, LAST_WORDS_LIMIT),
     }
 }
 
@@ -355,12 +426,23 @@ pub(super) fn pods_digest(runners: &BTreeMap<u32, Runner>) -> Option<String> {
 /// What the run waits for at the moment, as a clause.
 pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
     let waiting = match state {
-        State::Initializing(_) => match (&seen.script, &seen.initializer) {
-            (_, Fact::Known(Initializer::Running(why))) => {
+        State::Initializing(_) => match &seen.initializer {
+            Fact::Known(Initializer::Running(why)) => {
                 Some(with("the initializer to inspect the script", why.as_deref()))
             }
+<<<<<<< HEAD
             (Fact::Known(Err(missing)), _) => Some(missing.clone()),
             _ => Some("the initializer to inspect the script".to_owned()),
+=======
+            Fact::Known(Initializer::Succeeded(_) | Initializer::Failed(_))
+            | Fact::Absent
+            | Fact::Unknown => match &seen.script {
+                Fact::Known(Err(missing)) => Some(missing.clone()),
+                Fact::Known(Ok(())) | Fact::Absent | Fact::Unknown => {
+                    Some("the initializer to be made".to_owned())
+                }
+            },
+>>>>>>> coretests
         },
         State::Created(state) => match &seen.runners {
             Fact::Known(runners) => Some(unready(state.plan.parallelism, runners)),

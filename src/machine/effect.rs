@@ -48,7 +48,9 @@ pub fn effects(state: &State, seen: &Observed) -> Vec<Effect> {
     match state {
         State::Initializing(state) => match (&state.accepted, &seen.initializer, &seen.script) {
             (Some(_), Fact::Absent, Fact::Known(Ok(()))) => vec![Effect::CreateInitializer],
-            _ => Vec::new(),
+            (Some(_), Fact::Absent, Fact::Known(Err(_)) | Fact::Absent | Fact::Unknown)
+            | (Some(_), Fact::Known(_) | Fact::Unknown, _)
+            | (None, _, _) => Vec::new(),
         },
         State::Created(state) => {
             let of = state.plan.parallelism;
@@ -62,10 +64,17 @@ pub fn effects(state: &State, seen: &Observed) -> Vec<Effect> {
                 .collect()
         }
         State::Starting(state) => match (&seen.starter, &seen.runners) {
-            (Fact::Absent, Fact::Known(runners)) if pods_digest(runners).as_ref() == Some(&state.pods) => {
-                vec![Effect::CreateStarter(targets(runners))]
+            (Fact::Absent, Fact::Known(runners)) => {
+                let targets = targets(runners);
+                let same = pods_digest(runners).as_ref() == Some(&state.pods);
+                // All or none: a start that leaves one out is no start.
+                if same && targets.len() == runners.len() {
+                    vec![Effect::CreateStarter(targets)]
+                } else {
+                    Vec::new()
+                }
             }
-            _ => Vec::new(),
+            (Fact::Known(_) | Fact::Unknown, _) | (Fact::Absent, Fact::Absent | Fact::Unknown) => Vec::new(),
         },
         State::Started(_) => Vec::new(),
         State::Stopping(_) => match (&seen.stopper, &seen.runners) {
@@ -77,7 +86,7 @@ pub fn effects(state: &State, seen: &Observed) -> Vec<Effect> {
                     vec![Effect::CreateStopper(targets)]
                 }
             }
-            _ => Vec::new(),
+            (Fact::Known(_) | Fact::Unknown, _) | (Fact::Absent, Fact::Absent | Fact::Unknown) => Vec::new(),
         },
         State::Finished(_) => {
             let Fact::Known(runners) = &seen.runners else {

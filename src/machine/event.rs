@@ -11,6 +11,13 @@ pub const HISTORY_LIMIT: usize = 32;
 /// At most this many runners are named in an event; the rest are counted.
 pub const NAMED_AT_MOST: usize = 10;
 
+/// The longest message of an event, in bytes of JSON.
+pub(super) const MESSAGE_LIMIT: usize = 2048;
+
+/// The longest last words of one of the runners that are named, and the longest of Kubernetes' reasons.
+pub(super) const LAST_WORDS_LIMIT: usize = 240;
+pub(super) const REASON_LIMIT: usize = 60;
+
 /// An event and when it was recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -136,7 +143,7 @@ pub struct Tally {
     pub aborted: u32,
     /// Everything else.
     pub failed: u32,
-    /// What those that did not pass said, the failed first, at most [`NAMED_AT_MOST`].
+    /// What those that did not pass said, those that decide the verdict first, at most [`NAMED_AT_MOST`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<RunnerFailure>,
 }
@@ -155,6 +162,26 @@ pub struct RunnerFailure {
     pub reason: Option<String>,
     /// The last words of its log, or a sentence.
     pub message: String,
+}
+
+/// The text, cut so that it takes at most `bytes` in JSON; a cut is marked by an ellipsis.
+pub(super) fn clipped(text: &str, bytes: usize) -> String {
+    const ELLIPSIS: char = '…';
+    let in_json = |c: char| match c {
+        '"' | '\\' | '\n' | '\r' | '\t' => 2,
+        c if c.is_ascii_control() => 6,
+        c => c.len_utf8(),
+    };
+    if text.chars().map(in_json).sum::<usize>() <= bytes {
+        return text.to_owned();
+    }
+    let room = bytes.saturating_sub(ELLIPSIS.len_utf8());
+    let mut used = 0;
+    let kept = text.chars().take_while(|c| {
+        used += in_json(*c);
+        used <= room
+    });
+    kept.chain([ELLIPSIS]).collect()
 }
 
 impl RunnerFailure {

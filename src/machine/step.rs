@@ -65,15 +65,15 @@ impl blocking::State<Lifecycle> for State {
     fn call_handler(&mut self, _: &mut Lifecycle, record: &Record, (): &mut ()) -> Outcome<Self> {
         let Record { time, event } = record;
         match self {
-            Self::Initializing(state) => match (&state.accepted, event) {
+            Self::Initializing(state) => match (event, &state.accepted) {
                 (
-                    None,
                     Event::Accepted {
                         generation: _,
                         parallelism,
                         initialization_timeout_seconds,
                         start_timeout_seconds,
                     },
+                    None,
                 ) => {
                     state.accepted = Some(Accepted {
                         at: *time,
@@ -85,21 +85,33 @@ impl blocking::State<Lifecycle> for State {
                     });
                     Outcome::Transition(self.clone())
                 }
-                (Some(_), Event::Accepted { .. }) => Outcome::Handled,
-                (None, Event::SpecRejected { message }) => {
+                (Event::Accepted { .. }, Some(_)) => Outcome::Handled,
+                (Event::SpecRejected { message }, None) => {
                     finish(*time, error(Reason::InvalidSpec, message.clone()), 0)
                 }
-                (Some(accepted), Event::ScriptInspected { plan }) => {
+                (Event::ScriptInspected { plan }, Some(accepted)) => {
                     Outcome::Transition(Self::Created(Created {
                         at: *time,
                         accepted: accepted.clone(),
                         plan: plan.clone(),
                     }))
                 }
-                (Some(_), Event::ScriptRejected { reason, message }) => {
+                (Event::ScriptRejected { reason, message }, Some(_)) => {
                     finish(*time, error(*reason, message.clone()), 0)
                 }
-                (_, _) => Outcome::Super,
+                (Event::SpecRejected { .. }, Some(_))
+                | (Event::ScriptInspected { .. } | Event::ScriptRejected { .. }, None)
+                | (
+                    Event::ObjectRefused { .. }
+                    | Event::StartOrdered { .. }
+                    | Event::StartConfirmed { .. }
+                    | Event::StartFailed { .. }
+                    | Event::RunnerLost { .. }
+                    | Event::RunnersEnded { .. }
+                    | Event::DeadlinePassed { .. }
+                    | Event::RunnersStopped { .. },
+                    None | Some(_),
+                ) => Outcome::Super,
             },
             Self::Created(state) => match event {
                 Event::StartOrdered { runners: _, pods } => Outcome::Transition(Self::Starting(Starting {
@@ -274,18 +286,28 @@ fn judge(tally: &Tally) -> Verdict {
         failed,
         failures,
     } = tally;
-    let total = passed + crossed + aborted + failed;
+    // A history can be edited by hand: no sum may overflow.
+    let bad = crossed.saturating_add(*aborted).saturating_add(*failed);
+    let total = passed.saturating_add(bad);
     let named: Vec<String> = failures.iter().map(super::RunnerFailure::clause).collect();
     let mut named = named.join("; ");
-    let unnamed = (total - passed).saturating_sub(u32::try_from(failures.len()).unwrap_or(u32::MAX));
+    let unnamed = bad.saturating_sub(u32::try_from(failures.len()).unwrap_or(u32::MAX));
     if unnamed > 0 {
         named = format!("{named}; and {unnamed} more (at most {NAMED_AT_MOST} are named)");
     }
+    let counted = |count: u32, what: &str| match count {
+        0 => String::new(),
+        count => format!(", {count} {what}"),
+    };
+    let and_aborted = counted(*aborted, "aborted");
     let (result, reason, message) = if *crossed > 0 {
-        let text = format!("Thresholds were crossed on {crossed} of {total} runners: {named}");
+        let and_failed = counted(*failed, "failed");
+        let text = format!(
+            "Thresholds were crossed on {crossed} of {total} runners{and_failed}{and_aborted}: {named}"
+        );
         (RunResult::Failed, Reason::ThresholdsCrossed, text)
     } else if *failed > 0 {
-        let text = format!("{failed} of {total} runners failed: {named}");
+        let text = format!("{failed} of {total} runners failed{and_aborted}: {named}");
         (RunResult::Error, Reason::RunnerFailed, text)
     } else if *aborted > 0 {
         let text = format!("The test was aborted on {aborted} of {total} runners: {named}");

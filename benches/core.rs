@@ -1,0 +1,2 @@
+//! What the pure core costs.
+fn main() {}

@@ -1,0 +1,91 @@
+//! What k6 1.1.0 prints, captured in `inspections/`, and whatever else an image may print instead.
+
+use k6_operator::machine::Inspection;
+use proptest::prelude::*;
+
+fn parsed(text: &str) -> Inspection {
+    Inspection::parse(text).unwrap()
+}
+
+#[test]
+fn the_stages_of_the_article_need_200_users_for_a_minute_and_its_graceful_end() {
+    let expected = Inspection {
+        max_vus: 200,
+        total_duration: "1m30s".to_owned(),
+        total_seconds: 90,
+        setup_and_teardown_seconds: 120,
+        thresholds: 0,
+    };
+    assert_eq!(parsed(include_str!("inspections/stages.json")), expected);
+}
+
+#[test]
+fn thresholds_written_as_text_and_as_objects_are_counted_and_timeouts_rounded_up() {
+    let expected = Inspection {
+        max_vus: 16,
+        total_duration: "50s".to_owned(),
+        total_seconds: 50,
+        setup_and_teardown_seconds: 91,
+        thresholds: 3,
+    };
+    assert_eq!(parsed(include_str!("inspections/thresholds.json")), expected);
+}
+
+#[test]
+fn a_script_without_options_needs_one_user() {
+    let found = parsed(include_str!("inspections/plain.json"));
+    assert_eq!((found.max_vus, found.total_seconds), (1, 630));
+}
+
+#[test]
+fn arguments_reach_the_inspection_through_the_archive() {
+    let found = parsed(include_str!("inspections/arguments.json"));
+    assert_eq!((found.max_vus, found.total_duration.as_str()), (7, "2m0s"));
+}
+
+#[test]
+fn a_test_that_ends_only_when_it_is_told_lasts_zero_seconds() {
+    let found = parsed(include_str!("inspections/endless.json"));
+    assert_eq!((found.max_vus, found.total_seconds), (4, 0));
+}
+
+#[test]
+fn what_is_logged_around_the_output_is_passed_over() {
+    let text = include_str!("inspections/plain.json");
+    assert_eq!(
+        parsed(&format!("time=\"now\" level=warning msg=\"old\"\n{text}\nbye")),
+        parsed(text)
+    );
+}
+
+#[test]
+fn anything_else_is_an_error_that_says_why() {
+    let why = |text: &str| Inspection::parse(text).unwrap_err().to_string();
+    let prefix = "the output of k6 inspect could not be read: ";
+    assert_eq!(why(""), format!("{prefix}it is empty"));
+    assert_eq!(
+        why("{}"),
+        format!("{prefix}missing field `maxVUs` at line 1 column 2")
+    );
+    let text = r#"{"maxVUs": 1, "totalDuration": "soon"}"#;
+    assert_eq!(why(text), format!("{prefix}\"soon\" is no duration"));
+    assert!(why(r#"{"maxVUs": -1, "totalDuration": "1s"}"#).starts_with(prefix));
+}
+
+proptest! {
+    #[test]
+    fn no_output_panics(text in any::<String>()) {
+        let _ = Inspection::parse(&text);
+    }
+
+    #[test]
+    fn no_output_of_the_right_shape_panics_or_forgets_the_users(
+        max_vus in any::<u64>(), total in "[0-9]{1,20}(h|m|s|ms|µs)", setup in "[-0-9.hms]{0,12}",
+    ) {
+        let text = serde_json::json!({"maxVUs": max_vus, "totalDuration": total, "setupTimeout": setup});
+        if let Ok(found) = Inspection::parse(&text.to_string()) {
+            prop_assert_eq!(found.max_vus, max_vus);
+            prop_assert_eq!(found.total_duration, total);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The pure core: what can happen to a run, what follows from it, and the objects that carry it out.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod build;
+mod generated;
+mod inspection;
+mod properties;
+mod scenarios;
+mod support;
+mod transitions;

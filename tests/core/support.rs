@@ -1,0 +1,231 @@
+//! Golden files.
+
+use std::path::Path;
+
+/// Fails unless the file says exactly this. With `UPDATE=1` in the environment it is written anew.
+pub fn golden(path: &str, text: &str, remedy: &str) {
+    let full = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(full.parent().unwrap()).unwrap();
+        std::fs::write(&full, text).unwrap();
+        return;
+    }
+    let found = std::fs::read_to_string(&full).unwrap_or_default();
+    let line = found.lines().zip(text.lines()).position(|(a, b)| a != b);
+    assert!(
+        found == text,
+        "{path} is stale (first difference: line {}): {remedy}\nin the file:   {:?}\nfrom the code: {:?}",
+        line.map_or_else(|| "past the end".to_owned(), |i| (i + 1).to_string()),
+        line.and_then(|i| found.lines().nth(i)),
+        line.and_then(|i| text.lines().nth(i)),
+    );
+}
+
+use jiff::{SignedDuration, Timestamp};
+use k6_operator::machine::{
+    End, Event, Fact, Initializer, Inspection, Observed, PodSeen, Program, Record, Runner, State, Step,
+    Terms, step,
+};
+use k6_operator::runners::report::Report;
+use std::collections::BTreeMap;
+
+/// Seconds after the beginning of time.
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+pub fn record(seconds: i64, event: Event) -> Record {
+    Record {
+        time: at(seconds),
+        event,
+    }
+}
+
+/// The state after these events, none of which may be refused; the k-th happens at second k.
+pub fn after(events: impl IntoIterator<Item = Event>) -> State {
+    let mut state = State::default();
+    for (second, event) in (0..).zip(events) {
+        state = match step(&state, &record(second, event.clone())) {
+            Step::Next(next) => next,
+            Step::Unchanged => state,
+            Step::Refused => panic!("{event:?} is refused in {state:?}"),
+        };
+    }
+    state
+}
+
+pub fn terms(parallelism: u32) -> Terms {
+    Terms {
+        parallelism,
+        initialization_timeout: SignedDuration::from_secs(300),
+        start_timeout: SignedDuration::from_secs(300),
+    }
+}
+
+/// A world in which everything is known and nothing exists but the script.
+pub fn empty_world(parallelism: u32) -> Observed {
+    Observed {
+        script: Fact::Known(Ok(())),
+        initializer: Fact::Absent,
+        runners: Fact::Known(BTreeMap::new()),
+        starter: Fact::Absent,
+        stopper: Fact::Absent,
+        ..Observed::unknown(1, Ok(terms(parallelism)))
+    }
+}
+
+/// What k6 says of a script with this many virtual users.
+pub fn inspection(max_vus: u64) -> Inspection {
+    Inspection {
+        max_vus,
+        total_duration: "1m30s".to_owned(),
+        total_seconds: 90,
+        setup_and_teardown_seconds: 120,
+        thresholds: 1,
+    }
+}
+
+/// A runner whose k6 answers and waits, or runs.
+pub fn ready(i: u32) -> Runner {
+    Runner {
+        pod: Some(PodSeen {
+            uid: format!("pod-{i}"),
+            ip: Some(format!("10.0.0.{i}")),
+            ready: true,
+            waiting: None,
+        }),
+        end: None,
+    }
+}
+
+/// A runner whose pod waits for something.
+pub fn waiting(i: u32, why: &str) -> Runner {
+    Runner {
+        pod: Some(PodSeen {
+            uid: format!("pod-{i}"),
+            waiting: Some(why.to_owned()),
+            ..PodSeen::default()
+        }),
+        end: None,
+    }
+}
+
+/// A runner that has ended with this exit code.
+pub fn ended(i: u32, code: i32) -> Runner {
+    let (reason, message) = match code {
+        0 => (None, ""),
+        99 => (
+            None,
+            "thresholds on metrics 'http_req_duration' have been crossed",
+        ),
+        103 => (None, "test run stopped from REST API"),
+        105 => (
+            None,
+            "test run was aborted because k6 received a 'terminated' signal",
+        ),
+        107 => (None, "ReferenceError: x is not defined"),
+        108 => (None, "test aborted: enough"),
+        137 => (Some("OOMKilled"), "the container was killed"),
+        _ => (None, "unknown"),
+    };
+    let end = End {
+        code: Some(code),
+        reason: reason.map(str::to_owned),
+        message: message.to_owned(),
+    };
+    Runner {
+        end: Some(end),
+        ..ready(i)
+    }
+}
+
+pub fn runners(runners: impl IntoIterator<Item = Runner>) -> Fact<BTreeMap<u32, Runner>> {
+    Fact::Known((1..).zip(runners).collect())
+}
+
+pub fn inspected(max_vus: u64) -> Fact<Initializer> {
+    Fact::Known(Initializer::Succeeded(Ok(inspection(max_vus))))
+}
+
+pub fn reported(confirmed: u32, total: u32) -> Fact<Program> {
+    Fact::Known(Program::Reported(Report {
+        total,
+        confirmed,
+        spread_micros: 1500,
+        failures: Vec::new(),
+    }))
+}
+
+/// The digest of the pods of the first `n` ready runners, as the machine itself computes it.
+pub fn digest(n: u32) -> String {
+    let mut seen = empty_world(n);
+    seen.runners = runners((1..=n).map(ready));
+    match k6_operator::machine::classify(&created(n), &seen, at(3)) {
+        Some(Event::StartOrdered { pods, .. }) => pods,
+        other => panic!("no order to start but {other:?}"),
+    }
+}
+
+fn happy(n: u32) -> Vec<Event> {
+    let Some(inspected) = k6_operator::machine::classify(
+        &after([accepted(n)]),
+        &Observed {
+            initializer: inspected(u64::from(n) * 10),
+            ..empty_world(n)
+        },
+        at(1),
+    ) else {
+        panic!("not inspected")
+    };
+    vec![accepted(n), inspected]
+}
+
+pub fn accepted(parallelism: u32) -> Event {
+    Event::Accepted {
+        generation: 1,
+        parallelism,
+        initialization_timeout_seconds: 300,
+        start_timeout_seconds: 300,
+    }
+}
+
+pub fn initializing(n: u32) -> State {
+    after([accepted(n)])
+}
+
+/// Since second 1.
+pub fn created(n: u32) -> State {
+    after(happy(n))
+}
+
+fn ordered(n: u32) -> Event {
+    Event::StartOrdered {
+        runners: n,
+        pods: digest(n),
+    }
+}
+
+/// Since second 2.
+pub fn starting(n: u32) -> State {
+    after(happy(n).into_iter().chain([ordered(n)]))
+}
+
+fn confirmed(n: u32) -> Event {
+    Event::StartConfirmed {
+        runners: n,
+        spread_micros: 1500,
+    }
+}
+
+/// Since second 3.
+pub fn started(n: u32) -> State {
+    after(happy(n).into_iter().chain([ordered(n), confirmed(n)]))
+}
+
+/// Since second 4.
+pub fn stopping(n: u32) -> State {
+    let passed = Event::DeadlinePassed {
+        waiting_for: "the runners to end".to_owned(),
+    };
+    after(happy(n).into_iter().chain([ordered(n), confirmed(n), passed]))
+}

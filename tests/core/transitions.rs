@@ -1,0 +1,122 @@
+//! Every state and every event: what follows, or that it is refused, in text tables beside this file.
+
+use crate::support::{at, empty_world, ended, golden, record, runners, started};
+use k6_operator::machine::{
+    Accepted, Created, Finished, Initializing, Started, Starting, State, Step, Stopping, Verdict, classify,
+    diagram, step,
+};
+use std::fmt::Write;
+
+const REMEDY: &str = "if the change is meant, run `UPDATE=1 cargo test --test core` and read the difference";
+
+fn terms(accepted: &Accepted) -> String {
+    let Accepted {
+        at,
+        parallelism,
+        initialization_timeout,
+        start_timeout,
+    } = accepted;
+    format!("{parallelism} runners, accepted {at}, timeouts {initialization_timeout:#} and {start_timeout:#}")
+}
+
+fn verdict(verdict: &Verdict) -> String {
+    let Verdict {
+        result,
+        reason,
+        message,
+    } = verdict;
+    format!("{} {}: {message}", result.as_str(), reason.as_str())
+}
+
+fn describe(state: &State) -> String {
+    match state {
+        State::Initializing(Initializing { accepted: None }) => "Initializing, not accepted".to_owned(),
+        State::Initializing(Initializing { accepted: Some(a) }) => format!("Initializing, {}", terms(a)),
+        State::Created(Created { at, accepted, plan }) => {
+            format!("Created at {at}, {}, {} VUs", terms(accepted), plan.max_vus)
+        }
+        State::Starting(Starting {
+            at,
+            accepted,
+            plan,
+            pods,
+        }) => {
+            format!(
+                "Starting at {at}, {}, {} VUs, pods {pods}",
+                terms(accepted),
+                plan.max_vus
+            )
+        }
+        State::Started(Started { at, plan, lost }) => {
+            format!("Started at {at}, {} VUs, lost {lost}", plan.max_vus)
+        }
+        State::Stopping(Stopping { at, why }) => format!("Stopping at {at}, {}", verdict(why)),
+        State::Finished(Finished {
+            at,
+            verdict: why,
+            completed,
+        }) => format!("Finished at {at}, completed {completed}, {}", verdict(why)),
+    }
+}
+
+#[test]
+fn every_event_is_decided_or_refused_in_every_state() {
+    for state in diagram::states() {
+        let mut text = format!("state: {}\n", describe(&state.value));
+        for event in diagram::events() {
+            let json = serde_json::to_string(&event.value).unwrap();
+            let answer = match step(&state.value, &record(60, event.value)) {
+                Step::Next(next) => describe(&next),
+                Step::Unchanged => "unchanged".to_owned(),
+                Step::Refused => "refused".to_owned(),
+            };
+            write!(text, "\n{json}\n  -> {answer}\n").unwrap();
+        }
+        let name = state.value.name().as_str().to_lowercase();
+        let note = if state.note.is_empty() { "" } else { "-" };
+        let file = format!("{name}{note}{}.txt", state.note.replace(' ', "-"));
+        golden(&format!("tests/core/transitions/{file}"), &text, REMEDY);
+    }
+}
+
+#[test]
+fn exit_codes_decide_the_verdict_thresholds_first() {
+    let cases: [&[i32]; 18] = [
+        &[0],
+        &[0, 0, 0, 0],
+        &[99],
+        &[0, 99, 0, 99],
+        &[103],
+        &[105, 105],
+        &[0, 108],
+        &[107],
+        &[137],
+        &[0, 0, 137, 0],
+        &[0, 108, 107],
+        &[99, 107],
+        &[99, 137, 108, 0],
+        &[0, 99, 103],
+        &[103, 105, 108],
+        &[104, 110, 255],
+        &[107; 12],
+        &[0, 0, 107, 99, 108, 107, 107, 107, 107, 107, 107, 107, 107, 107],
+    ];
+    let mut text = String::from("The exit codes of all runners, and the verdict.\n");
+    for codes in cases {
+        let n = u32::try_from(codes.len()).unwrap();
+        let mut seen = empty_world(n);
+        seen.runners = runners((1..).zip(codes).map(|(i, code)| ended(i, *code)));
+        let event = classify(&started(n), &seen, at(60)).unwrap();
+        let Step::Next(State::Finished(end)) = step(&started(n), &record(60, event)) else {
+            panic!("{codes:?} does not finish the run");
+        };
+        let completed = end.completed;
+        write!(
+            text,
+            "\n{codes:?}\n  -> completed {completed}, {}\n",
+            verdict(&end.verdict)
+        )
+        .unwrap();
+    }
+    golden("tests/core/transitions/verdicts.txt", &text, REMEDY);
+}
