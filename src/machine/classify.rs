@@ -229,13 +229,8 @@ fn created(state: &Created, seen: &Observed) -> Option<Event> {
             failure: failure(runner, end),
         });
     }
-<<<<<<< HEAD
-    let all = usize::try_from(state.plan.parallelism).is_ok_and(|n| runners.len() == n);
-    let ready = runners.values().all(Runner::is_ready);
-=======
     let all = runners.keys().copied().eq(1..=state.plan.parallelism);
-    let ready = runners.values().all(is_ready);
->>>>>>> coretests
+    let ready = runners.values().all(Runner::is_ready);
     let pods = pods_digest(runners).filter(|_| all && ready)?;
     Some(Event::StartOrdered {
         runners: state.plan.parallelism,
@@ -430,19 +425,14 @@ pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
             Fact::Known(Initializer::Running(why)) => {
                 Some(with("the initializer to inspect the script", why.as_deref()))
             }
-<<<<<<< HEAD
-            (Fact::Known(Err(missing)), _) => Some(missing.clone()),
-            _ => Some("the initializer to inspect the script".to_owned()),
-=======
-            Fact::Known(Initializer::Succeeded(_) | Initializer::Failed(_))
+            Fact::Known(Initializer::Succeeded(_) | Initializer::Done | Initializer::Failed(_))
             | Fact::Absent
             | Fact::Unknown => match &seen.script {
                 Fact::Known(Err(missing)) => Some(missing.clone()),
                 Fact::Known(Ok(())) | Fact::Absent | Fact::Unknown => {
-                    Some("the initializer to be made".to_owned())
+                    Some("the initializer to inspect the script".to_owned())
                 }
             },
->>>>>>> coretests
         },
         State::Created(state) => match &seen.runners {
             Fact::Known(runners) => Some(unready(state.plan.parallelism, runners)),

@@ -184,7 +184,11 @@ fn edges() -> Vec<(StateName, StateName, Vec<String>)> {
 
 /// The files of `state-diagrams/`.
 pub fn files() -> [(&'static str, String); 3] {
-    [("lifecycle.mmd", mermaid()), ("lifecycle.svg", svg()), ("table.md", table())]
+    [
+        ("lifecycle.mmd", mermaid()),
+        ("lifecycle.svg", svg()),
+        ("table.md", table()),
+    ]
 }
 
 /// `lifecycle.mmd`: the diagram in Mermaid.
