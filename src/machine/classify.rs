@@ -342,7 +342,9 @@ fn stopping(state: &Stopping, seen: &Observed, now: Timestamp) -> Option<Event> 
         Fact::Absent => 0,
         Fact::Unknown => return None,
     };
-    let over = state.at.checked_add(STOP_GRACE).is_ok_and(|end| now >= end);
+    // A stopper that could not do its work will not do it later.
+    let failed = matches!(seen.stopper, Fact::Known(Program::Failed(_)));
+    let over = failed || state.at.checked_add(STOP_GRACE).is_ok_and(|end| now >= end);
     (alive == 0 || over).then(|| Event::RunnersStopped {
         forced: u32::try_from(alive).unwrap_or(u32::MAX),
     })

@@ -174,10 +174,11 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
 fn after_error(guarded: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
     let uid = guarded.uid().unwrap_or_default();
     let failures = context.memory.failed(&uid);
-    let conflict = matches!(error, Error::Kube(kube::Error::Api(status)) if status.is_conflict());
+    // Changed or deleted by someone meanwhile.
+    let overtaken = matches!(error, Error::Kube(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found());
     let run = format!("{}/{}", namespace(&*guarded), guarded.name_any());
-    if conflict && failures < 3 {
-        tracing::debug!(run, "the resource has changed meanwhile; looking again");
+    if overtaken && failures < 3 {
+        tracing::debug!(run, "the resource has changed or gone meanwhile; looking again");
     } else {
         tracing::warn!(run, %error, failures, "trying again");
     }

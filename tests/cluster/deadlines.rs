@@ -1,6 +1,6 @@
 //! Waits end, and say what was waited for.
 
-use crate::support::{Test, sleeps};
+use crate::support::{LIMIT, Test, sleeps};
 use k6_operator::machine::{Event, Reason, StateName};
 use serde_json::json;
 
@@ -85,7 +85,13 @@ async fn a_starter_that_cannot_work_ends_the_run_and_its_runners() {
     let words = ["The starter ended without a report", "k6-operator"];
     let status = test.errs("no-program", Reason::StartFailed, &words).await;
     assert_eq!(status.start_time, None);
-    test.until("no runner is left", crate::support::LIMIT, async || {
+    // Its stopper can't work either, which is not waited for.
+    let [.., failed, stopped] = &status.history[..] else {
+        panic!("{:?}", status.history);
+    };
+    let took = stopped.time.duration_since(failed.time).as_secs();
+    assert!(took < 30, "it was Stopping for {took} s");
+    test.until("no runner is left", LIMIT, async || {
         let mut left = Vec::new();
         for name in ["no-image", "no-program"] {
             left.extend(test.pods_of(name, "runner").await);

@@ -604,6 +604,15 @@ mod stopping_and_after {
     }
 
     #[test]
+    fn runners_are_deleted_at_once_when_the_stopper_could_not_do_its_work() {
+        let failed = Program::Failed("exit code 128 (StartError)".to_owned());
+        let seen = world([ready(1), ended(2, 103)], Fact::Known(failed));
+        let stopped = Some(Event::RunnersStopped { forced: 1 });
+        let wanted = vec![Effect::DeleteRunner { runner: 1 }];
+        assert_eq!(outcome(&stopping(2), &seen, at(5)), (stopped, wanted));
+    }
+
+    #[test]
     fn runners_that_cannot_be_seen_are_not_said_to_have_stopped() {
         let mut seen = world([], Fact::Unknown);
         seen.runners = Fact::Unknown;
