@@ -117,7 +117,7 @@ async fn run(client: &Client, n: u32) -> Run {
     let k6s: Api<K6> = Api::namespaced(client.clone(), NAMESPACE);
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let name = format!("bench-{n}");
-    gone(&k6s, &pods, &name).await;
+    gone(&k6s, &pods).await;
     script(client).await;
     reset();
     let resource: K6 = serde_json::from_value(serde_json::json!({
@@ -269,10 +269,10 @@ async fn script(client: &Client) {
     }
 }
 
-async fn gone(k6s: &Api<K6>, pods: &Api<Pod>, name: &str) {
-    if k6s.get_opt(name).await.unwrap().is_some() {
-        k6s.delete(name, &DeleteParams::background()).await.unwrap();
-    }
+async fn gone(k6s: &Api<K6>, pods: &Api<Pod>) {
+    k6s.delete_collection(&DeleteParams::background(), &ListParams::default())
+        .await
+        .unwrap();
     let deadline = Instant::now() + LIMIT;
     while !pods.list(&ListParams::default()).await.unwrap().items.is_empty() {
         assert!(Instant::now() < deadline, "the pods of the former run did not go");
