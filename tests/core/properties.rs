@@ -17,9 +17,9 @@ use proptest::prelude::*;
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         "[ -~]{0,20}",
-        Just("\u{1}".repeat(5000)),
-        Just("漢".repeat(5000)),
-        Just("\"\\\n".repeat(3000)),
+        Just("\u{1}".repeat(2500)),
+        Just("漢".repeat(2500)),
+        Just("\"\\\n".repeat(1500)),
     ]
 }
 
@@ -141,10 +141,10 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
 }
 
 /// Worlds, and the seconds between them.
-fn walk() -> impl Strategy<Value = (u32, Vec<(u32, Observed)>)> {
+fn walk() -> impl Strategy<Value = Vec<(u32, Observed)>> {
     (1..4u32).prop_flat_map(|n| {
         let pause = prop_oneof![8 => 0..20u32, 1 => 0..400u32];
-        (Just(n), vec((pause, world(n)), 1..24))
+        vec((pause, world(n)), 1..24)
     })
 }
 
@@ -185,10 +185,10 @@ fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), Test
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_run_through_any_worlds_moves_on_each_event_and_its_status_is_its_history((n, worlds) in walk()) {
+    fn a_run_through_any_worlds_moves_on_each_event_and_its_status_is_its_history(worlds in walk()) {
         let mut run = Run::default();
         let mut history: Vec<Record> = Vec::new();
         let mut now = at(0);
@@ -220,7 +220,6 @@ proptest! {
             prop_assert_eq!(&replayed, &run);
             prop_assert_eq!(replayed.status(read.history, &progress), status);
         }
-        prop_assert!(n > 0);
     }
 
     #[test]
@@ -242,7 +241,7 @@ proptest! {
                     accepted.push(record);
                 }
                 None => {
-                    let refused = [accepted.as_slice(), &[record.clone()]].concat();
+                    let refused = [accepted.as_slice(), std::slice::from_ref(&record)].concat();
                     let error = replay(&refused).unwrap_err();
                     prop_assert_eq!(error.index, accepted.len());
                     prop_assert_eq!(error.event, record.event.name());
