@@ -1,7 +1,7 @@
 //! What the pure core costs, for runs of 1, 100 and 1000 runners.
 #![allow(missing_docs)]
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::{SignedDuration, Timestamp};
 use k6_operator::api::K6Spec;
 use k6_operator::build::{Defaults, Owner, check, runner};
@@ -72,23 +72,21 @@ fn core(criterion: &mut Criterion) {
         let seen = world(n);
         let history = history(n);
         let Ok(Run { state: created, .. }) = replay(&history) else {
-            return;
+            panic!("the run of {n} runners does not get here");
         };
         let now = Timestamp::UNIX_EPOCH;
         let Some(order) = classify(&created, &seen, now).map(record) else {
-            return;
+            panic!("the run of {n} runners does not get here");
         };
         let full = [history.as_slice(), std::slice::from_ref(&order)].concat();
         let Ok(Run { state: starting, .. }) = replay(&full) else {
-            return;
+            panic!("the run of {n} runners does not get here");
         };
-        criterion.bench_function(BenchmarkId::new("step", n), |b| {
+        criterion.bench_function(&format!("step/{n}"), |b| {
             b.iter(|| step(black_box(&created), &order))
         });
-        criterion.bench_function(BenchmarkId::new("replay", n), |b| {
-            b.iter(|| replay(black_box(&full)))
-        });
-        criterion.bench_function(BenchmarkId::new("classify and effects", n), |b| {
+        criterion.bench_function(&format!("replay/{n}"), |b| b.iter(|| replay(black_box(&full))));
+        criterion.bench_function(&format!("classify and effects/{n}"), |b| {
             b.iter(|| {
                 (
                     classify(black_box(&created), &seen, now),
@@ -107,7 +105,7 @@ fn build(criterion: &mut Criterion, n: u32) {
         ..K6Spec::default()
     };
     let Ok(checked) = check(&spec) else {
-        return;
+        panic!("the run of {n} runners does not get here");
     };
     let owner = Owner {
         name: "k6-sample".to_owned(),
@@ -118,7 +116,7 @@ fn build(criterion: &mut Criterion, n: u32) {
         runner_image: "grafana/k6:latest".to_owned(),
         starter_image: "operator".to_owned(),
     };
-    criterion.bench_function(BenchmarkId::new("build one runner", n), |b| {
+    criterion.bench_function(&format!("build one runner/{n}"), |b| {
         b.iter(|| runner(black_box(&owner), &spec, &checked, &defaults, n, n))
     });
 }
