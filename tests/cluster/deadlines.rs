@@ -1,0 +1,96 @@
+//! Waits end, and say what was waited for.
+
+use crate::support::{Test, sleeps};
+use k6_operator::machine::{Event, Reason, StateName};
+use serde_json::json;
+
+/// No address is under .invalid, and none outside the cluster can be reached.
+const NO_IMAGE: &str = "registry.invalid/none:1";
+
+#[tokio::test]
+async fn an_image_that_cannot_be_pulled_ends_at_the_deadline_with_the_reason() {
+    let test = Test::new("image").await;
+    test.script("one", &sleeps(1, 1)).await;
+    test.apply(
+        "no-image",
+        json!({"parallelism": 1, "script": "one", "runner": {"image": NO_IMAGE},
+               "timeouts": {"initialization": "8s"}}),
+    );
+    let words = [
+        "spec.timeouts.initialization",
+        "the initializer",
+        NO_IMAGE,
+        "Pull",
+    ];
+    test.errs("no-image", Reason::InitializationDeadlineExceeded, &words)
+        .await;
+}
+
+#[tokio::test]
+async fn a_runner_that_no_node_can_take_ends_at_the_deadline_with_the_reason() {
+    let test = Test::new("room").await;
+    test.script("two", &sleeps(2, 1)).await;
+    test.apply(
+        "no-room",
+        json!({"parallelism": 2, "script": "two", "timeouts": {"start": "8s"},
+               "runner": {"resources": {"requests": {"cpu": "1000"}}}}),
+    );
+    let words = [
+        "spec.timeouts.start",
+        "none was started",
+        "0 of 2",
+        "Insufficient cpu",
+    ];
+    let status = test.errs("no-room", Reason::StartDeadlineExceeded, &words).await;
+    let ordered = status
+        .history
+        .iter()
+        .any(|record| matches!(record.event, Event::StartOrdered { .. }));
+    assert!(!ordered, "{:?}", status.history);
+    assert_eq!(status.start_time, None);
+    test.nothing_left().await;
+}
+
+#[tokio::test]
+async fn separate_keeps_two_runners_off_one_node() {
+    // No runner of another test could come to this node meanwhile.
+    let test = Test::alone("separate").await;
+    test.script("two", &sleeps(2, 1)).await;
+    test.apply(
+        "apart",
+        json!({"parallelism": 2, "script": "two", "separate": true, "timeouts": {"start": "8s"}}),
+    );
+    let words = ["1 of 2 are", "anti-affinity"];
+    test.errs("apart", Reason::StartDeadlineExceeded, &words).await;
+    // The one that was ready is not left to wait for ever.
+    test.nothing_left().await;
+}
+
+#[tokio::test]
+async fn a_starter_that_cannot_work_ends_the_run_and_its_runners() {
+    let test = Test::new("starter").await;
+    test.script("two", &sleeps(2, 3)).await;
+    // One image can't be pulled; the other has no start program.
+    for (name, image) in [("no-image", NO_IMAGE), ("no-program", "grafana/k6:1.1.0")] {
+        test.apply(
+            name,
+            json!({"parallelism": 2, "script": "two", "starter": {"image": image},
+                   "timeouts": {"start": "10s"}}),
+        );
+    }
+    test.reaches("no-image", StateName::Stopping).await;
+    let words = ["not released in time", "the starter", NO_IMAGE];
+    let status = test.errs("no-image", Reason::StartDeadlineExceeded, &words).await;
+    assert_eq!(status.start_time, None);
+    let words = ["The starter ended without a report", "k6-operator"];
+    let status = test.errs("no-program", Reason::StartFailed, &words).await;
+    assert_eq!(status.start_time, None);
+    test.until("no runner is left", crate::support::LIMIT, async || {
+        let mut left = Vec::new();
+        for name in ["no-image", "no-program"] {
+            left.extend(test.pods_of(name, "runner").await);
+        }
+        left.is_empty().then_some(())
+    })
+    .await;
+}

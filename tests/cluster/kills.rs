@@ -1,0 +1,79 @@
+//! The operator is killed, and the run goes on as if it had not been.
+
+use crate::support::{Operator, Test, ip, target_requests};
+use k6_operator::machine::{Event, Record, StateName};
+use serde_json::json;
+
+/// Each runner's only virtual user asks the target once, and then lasts a while.
+const SCRIPT: &str = "import http from 'k6/http';
+import { sleep } from 'k6';
+export const options = {
+  scenarios: { once: { executor: 'per-vu-iterations', vus: 3, iterations: 1 } },
+};
+export default function () { http.get('http://k6-target.k6-target.svc/'); sleep(4); }
+";
+
+#[tokio::test]
+async fn operator_killed_in_each_state_gives_the_same_result() {
+    // The whole cluster: others need the operator, and the target counts by address.
+    let test = Test::alone("kill").await;
+    test.script("once", SCRIPT).await;
+    for (name, state) in [
+        ("in-initializing", StateName::Initializing),
+        ("in-created", StateName::Created),
+        ("in-starting", StateName::Starting),
+        ("in-started", StateName::Started),
+    ] {
+        let operator = Operator::find(&test).await;
+        target_requests();
+        let (killed_in, ()) = tokio::join!(test.reaches(name, state), async {
+            test.apply(name, json!({"parallelism": 3, "script": "once"}));
+        });
+        operator.kill(&test).await;
+        let events_before = killed_in.history.len();
+
+        let status = test.passes(name).await;
+        assert_eq!(status.runners.unwrap().summary, "3/3", "{name}");
+        let history: Vec<&str> = status.history.iter().map(|record| record.event.name()).collect();
+        assert_eq!(
+            history,
+            [
+                "Accepted",
+                "ScriptInspected",
+                "StartOrdered",
+                "StartConfirmed",
+                "RunnersEnded"
+            ],
+            "{name}"
+        );
+        assert_eq!(status.history[..events_before], killed_in.history, "{name}");
+        let confirmed = |record: &Record| matches!(record.event, Event::StartConfirmed { runners: 3, .. });
+        assert!(
+            status.history.iter().any(confirmed),
+            "{name}: {:?}",
+            status.history
+        );
+
+        // One pod for each part, and each runner ran its part once.
+        assert_eq!(test.pods_of(name, "starter").await.len(), 1, "{name}");
+        let runners = test.pods_of(name, "runner").await;
+        assert_eq!(runners.len(), 3, "{name}");
+        let requests = target_requests();
+        for pod in &runners {
+            assert_eq!(requests.get(&ip(pod)), Some(&1), "{name}: {requests:?}");
+            let log = test.log(pod);
+            assert!(log.contains("1 complete and 0 interrupted iterations"), "{log}");
+        }
+        // No Job was made twice: 3 runners, the initializer and the starter.
+        let mut made: Vec<String> = test
+            .operator_writes()
+            .into_iter()
+            .filter(|write| write.kind == "jobs" && write.verb == "create" && write.code == 201)
+            .filter_map(|write| Some(write.name.strip_prefix(name)?.to_owned()))
+            .collect();
+        made.sort();
+        assert_eq!(made, ["-1", "-2", "-3", "-initializer", "-starter"], "{name}");
+    }
+    // Whoever comes next finds an operator that is ready.
+    Operator::find(&test).await;
+}

@@ -1,0 +1,16 @@
+//! End to end: the Deployment that `make deploy` installs, in a real cluster, with the real k6.
+//!
+//! `tests/cluster/e2e` runs them. Each test has a namespace of its own, in which Kubernetes admits only pods
+//! that satisfy the Pod Security Standard `restricted`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod article;
+mod deadlines;
+mod isolation;
+mod kills;
+mod objects;
+mod refusals;
+mod results;
+mod support;
+mod telling;

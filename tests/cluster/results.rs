@@ -1,0 +1,82 @@
+//! How a run ends, from how its runners end.
+
+use crate::support::{Test, sleeps};
+use k6_operator::machine::{Reason, RunResult, StateName};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_crossed_threshold_is_failed_and_names_the_metric() {
+    let test = Test::new("crossed").await;
+    let script = "import http from 'k6/http';
+import { sleep } from 'k6';
+export const options = {
+  vus: 2, duration: '2s', thresholds: { http_req_failed: ['rate<0.5'], iterations: ['count>0'] },
+};
+export default function () { http.get('http://k6-target.k6-target.svc/status/500'); sleep(0.2); }
+";
+    test.script("crossed", script).await;
+    test.apply("crossed", json!({"parallelism": 2, "script": "crossed"}));
+    let status = test
+        .ends("crossed", RunResult::Failed, Reason::ThresholdsCrossed)
+        .await;
+    let message = status.message.unwrap();
+    assert!(message.contains("2 of 2 runners"), "{message}");
+    assert!(message.contains("http_req_failed"), "{message}");
+    assert!(message.contains("exit code 99"), "{message}");
+    assert_eq!(status.plan.unwrap().thresholds, 2);
+    // They ran to their end.
+    assert_eq!(status.runners.unwrap().summary, "2/2");
+}
+
+#[tokio::test]
+async fn a_script_that_aborts_itself_is_aborted() {
+    let test = Test::new("abort").await;
+    let script = "import exec from 'k6/execution';
+export const options = { vus: 2, duration: '20s' };
+export default function () { exec.test.abort('enough seen'); }
+";
+    test.script("abort", script).await;
+    test.apply("abort", json!({"parallelism": 2, "script": "abort"}));
+    let status = test.ends("abort", RunResult::Aborted, Reason::TestAborted).await;
+    let message = status.message.unwrap();
+    assert!(message.contains("enough seen"), "{message}");
+    assert!(message.contains("exit code 108"), "{message}");
+}
+
+#[tokio::test]
+async fn a_runner_job_deleted_during_the_test_is_reported() {
+    let test = Test::new("deleted").await;
+    test.script("six", &sleeps(2, 6)).await;
+    test.apply("lost", json!({"parallelism": 2, "script": "six"}));
+    test.reaches("lost", StateName::Started).await;
+    test.kubectl(&["delete", "job", "lost-2", "--wait=false"]);
+    let words = ["1 of 2 runners failed", "runner 2", "deleted during the test"];
+    let status = test.errs("lost", Reason::RunnerFailed, &words).await;
+    assert_eq!(status.runners.unwrap().summary, "1/2");
+    // The other went on to its end, and none was made in the place of the deleted one.
+    assert_eq!(test.job_names().await, ["lost-1", "lost-starter"]);
+}
+
+#[tokio::test]
+async fn an_oom_killed_runner_is_named_with_its_reason() {
+    let test = Test::new("oom").await;
+    let script = "import exec from 'k6/execution';
+import { sleep } from 'k6';
+export const options = { vus: 2, duration: '6s' };
+const kept = [];
+export default function () {
+  if (exec.vu.idInTest === 2) {
+    for (let i = 0; i < 40; i++) { kept.push(new Uint8Array(16 * 1024 * 1024).fill(1)); }
+  }
+  sleep(0.2);
+}
+";
+    test.script("hungry", script).await;
+    let resources = json!({"limits": {"memory": "160Mi"}});
+    test.apply(
+        "hungry",
+        json!({"parallelism": 2, "script": "hungry", "runner": {"resources": resources}}),
+    );
+    let words = ["1 of 2 runners failed", "runner 2 (exit code 137, OOMKilled)"];
+    test.errs("hungry", Reason::RunnerFailed, &words).await;
+}

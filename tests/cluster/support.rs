@@ -1,0 +1,456 @@
+//! A namespace with what a test needs in it: kubectl as a user has it, and waits that end.
+
+use futures::StreamExt;
+use k6_operator::api::{K6, K6Status};
+use k6_operator::machine::{Reason, RunResult, StateName};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::time::{Instant, sleep, timeout};
+
+pub const OPERATOR_NAMESPACE: &str = "k6-operator-system";
+const OPERATOR: &str = "system:serviceaccount:k6-operator-system:k6-operator-controller-manager";
+const OPERATOR_LABEL: &str = "app.kubernetes.io/name=k6-operator";
+
+/// How long a test may wait for one thing.
+pub const LIMIT: Duration = Duration::from_secs(120);
+
+/// How often something that can't be watched is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Tests that end the operator or claim the whole node hold it alone.
+static CLUSTER: RwLock<()> = RwLock::const_new(());
+
+enum Claim {
+    Shared { _guard: RwLockReadGuard<'static, ()> },
+    Whole { _guard: RwLockWriteGuard<'static, ()> },
+}
+
+pub struct Test {
+    pub namespace: String,
+    pub client: Client,
+    folder: TempDir,
+    _claim: Claim,
+}
+
+pub fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run this by tests/cluster/e2e"))
+}
+
+/// A script whose virtual users only sleep.
+pub fn sleeps(vus: u32, seconds: u32) -> String {
+    format!(
+        "import {{ sleep }} from 'k6';
+export const options = {{ vus: {vus}, duration: '{seconds}s' }};
+export default function () {{ sleep(0.2); }}
+"
+    )
+}
+
+impl Test {
+    /// A test that may run beside others.
+    pub async fn new(name: &str) -> Self {
+        let claim = Claim::Shared {
+            _guard: CLUSTER.read().await,
+        };
+        Self::with(name, claim).await
+    }
+
+    /// A test that runs while no other does.
+    pub async fn alone(name: &str) -> Self {
+        let claim = Claim::Whole {
+            _guard: CLUSTER.write().await,
+        };
+        Self::with(name, claim).await
+    }
+
+    async fn with(name: &str, claim: Claim) -> Self {
+        let client = Client::try_default().await.expect("KUBECONFIG");
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let namespace = namespaces
+            .create(
+                &PostParams::default(),
+                &serde_json::from_value(json!({"metadata": {
+                    "generateName": format!("e2e-{name}-"),
+                    "labels": {"pod-security.kubernetes.io/enforce": "restricted"}
+                }}))
+                .unwrap(),
+            )
+            .await
+            .unwrap();
+        let test = Self {
+            namespace: namespace.name_any(),
+            client,
+            folder: TempDir::new().unwrap(),
+            _claim: claim,
+        };
+        // As if the user had chosen this namespace in their kubeconfig.
+        let config = test
+            .command(&["config", "view", "--raw", "--flatten"])
+            .output()
+            .unwrap();
+        assert!(config.status.success(), "{}", both(&config));
+        std::fs::write(test.kubeconfig(), &config.stdout).unwrap();
+        test.kubectl(&[
+            "config",
+            "set-context",
+            "--current",
+            "--namespace",
+            &test.namespace,
+        ]);
+        test
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
+    }
+
+    /// A file beside the commands that kubectl is given.
+    pub fn file(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("kubectl");
+        command.args(arguments).current_dir(self.folder.path());
+        if self.kubeconfig().exists() {
+            command.env("KUBECONFIG", self.kubeconfig());
+        }
+        command
+    }
+
+    /// What kubectl prints; it must succeed.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        assert!(
+            output.status.success(),
+            "kubectl {}: {}",
+            arguments.join(" "),
+            both(&output)
+        );
+        both(&output)
+    }
+
+    /// What kubectl prints; it must fail.
+    pub fn kubectl_refused(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        assert!(
+            !output.status.success(),
+            "kubectl {} should have failed: {}",
+            arguments.join(" "),
+            both(&output)
+        );
+        both(&output)
+    }
+
+    /// `kubectl apply` of a K6 resource with this spec, and what it printed.
+    pub fn apply(&self, name: &str, spec: Value) -> String {
+        let resource = json!({
+            "apiVersion": "k6.io/v1alpha1", "kind": "K6", "metadata": {"name": name}, "spec": spec
+        });
+        let file = format!("{name}.json");
+        self.file(&file, &resource.to_string());
+        self.kubectl(&["apply", "-f", &file])
+    }
+
+    /// The ConfigMap with this script as test.js.
+    pub async fn script(&self, name: &str, text: &str) {
+        self.config_map(name, &[("test.js", text)]).await;
+    }
+
+    pub async fn config_map(&self, name: &str, files: &[(&str, &str)]) {
+        let data: BTreeMap<&str, &str> = files.iter().copied().collect();
+        let map = serde_json::from_value(json!({"metadata": {"name": name}, "data": data})).unwrap();
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        maps.create(&PostParams::default(), &map).await.unwrap();
+    }
+
+    pub fn k6s(&self) -> Api<K6> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub fn jobs(&self) -> Api<Job> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub async fn status(&self, name: &str) -> K6Status {
+        self.k6s().get(name).await.unwrap().status.unwrap_or_default()
+    }
+
+    /// The names of all Jobs, sorted.
+    pub async fn job_names(&self) -> Vec<String> {
+        names(self.jobs().list(&ListParams::default()).await.unwrap().items)
+    }
+
+    /// The pods of one run's part, such as `starter`.
+    pub async fn pods_of(&self, run: &str, component: &str) -> Vec<Pod> {
+        let selector = format!("k6_cr={run},k6.io/component={component}");
+        let list = self.pods().list(&ListParams::default().labels(&selector)).await;
+        list.unwrap().items
+    }
+
+    /// The first status, of those that are written one after the other, of which this is true.
+    pub async fn status_when(&self, name: &str, what: &str, is: impl Fn(&K6Status) -> bool) -> K6Status {
+        let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let mut written = watcher(self.k6s(), only).applied_objects().boxed();
+        let found = timeout(LIMIT, async {
+            while let Some(k6) = written.next().await {
+                let status = k6.ok().and_then(|k6| k6.status).unwrap_or_default();
+                if is(&status) {
+                    return status;
+                }
+                if status.state == Some(StateName::Finished) {
+                    panic!("{name} was Finished before it was {what}: {status:#?}");
+                }
+            }
+            panic!("the watch of {name} ended");
+        });
+        found
+            .await
+            .unwrap_or_else(|_| panic!("{name} was not {what} in time"))
+    }
+
+    pub async fn reaches(&self, name: &str, state: StateName) -> K6Status {
+        self.status_when(name, state.as_str(), |status| status.state == Some(state))
+            .await
+    }
+
+    /// The end of a run, which must be this one. Its history must give the status that was written.
+    pub async fn ends(&self, name: &str, result: RunResult, reason: Reason) -> K6Status {
+        let status = self.reaches(name, StateName::Finished).await;
+        assert_eq!(
+            (status.result, status.reason),
+            (Some(result), Some(reason)),
+            "{:?}",
+            status.message
+        );
+        let told = self.replay(name);
+        assert!(told.contains("the status is what its history says"), "{told}");
+        status
+    }
+
+    pub async fn passes(&self, name: &str) -> K6Status {
+        self.ends(name, RunResult::Passed, Reason::AllRunnersPassed).await
+    }
+
+    /// The end of a run that can't be carried out; its message must contain all of these.
+    pub async fn errs(&self, name: &str, reason: Reason, words: &[&str]) -> K6Status {
+        let status = self.ends(name, RunResult::Error, reason).await;
+        let message = status.message.as_deref().unwrap_or_default();
+        for word in words {
+            assert!(message.contains(word), "{name}: {word:?} is not in {message:?}");
+        }
+        status
+    }
+
+    /// `kubectl get k6 NAME -o json | k6-operator replay`
+    pub fn replay(&self, name: &str) -> String {
+        let resource = self.kubectl(&["get", "k6", name, "-o", "json"]);
+        let mut replay = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
+            .arg("replay")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = replay.stdin.take().unwrap();
+        input.write_all(resource.as_bytes()).unwrap();
+        drop(input);
+        let output = replay.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}{resource}", both(&output));
+        both(&output)
+    }
+
+    /// Looks until there is an answer.
+    pub async fn until<T>(&self, what: &str, limit: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(answer) = look().await {
+                return answer;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "not within {} s: {what}",
+                limit.as_secs()
+            );
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until no Job and no pod is left.
+    pub async fn nothing_left(&self) {
+        self.until("no Job and no pod is left", Duration::from_secs(60), async || {
+            let jobs = self.jobs().list(&ListParams::default()).await.unwrap().items;
+            let pods = self.pods().list(&ListParams::default()).await.unwrap().items;
+            (jobs.is_empty() && pods.is_empty()).then_some(())
+        })
+        .await;
+    }
+
+    pub fn log(&self, pod: &Pod) -> String {
+        self.kubectl(&["logs", &pod.name_any()])
+    }
+
+    /// What the operator wrote into this namespace, from the API server's audit log: verb, kind, name, code.
+    pub fn operator_writes(&self) -> Vec<Written> {
+        let log = std::fs::read_to_string(variable("K6OP_AUDIT_LOG")).unwrap();
+        let lines = log.lines().filter(|line| line.contains(&self.namespace));
+        let events = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        events
+            .filter(|e| {
+                e["user"]["username"] == OPERATOR
+                    && e["stage"] == "ResponseComplete"
+                    && e["objectRef"]["namespace"] == self.namespace.as_str()
+            })
+            .map(|e| Written {
+                verb: text(&e["verb"]),
+                kind: text(&e["objectRef"]["resource"]),
+                name: text(&e["objectRef"]["name"]),
+                code: e["responseStatus"]["code"].as_u64().unwrap_or_default(),
+            })
+            .filter(|write| !matches!(write.verb.as_str(), "get" | "list" | "watch"))
+            .collect()
+    }
+}
+
+/// A write as the API server saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    pub verb: String,
+    pub kind: String,
+    pub name: String,
+    pub code: u64,
+}
+
+impl Drop for Test {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let told = |arguments: &[&str]| {
+                let output = self.command(arguments).output();
+                let text = output.map_or_else(|e| e.to_string(), |output| both(&output));
+                eprintln!("\n$ kubectl {}\n{text}", arguments.join(" "));
+            };
+            told(&["get", "k6", "-o", "yaml"]);
+            told(&["get", "jobs,pods", "-o", "wide"]);
+            told(&["get", "events", "--sort-by=.metadata.creationTimestamp"]);
+            let log = "deployment/k6-operator-controller-manager";
+            told(&["logs", "-n", OPERATOR_NAMESPACE, log, "--tail=40"]);
+        }
+        let deleted = self
+            .command(&["delete", "namespace", &self.namespace, "--wait=false"])
+            .output();
+        if let Err(error) = deleted {
+            eprintln!("namespace {} is left: {error}", self.namespace);
+        }
+    }
+}
+
+/// The operator's process.
+pub struct Operator {
+    pod: String,
+    process: String,
+}
+
+impl Operator {
+    /// The one that is ready now.
+    pub async fn find(test: &Test) -> Self {
+        let pods: Api<Pod> = Api::namespaced(test.client.clone(), OPERATOR_NAMESPACE);
+        test.until("the operator runs", LIMIT, async || {
+            let list = pods.list(&ListParams::default().labels(OPERATOR_LABEL)).await;
+            let pod = list.unwrap().items.into_iter().find(is_ready)?;
+            // The cgroup of a container carries the UID of its pod.
+            let cgroup = format!("pod{}", pod.uid()?);
+            let processes = std::fs::read_dir("/proc").unwrap().flatten();
+            let process = processes.into_iter().find(|process| {
+                let read = |file: &str| std::fs::read(process.path().join(file)).unwrap_or_default();
+                read("cmdline").starts_with(b"/k6-operator\0run")
+                    && String::from_utf8_lossy(&read("cgroup")).contains(&cgroup)
+            })?;
+            Some(Self {
+                pod: pod.name_any(),
+                process: process.file_name().to_string_lossy().into_owned(),
+            })
+        })
+        .await
+    }
+
+    /// SIGKILL. Its pod is removed, so that the next operator comes without the kubelet's back-off.
+    pub async fn kill(self, test: &Test) {
+        let killed = Command::new("kill").args(["-9", &self.process]).status().unwrap();
+        assert!(
+            killed.success(),
+            "the operator's process {} was there",
+            self.process
+        );
+        let pods: Api<Pod> = Api::namespaced(test.client.clone(), OPERATOR_NAMESPACE);
+        let now = DeleteParams::default().grace_period(0);
+        pods.delete(&self.pod, &now).await.unwrap();
+    }
+}
+
+pub fn both(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+pub fn names<K: ResourceExt>(objects: impl IntoIterator<Item = K>) -> Vec<String> {
+    let mut names: Vec<String> = objects.into_iter().map(|object| object.name_any()).collect();
+    names.sort();
+    names
+}
+
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|c| c.type_ == "Ready" && c.status == "True") && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// The address of a pod.
+pub fn ip(pod: &Pod) -> String {
+    pod.status
+        .as_ref()
+        .and_then(|status| status.pod_ip.clone())
+        .unwrap()
+}
+
+/// The body of an HTTP answer.
+pub fn http(method: &str, host: &str, port: u16, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect((host, port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: {host}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.lines().next().unwrap().to_owned();
+    (status, body.to_owned())
+}
+
+/// How many requests the target had from each address; and forgets them.
+pub fn target_requests() -> BTreeMap<String, u64> {
+    let url = variable("K6OP_TARGET");
+    let host = url.trim_start_matches("http://");
+    let (_, body) = http("GET", host, 80, "/stats");
+    http("POST", host, 80, "/reset");
+    let stats: Value = serde_json::from_str(&body).unwrap();
+    let clients = stats["clients"].as_object().unwrap();
+    clients
+        .iter()
+        .map(|(ip, seen)| (ip.clone(), seen["requests"].as_u64().unwrap()))
+        .collect()
+}

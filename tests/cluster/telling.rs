@@ -1,0 +1,140 @@
+//! What the operator tells of its runs, and what it costs the API server.
+
+use crate::support::{LIMIT, OPERATOR_NAMESPACE, Test, http, ip, is_ready, sleeps};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::json;
+use std::time::Duration;
+
+#[tokio::test]
+async fn events_tell_the_transitions() {
+    let test = Test::new("events").await;
+    test.script("two", &sleeps(2, 1)).await;
+    test.apply("told", json!({"parallelism": 2, "script": "two"}));
+    test.passes("told").await;
+    let events = test
+        .until("the last Event is there", LIMIT, async || {
+            let events = test.kubectl(&["events", "--for", "k6/told", "--no-headers"]);
+            events.contains("AllRunnersPassed").then_some(events)
+        })
+        .await;
+    for reason in ["Initializing", "Created", "Started", "AllRunnersPassed"] {
+        let told = events
+            .lines()
+            .filter(|line| line.split_whitespace().any(|word| word == reason));
+        assert_eq!(told.count(), 1, "{reason}: {events}");
+    }
+    assert!(!events.contains("Warning"), "{events}");
+    let described = test.kubectl(&["describe", "k6", "told"]);
+    assert!(described.contains("Passed: 2 of 2 runners passed"), "{described}");
+    assert!(described.contains("were released within"), "{described}");
+}
+
+#[tokio::test]
+async fn metrics_and_health_checks_answer() {
+    let test = Test::new("metrics").await;
+    test.script("one", &sleeps(1, 1)).await;
+    test.apply("counted", json!({"parallelism": 1, "script": "one"}));
+    test.passes("counted").await;
+    let pods: Api<Pod> = Api::namespaced(test.client.clone(), OPERATOR_NAMESPACE);
+    let operators = pods
+        .list(&ListParams::default().labels("app.kubernetes.io/name=k6-operator"))
+        .await;
+    let operator = operators
+        .unwrap()
+        .items
+        .into_iter()
+        .find(is_ready)
+        .expect("an operator");
+    let address = ip(&operator);
+    for path in ["/healthz", "/readyz"] {
+        let (status, _) = http("GET", &address, 8081, path);
+        assert!(status.contains(" 200 "), "{path}: {status}");
+    }
+    let metrics = test
+        .until("the run is counted", Duration::from_secs(20), async || {
+            let (status, metrics) = http("GET", &address, 8080, "/metrics");
+            assert!(status.contains(" 200 "), "{status}");
+            let value = value(
+                &metrics,
+                "k6_operator_runs{",
+                &["state=\"Finished\"", "result=\"Passed\""],
+            );
+            (value >= 1.0).then_some(metrics)
+        })
+        .await;
+    let reconciles = |result: &str| {
+        let labels = ["controller=\"k6\"", &format!("result=\"{result}\"")];
+        value(&metrics, "controller_runtime_reconcile_total{", &labels)
+    };
+    assert!(reconciles("success") >= 1.0, "{metrics}");
+    let started = value(
+        &metrics,
+        "k6_operator_transitions_total{",
+        &["from=\"Starting\"", "to=\"Started\""],
+    );
+    assert!(started >= 1.0, "{metrics}");
+    assert!(metrics.contains("\nworkqueue_depth{"), "{metrics}");
+    assert!(
+        metrics.contains("\ncontroller_runtime_reconcile_errors_total{"),
+        "{metrics}"
+    );
+}
+
+/// The value of the series of this name with all of these labels; 0 if there is none.
+fn value(metrics: &str, name: &str, labels: &[&str]) -> f64 {
+    let series = metrics
+        .lines()
+        .find(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
+    series
+        .and_then(|line| line.split_whitespace().last()?.parse().ok())
+        .unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_run_costs_few_writes_and_a_finished_one_none() {
+    const RUNNERS: usize = 4;
+    let test = Test::new("writes").await;
+    test.script("four", &sleeps(4, 3)).await;
+    test.apply("thrifty", json!({"parallelism": RUNNERS, "script": "four"}));
+    let status = test.passes("thrifty").await;
+    // The last of a run's writes: its Event, and the removal of the initializer.
+    test.until("the run is converged", LIMIT, async || {
+        let events = test.kubectl(&["events", "--for", "k6/thrifty", "--no-headers"]);
+        let told = events.contains("AllRunnersPassed");
+        (told && test.job_names().await.len() == RUNNERS + 1).then_some(())
+    })
+    .await;
+    let before = test.operator_writes();
+    let count = |kind: &str, verb: &str| {
+        let of = before
+            .iter()
+            .filter(|write| write.kind == kind && write.verb == verb);
+        of.count()
+    };
+    assert_eq!(count("jobs", "create"), RUNNERS + 2, "{before:#?}");
+    assert_eq!(count("jobs", "delete"), 1, "{before:#?}");
+    // N + 12 for what has happened; beside it the live view, at most once in five seconds.
+    let (first, last) = (status.history.first().unwrap(), status.history.last().unwrap());
+    let views = usize::try_from(last.time.duration_since(first.time).as_secs() / 5).unwrap();
+    assert!(
+        before.len() <= RUNNERS + 12 + views,
+        "{} writes: {before:#?}",
+        before.len()
+    );
+
+    // Looking at it again, for whatever reason, writes nothing.
+    for note in 0..5 {
+        test.kubectl(&[
+            "annotate",
+            "--overwrite",
+            "k6",
+            "thrifty",
+            &format!("note={note}"),
+        ]);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let after = test.operator_writes();
+    assert_eq!(after, before, "{:#?}", &after[before.len()..]);
+}
