@@ -3,9 +3,14 @@
 //! `make bench` runs it beside the embedded cluster, whose audit log tells what the operator asked of the API
 //! server, and whose HTTP target tells when each runner's first request came in. The floor is measured in the
 //! same run: the same runner pods, released by a plain process on the host over fresh connections, one thread
-//! each.
+//! each. Numbers of runners can be given: `tests/cluster/bench cluster 8 60`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    missing_docs
+)]
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -71,7 +76,8 @@ async fn main() {
         "{:>3} | {:>12} | {:>11} | {:>16} | {:>10} | {:>11} | {:>5} | {:>6} | {:>8}",
         "", "", "→ Started", "→ 1st request", "the target", "the spread", "", "", ""
     );
-    for n in RUNNERS {
+    let asked: Vec<u32> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    for n in if asked.is_empty() { RUNNERS.to_vec() } else { asked } {
         let mut runs = Vec::new();
         for _ in 0..3 {
             runs.push((run(&client, n).await, floor(&client, n).await));

@@ -42,19 +42,11 @@ impl Drop for Second {
     }
 }
 
-fn text<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
-    match span
-        .attributes
+fn has(span: &Span, key: &str, text: &str) -> bool {
+    let wanted = Some(Value::StringValue(text.to_owned()));
+    span.attributes
         .iter()
-        .find(|a| a.key == key)?
-        .value
-        .as_ref()?
-        .value
-        .as_ref()?
-    {
-        Value::StringValue(text) => Some(text),
-        _ => None,
-    }
+        .any(|a| a.key == key && a.value.as_ref().is_some_and(|v| v.value == wanted))
 }
 
 #[tokio::test]
@@ -80,8 +72,8 @@ async fn a_second_operator_starts_nothing_twice_and_each_of_its_reconciles_is_a_
     let spans = collector.spans();
     let ours: Vec<&Span> = spans
         .iter()
-        .filter(|span| span.name == "reconcile" && text(span, "k6.name") == Some("shared"))
-        .filter(|span| text(span, "k6.namespace") == Some(&test.namespace))
+        .filter(|span| span.name == "reconcile" && has(span, "k6.name", "shared"))
+        .filter(|span| has(span, "k6.namespace", &test.namespace))
         .collect();
     assert!(!ours.is_empty(), "{} spans", spans.len());
     let steps: BTreeSet<&str> = spans
