@@ -1,5 +1,10 @@
 //! Telemetry against what receives it: an OTLP/HTTP collector and HTTP clients, all on loopback.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests, too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests, too"
+)]
 
 #[path = "support/collector.rs"]
 mod collector;
