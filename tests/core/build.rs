@@ -122,7 +122,15 @@ fn a_runner_has_all_that_its_spec_sets() {
 
 #[test]
 fn a_starter_is_given_every_runner_by_address() {
-    insta::assert_yaml_snapshot!(starter(&owner("k6-sample"), &article(), &defaults(), &targets()));
+    let spec = article();
+    let checked = check(&spec).unwrap();
+    insta::assert_yaml_snapshot!(starter(
+        &owner("k6-sample"),
+        &spec,
+        &checked,
+        &defaults(),
+        &targets()
+    ));
 }
 
 #[test]
