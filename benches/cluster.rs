@@ -3,9 +3,14 @@
 //! `make bench` runs it beside the embedded cluster, whose audit log tells what the operator asked of the API
 //! server, and whose HTTP target tells when each runner's first request came in. The floor is measured in the
 //! same run: the same runner pods, released by a plain process on the host over fresh connections, one thread
-//! each.
+//! each. Numbers of runners can be given: `tests/cluster/bench cluster 8 60`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    missing_docs
+)]
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -71,7 +76,8 @@ async fn main() {
         "{:>3} | {:>12} | {:>11} | {:>16} | {:>10} | {:>11} | {:>5} | {:>6} | {:>8}",
         "", "", "→ Started", "→ 1st request", "the target", "the spread", "", "", ""
     );
-    for n in RUNNERS {
+    let asked: Vec<u32> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    for n in if asked.is_empty() { RUNNERS.to_vec() } else { asked } {
         let mut runs = Vec::new();
         for _ in 0..3 {
             runs.push((run(&client, n).await, floor(&client, n).await));
@@ -117,7 +123,7 @@ async fn run(client: &Client, n: u32) -> Run {
     let k6s: Api<K6> = Api::namespaced(client.clone(), NAMESPACE);
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let name = format!("bench-{n}");
-    gone(&k6s, &pods, &name).await;
+    gone(&k6s, &pods).await;
     script(client).await;
     reset();
     let resource: K6 = serde_json::from_value(serde_json::json!({
@@ -269,10 +275,10 @@ async fn script(client: &Client) {
     }
 }
 
-async fn gone(k6s: &Api<K6>, pods: &Api<Pod>, name: &str) {
-    if k6s.get_opt(name).await.unwrap().is_some() {
-        k6s.delete(name, &DeleteParams::background()).await.unwrap();
-    }
+async fn gone(k6s: &Api<K6>, pods: &Api<Pod>) {
+    k6s.delete_collection(&DeleteParams::background(), &ListParams::default())
+        .await
+        .unwrap();
     let deadline = Instant::now() + LIMIT;
     while !pods.list(&ListParams::default()).await.unwrap().items.is_empty() {
         assert!(Instant::now() < deadline, "the pods of the former run did not go");

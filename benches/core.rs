@@ -1,2 +1,125 @@
-//! What the pure core costs.
-fn main() {}
+//! What the pure core costs, for runs of 1, 100 and 1000 runners.
+#![allow(missing_docs)]
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use jiff::{SignedDuration, Timestamp};
+use k6_operator::api::K6Spec;
+use k6_operator::build::{Defaults, Owner, check, runner};
+use k6_operator::machine::{
+    Event, Fact, Observed, Plan, PodSeen, Record, Run, Runner, Terms, classify, effects, replay, step,
+};
+use std::hint::black_box;
+
+const SIZES: [u32; 3] = [1, 100, 1000];
+
+fn record(event: Event) -> Record {
+    let time = Timestamp::UNIX_EPOCH;
+    Record { time, event }
+}
+
+fn world(n: u32) -> Observed {
+    let limit = SignedDuration::from_secs(300);
+    let terms = Terms {
+        parallelism: n,
+        initialization_timeout: limit,
+        start_timeout: limit,
+    };
+    let ready = |i| {
+        let pod = PodSeen {
+            uid: format!("pod-{i}"),
+            ip: Some("10.0.0.1".to_owned()),
+            ready: true,
+            waiting: None,
+        };
+        (
+            i,
+            Runner {
+                pod: Some(pod),
+                end: None,
+            },
+        )
+    };
+    Observed {
+        script: Fact::Known(Ok(())),
+        initializer: Fact::Absent,
+        runners: Fact::Known((1..=n).map(ready).collect()),
+        starter: Fact::Absent,
+        stopper: Fact::Absent,
+        ..Observed::unknown(1, Ok(terms))
+    }
+}
+
+fn history(n: u32) -> Vec<Record> {
+    let plan = Plan {
+        parallelism: n,
+        max_vus: u64::from(n) * 10,
+        total_duration: "1m30s".to_owned(),
+        thresholds: 1,
+        deadline_seconds: Some(510),
+        warning: None,
+    };
+    let accepted = Event::Accepted {
+        generation: 1,
+        parallelism: n,
+        initialization_timeout_seconds: 300,
+        start_timeout_seconds: 300,
+    };
+    vec![record(accepted), record(Event::ScriptInspected { plan })]
+}
+
+fn core(criterion: &mut Criterion) {
+    for n in SIZES {
+        let seen = world(n);
+        let history = history(n);
+        let Ok(Run { state: created, .. }) = replay(&history) else {
+            panic!("the run of {n} runners does not get here");
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let Some(order) = classify(&created, &seen, now).map(record) else {
+            panic!("the run of {n} runners does not get here");
+        };
+        let full = [history.as_slice(), std::slice::from_ref(&order)].concat();
+        let Ok(Run { state: starting, .. }) = replay(&full) else {
+            panic!("the run of {n} runners does not get here");
+        };
+        criterion.bench_function(&format!("step/{n}"), |b| {
+            b.iter(|| step(black_box(&created), &order))
+        });
+        criterion.bench_function(&format!("replay/{n}"), |b| b.iter(|| replay(black_box(&full))));
+        criterion.bench_function(&format!("classify and effects/{n}"), |b| {
+            b.iter(|| {
+                (
+                    classify(black_box(&created), &seen, now),
+                    effects(black_box(&starting), &seen),
+                )
+            })
+        });
+        build(criterion, n);
+    }
+}
+
+fn build(criterion: &mut Criterion, n: u32) {
+    let spec = K6Spec {
+        parallelism: n.into(),
+        script: "crocodile-stress-test".into(),
+        ..K6Spec::default()
+    };
+    let Ok(checked) = check(&spec) else {
+        panic!("the run of {n} runners does not get here");
+    };
+    let owner = Owner {
+        name: "k6-sample".to_owned(),
+        namespace: "default".to_owned(),
+        uid: "5f2a".to_owned(),
+    };
+    let defaults = Defaults {
+        runner_image: "grafana/k6:latest".to_owned(),
+        starter_image: "operator".to_owned(),
+    };
+    criterion.bench_function(&format!("build one runner/{n}"), |b| {
+        b.iter(|| runner(black_box(&owner), &spec, &checked, &defaults, n, n))
+    });
+}
+
+criterion_group!(benches, core);
+criterion_main!(benches);

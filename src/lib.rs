@@ -1,4 +1,36 @@
-//! The k6 operator.
+//! The k6 operator: distributed k6 tests on Kubernetes, as an event-sourced state machine.
+//!
+//! A K6 resource is a run of a load test. What has happened to it is a short list of events in its status;
+//! everything else is derived.
+//!
+//! ```text
+//!  watch ──► observe ──► classify ──► step ──► persist ──► execute ──► announce
+//!  (kube)    (gather)     (pure)      (pure)   (status,     (effects,   (Events,
+//!                                              compare-     idempotent)  log)
+//!                                              and-swap)
+//! ```
+//!
+//! - **watch**: reflectors of the resources and of the Jobs and Pods that carry a run's label trigger the
+//!   driver, `operator::controller`, which reads as the list of these steps.
+//! - **observe** gathers one snapshot of the world of one run, [`machine::Observed`]. Each fact is known,
+//!   absent or unknown; a failure of the API is unknown, never an empty list.
+//! - **classify** finds the next [`machine::Event`] that has happened and is not in the history yet:
+//!   [`machine::classify`].
+//! - **step** decides the next [`machine::State`], or refuses the event: [`machine::step()`], a statig machine
+//!   whose memory is the status of the resource.
+//! - **persist** appends the events to `status.history` with the resource version that was read: a stale
+//!   cache or a second operator loses and looks again. An order is recorded before it is carried out.
+//! - **execute** performs [`machine::effects`]: what this state wants to exist and does not. Effects are
+//!   derived from the state, not from the way into it, so a crash anywhere derives them again.
+//! - **announce** tells transitions as Kubernetes Events.
+//!
+//! [`machine::replay`] folds a history into a run, and a run into the status that users see; for every status
+//! ever written, the replay of its history gives that status.
+//!
+//! Where things are: [`api`] has the resource as users write and read it; [`machine`] and [`build`] are pure,
+//! without async, client or clock: the decisions, and the shapes of the Jobs; [`operator`] is the only code
+//! that talks to Kubernetes; [`runners`] has the two small programs that run as Jobs and talk to k6. The
+//! diagrams in `state-diagrams/` are generated from [`machine::step()`] by running it.
 
 pub mod api;
 pub mod build;

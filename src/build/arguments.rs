@@ -25,7 +25,7 @@ pub enum ArgumentError {
     },
 }
 
-const RESERVED: [(&str, &str); 7] = [
+const RESERVED: [(&str, &str); 8] = [
     (
         "--execution-segment",
         "the operator cuts the test into segments; set spec.parallelism",
@@ -35,6 +35,7 @@ const RESERVED: [(&str, &str); 7] = [
         "the operator cuts the test into segments; set spec.parallelism",
     ),
     ("--paused", "the operator holds the runners until all are ready"),
+    ("-p", "the operator holds the runners until all are ready"),
     ("--address", "the operator reaches the runners on port 6565"),
     ("-a", "the operator reaches the runners on port 6565"),
     (
@@ -43,6 +44,9 @@ const RESERVED: [(&str, &str); 7] = [
     ),
     ("-l", "a runner must end when its part of the test has ended"),
 ];
+
+/// Short flags of k6 that take no value: they can stand together in one word.
+const SHORT_SWITCHES: &str = "hlpqvw";
 
 /// Flags of `k6 run` that `k6 archive` does not know, and whether a value follows.
 const RUN_ONLY: [(&str, bool); 3] = [("--out", true), ("-o", true), ("--no-usage-report", false)];
@@ -54,8 +58,11 @@ pub fn split(arguments: &str) -> Result<Vec<String>, ArgumentError> {
         if word.starts_with(['\u{2013}', '\u{2014}', '\u{2212}']) {
             return Err(ArgumentError::Dash { word: word.clone() });
         }
-        let flag = word.split('=').next().unwrap_or(word);
-        if let Some((flag, remedy)) = RESERVED.iter().find(|(reserved, _)| *reserved == flag) {
+        let flags = flags(word);
+        if let Some((flag, remedy)) = RESERVED
+            .iter()
+            .find(|(reserved, _)| flags.iter().any(|f| f == reserved))
+        {
             return Err(ArgumentError::Reserved {
                 flag: (*flag).to_owned(),
                 remedy,
@@ -63,6 +70,23 @@ pub fn split(arguments: &str) -> Result<Vec<String>, ArgumentError> {
         }
     }
     Ok(words)
+}
+
+/// The flags that a word sets: `--long` with or without its value, or a cluster of short ones such as `-ql`,
+/// which ends with the first that takes a value, as in `-a:6565`.
+fn flags(word: &str) -> Vec<String> {
+    if word.starts_with("--") {
+        return vec![word.split('=').next().unwrap_or(word).to_owned()];
+    }
+    let Some(cluster) = word.strip_prefix('-') else {
+        return Vec::new();
+    };
+    let end = cluster
+        .find(|c| !SHORT_SWITCHES.contains(c))
+        .unwrap_or(cluster.len());
+    let switches = cluster.chars().take(end);
+    let last = cluster.get(end..).and_then(|rest| rest.chars().next());
+    switches.chain(last).map(|c| format!("-{c}")).collect()
 }
 
 /// The arguments without those that only `k6 run` knows.

@@ -3,6 +3,7 @@
 use super::announce::announce;
 use super::execute::execute;
 use super::memory::Memory;
+use super::now;
 use super::observe::observe;
 use super::persist::persist;
 use super::telemetry::{Endpoints, Health, Metrics, Outcome};
@@ -11,7 +12,7 @@ use crate::api::K6;
 use crate::build::{Defaults, check};
 use crate::machine::{Progress, Record, Refusal, ReplayError, classify, effects, replay, wake_at};
 use futures::{StreamExt, TryStreamExt};
-use jiff::{SignedDuration, Timestamp, Unit};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::events::{Recorder, Reporter};
@@ -116,17 +117,30 @@ async fn reconcile_run(context: &Context, cached: &K6) -> Result<Action, Error> 
         {
             let record = Record { time: now, event };
             let after = tracing::info_span!("step").in_scope(|| run.after(&record));
-            let Some(after) = after.filter(|after| *after != run) else {
+            let Some(after) = after else {
+                let state = run.state.name().as_str();
+                tracing::error!(
+                    event = record.event.name(),
+                    state,
+                    "this can't happen: the event is refused"
+                );
                 break;
             };
+            if after == run {
+                break;
+            }
             history.push(record.clone());
             steps.push((std::mem::replace(&mut run, after.clone()), record, after));
         }
 
         let progress = Progress::of(&run.state, &seen);
         let told = resource.status.as_ref() == Some(&run.status(history.clone(), &progress));
-        let pause = context.memory.progress_pause(&uid);
-        let later = !told && steps.is_empty() && !pause.is_zero();
+        let pause = if told || !steps.is_empty() {
+            Duration::ZERO
+        } else {
+            context.memory.progress_pause(&uid)
+        };
+        let later = !pause.is_zero();
         if !seen.deleting && !told && !later {
             resource = persist(context, &resource, &run, history, &progress).await?;
         }
@@ -335,12 +349,6 @@ impl Context {
 
 fn namespace<K: Resource>(object: &K) -> String {
     object.namespace().unwrap_or_default()
-}
-
-#[allow(clippy::disallowed_methods)]
-fn now() -> Timestamp {
-    let now = Timestamp::now();
-    now.round(Unit::Millisecond).unwrap_or(now)
 }
 
 /// A little later than the moment, so that it has passed for certain.

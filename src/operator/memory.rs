@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 const CACHE_LAG: Duration = Duration::from_secs(10);
 
 /// The least time between two writes of the live view.
-pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a change of the live view is held back: most often an event follows at once, which tells it too.
+const PROGRESS_SETTLING: Duration = Duration::from_secs(1);
 
 /// What is remembered, by UID of the resource.
 #[derive(Debug, Default)]
@@ -22,6 +25,7 @@ pub struct Memory(Mutex<BTreeMap<String, Entry>>);
 struct Entry {
     latest: Option<K6>,
     written: Option<Instant>,
+    untold: Option<Instant>,
     made: BTreeMap<String, Instant>,
     deleted: BTreeSet<String>,
     refused: Option<Refusal>,
@@ -61,15 +65,19 @@ impl Memory {
         self.with(uid, |entry| {
             entry.latest = Some(resource);
             entry.written = Some(Instant::now());
+            entry.untold = None;
         });
     }
 
-    /// How long until the live view may be written again.
+    /// How long until a change of the live view is to be written; zero when it is time.
     pub fn progress_pause(&self, uid: &str) -> Duration {
         self.with(uid, |entry| {
-            entry.written.map_or(Duration::ZERO, |at| {
+            let untold = *entry.untold.get_or_insert_with(Instant::now);
+            let settling = PROGRESS_SETTLING.saturating_sub(untold.elapsed());
+            let interval = entry.written.map_or(Duration::ZERO, |at| {
                 PROGRESS_INTERVAL.saturating_sub(at.elapsed())
-            })
+            });
+            settling.max(interval)
         })
     }
 

@@ -14,3 +14,10 @@ pub mod telemetry;
 mod world;
 
 pub use controller::{RunArgs, run};
+
+/// The one clock: to the millisecond, as the history records it.
+#[allow(clippy::disallowed_methods)]
+fn now() -> jiff::Timestamp {
+    let now = jiff::Timestamp::now();
+    now.round(jiff::Unit::Millisecond).unwrap_or(now)
+}

@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "../support/collector.rs"]
+mod collector;
+
 mod article;
 mod deadlines;
 mod isolation;
@@ -14,3 +17,4 @@ mod refusals;
 mod results;
 mod support;
 mod telling;
+mod traces;

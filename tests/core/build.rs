@@ -1,1 +1,270 @@
-//! to come
+//! The objects of a run, as YAML in `snapshots/`, and what a spec may say.
+
+use k6_operator::api::{K6Spec, PullPolicy};
+use k6_operator::build::*;
+use k6_operator::machine::Target;
+use serde_json::json;
+
+fn owner(name: &str) -> Owner {
+    Owner {
+        name: name.to_owned(),
+        namespace: "default".to_owned(),
+        uid: "5f2a".to_owned(),
+    }
+}
+
+fn defaults() -> Defaults {
+    Defaults {
+        runner_image: "grafana/k6:1.1.0".to_owned(),
+        starter_image: "ghcr.io/k6io/operator:latest".to_owned(),
+    }
+}
+
+fn spec(value: serde_json::Value) -> K6Spec {
+    serde_json::from_value(value).unwrap()
+}
+
+fn article() -> K6Spec {
+    spec(json!({"parallelism": 4, "script": "crocodile-stress-test"}))
+}
+
+fn full() -> K6Spec {
+    spec(json!({
+        "parallelism": 4,
+        "script": {"configMap": {"name": "scripts", "file": "checkout.js"}},
+        "separate": true,
+        "arguments": "--tag 'team=a b' --out cloud --vus=8",
+        "runner": {
+            "image": "registry.example/k6:own",
+            "imagePullPolicy": "Always",
+            "resources": {"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}},
+            "env": [
+                {"name": "TARGET", "value": "https://shop.example"},
+                {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "shop", "key": "token"}}}
+            ]
+        },
+        "starter": {"image": "registry.example/operator:own"},
+        "timeouts": {"initialization": "90s"}
+    }))
+}
+
+fn targets() -> Vec<Target> {
+    let ips = ["10.0.0.1", "fd00::2"];
+    (1..)
+        .zip(ips)
+        .map(|(runner, ip)| Target {
+            runner,
+            ip: ip.to_owned(),
+        })
+        .collect()
+}
+
+#[test]
+fn an_initializer_archives_and_inspects_without_a_shell() {
+    let spec = article();
+    insta::assert_yaml_snapshot!(initializer(
+        &owner("k6-sample"),
+        &spec,
+        &check(&spec).unwrap(),
+        &defaults()
+    ));
+}
+
+#[test]
+fn an_initializer_has_the_image_and_environment_of_the_runners_and_no_outputs() {
+    let spec = full();
+    insta::assert_yaml_snapshot!(initializer(
+        &owner("k6-sample"),
+        &spec,
+        &check(&spec).unwrap(),
+        &defaults()
+    ));
+}
+
+#[test]
+fn the_only_runner_has_no_segment() {
+    let spec = article();
+    insta::assert_yaml_snapshot!(runner(
+        &owner("k6-sample"),
+        &spec,
+        &check(&spec).unwrap(),
+        &defaults(),
+        1,
+        1
+    ));
+}
+
+#[test]
+fn the_third_of_four_runners_has_the_third_segment() {
+    let spec = article();
+    insta::assert_yaml_snapshot!(runner(
+        &owner("k6-sample"),
+        &spec,
+        &check(&spec).unwrap(),
+        &defaults(),
+        3,
+        4
+    ));
+}
+
+#[test]
+fn a_runner_has_all_that_its_spec_sets() {
+    let spec = full();
+    insta::assert_yaml_snapshot!(runner(
+        &owner("k6-sample"),
+        &spec,
+        &check(&spec).unwrap(),
+        &defaults(),
+        2,
+        4
+    ));
+}
+
+#[test]
+fn a_starter_is_given_every_runner_by_address() {
+    let spec = article();
+    let checked = check(&spec).unwrap();
+    insta::assert_yaml_snapshot!(starter(
+        &owner("k6-sample"),
+        &spec,
+        &checked,
+        &defaults(),
+        &targets()
+    ));
+}
+
+#[test]
+fn a_stopper_has_the_image_that_the_spec_sets() {
+    insta::assert_yaml_snapshot!(stopper(&owner("k6-sample"), &full(), &defaults(), &targets()));
+}
+
+#[test]
+fn four_runners_share_the_users_of_the_article_equally() {
+    let segments: Vec<String> = (1..=4).map(|i| segment(i, 4)).collect();
+    assert_eq!(segments, ["0:1/4", "1/4:2/4", "2/4:3/4", "3/4:1"]);
+    assert_eq!(sequence(4), "0,1/4,2/4,3/4,1");
+    // Each of a quarter of 200 users: 50.
+    let bound = |text: &str| match text.split_once('/') {
+        Some((a, b)) => 200 * a.parse::<u32>().unwrap() / b.parse::<u32>().unwrap(),
+        None => 200 * text.parse::<u32>().unwrap(),
+    };
+    for segment in segments {
+        let (from, to) = segment.split_once(':').unwrap();
+        assert_eq!(bound(to) - bound(from), 50);
+    }
+}
+
+#[test]
+fn names_are_those_that_dashboards_know_until_they_are_too_long() {
+    assert_eq!(runner_name("k6-sample", 3), "k6-sample-3");
+    assert_eq!(starter_name("k6-sample"), "k6-sample-starter");
+    assert_eq!(stopper_name("k6-sample"), "k6-sample-stopper");
+    assert_eq!(initializer_name("k6-sample"), "k6-sample-initializer");
+    let (a, b) = ("a".repeat(253), format!("{}b", "a".repeat(252)));
+    let names: Vec<String> = [a, b]
+        .iter()
+        .flat_map(|name| {
+            [
+                runner_name(name, 1),
+                runner_name(name, 10_000),
+                starter_name(name),
+                stopper_name(name),
+                initializer_name(name),
+            ]
+        })
+        .collect();
+    assert!(names.iter().all(|name| name.len() <= 63), "{names:?}");
+    let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
+    assert_eq!(distinct.len(), names.len());
+}
+
+#[test]
+fn arguments_are_split_as_a_shell_splits_them() {
+    let words = split(r#"--tag 'team=a b' --env "X=\"y\"" --no-connection-reuse"#).unwrap();
+    assert_eq!(
+        words,
+        ["--tag", "team=a b", "--env", "X=\"y\"", "--no-connection-reuse"]
+    );
+    assert_eq!(split("$(reboot) `x` ;").unwrap(), ["$(reboot)", "`x`", ";"]);
+    assert_eq!(split("").unwrap(), Vec::<String>::new());
+    // The letter of a reserved flag in the value of another is no flag.
+    assert_eq!(
+        split("-qeA=lap -u5 -s5s:10").unwrap(),
+        ["-qeA=lap", "-u5", "-s5s:10"]
+    );
+}
+
+#[test]
+fn outputs_are_left_to_the_runners() {
+    let kept = |text: &str| for_archive(&split(text).unwrap());
+    assert_eq!(
+        kept("--vus 2 --out cloud --tag a=b"),
+        ["--vus", "2", "--tag", "a=b"]
+    );
+    assert_eq!(
+        kept("--out=json=x.json -o cloud -ojson --no-usage-report --vus=3"),
+        ["--vus=3"]
+    );
+}
+
+#[test]
+fn flags_that_the_operator_sets_are_refused_in_every_spelling() {
+    for words in [
+        "--address=0.0.0.0:1",
+        "--address 0.0.0.0:1",
+        "-a :1",
+        "-a:1",
+        "-a=:1",
+        "--execution-segment 0:1/2",
+        "--execution-segment=0:1/2",
+        "--execution-segment-sequence=0,1",
+        "--paused",
+        "--paused=false",
+        "--linger",
+        "-l",
+        "--vus 2 -l",
+        "-ql",
+        "-p",
+        "-qp=false",
+    ] {
+        let error = split(words).expect_err(words).to_string();
+        assert!(
+            error.starts_with("spec.arguments may not contain -"),
+            "{words}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_spec_that_cannot_be_carried_out_names_the_field_and_the_remedy() {
+    let why = |value: serde_json::Value| check(&spec(value)).unwrap_err().to_string();
+    let with = |key: &str, value: serde_json::Value| {
+        let mut spec = json!({"parallelism": 4, "script": "s"});
+        spec[key] = value;
+        why(spec)
+    };
+    let errors = [
+        with("parallelism", json!(0)),
+        with("parallelism", json!(-1)),
+        with("parallelism", json!(10_001)),
+        with("script", json!(7)),
+        with("script", json!("Upper")),
+        with("script", json!({"configMap": {"name": "s", "file": "../x"}})),
+        with("script", json!({"configmap": {"name": "s"}})),
+        with("script", json!({"configMap": {"name": "s"}, "volumeClaim": {}})),
+        with("arguments", json!("--tag 'a")),
+        with("arguments", json!("—no-connection-reuse")),
+        with("arguments", json!("--paused")),
+        with("timeouts", json!({"start": "soon"})),
+        with("timeouts", json!({"initialization": "0s"})),
+        with("timeouts", json!({"start": "169h"})),
+    ];
+    insta::assert_snapshot!(errors.join("\n"));
+}
+
+#[test]
+fn pull_policies_are_spelled_as_kubernetes_does() {
+    for policy in [PullPolicy::Always, PullPolicy::IfNotPresent, PullPolicy::Never] {
+        assert_eq!(json!(policy), json!(policy.as_str()));
+    }
+}

@@ -134,7 +134,7 @@ impl Metrics {
         let runs = Runs::default();
         registry.register_collector(Box::new(runs.clone()));
         registry.register_collector(Box::new(Process {
-            started: jiff::Timestamp::now(),
+            started: crate::operator::now(),
         }));
 
         Self {
