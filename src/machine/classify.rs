@@ -445,7 +445,7 @@ pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
                 Some(with("the starter to release the runners", why.as_deref()))
             }
             Fact::Known(Program::Reported(_) | Program::Failed(_)) | Fact::Absent | Fact::Unknown => {
-                Some("the starter to be made".to_owned())
+                Some("the starter to release the runners".to_owned())
             }
         },
         State::Started(state) => match &seen.runners {
