@@ -1,6 +1,6 @@
 //! The custom resource that users write: its spec, and how it is shown by `kubectl get`.
 //!
-//! Types only. What a spec means is checked in [`crate::build::check`]; what has happened to a run is in
+//! Types only. What a spec means is checked in [`mod@crate::build::check`]; what has happened to a run is in
 //! [`status`]. The CustomResourceDefinition is generated from these types by [`crd`].
 
 pub mod crd;
