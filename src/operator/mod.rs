@@ -1,7 +1,7 @@
 //! The only asynchronous code that talks to Kubernetes.
 //!
-//! [`controller`] is the driver; [`observe`] gathers the world of one run, [`persist`] is the one place that
-//! writes status, [`execute`] performs effects, [`announce`] tells transitions as Kubernetes Events.
+//! `controller` is the driver; `observe` gathers the world of one run, `persist` is the one place that
+//! writes status, `execute` performs effects, `announce` tells transitions as Kubernetes Events.
 
 mod announce;
 mod controller;
