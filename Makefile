@@ -65,8 +65,13 @@ lint: ## Lint the code, the scripts and the Go module of the target
 	@! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR .ci/run tests/cluster/lib.sh $$(grep -ls '^#!.*bash' tests/cluster/*)
 
 .PHONY: deny
-deny: ## Check licences and advisories of the dependencies (cargo-deny)
-	cargo deny check
+deny: ## Check licences and sources of the dependencies (installs cargo-deny)
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny --locked check licenses bans sources
+
+.PHONY: advisories
+advisories: deny ## Check their advisories too (fetches the RustSec database)
+	cargo deny --locked check advisories
 
 .PHONY: manifests
 manifests: ## Write the CRD and the state diagrams anew from the code
