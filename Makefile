@@ -67,7 +67,7 @@ lint: ## Lint the code, the scripts and the Go module of the target
 .PHONY: deny
 deny: ## Check licences and sources of the dependencies (installs cargo-deny)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
-	cargo deny --locked check licenses bans sources
+	cargo deny --locked check --hide-inclusion-graph licenses bans sources
 
 .PHONY: advisories
 advisories: deny ## Check their advisories too (fetches the RustSec database)

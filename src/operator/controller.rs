@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_stream::wrappers::WatchStream;
 use tracing::Instrument;
 
 /// The longest that one request may take, watches excepted.
@@ -234,10 +235,8 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     let health = Health::default();
     let (ending, end) = tokio::sync::watch::channel(false);
     let over = move || {
-        let mut end = end.clone();
-        async move {
-            let _closed = end.wait_for(|ended| *ended).await;
-        }
+        let mut end = WatchStream::new(end.clone());
+        async move { while end.next().await == Some(false) {} }
     };
     let serving = tokio::spawn(endpoints.run(context.metrics.clone(), health.clone(), over()));
     tokio::spawn(async move {
