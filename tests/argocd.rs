@@ -126,7 +126,10 @@ fn the_check_has_no_library_that_argo_cd_withholds() {
     }
     assert!(lua.load("return ('text'):find('t')").eval::<LuaValue>().is_err());
     let safe: Table = lua.load("return require('os')").eval().unwrap();
-    let names: Vec<String> = safe.pairs::<String, LuaValue>().map(|pair| pair.unwrap().0).collect();
+    let names: Vec<String> = safe
+        .pairs::<String, LuaValue>()
+        .map(|pair| pair.unwrap().0)
+        .collect();
     assert_eq!(names.len(), 2, "{names:?}");
 }
 
@@ -157,14 +160,22 @@ fn the_configmap_holds_exactly_the_check() {
         std::fs::write(&path, &text).unwrap();
     }
     let found = read(&path);
-    assert!(found == text, "argocd-cm.yaml is stale: run `UPDATE=1 cargo test --test argocd`");
+    assert!(
+        found == text,
+        "argocd-cm.yaml is stale: run `UPDATE=1 cargo test --test argocd`"
+    );
 
     #[derive(Deserialize)]
     struct ConfigMap {
         data: BTreeMap<String, String>,
     }
     let ConfigMap { data } = serde_saphyr::from_str(&found).unwrap();
-    let expected = kinds.map(|kind| (format!("resource.customizations.health.k6.io_{kind}"), check.clone()));
+    let expected = kinds.map(|kind| {
+        (
+            format!("resource.customizations.health.k6.io_{kind}"),
+            check.clone(),
+        )
+    });
     assert_eq!(data, BTreeMap::from(expected));
 }
 
@@ -179,7 +190,13 @@ fn finished(result: &Value) -> Value {
 fn only_a_passed_run_is_healthy() {
     let of = |result: Value| health(&finished(&result)).unwrap().status;
     assert_eq!(of(json!("Passed")), "Healthy");
-    for result in [json!("Failed"), json!("Aborted"), json!("Error"), json!(null), json!({"Passed": true})] {
+    for result in [
+        json!("Failed"),
+        json!("Aborted"),
+        json!("Error"),
+        json!(null),
+        json!({"Passed": true}),
+    ] {
         assert_eq!(of(result.clone()), "Degraded", "{result}");
     }
 }
@@ -198,13 +215,29 @@ fn odd() -> impl Strategy<Value = Value> {
     let word = prop_oneof![
         "[a-z]{0,4}",
         proptest::sample::select(vec![
-            "Finished", "Started", "Passed", "Failed", "Ready", "False", "Suspended",
+            "Finished",
+            "Started",
+            "Passed",
+            "Failed",
+            "Ready",
+            "False",
+            "Suspended",
         ])
         .prop_map(str::to_owned),
     ];
     let name = proptest::sample::select(vec![
-        "status", "state", "result", "message", "conditions", "type", "reason", "metadata", "generation",
-        "observedGeneration", "spec", "suspend",
+        "status",
+        "state",
+        "result",
+        "message",
+        "conditions",
+        "type",
+        "reason",
+        "metadata",
+        "generation",
+        "observedGeneration",
+        "spec",
+        "suspend",
     ]);
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -226,13 +259,27 @@ fn odd() -> impl Strategy<Value = Value> {
 /// A resource whose fields are right or odd, each by itself.
 fn nearly_right() -> impl Strategy<Value = Value> {
     let field = |right: Value| prop_oneof![2 => Just(right), 1 => odd()];
-    let condition = (field(json!("Ready")), field(json!("False")), field(json!("Suspended")))
+    let condition = (
+        field(json!("Ready")),
+        field(json!("False")),
+        field(json!("Suspended")),
+    )
         .prop_map(|(kind, status, reason)| json!({"type": kind, "status": status, "reason": reason}));
-    let conditions = prop_oneof![vec(prop_oneof![condition, odd()], 0..3).prop_map(Value::from), odd()];
+    let conditions = prop_oneof![
+        vec(prop_oneof![condition, odd()], 0..3).prop_map(Value::from),
+        odd()
+    ];
     let state = prop_oneof![field(json!("Finished")), field(json!("Started"))];
     let result = prop_oneof![field(json!("Passed")), field(json!("Failed"))];
-    (state, result, field(json!("Waiting")), field(json!(1)), field(json!(1)), conditions).prop_map(
-        |(state, result, message, observed, generation, conditions)| {
+    (
+        state,
+        result,
+        field(json!("Waiting")),
+        field(json!(1)),
+        field(json!(1)),
+        conditions,
+    )
+        .prop_map(|(state, result, message, observed, generation, conditions)| {
             json!({
                 "metadata": {"generation": generation},
                 "status": {
@@ -243,8 +290,7 @@ fn nearly_right() -> impl Strategy<Value = Value> {
                     "conditions": conditions,
                 },
             })
-        },
-    )
+        })
 }
 
 proptest! {
@@ -266,7 +312,11 @@ fn kustomized(folder: &Path) -> BTreeMap<String, Value> {
         .arg(folder)
         .output()
         .unwrap_or_else(|e| panic!("this test needs kubectl in the PATH: {e}"));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8(output.stdout).unwrap();
     let resources: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
     resources
@@ -288,7 +338,10 @@ fn another_script_is_another_run() {
 
     let names = [sample.as_path(), edited.path()].map(|folder| {
         let resources = kustomized(folder);
-        let name = resources["ConfigMap"]["metadata"]["name"].as_str().unwrap().to_owned();
+        let name = resources["ConfigMap"]["metadata"]["name"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let k6 = &resources["K6"]["spec"];
         assert_eq!((&k6["script"], &k6["rerun"]), (&json!(name), &json!(name)));
         let testrun = &resources["TestRun"]["spec"];
