@@ -29,13 +29,15 @@ pub(super) fn of_runner(spec: &Spec, defaults: &Common) -> PodSettings {
 /// The settings of the initializer: those of the runners, unless it has its own, be they empty. It needs an
 /// image with k6, and is given that of the runners if it names none.
 pub(super) fn of_initializer(spec: &Spec, defaults: &Common) -> PodSettings {
-    let own = spec.initializer.as_ref().map(|initializer| &initializer.pod);
+    let own = spec.initializer.as_ref().map(|initializer| {
+        let pod = initializer.pod.clone();
+        PodSettings {
+            image: pod.image.or_else(|| spec.runner.image.clone()),
+            ..pod
+        }
+    });
     let part = defaults.initializer.as_ref().unwrap_or(&defaults.runner);
-    let settings = all(own.unwrap_or(&spec.runner), spec, part, defaults);
-    PodSettings {
-        image: settings.image.or_else(|| of_runner(spec, defaults).image),
-        ..settings
-    }
+    all(own.as_ref().unwrap_or(&spec.runner), spec, part, defaults)
 }
 
 /// The settings of starter and stopper.
