@@ -75,8 +75,10 @@ advisories: deny ## Check their advisories too (fetches the RustSec database)
 
 .PHONY: manifests
 manifests: ## Write the CRD and the state diagrams anew from the code
-	cargo run --locked --quiet -- crd > manifests/crd/.crd.new
+	cargo run --locked --quiet -- crd K6 > manifests/crd/.crd.new
 	mv manifests/crd/.crd.new manifests/crd/k6s.k6.io.yaml
+	cargo run --locked --quiet -- crd TestRun > manifests/crd/.crd.new
+	mv manifests/crd/.crd.new manifests/crd/testruns.k6.io.yaml
 	cargo run --locked --quiet -- diagram state-diagrams/
 
 .PHONY: clean

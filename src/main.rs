@@ -1,6 +1,7 @@
 //! The command line: one thin arm per subcommand.
 
 use clap::{Parser, Subcommand};
+use k6_operator::api::Kind;
 use k6_operator::operator::telemetry::{self, TelemetryArgs};
 use k6_operator::runners::{self, start::StartArgs, stop::StopArgs};
 use k6_operator::{api, machine, operator};
@@ -32,8 +33,18 @@ enum Command {
     Stop(StopArgs),
     /// Replay the history of a resource (JSON on standard input, as `kubectl get k6 NAME -o json` prints it).
     Replay,
-    /// Print the CustomResourceDefinition.
-    Crd,
+    /// Print the CustomResourceDefinition of a kind.
+    Crd {
+        /// K6 or TestRun.
+        #[arg(default_value = "K6", value_parser = kind)]
+        kind: Kind,
+    },
+    /// Copy this program to a path; runs before starters whose image has none.
+    #[command(hide = true)]
+    Copy {
+        /// The path.
+        to: PathBuf,
+    },
     /// Write the state diagram and the transition table into a folder.
     Diagram {
         /// The folder.
@@ -48,7 +59,8 @@ async fn main() -> ExitCode {
         Command::Start(args) => return runners::start::run_start(args).await,
         Command::Stop(args) => return runners::stop::run_stop(args).await,
         Command::Replay => replay(),
-        Command::Crd => crd(),
+        Command::Crd { kind } => crd(kind),
+        Command::Copy { to } => copy(&to),
         Command::Diagram { folder } => diagram(&folder),
     };
     match done {
@@ -71,8 +83,17 @@ async fn operate(run: operator::RunArgs, args: &TelemetryArgs) -> Result<(), Box
     done
 }
 
-fn crd() -> Result<(), Box<dyn Error>> {
-    Ok(std::io::stdout().write_all(api::crd::yaml()?.as_bytes())?)
+fn kind(name: &str) -> Result<Kind, String> {
+    Kind::parse(name).ok_or_else(|| "K6 or TestRun".to_owned())
+}
+
+fn crd(kind: Kind) -> Result<(), Box<dyn Error>> {
+    Ok(std::io::stdout().write_all(api::crd::yaml(kind)?.as_bytes())?)
+}
+
+fn copy(to: &std::path::Path) -> Result<(), Box<dyn Error>> {
+    std::fs::copy(std::env::current_exe()?, to)?;
+    Ok(())
 }
 
 fn diagram(folder: &std::path::Path) -> Result<(), Box<dyn Error>> {

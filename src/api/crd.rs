@@ -1,11 +1,309 @@
-//! The CustomResourceDefinition, generated from the types.
+//! The CustomResourceDefinitions, generated from the types: their schemas, what `kubectl get` shows, and the
+//! CEL rules for what a schema can't say.
 
-use super::K6;
-use kube::CustomResourceExt;
+use super::{GROUP, Kind, Spec, Status, VERSION};
+use kube::core::schema::{OptionalEnum, OptionalIntOrString, StructuralSchemaRewriter};
+use schemars::generate::SchemaSettings;
+use schemars::transform::AddNullable;
+use schemars::{JsonSchema, Schema};
+use serde_json::{Map, Value, json};
 
-/// The CRD as YAML, as it is checked in under `manifests/crd`.
-pub fn yaml() -> Result<String, String> {
-    let crd = serde_json::to_value(K6::crd()).map_err(|e| e.to_string())?;
-    let body = serde_saphyr::to_string(&crd).map_err(|e| e.to_string())?;
+/// How deep below `spec` descriptions are kept: those of Kubernetes' own types are left out, as they would
+/// make the definition too large for `kubectl apply`, which keeps a copy in an annotation of 256 KiB.
+const DESCRIBED_DEPTH: usize = 3;
+
+/// How deep below `spec` the definition's file has a line for each field.
+const LINES_DEPTH: usize = 2;
+
+/// Fields of spec that may change while a run is under way.
+const MUTABLE: [&str; 5] = ["stop", "suspend", "ttlSecondsAfterFinished", "cleanup", "rerun"];
+
+/// The definition of a kind as YAML, as it is checked in under `manifests/crd`. The schemas of Kubernetes' own
+/// types stand on one line each: they are not to be read here, and indented they would treble the file.
+pub fn yaml(kind: Kind) -> Result<String, String> {
+    let mut definition = definition(kind);
+    let mut lines = Vec::new();
+    if let Some(spec) = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec") {
+        fold(spec, LINES_DEPTH, &mut lines);
+    }
+    let mut body = serde_saphyr::to_string(&definition).map_err(|e| e.to_string())?;
+    for (index, line) in lines.iter().enumerate() {
+        body = body.replacen(&format!(": {}\n", placeholder(index)), &format!(": {line}\n"), 1);
+    }
     Ok(format!("# Generated from src/api by `make manifests`.\n{body}"))
+}
+
+fn placeholder(index: usize) -> String {
+    format!("line-{index}-line")
+}
+
+/// Puts a placeholder in the place of what stands that many levels of fields deep.
+fn fold(schema: &mut Value, depth: usize, lines: &mut Vec<String>) {
+    if depth == 0 {
+        let line = schema.to_string();
+        *schema = Value::String(placeholder(lines.len()));
+        lines.push(line);
+        return;
+    }
+    let Value::Object(object) = schema else { return };
+    for (key, inner) in object.iter_mut() {
+        match (key.as_str(), inner) {
+            ("properties", Value::Object(fields)) => {
+                for field in fields.values_mut() {
+                    fold(field, depth.saturating_sub(1), lines);
+                }
+            }
+            ("items" | "additionalProperties", inner) if inner.get("properties").is_some() => {
+                fold(inner, 0, lines);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The definition of a kind.
+pub fn definition(kind: Kind) -> Value {
+    let (singular, short) = match kind {
+        Kind::K6 => ("k6", Vec::new()),
+        Kind::TestRun => ("testrun", vec!["tr"]),
+    };
+    let column = |name: &str, type_: &str, path: &str, priority: u8| json!({"name": name, "type": type_, "jsonPath": path, "priority": priority});
+    let mut names = json!({
+        "kind": kind.as_str(), "plural": kind.plural(), "singular": singular, "categories": ["all"]
+    });
+    if !short.is_empty() {
+        set(&mut names, "shortNames", json!(short));
+    }
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{}.{GROUP}", kind.plural())},
+        "spec": {
+            "group": GROUP,
+            "names": names,
+            "scope": "Namespaced",
+            "versions": [{
+                "name": VERSION,
+                "served": true,
+                "storage": true,
+                "subresources": {"status": {}},
+                "additionalPrinterColumns": [
+                    column("State", "string", ".status.state", 0),
+                    column("Result", "string", ".status.result", 0),
+                    column("Runners", "string", ".status.runners.summary", 0),
+                    column("Stage", "string", ".status.stage", 1),
+                    column("Started", "date", ".status.startTime", 1),
+                    column("Duration", "string", ".status.duration", 1),
+                    column("Age", "date", ".metadata.creationTimestamp", 0),
+                    column("Message", "string", ".status.message", 1),
+                ],
+                "schema": {"openAPIV3Schema": schema(kind)}
+            }]
+        }
+    })
+}
+
+fn schema(kind: Kind) -> Value {
+    let mut spec = schema_of::<Spec>();
+    let fields = field_names(&spec);
+    described(&mut spec, DESCRIBED_DEPTH);
+    quantities(&mut spec);
+    script(&mut spec, kind);
+    set(
+        &mut spec,
+        "x-kubernetes-validations",
+        json!([
+            {
+                "rule": "self.parallelism >= 1 && self.parallelism <= 10000",
+                "message": "spec.parallelism is the number of runners: at least 1, at most 10000"
+            },
+            {
+                "rule": "!has(self.args) || self.args.size() == 0 || !has(self.arguments) || self.arguments == ''",
+                "message": "spec.args and spec.arguments exclude each other: write the arguments of k6 in one of them"
+            },
+        ]),
+    );
+    let mut frozen: Vec<Value> = fields
+        .iter()
+        .filter(|field| !MUTABLE.contains(&field.as_str()))
+        .map(|field| frozen(field))
+        .collect();
+    frozen.push(json!({
+        "rule": "!has(oldSelf.status) || !has(oldSelf.status.state) || \
+                 oldSelf.status.state in ['Initializing', 'Finished'] || \
+                 !has(self.spec.suspend) || !self.spec.suspend || (has(oldSelf.spec.suspend) && oldSelf.spec.suspend)",
+        "message": "spec.suspend holds a run before its runners are made, and this run has them: to end it, set spec.stop to true"
+    }));
+    json!({
+        "description": "A distributed k6 test: N runners that share one script, start together and give one result.",
+        "type": "object",
+        "required": ["spec"],
+        "properties": {"spec": spec, "status": schema_of::<Status>()},
+        "x-kubernetes-validations": frozen
+    })
+}
+
+/// A run's spec stays as it is once its runners are made; a Finished one may change for a new run.
+fn frozen(field: &str) -> Value {
+    // What has no type is out of the rules' sight but for `dyn`.
+    let of = |object: &str| match field {
+        "script" | "quiet" | "paused" => format!("dyn({object}.spec).{field}"),
+        _ => format!("{object}.spec.{field}"),
+    };
+    let (new, old) = (of("self"), of("oldSelf"));
+    let rerun = "has(self.spec.rerun) && (!has(oldSelf.spec.rerun) || self.spec.rerun != oldSelf.spec.rerun)";
+    json!({
+        "rule": format!(
+            "!has(oldSelf.status) || !has(oldSelf.status.state) || oldSelf.status.state == 'Initializing' || \
+             (oldSelf.status.state == 'Finished' && {rerun}) || \
+             (has({new}) == has({old}) && (!has({new}) || {new} == {old}))"
+        ),
+        "message": format!(
+            "spec.{field} can't be changed for a run that has its runners: wait until it is Finished, and change \
+             spec.rerun in the same edit, which starts a new run; or delete the resource and apply it again"
+        )
+    })
+}
+
+/// A K6 may name a ConfigMap in place of an object; then the rules can't look into it, but a schema can.
+fn script(spec: &mut Value, kind: Kind) {
+    let Some(script) = spec.pointer_mut("/properties/script") else {
+        return;
+    };
+    match kind {
+        Kind::K6 => {
+            if let Value::Object(script) = script {
+                script.remove("type");
+            }
+            set(script, "x-kubernetes-preserve-unknown-fields", json!(true));
+            set(script, "minProperties", json!(1));
+            set(script, "maxProperties", json!(1));
+            set(
+                script,
+                "description",
+                json!(
+                    "The script: the name of a ConfigMap with the key test.js, or an object with exactly one source: \
+                     configMap, volumeClaim, localFile or inline."
+                ),
+            );
+        }
+        Kind::TestRun => set(
+            script,
+            "x-kubernetes-validations",
+            json!([{
+                "rule": "[has(self.configMap), has(self.volumeClaim), has(self.localFile), has(self.inline)]\
+                         .filter(given, given).size() == 1",
+                "message": "spec.script needs exactly one source: configMap, volumeClaim, localFile or inline"
+            }]),
+        ),
+    }
+}
+
+fn schema_of<T: JsonSchema>() -> Value {
+    let generator = SchemaSettings::openapi3()
+        .with(|settings| {
+            settings.inline_subschemas = true;
+            settings.meta_schema = None;
+        })
+        .with_transform(AddNullable::default())
+        .with_transform(StructuralSchemaRewriter)
+        .with_transform(OptionalEnum)
+        .with_transform(OptionalIntOrString)
+        .into_generator();
+    let mut schema: Value = Schema::into(generator.into_root_schema_for::<T>());
+    if let Value::Object(schema) = &mut schema {
+        schema.remove("title");
+    }
+    schema
+}
+
+fn field_names(schema: &Value) -> Vec<String> {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    properties.map_or_else(Vec::new, |properties| properties.keys().cloned().collect())
+}
+
+fn set(object: &mut Value, key: &str, value: Value) {
+    if let Value::Object(object) = object {
+        object.insert(key.to_owned(), value);
+    }
+}
+
+/// Leaves descriptions out below that many levels of fields.
+fn described(schema: &mut Value, depth: usize) {
+    let Value::Object(object) = schema else { return };
+    if depth == 0 {
+        object.remove("description");
+    }
+    object.remove("default");
+    if let Some(Value::Object(properties)) = object.get_mut("properties") {
+        for schema in properties.values_mut() {
+            described(schema, depth.saturating_sub(1));
+        }
+    }
+    for inner in ["items", "additionalProperties"] {
+        if let Some(schema) = object.get_mut(inner) {
+            described(schema, 0);
+        }
+    }
+}
+
+/// Quantities can be written as numbers.
+fn quantities(schema: &mut Value) {
+    let Value::Object(object) = schema else { return };
+    for (key, value) in object.iter_mut() {
+        match key.as_str() {
+            "limits" | "requests" => {
+                if let Some(Value::Object(each)) = value.get_mut("additionalProperties") {
+                    int_or_string(each);
+                }
+            }
+            "sizeLimit" | "divisor" => {
+                if let Value::Object(quantity) = value {
+                    int_or_string(quantity);
+                }
+            }
+            _ => quantities(value),
+        }
+    }
+}
+
+fn int_or_string(schema: &mut Map<String, Value>) {
+    schema.remove("type");
+    schema.insert("x-kubernetes-int-or-string".to_owned(), json!(true));
+}
+
+/// The fields of a defaults file that a spec does not have, by path.
+pub fn unknown_fields(defaults: &Value) -> Vec<String> {
+    let parts = ["podTemplate", "initializer", "runner", "starter"];
+    let mut schema = schema_of::<Spec>();
+    if let Some(Value::Object(fields)) = schema.get_mut("properties") {
+        fields.retain(|field, _| parts.contains(&field.as_str()));
+    }
+    let mut unknown = Vec::new();
+    compare(defaults, &schema, "", &mut unknown);
+    unknown
+}
+
+fn compare(value: &Value, schema: &Value, path: &str, unknown: &mut Vec<String>) {
+    match (value, schema.get("properties"), schema.get("items")) {
+        (Value::Object(fields), Some(properties), _) => {
+            for (name, value) in fields {
+                let path = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
+                match properties.get(name) {
+                    Some(schema) => compare(value, schema, &path, unknown),
+                    None => unknown.push(path),
+                }
+            }
+        }
+        (Value::Array(entries), _, Some(items)) => {
+            for entry in entries {
+                compare(entry, items, path, unknown);
+            }
+        }
+        _ => {}
+    }
 }

@@ -1,47 +1,33 @@
-//! The custom resource that users write: its spec, and how it is shown by `kubectl get`.
+//! The custom resources that users write: their spec, and how they are shown by `kubectl get`.
 //!
 //! Types only. What a spec means is checked in [`mod@crate::build::check`]; what has happened to a run is in
-//! [`status`]. The CustomResourceDefinition is generated from these types by [`crd`].
+//! [`status`]. Both kinds, [`Kind::K6`] and [`Kind::TestRun`], have the same spec and the same status; their
+//! CustomResourceDefinitions are generated from these types by [`crd`].
 
 pub mod crd;
+mod flag;
+mod kind;
+mod pod;
 pub mod status;
 
-use k8s_openapi::api::core::v1::{EnvVar, ResourceRequirements};
-use kube::CustomResource;
+use k8s_openapi::api::core::v1::ContainerPort;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-pub use status::K6Status;
+pub use flag::Flag;
+pub use kind::{GROUP, Kind, LoadTest, VERSION};
+pub use pod::{InitContainer, Initializer, Metadata, PodSettings, PodTemplate, PullPolicy, Resources};
+pub use status::Status;
 
-/// A distributed k6 test run.
-#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[kube(
-    group = "k6.io",
-    version = "v1alpha1",
-    kind = "K6",
-    plural = "k6s",
-    singular = "k6",
-    namespaced,
-    status = "K6Status",
-    derive = "PartialEq",
-    doc = "A distributed k6 test: N runners that share one script, start together and give one result.",
-    validation = kube::core::Rule::new("!has(oldSelf.status) || !has(oldSelf.status.state) || self.spec == oldSelf.spec")
-        .message("spec can't be changed once the operator has taken up the run: delete the resource and apply it again"),
-    printcolumn = r#"{"name":"State","type":"string","jsonPath":".status.state"}"#,
-    printcolumn = r#"{"name":"Result","type":"string","jsonPath":".status.result"}"#,
-    printcolumn = r#"{"name":"Runners","type":"string","jsonPath":".status.runners.summary","description":"Ready runners of all runners; when Finished, those that ran to their end"}"#,
-    printcolumn = r#"{"name":"Started","type":"date","jsonPath":".status.startTime","priority":1}"#,
-    printcolumn = r#"{"name":"Duration","type":"string","jsonPath":".status.duration","priority":1}"#,
-    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
-    printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.message","priority":1}"#
-)]
+/// What is to be run, and how.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct K6Spec {
+pub struct Spec {
     /// How many runners share the test. At least 1, at most the number of virtual users of the script.
     pub parallelism: i64,
 
-    /// The script: the name of a ConfigMap with the key `test.js`, or `{configMap: {name, file}}`.
-    #[schemars(schema_with = "string_or_object")]
+    /// The script, from exactly one source: configMap, volumeClaim, localFile or inline.
+    #[schemars(schema_with = "script")]
     pub script: serde_json::Value,
 
     /// Place each runner on a node of its own, away from the runners of every other test.
@@ -53,69 +39,94 @@ pub struct K6Spec {
     #[schemars(length(max = 16384))]
     pub arguments: String,
 
-    /// Settings of the runner pods, and of the initializer, which uses the same image and environment.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub runner: RunnerSettings,
+    /// Arguments for `k6 run`, word by word, taken as they are. Wins over `arguments` when not empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(max = 4096)))]
+    pub args: Vec<String>,
 
-    /// Settings of the starter and stopper pods.
+    /// More ports of the containers of runners and initializer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub ports: Vec<ContainerPort>,
+
+    /// Settings that initializer, runners, starter and stopper have in common. What one of them sets for
+    /// itself comes first; named lists, such as env, are joined.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub starter: StarterSettings,
+    pub pod_template: PodTemplate,
+
+    /// Settings of the initializer pod, in which k6 inspects the script. Default: those of the runners.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initializer: Option<Initializer>,
+
+    /// Settings of the runner pods.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub runner: PodSettings,
+
+    /// Settings of the starter and stopper pods, which release and stop the runners.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub starter: PodSettings,
+
+    /// Whether k6 runs with `--quiet`, without progress in the log. Default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<Flag>,
+
+    /// Whether the runners wait, paused, until all are ready, and start together. Default true. With false,
+    /// each starts as soon as it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Flag>,
+
+    /// Delete this resource, and with it all that it owns, when the run has ended: `post` always, `onSuccess`
+    /// when the result is Passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleanup: Option<Cleanup>,
+
+    /// Delete this resource, and with it all that it owns, this many seconds after the run has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 315_360_000))]
+    pub ttl_seconds_after_finished: Option<i64>,
+
+    /// Hold the run before its runners are made. Set it to false to go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+
+    /// Stop the run: the runners end in order, and the result is Aborted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stop: bool,
+
+    /// Any new text here starts a new run, with the spec as it is then, once the present run is Finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub rerun: Option<String>,
 
     /// How long the run may wait before it is given up.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeouts: Timeouts,
+
+    /// Not supported: wrapping k6 in scuttle. Use native sidecars (an init container with restartPolicy
+    /// Always), which end with the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "preserved")]
+    pub scuttle: Option<serde_json::Value>,
+
+    /// Not supported: a test run of Grafana Cloud k6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub test_run_id: Option<String>,
+
+    /// Not supported: the Secret with a token of Grafana Cloud k6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub token: Option<String>,
 }
 
-/// Settings of the runner pods.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RunnerSettings {
-    /// The image with k6 in its PATH. Default: the operator's `--runner-image`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
-    pub image: Option<String>,
-    /// Always, IfNotPresent (the default) or Never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image_pull_policy: Option<PullPolicy>,
-    /// CPU and memory of each runner.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<ResourceRequirements>,
-    /// Environment of k6; a script reads it as `__ENV`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
-    pub env: Vec<EnvVar>,
-}
-
-/// Settings of the starter and stopper pods.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct StarterSettings {
-    /// The image of the start and stop programs. Default: the operator's own image.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
-    pub image: Option<String>,
-}
-
-/// When a container's image is pulled.
+/// When a resource is deleted after its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum PullPolicy {
-    /// Before each start.
-    Always,
-    /// When the node does not have it.
-    IfNotPresent,
-    /// Not by Kubernetes.
-    Never,
-}
-
-impl PullPolicy {
-    /// As Kubernetes spells it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Always => "Always",
-            Self::IfNotPresent => "IfNotPresent",
-            Self::Never => "Never",
-        }
-    }
+#[serde(rename_all = "camelCase")]
+pub enum Cleanup {
+    /// Whatever the result.
+    Post,
+    /// When the result is Passed.
+    OnSuccess,
 }
 
 /// Deadlines of a run, as durations such as `90s`, `5m` or `1h30m`.
@@ -130,15 +141,77 @@ pub struct Timeouts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub start: Option<String>,
+    /// From the start until all runners have ended. Default: what the script needs at most, by k6's own
+    /// account, and 5 minutes; 24h if k6 was not asked (initializer.disabled).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub run: Option<String>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-fn string_or_object(_: &mut SchemaGenerator) -> Schema {
+/// The sources of a script. [`crd`] adds the bare name of a ConfigMap, which only a K6 can have.
+fn script(_: &mut SchemaGenerator) -> Schema {
+    let name = serde_json::json!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 253
+    });
     schemars::json_schema!({
-        "description": "The script: the name of a ConfigMap with the key test.js, or {configMap: {name, file}}.",
+        "type": "object",
+        "properties": {
+            "configMap": {
+                "description": "All files of a ConfigMap, mounted at /test.",
+                "type": "object",
+                "required": ["name"],
+                "properties": {
+                    "name": name,
+                    "file": {
+                        "description": "The key with the script, or with an archive of k6 (.tar). Default test.js.",
+                        "type": "string",
+                        "maxLength": 253
+                    }
+                }
+            },
+            "volumeClaim": {
+                "description": "A PersistentVolumeClaim, mounted at /test, or at the folder of an absolute file.",
+                "type": "object",
+                "required": ["name"],
+                "properties": {
+                    "name": name,
+                    "file": {
+                        "description": "The script, or an archive of k6 (.tar), in the volume. Default test.js.",
+                        "type": "string",
+                        "maxLength": 1024
+                    },
+                    "readOnly": {
+                        "description": "Mount the volume read-only.",
+                        "type": "boolean"
+                    }
+                }
+            },
+            "localFile": {
+                "description": "The path of a script, or of an archive of k6 (.tar), in the image of the runners.",
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 1024
+            },
+            "inline": {
+                "description": "The script itself; it is kept in a ConfigMap that this resource owns.",
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 1_000_000
+            }
+        }
+    })
+}
+
+fn preserved(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "nullable": true,
         "x-kubernetes-preserve-unknown-fields": true
     })
 }

@@ -1,6 +1,7 @@
 //! The user's arguments of k6: split as a POSIX shell would, without one, and checked against those that are
 //! the operator's to set.
 
+use k8s_openapi::api::core::v1::EnvVar;
 use thiserror::Error;
 
 /// Arguments that can't be carried out.
@@ -10,16 +11,20 @@ pub enum ArgumentError {
     #[error("spec.arguments can't be split into words: a quote is not closed, or a backslash ends it")]
     Quoting,
     /// A flag that the operator sets itself.
-    #[error("spec.arguments may not contain {flag}: {remedy}")]
+    #[error("spec.{field} may not contain {flag}: {remedy}")]
     Reserved {
+        /// arguments or args.
+        field: &'static str,
         /// The flag.
         flag: String,
         /// What to do instead.
         remedy: &'static str,
     },
     /// A dash that a word processor made of a hyphen.
-    #[error("spec.arguments has {word:?}, which begins with a typographic dash: write it with plain hyphens")]
+    #[error("spec.{field} has {word:?}, which begins with a typographic dash: write it with plain hyphens")]
     Dash {
+        /// arguments or args.
+        field: &'static str,
         /// The word.
         word: String,
     },
@@ -53,10 +58,18 @@ const RUN_ONLY: [(&str, bool); 3] = [("--out", true), ("-o", true), ("--no-usage
 
 /// Splits and checks the user's arguments.
 pub fn split(arguments: &str) -> Result<Vec<String>, ArgumentError> {
-    let words = shlex::split(arguments).ok_or(ArgumentError::Quoting)?;
-    for word in &words {
+    let split = shlex::split(arguments).ok_or(ArgumentError::Quoting)?;
+    words("arguments", &split)
+}
+
+/// Checks arguments that are words already.
+pub fn words(field: &'static str, words: &[String]) -> Result<Vec<String>, ArgumentError> {
+    for word in words {
         if word.starts_with(['\u{2013}', '\u{2014}', '\u{2212}']) {
-            return Err(ArgumentError::Dash { word: word.clone() });
+            return Err(ArgumentError::Dash {
+                field,
+                word: word.clone(),
+            });
         }
         let flags = flags(word);
         if let Some((flag, remedy)) = RESERVED
@@ -64,12 +77,13 @@ pub fn split(arguments: &str) -> Result<Vec<String>, ArgumentError> {
             .find(|(reserved, _)| flags.iter().any(|f| f == reserved))
         {
             return Err(ArgumentError::Reserved {
+                field,
                 flag: (*flag).to_owned(),
                 remedy,
             });
         }
     }
-    Ok(words)
+    Ok(words.to_vec())
 }
 
 /// The flags that a word sets: `--long` with or without its value, or a cluster of short ones such as `-ql`,
@@ -105,4 +119,23 @@ pub fn for_archive(words: &[String]) -> Vec<String> {
         }
     }
     kept
+}
+
+/// The words as Kubernetes must be given them, which expands `$(NAME)` in commands: only variables that the
+/// user declared in env are left for it, all else stays as it is written.
+/// <https://kubernetes.io/docs/tasks/inject-data-application/define-command-argument-container/>
+pub fn literal(words: &[String], env: &[EnvVar]) -> Vec<String> {
+    words.iter().map(|word| escaped(word, env)).collect()
+}
+
+fn escaped(word: &str, env: &[EnvVar]) -> String {
+    let mut parts = word.split('$');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let name = part.strip_prefix('(').and_then(|rest| rest.split_once(')'));
+        let declared = name.is_some_and(|(name, _)| env.iter().any(|variable| variable.name == name));
+        text.push_str(if declared { "$" } else { "$$" });
+        text.push_str(part);
+    }
+    text
 }

@@ -1,9 +1,8 @@
 //! Checks a spec as a whole, and says what is wrong with it where a user can mend it.
 
 use super::arguments;
-use crate::api::K6Spec;
+use crate::api::{Spec, Timeouts};
 use crate::machine::Terms;
-use jiff::SignedDuration;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -11,20 +10,43 @@ use thiserror::Error;
 pub const PARALLELISM_LIMIT: u32 = 10_000;
 
 const DEFAULT_FILE: &str = "test.js";
-const DEFAULT_TIMEOUT: SignedDuration = SignedDuration::from_secs(300);
-const LONGEST_TIMEOUT_SECONDS: u64 = 7 * 24 * 3600;
+const DEFAULT_TIMEOUT_SECONDS: u32 = 300;
+const LONGEST_TIMEOUT_SECONDS: u32 = 7 * 24 * 3600;
 
 /// A spec that can be carried out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
     /// What the state machine needs of it.
     pub terms: Terms,
-    /// The ConfigMap with the script.
-    pub config_map: String,
-    /// The key in it.
-    pub file: String,
+    /// Where the script is.
+    pub script: Script,
     /// The user's arguments of k6.
     pub arguments: Vec<String>,
+}
+
+/// Where a script is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// A ConfigMap and a key in it.
+    ConfigMap {
+        /// Its name.
+        name: String,
+        /// The key.
+        file: String,
+    },
+    /// A PersistentVolumeClaim and a path in it.
+    VolumeClaim {
+        /// Its name.
+        name: String,
+        /// The path: absolute in the pod, or below `/test`.
+        file: String,
+        /// Whether it is mounted read-only.
+        read_only: bool,
+    },
+    /// A path in the image.
+    LocalFile(String),
+    /// The script itself.
+    Inline(String),
 }
 
 /// What is wrong with a spec: the field and the remedy.
@@ -33,9 +55,22 @@ pub enum SpecError {
     /// parallelism is out of range.
     #[error("spec.parallelism is {0}: it must be at least 1 and at most {PARALLELISM_LIMIT}")]
     Parallelism(i64),
-    /// script has neither of the two shapes.
-    #[error("spec.script must be the name of a ConfigMap, or {{configMap: {{name, file}}}}: {0}")]
+    /// script has none of its shapes.
+    #[error(
+        "spec.script must be the name of a ConfigMap, or an object with exactly one of configMap, volumeClaim, \
+         localFile and inline: {0}"
+    )]
     Script(String),
+    /// A file can't be used.
+    #[error("spec.script.{field} is {text:?}: {remedy}")]
+    File {
+        /// The field below script.
+        field: &'static str,
+        /// Its value.
+        text: String,
+        /// What it must be.
+        remedy: &'static str,
+    },
     /// arguments can't be used.
     #[error(transparent)]
     Arguments(#[from] arguments::ArgumentError),
@@ -51,79 +86,209 @@ pub enum SpecError {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ScriptObject {
-    config_map: ConfigMapScript,
+struct Sources {
+    config_map: Option<ConfigMapSource>,
+    volume_claim: Option<VolumeClaimSource>,
+    local_file: Option<String>,
+    inline: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ConfigMapScript {
+struct ConfigMapSource {
     name: String,
     file: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct VolumeClaimSource {
+    name: String,
+    file: Option<String>,
+    #[serde(default)]
+    read_only: bool,
+}
+
 /// Checks a spec.
-pub fn check(spec: &K6Spec) -> Result<Checked, SpecError> {
-    let K6Spec {
-        parallelism,
-        script,
-        separate: _,
-        arguments,
-        runner: _,
-        starter: _,
-        timeouts,
-    } = spec;
-    let count = u32::try_from(*parallelism)
+pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
+    let Timeouts {
+        initialization,
+        start,
+        run,
+    } = &spec.timeouts;
+    let count = u32::try_from(spec.parallelism)
         .ok()
         .filter(|n| (1..=PARALLELISM_LIMIT).contains(n));
-    let (config_map, file) = check_script(script)?;
+    let waiting = |field, text: &Option<String>| match text {
+        Some(text) => timeout(field, text),
+        None => Ok(DEFAULT_TIMEOUT_SECONDS),
+    };
     Ok(Checked {
+        script: check_script(&spec.script)?,
         terms: Terms {
-            parallelism: count.ok_or(SpecError::Parallelism(*parallelism))?,
-            initialization_timeout: timeout("initialization", timeouts.initialization.as_deref())?,
-            start_timeout: timeout("start", timeouts.start.as_deref())?,
+            parallelism: count.ok_or(SpecError::Parallelism(spec.parallelism))?,
+            initialization_timeout_seconds: waiting("initialization", initialization)?,
+            start_timeout_seconds: waiting("start", start)?,
+            run_timeout_seconds: run.as_deref().map(|text| timeout("run", text)).transpose()?,
+            suspended: spec.suspend,
+            unpaused: spec.paused.is_some_and(|paused| !paused.0),
+            uninspected: spec
+                .initializer
+                .as_ref()
+                .is_some_and(|initializer| initializer.disabled),
+            unsupported: unsupported(spec),
         },
-        config_map,
-        file,
-        arguments: arguments::split(arguments)?,
+        arguments: if spec.args.is_empty() {
+            arguments::split(&spec.arguments)?
+        } else {
+            arguments::words("args", &spec.args)?
+        },
     })
 }
 
-fn check_script(script: &serde_json::Value) -> Result<(String, String), SpecError> {
+/// What users of grafana/k6-operator may have set and is not done here.
+fn unsupported(spec: &Spec) -> Option<String> {
+    let cloud = "runs of Grafana Cloud k6 are not done here: remove it, and use `arguments: --out cloud` with the \
+                 token in the environment, or `k6 cloud run`";
+    let scuttle = "k6 is not wrapped here: remove it, and make the proxy a native sidecar (an init container with \
+                   restartPolicy Always), which ends with the pod";
+    let is_set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    let fields = [
+        ("spec.testRunId", is_set(&spec.test_run_id), cloud),
+        ("spec.token", is_set(&spec.token), cloud),
+        (
+            "spec.scuttle",
+            spec.scuttle
+                .as_ref()
+                .is_some_and(|scuttle| scuttle.as_object().is_none_or(|o| !o.is_empty())),
+            scuttle,
+        ),
+    ];
+    let told: Vec<String> = fields
+        .into_iter()
+        .filter(|(_, set, _)| *set)
+        .map(|(field, _, remedy)| format!("{field} has no effect: {remedy}"))
+        .collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
+fn check_script(script: &serde_json::Value) -> Result<Script, SpecError> {
     let wrong = |what: &str| SpecError::Script(what.to_owned());
-    let (name, file) = match script {
-        serde_json::Value::String(name) => (name.clone(), DEFAULT_FILE.to_owned()),
+    match script {
+        serde_json::Value::String(name) => config_map(name.clone(), None),
         serde_json::Value::Object(_) => {
-            let object: ScriptObject =
+            let sources: Sources =
                 serde_json::from_value(script.clone()).map_err(|e| SpecError::Script(e.to_string()))?;
-            let ConfigMapScript { name, file } = object.config_map;
-            (name, file.unwrap_or_else(|| DEFAULT_FILE.to_owned()))
+            match sources {
+                Sources {
+                    config_map: Some(source),
+                    volume_claim: None,
+                    local_file: None,
+                    inline: None,
+                } => config_map(source.name, source.file),
+                Sources {
+                    config_map: None,
+                    volume_claim: Some(source),
+                    local_file: None,
+                    inline: None,
+                } => volume_claim(source),
+                Sources {
+                    config_map: None,
+                    volume_claim: None,
+                    local_file: Some(file),
+                    inline: None,
+                } => {
+                    let file = path("localFile", file)?;
+                    Ok(Script::LocalFile(file))
+                }
+                Sources {
+                    config_map: None,
+                    volume_claim: None,
+                    local_file: None,
+                    inline: Some(text),
+                } => Ok(Script::Inline(text)),
+                Sources { .. } => Err(wrong("it has none or several of them")),
+            }
         }
         serde_json::Value::Null
         | serde_json::Value::Bool(_)
         | serde_json::Value::Number(_)
-        | serde_json::Value::Array(_) => return Err(wrong("it is neither")),
-    };
-    // https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names
-    let subdomain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-    if name.is_empty() || name.len() > 253 || !name.chars().all(subdomain) {
-        return Err(wrong(&format!("{name:?} can't be the name of a ConfigMap")));
+        | serde_json::Value::Array(_) => Err(wrong("it is neither")),
     }
-    let key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if file.is_empty() || file.len() > 253 || file.starts_with("..") || !file.chars().all(key) {
-        return Err(wrong(&format!("{file:?} can't be a key of a ConfigMap")));
-    }
-    Ok((name, file))
 }
 
-fn timeout(field: &'static str, text: Option<&str>) -> Result<SignedDuration, SpecError> {
-    let Some(text) = text else {
-        return Ok(DEFAULT_TIMEOUT);
-    };
-    let seconds = super::seconds(text).filter(|s| (1..=LONGEST_TIMEOUT_SECONDS).contains(s));
-    let seconds = seconds.and_then(|s| i64::try_from(s).ok());
-    seconds
-        .map(SignedDuration::from_secs)
+fn config_map(name: String, file: Option<String>) -> Result<Script, SpecError> {
+    let name = subdomain("a ConfigMap", name)?;
+    let file = file
+        .filter(|file| !file.is_empty())
+        .unwrap_or_else(|| DEFAULT_FILE.to_owned());
+    let key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if file.len() > 253 || file == "." || file.starts_with("..") || !file.chars().all(key) {
+        return Err(SpecError::File {
+            field: "configMap.file",
+            text: file,
+            remedy: "it must be a key of the ConfigMap: letters, digits, -, _ and . only",
+        });
+    }
+    Ok(Script::ConfigMap { name, file })
+}
+
+fn volume_claim(source: VolumeClaimSource) -> Result<Script, SpecError> {
+    let VolumeClaimSource {
+        name,
+        file,
+        read_only,
+    } = source;
+    let name = subdomain("a PersistentVolumeClaim", name)?;
+    let file = file
+        .filter(|file| !file.is_empty())
+        .unwrap_or_else(|| DEFAULT_FILE.to_owned());
+    let file = path("volumeClaim.file", file)?;
+    // The volume would hide the whole image.
+    if file.starts_with('/') && file.rfind('/') == Some(0) {
+        return Err(SpecError::File {
+            field: "volumeClaim.file",
+            text: file,
+            remedy: "an absolute file must stand in a folder, at which the volume is mounted, such as /test/test.js",
+        });
+    }
+    Ok(Script::VolumeClaim {
+        name,
+        file,
+        read_only,
+    })
+}
+
+/// A path that is one, and that stays where it is.
+fn path(field: &'static str, text: String) -> Result<String, SpecError> {
+    let bad = text.starts_with('-')
+        || text.ends_with('/')
+        || text.split('/').any(|part| part == "..")
+        || text.chars().any(char::is_control)
+        || text.is_empty();
+    if bad {
+        return Err(SpecError::File {
+            field,
+            text,
+            remedy: "it must be the path of a file, without `..` and control characters, and not begin with a hyphen",
+        });
+    }
+    Ok(text)
+}
+
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names>
+fn subdomain(what: &str, name: String) -> Result<String, SpecError> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    if name.is_empty() || name.len() > 253 || !name.chars().all(fits) {
+        return Err(SpecError::Script(format!("{name:?} can't be the name of {what}")));
+    }
+    Ok(name)
+}
+
+fn timeout(field: &'static str, text: &str) -> Result<u32, SpecError> {
+    super::seconds(text)
+        .and_then(|seconds| u32::try_from(seconds).ok())
+        .filter(|seconds| (1..=LONGEST_TIMEOUT_SECONDS).contains(seconds))
         .ok_or_else(|| SpecError::Timeout {
             field,
             text: text.to_owned(),

@@ -6,8 +6,14 @@ use sha2::{Digest, Sha256};
 pub const RUN_LABEL: &str = "k6.io/run-uid";
 /// Annotation with the name of the run, which may be longer than a label can be.
 pub const RUN_ANNOTATION: &str = "k6.io/run-name";
+/// Annotation with the kind of the run's resource.
+pub const KIND_ANNOTATION: &str = "k6.io/run-kind";
 /// Label with a runner's number.
 pub const RUNNER_LABEL: &str = "k6.io/runner";
+/// Label with the number of the run among those of its resource, from 1.
+pub const ATTEMPT_LABEL: &str = "k6.io/attempt";
+/// Annotation with the generation of the spec that an initializer inspects.
+pub const GENERATION_ANNOTATION: &str = "k6.io/generation";
 /// Label that says which part an object plays: initializer, runner, starter or stopper.
 pub const COMPONENT_LABEL: &str = "k6.io/component";
 
@@ -31,8 +37,7 @@ pub fn shortened(name: &str, longest: usize) -> String {
     if name.len() <= longest {
         return name.to_owned();
     }
-    let digest = Sha256::digest(name.as_bytes());
-    let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let hash = hash(name);
     let kept: String = name
         .chars()
         .take(longest.saturating_sub(hash.len() + 1))
@@ -40,9 +45,28 @@ pub fn shortened(name: &str, longest: usize) -> String {
     format!("{}-{hash}", kept.trim_end_matches(['-', '.']))
 }
 
+fn hash(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The value of the label `k6_cr`.
 pub fn run_label(name: &str) -> String {
     shortened(name, LONGEST)
+}
+
+/// What the names of a run's objects begin with: the name of the resource, and from the second run on the
+/// number of the run.
+pub fn stem(name: &str, attempt: u32) -> String {
+    match attempt {
+        0 | 1 => name.to_owned(),
+        attempt => format!("{name}-r{attempt}"),
+    }
+}
+
+/// The ConfigMap of a script that the spec has inline: another script, another name.
+pub fn script_name(stem: &str, script: &str) -> String {
+    child_name(stem, &format!("script-{}", hash(script)))
 }
 
 /// The initializer Job.

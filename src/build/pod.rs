@@ -1,10 +1,11 @@
 //! What all pods of a run have in common: metadata, hardening, and the frame of a Job.
 
 use super::names;
-use crate::api::PullPolicy;
+use crate::api::{GROUP, InitContainer, Kind, PodSettings, PullPolicy, Resources, VERSION};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, PodSecurityContext, PodSpec, PodTemplateSpec, SeccompProfile, SecurityContext,
+    Capabilities, Container, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
+    SeccompProfile, SecurityContext,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::collections::BTreeMap;
@@ -16,24 +17,75 @@ pub const PORT: i32 = 6565;
 /// that they are not root.
 const RUNNER_USER: i64 = 12345;
 
+/// The user and group of starter and stopper.
+const PROGRAM_USER: i64 = 65532;
+
 /// What a spec may leave open.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Defaults {
     /// Image of runners and initializers.
     pub runner_image: String,
-    /// Image of starters and stoppers.
+    /// Image of starters and stoppers: it has the operator's program.
     pub starter_image: String,
+    /// The administrator's settings for all resources.
+    pub common: super::Common,
 }
 
-/// The resource that owns the objects.
+/// The run that owns the objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
+    /// The kind of the resource.
+    pub kind: Kind,
     /// metadata.name.
     pub name: String,
     /// metadata.namespace.
     pub namespace: String,
     /// metadata.uid.
     pub uid: String,
+    /// metadata.generation.
+    pub generation: i64,
+    /// Which run of the resource it is, from 1.
+    pub attempt: u32,
+}
+
+impl Owner {
+    /// What the names of the run's objects begin with.
+    pub fn stem(&self) -> String {
+        names::stem(&self.name, self.attempt)
+    }
+
+    fn reference(&self) -> OwnerReference {
+        OwnerReference {
+            api_version: format!("{GROUP}/{VERSION}"),
+            kind: self.kind.as_str().to_owned(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }
+    }
+
+    /// Metadata of an object of the run.
+    pub(super) fn metadata(&self, name: String, component: &str) -> ObjectMeta {
+        let labels = [
+            ("app", "k6".to_owned()),
+            ("k6_cr", names::run_label(&self.name)),
+            (names::RUN_LABEL, self.uid.clone()),
+            (names::ATTEMPT_LABEL, self.attempt.to_string()),
+            (names::COMPONENT_LABEL, component.to_owned()),
+        ];
+        ObjectMeta {
+            name: Some(name),
+            namespace: Some(self.namespace.clone()),
+            labels: Some(labels.map(|(key, value)| (key.to_owned(), value)).into()),
+            annotations: Some(BTreeMap::from([
+                (names::RUN_ANNOTATION.to_owned(), self.name.clone()),
+                (names::KIND_ANNOTATION.to_owned(), self.kind.as_str().to_owned()),
+            ])),
+            owner_references: Some(vec![self.reference()]),
+            ..ObjectMeta::default()
+        }
+    }
 }
 
 /// The part that a Job plays.
@@ -46,69 +98,66 @@ pub(super) enum Part {
 }
 
 impl Part {
-    fn name(self, run: &str) -> String {
+    fn name(self, stem: &str) -> String {
         match self {
-            Self::Initializer => names::initializer_name(run),
-            Self::Runner(i) => names::runner_name(run, i),
-            Self::Starter => names::starter_name(run),
-            Self::Stopper => names::stopper_name(run),
+            Self::Initializer => names::initializer_name(stem),
+            Self::Runner(i) => names::runner_name(stem, i),
+            Self::Starter => names::starter_name(stem),
+            Self::Stopper => names::stopper_name(stem),
         }
     }
 
-    fn labels(self, owner: &Owner) -> BTreeMap<String, String> {
-        let component = match self {
+    fn component(self) -> &'static str {
+        match self {
             Self::Initializer => "initializer",
             Self::Runner(_) => "runner",
             Self::Starter => "starter",
             Self::Stopper => "stopper",
-        };
-        let number = match self {
-            Self::Runner(i) => {
-                vec![
-                    (names::RUNNER_LABEL, i.to_string()),
-                    ("runner", "true".to_owned()),
-                ]
-            }
-            Self::Initializer | Self::Starter | Self::Stopper => Vec::new(),
-        };
-        let common = [
-            ("app", "k6".to_owned()),
-            ("k6_cr", names::run_label(&owner.name)),
-            (names::RUN_LABEL, owner.uid.clone()),
-            (names::COMPONENT_LABEL, component.to_owned()),
-        ];
-        common
-            .into_iter()
-            .chain(number)
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect()
+        }
+    }
+
+    fn user(self) -> i64 {
+        match self {
+            Self::Initializer | Self::Runner(_) => RUNNER_USER,
+            Self::Starter | Self::Stopper => PROGRAM_USER,
+        }
     }
 }
 
-/// A Job with one pod that is never run again.
-pub(super) fn job(owner: &Owner, part: Part, deadline_seconds: Option<i64>, pod: PodSpec) -> Job {
-    let labels = part.labels(owner);
-    let annotations = BTreeMap::from([(names::RUN_ANNOTATION.to_owned(), owner.name.clone())]);
-    let user = match part {
-        Part::Initializer | Part::Runner(_) => RUNNER_USER,
-        Part::Starter | Part::Stopper => 65532,
-    };
+/// A Job with one pod that is never run again. What `pod` leaves open comes from the settings.
+pub(super) fn job(
+    owner: &Owner,
+    part: Part,
+    deadline_seconds: Option<i64>,
+    settings: &PodSettings,
+    pod: PodSpec,
+) -> Job {
+    let mut metadata = owner.metadata(part.name(&owner.stem()), part.component());
+    let labels = metadata.labels.get_or_insert_default();
+    let annotations = metadata.annotations.get_or_insert_default();
+    match part {
+        Part::Runner(i) => {
+            labels.insert(names::RUNNER_LABEL.to_owned(), i.to_string());
+            labels.insert("runner".to_owned(), "true".to_owned());
+        }
+        Part::Initializer => {
+            annotations.insert(
+                names::GENERATION_ANNOTATION.to_owned(),
+                owner.generation.to_string(),
+            );
+        }
+        Part::Starter | Part::Stopper => {}
+    }
+    // The user's first: what dashboards and the operator itself depend on can't be overridden.
+    let user = &settings.common.metadata;
+    let mut all_labels = user.labels.clone();
+    all_labels.append(labels);
+    let mut all_annotations = user.annotations.clone();
+    all_annotations.append(annotations);
+    metadata.labels = Some(all_labels.clone());
+    metadata.annotations = Some(all_annotations.clone());
     Job {
-        metadata: ObjectMeta {
-            name: Some(part.name(&owner.name)),
-            namespace: Some(owner.namespace.clone()),
-            labels: Some(labels.clone()),
-            annotations: Some(annotations.clone()),
-            owner_references: Some(vec![OwnerReference {
-                api_version: "k6.io/v1alpha1".to_owned(),
-                kind: "K6".to_owned(),
-                name: owner.name.clone(),
-                uid: owner.uid.clone(),
-                controller: Some(true),
-                block_owner_deletion: Some(true),
-            }]),
-            ..ObjectMeta::default()
-        },
+        metadata,
         spec: Some(JobSpec {
             backoff_limit: Some(0),
             completions: Some(1),
@@ -118,31 +167,113 @@ pub(super) fn job(owner: &Owner, part: Part, deadline_seconds: Option<i64>, pod:
             pod_replacement_policy: Some("Failed".to_owned()),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
-                    labels: Some(labels),
-                    annotations: Some(annotations),
+                    labels: Some(all_labels),
+                    annotations: Some(all_annotations),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(PodSpec {
-                    restart_policy: Some("Never".to_owned()),
-                    automount_service_account_token: Some(false),
-                    enable_service_links: Some(false),
-                    security_context: Some(PodSecurityContext {
-                        run_as_non_root: Some(true),
-                        run_as_user: Some(user),
-                        run_as_group: Some(user),
-                        fs_group: Some(user),
-                        seccomp_profile: Some(SeccompProfile {
-                            type_: "RuntimeDefault".to_owned(),
-                            localhost_profile: None,
-                        }),
-                        ..PodSecurityContext::default()
-                    }),
-                    ..pod
-                }),
+                spec: Some(framed(part, settings, pod)),
             },
             ..JobSpec::default()
         }),
         status: None,
+    }
+}
+
+fn framed(part: Part, settings: &PodSettings, pod: PodSpec) -> PodSpec {
+    let common = &settings.common;
+    let user = part.user();
+    let mount_token = common.automount_service_account_token.map(|flag| flag.0);
+    let init = settings.init_containers.iter().enumerate().map(init_container);
+    let init_containers: Vec<Container> = init.chain(pod.init_containers.unwrap_or_default()).collect();
+    let own_volumes = pod.volumes.unwrap_or_default();
+    let volumes: Vec<_> = own_volumes
+        .into_iter()
+        .chain(settings.volumes.iter().cloned())
+        .collect();
+    PodSpec {
+        restart_policy: Some("Never".to_owned()),
+        // Who names an account wants what it may do.
+        automount_service_account_token: mount_token
+            .or_else(|| common.service_account_name.is_none().then_some(false)),
+        service_account_name: common.service_account_name.clone(),
+        enable_service_links: Some(false),
+        security_context: common.security_context.clone().or_else(|| {
+            Some(PodSecurityContext {
+                run_as_non_root: Some(true),
+                run_as_user: Some(user),
+                run_as_group: Some(user),
+                fs_group: Some(user),
+                seccomp_profile: Some(SeccompProfile {
+                    type_: "RuntimeDefault".to_owned(),
+                    localhost_profile: None,
+                }),
+                ..PodSecurityContext::default()
+            })
+        }),
+        node_selector: given_map(&common.node_selector),
+        tolerations: given(&common.tolerations),
+        topology_spread_constraints: given(&common.topology_spread_constraints),
+        priority_class_name: common.priority_class_name.clone(),
+        scheduler_name: common.scheduler_name.clone(),
+        image_pull_secrets: given(&common.image_pull_secrets),
+        affinity: pod.affinity.or_else(|| common.affinity.clone()),
+        init_containers: given(&init_containers),
+        volumes: given(&volumes),
+        ..PodSpec {
+            init_containers: None,
+            volumes: None,
+            affinity: None,
+            ..pod
+        }
+    }
+}
+
+fn init_container((index, settings): (usize, &InitContainer)) -> Container {
+    let InitContainer {
+        name,
+        image,
+        image_pull_policy,
+        env,
+        env_from,
+        command,
+        args,
+        working_dir,
+        volume_mounts,
+        resources: wanted,
+        restart_policy,
+        security_context,
+    } = settings;
+    let name = name.clone().unwrap_or_else(|| format!("init-{index}"));
+    Container {
+        image_pull_policy: image_pull_policy.map(|policy| policy.as_str().to_owned()),
+        command: given(command),
+        args: given(args),
+        working_dir: working_dir.clone(),
+        env: given(env),
+        env_from: given(env_from),
+        volume_mounts: given(volume_mounts),
+        resources: resources(wanted),
+        restart_policy: restart_policy.map(|_| "Always".to_owned()),
+        security_context: security_context.clone().or_else(|| Some(restricted())),
+        ..container(&name, image, PullPolicy::IfNotPresent)
+    }
+}
+
+/// A container as the settings have it, without those of its pod.
+pub(super) fn main_container(name: &str, default_image: &str, settings: &PodSettings) -> Container {
+    let common = &settings.common;
+    let image = settings.image.as_deref().unwrap_or(default_image);
+    let policy = common.image_pull_policy.unwrap_or(PullPolicy::IfNotPresent);
+    Container {
+        env: given(&common.env),
+        env_from: given(&common.env_from),
+        resources: resources(&common.resources),
+        volume_mounts: given(&settings.volume_mounts),
+        security_context: common
+            .container_security_context
+            .clone()
+            .or_else(|| Some(restricted())),
+        ..container(name, image, policy)
     }
 }
 
@@ -153,14 +284,35 @@ pub(super) fn container(name: &str, image: &str, policy: PullPolicy) -> Containe
         image: Some(image.to_owned()),
         image_pull_policy: Some(policy.as_str().to_owned()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".to_owned()]),
-                add: None,
-            }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(restricted()),
         ..Container::default()
     }
+}
+
+fn restricted() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".to_owned()]),
+            add: None,
+        }),
+        ..SecurityContext::default()
+    }
+}
+
+fn resources(wanted: &Resources) -> Option<ResourceRequirements> {
+    (*wanted != Resources::default()).then(|| ResourceRequirements {
+        limits: given_map(&wanted.limits),
+        requests: given_map(&wanted.requests),
+        claims: None,
+    })
+}
+
+/// A list, if it has anything in it.
+pub(super) fn given<T: Clone>(list: &[T]) -> Option<Vec<T>> {
+    (!list.is_empty()).then(|| list.to_vec())
+}
+
+fn given_map<T: Clone>(map: &BTreeMap<String, T>) -> Option<BTreeMap<String, T>> {
+    (!map.is_empty()).then(|| map.clone())
 }

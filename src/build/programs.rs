@@ -1,28 +1,38 @@
 //! The Jobs of the two small programs: the starter and the stopper.
 
-use super::Checked;
 use super::pod::{self, Defaults, Owner, PORT, Part};
-use crate::api::{K6Spec, PullPolicy};
+use super::{Checked, settings};
+use crate::api::{PodSettings, PullPolicy, Resources, Spec};
 use crate::machine::{STOP_GRACE, Target};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements, SecurityContext};
+use k8s_openapi::api::core::v1::{
+    Container, EmptyDirVolumeSource, PodSpec, SecurityContext, Volume, VolumeMount,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::collections::BTreeMap;
+
+/// The program in the operator's image.
+const PROGRAM: &str = "/k6-operator";
+
+/// Where it is copied to in the pod of an image that has none, such as one made for grafana/k6-operator.
+const COPY_VOLUME: &str = "k6-operator-program";
+const COPY_FOLDER: &str = "/k6-operator-program";
+const COPY: &str = "/k6-operator-program/k6-operator";
 
 /// The Job that releases the runners.
 pub fn starter(
     owner: &Owner,
-    spec: &K6Spec,
+    spec: &Spec,
     checked: &Checked,
     defaults: &Defaults,
     targets: &[Target],
 ) -> Job {
-    let limit = checked.terms.start_timeout.as_secs().saturating_add(10);
+    let limit = i64::from(checked.terms.start_timeout_seconds).saturating_add(10);
     program(owner, spec, defaults, targets, Part::Starter, limit)
 }
 
 /// The Job that stops the runners.
-pub fn stopper(owner: &Owner, spec: &K6Spec, defaults: &Defaults, targets: &[Target]) -> Job {
+pub fn stopper(owner: &Owner, spec: &Spec, defaults: &Defaults, targets: &[Target]) -> Job {
     program(
         owner,
         spec,
@@ -35,47 +45,94 @@ pub fn stopper(owner: &Owner, spec: &K6Spec, defaults: &Defaults, targets: &[Tar
 
 fn program(
     owner: &Owner,
-    spec: &K6Spec,
+    spec: &Spec,
     defaults: &Defaults,
     targets: &[Target],
     part: Part,
     deadline_seconds: i64,
 ) -> Job {
     let subcommand = if part == Part::Starter { "start" } else { "stop" };
-    let image = spec.starter.image.as_deref().unwrap_or(&defaults.starter_image);
-    let base = pod::container("k6-curl", image, PullPolicy::IfNotPresent);
+    let mut settings = settings::of_starter(spec, &defaults.common);
+    if settings.common.resources == Resources::default() {
+        settings.common.resources = small();
+    }
+    let foreign = settings
+        .image
+        .as_ref()
+        .is_some_and(|image| *image != defaults.starter_image);
+    let base = pod::main_container("k6-curl", &defaults.starter_image, &settings);
     let address = |target: &Target| match target.ip.contains(':') {
         true => format!("--runner={}=[{}]:{PORT}", target.runner, target.ip),
         false => format!("--runner={}={}:{PORT}", target.runner, target.ip),
     };
-    let container = Container {
-        command: Some(vec!["/k6-operator".to_owned()]),
+    let hardened = settings.common.container_security_context.is_none();
+    let mut container = Container {
+        command: Some(vec![if foreign { COPY } else { PROGRAM }.to_owned()]),
         args: Some(
             std::iter::once(subcommand.to_owned())
                 .chain(targets.iter().map(address))
                 .collect(),
         ),
-        // No CPU limit: throttling would spread the start.
-        resources: Some(ResourceRequirements {
-            requests: Some(BTreeMap::from([
-                ("cpu".to_owned(), Quantity("50m".to_owned())),
-                ("memory".to_owned(), Quantity("16Mi".to_owned())),
-            ])),
-            limits: Some(BTreeMap::from([(
-                "memory".to_owned(),
-                Quantity("128Mi".to_owned()),
-            )])),
-            claims: None,
-        }),
         security_context: base.security_context.map(|context| SecurityContext {
-            read_only_root_filesystem: Some(true),
+            read_only_root_filesystem: if hardened {
+                Some(true)
+            } else {
+                context.read_only_root_filesystem
+            },
             ..context
         }),
+        readiness_probe: settings.readiness_probe.clone(),
+        liveness_probe: settings.liveness_probe.clone(),
         ..base
     };
-    let pod = PodSpec {
-        containers: vec![container],
-        ..PodSpec::default()
+    let mut pod = PodSpec::default();
+    if foreign {
+        let mount = VolumeMount {
+            name: COPY_VOLUME.to_owned(),
+            mount_path: COPY_FOLDER.to_owned(),
+            ..VolumeMount::default()
+        };
+        pod.init_containers = Some(vec![copying(defaults, &settings, mount.clone())]);
+        pod.volumes = Some(vec![Volume {
+            name: COPY_VOLUME.to_owned(),
+            empty_dir: Some(EmptyDirVolumeSource::default()),
+            ..Volume::default()
+        }]);
+        container.volume_mounts.get_or_insert_default().push(VolumeMount {
+            read_only: Some(true),
+            ..mount
+        });
+    }
+    pod.containers = vec![container];
+    pod::job(owner, part, Some(deadline_seconds), &settings, pod)
+}
+
+fn copying(defaults: &Defaults, settings: &PodSettings, mount: VolumeMount) -> Container {
+    let hardened = PodSettings {
+        image: Some(defaults.starter_image.clone()),
+        common: settings.common.clone(),
+        ..PodSettings::default()
     };
-    pod::job(owner, part, Some(deadline_seconds), pod)
+    Container {
+        command: Some(vec![PROGRAM.to_owned()]),
+        args: Some(vec!["copy".to_owned(), COPY.to_owned()]),
+        volume_mounts: Some(vec![mount]),
+        image_pull_policy: Some(PullPolicy::IfNotPresent.as_str().to_owned()),
+        env: None,
+        env_from: None,
+        ..pod::main_container("copy", &defaults.starter_image, &hardened)
+    }
+}
+
+/// No CPU limit: throttling would spread the start.
+fn small() -> Resources {
+    let quantities = |all: &[(&str, &str)]| {
+        let quantity =
+            |(name, quantity): &(&str, &str)| ((*name).to_owned(), Quantity((*quantity).to_owned()));
+        all.iter().map(quantity).collect::<BTreeMap<_, _>>()
+    };
+    Resources {
+        requests: quantities(&[("cpu", "50m"), ("memory", "16Mi")]),
+        limits: quantities(&[("memory", "128Mi")]),
+    }
 }

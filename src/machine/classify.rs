@@ -1,10 +1,15 @@
 //! `(state, observed, now) -> Option<Event>`: the next thing that has happened and is not recorded yet.
 
 use super::event::{
-    Event, LAST_WORDS_LIMIT, MESSAGE_LIMIT, NAMED_AT_MOST, REASON_LIMIT, RunnerFailure, Tally, clipped,
+    Event, Former, LAST_WORDS_LIMIT, MESSAGE_LIMIT, NAMED_AT_MOST, REASON_LIMIT, RunnerFailure, Tally,
+    clipped,
 };
-use super::observed::{End, Fact, Initializer, Observed, Program, Refusal, Runner};
-use super::state::{Accepted, Created, Plan, Reason, Started, Starting, State, Stopping};
+use super::observed::{End, Fact, Initializer, Observed, Program, Refusal, Retention, Runner};
+use super::replay::Run;
+use super::state::{
+    Accepted, Created, Finished, Initializing, Plan, Reason, RunResult, Started, Starting, State, Stopping,
+};
+use crate::api::Cleanup;
 use crate::runners::report::Report;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
@@ -17,6 +22,9 @@ pub const SCRIPT_GRACE: SignedDuration = SignedDuration::from_secs(10);
 /// How long runners have to end after the order to stop; then their Jobs are deleted.
 pub const STOP_GRACE: SignedDuration = SignedDuration::from_secs(60);
 
+/// How long a test may take whose script was not inspected: a day.
+const UNKNOWN_RUN_SECONDS: u32 = 24 * 3600;
+
 /// Added to what k6 says a test can take at most, for the slow end of a loaded runner.
 const RUN_GRACE_SECONDS: u64 = 300;
 
@@ -25,17 +33,20 @@ pub fn classify(state: &State, seen: &Observed, now: Timestamp) -> Option<Event>
     if seen.deleting {
         return None;
     }
-    let happened = refused(state, seen).or_else(|| match state {
-        State::Initializing(state) => match &state.accepted {
-            None => Some(accept(seen)),
-            Some(accepted) => initializing(accepted, seen, now),
-        },
-        State::Created(state) => created(state, seen),
-        State::Starting(state) => starting(state, seen),
-        State::Started(state) => started(state, seen),
-        State::Stopping(state) => stopping(state, seen, now),
-        State::Finished(_) => None,
-    });
+    let happened = refused(state, seen)
+        .or_else(|| stopped(state, seen))
+        .or_else(|| match state {
+            State::Initializing(state) => match &state.accepted {
+                Some(accepted) if accepted.generation == seen.generation => initializing(accepted, seen, now),
+                // An edit: the runners are not made yet, and what was found of the old spec does not count.
+                None | Some(_) => Some(accept(seen)),
+            },
+            State::Created(state) => created(state, seen),
+            State::Starting(state) => starting(state, seen),
+            State::Started(state) => started(state, seen),
+            State::Stopping(state) => stopping(state, seen, now),
+            State::Finished(_) => None,
+        });
     happened
         .or_else(|| deadline_passed(state, seen, now))
         .map(bounded)
@@ -54,12 +65,13 @@ fn deadline_passed(state: &State, seen: &Observed, now: Timestamp) -> Option<Eve
 fn bounded(event: Event) -> Event {
     let cut = |message: String| clipped(&message, MESSAGE_LIMIT);
     match event {
-        Event::SpecRejected { message } => Event::SpecRejected {
+        Event::SpecRejected { rerun, message } => Event::SpecRejected {
+            rerun,
             message: cut(message),
         },
         Event::ScriptInspected { plan } => Event::ScriptInspected {
             plan: Plan {
-                total_duration: clipped(&plan.total_duration, REASON_LIMIT),
+                total_duration: plan.total_duration.map(|text| clipped(&text, REASON_LIMIT)),
                 ..plan
             },
         },
@@ -78,12 +90,15 @@ fn bounded(event: Event) -> Event {
         Event::DeadlinePassed { waiting_for } => Event::DeadlinePassed {
             waiting_for: cut(waiting_for),
         },
-        // Bounded where they are made: see `failure` and `tally`.
-        Event::RunnerLost { .. } | Event::RunnersEnded { .. } => event,
-        // Numbers and a digest.
+        // Bounded where they are made: see `failure`, `tally` and `rerun_ordered`.
+        Event::RunnerLost { .. } | Event::RunnersEnded { .. } | Event::RerunOrdered { .. } => event,
+        // Numbers, a digest, and spec.rerun, which the API server bounds.
         Event::Accepted { .. }
+        | Event::InspectionSkipped { .. }
         | Event::StartOrdered { .. }
         | Event::StartConfirmed { .. }
+        | Event::RunnersStarted { .. }
+        | Event::StopOrdered {}
         | Event::RunnersStopped { .. } => event,
     }
 }
@@ -93,9 +108,42 @@ pub fn overdue(state: &State, now: Timestamp) -> bool {
     deadline(state).is_some_and(|deadline| now >= deadline)
 }
 
+/// The order of a new run: spec.rerun says something else than what the run that is Finished answers.
+pub fn rerun_ordered(run: &Run, seen: &Observed) -> Option<Event> {
+    let State::Finished(Finished { at, verdict, .. }) = &run.state else {
+        return None;
+    };
+    let asked = !seen.deleting && seen.rerun.is_some() && seen.rerun != run.rerun;
+    asked.then(|| Event::RerunOrdered {
+        attempt: run.attempt.saturating_add(1),
+        former: Former {
+            result: verdict.result,
+            reason: verdict.reason,
+            end_time: *at,
+            duration: run.duration(),
+            message: clipped(&verdict.message, LAST_WORDS_LIMIT),
+        },
+    })
+}
+
+/// When a Finished resource is to be deleted, if its spec says so.
+pub fn expiry(state: &State, retention: Retention) -> Option<Timestamp> {
+    let State::Finished(Finished { at, verdict, .. }) = state else {
+        return None;
+    };
+    let Retention { cleanup, ttl_seconds } = retention;
+    let at_once = match cleanup {
+        Some(Cleanup::Post) => true,
+        Some(Cleanup::OnSuccess) => verdict.result == RunResult::Passed,
+        None => false,
+    };
+    let after = ttl_seconds.and_then(|ttl| at.checked_add(SignedDuration::from_secs(ttl.max(0))).ok());
+    at_once.then_some(*at).into_iter().chain(after).min()
+}
+
 /// The moment at which something happens even if nothing is observed any more.
 pub fn wake_at(state: &State, seen: &Observed) -> Option<Timestamp> {
-    let deadline = deadline(state);
+    let deadline = deadline(state).or_else(|| expiry(state, seen.retention));
     let State::Initializing(state) = state else {
         return deadline;
     };
@@ -111,17 +159,22 @@ pub fn wake_at(state: &State, seen: &Observed) -> Option<Timestamp> {
 }
 
 fn deadline(state: &State) -> Option<Timestamp> {
+    let seconds = |limit: u32| SignedDuration::from_secs(limit.into());
     let (since, limit) = match state {
         State::Initializing(state) => {
-            let accepted = state.accepted.as_ref()?;
-            (accepted.at, accepted.initialization_timeout)
+            let accepted = state
+                .accepted
+                .as_ref()
+                .filter(|accepted| !accepted.terms.suspended)?;
+            (
+                accepted.at,
+                seconds(accepted.terms.initialization_timeout_seconds),
+            )
         }
-        State::Created(state) => (state.at, state.accepted.start_timeout),
-        State::Starting(state) => (state.at, state.accepted.start_timeout),
-        State::Started(state) => (
-            state.at,
-            SignedDuration::from_secs(state.plan.deadline_seconds?.into()),
-        ),
+        State::Created(Created { at, accepted, .. }) | State::Starting(Starting { at, accepted, .. }) => {
+            (*at, seconds(accepted.terms.start_timeout_seconds))
+        }
+        State::Started(state) => (state.at, seconds(state.plan.deadline_seconds?)),
         State::Stopping(state) => (state.at, STOP_GRACE),
         State::Finished(_) => return None,
     };
@@ -146,21 +199,48 @@ fn refused(state: &State, seen: &Observed) -> Option<Event> {
 }
 
 fn accept(seen: &Observed) -> Event {
-    let seconds = |limit: SignedDuration| u32::try_from(limit.as_secs()).unwrap_or(u32::MAX);
+    let rerun = seen.rerun.clone();
     match &seen.terms {
         Ok(terms) => Event::Accepted {
             generation: seen.generation,
-            parallelism: terms.parallelism,
-            initialization_timeout_seconds: seconds(terms.initialization_timeout),
-            start_timeout_seconds: seconds(terms.start_timeout),
+            rerun,
+            terms: terms.clone(),
         },
         Err(message) => Event::SpecRejected {
+            rerun,
             message: message.clone(),
         },
     }
 }
 
+/// A person's wish to stop. Runners that have all ended by themselves leave nothing to stop.
+fn stopped(state: &State, seen: &Observed) -> Option<Event> {
+    let possible = match state {
+        State::Initializing(state) => state.accepted.is_some(),
+        State::Created(_) | State::Starting(_) => true,
+        State::Started(state) => !matches!(started(state, seen), Some(Event::RunnersEnded { .. })),
+        State::Stopping(_) | State::Finished(_) => false,
+    };
+    (possible && seen.stop).then_some(Event::StopOrdered {})
+}
+
 fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<Event> {
+    let terms = &accepted.terms;
+    if terms.suspended {
+        return None;
+    }
+    if terms.uninspected && seen.script == Fact::Known(Ok(())) {
+        return Some(Event::InspectionSkipped {
+            plan: Plan {
+                parallelism: terms.parallelism,
+                max_vus: None,
+                total_duration: None,
+                thresholds: None,
+                deadline_seconds: Some(terms.run_timeout_seconds.unwrap_or(UNKNOWN_RUN_SECONDS)),
+                warning: None,
+            },
+        });
+    }
     let script_error = |message: String| Event::ScriptRejected {
         reason: Reason::ScriptError,
         message,
@@ -171,7 +251,7 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
             "{e}; the runner image must have a k6 that knows `inspect --execution-requirements`"
         ))),
         Fact::Known(Initializer::Succeeded(Ok(inspection))) => {
-            let parallelism = accepted.parallelism;
+            let parallelism = terms.parallelism;
             let max_vus = inspection.max_vus;
             if max_vus > 0 && u64::from(parallelism) > max_vus {
                 return Some(Event::ScriptRejected {
@@ -191,14 +271,15 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
             let allowed = inspection
                 .total_seconds
                 .saturating_add(inspection.setup_and_teardown_seconds);
-            let deadline = u32::try_from(allowed.saturating_add(RUN_GRACE_SECONDS)).ok();
+            let own = u32::try_from(allowed.saturating_add(RUN_GRACE_SECONDS)).ok();
+            let own = own.filter(|_| inspection.total_seconds > 0);
             Some(Event::ScriptInspected {
                 plan: Plan {
                     parallelism,
-                    max_vus,
-                    total_duration: inspection.total_duration.clone(),
-                    thresholds: inspection.thresholds,
-                    deadline_seconds: deadline.filter(|_| inspection.total_seconds > 0),
+                    max_vus: Some(max_vus),
+                    total_duration: Some(inspection.total_duration.clone()),
+                    thresholds: Some(inspection.thresholds),
+                    deadline_seconds: terms.run_timeout_seconds.or(own),
                     warning,
                 },
             })
@@ -213,7 +294,9 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
             }
             Fact::Known(Ok(())) | Fact::Absent | Fact::Unknown => None,
         },
-        Fact::Known(Initializer::Running(_) | Initializer::Done) | Fact::Unknown => None,
+        Fact::Known(Initializer::Running(_) | Initializer::Outdated | Initializer::Done) | Fact::Unknown => {
+            None
+        }
     }
 }
 
@@ -221,6 +304,16 @@ fn created(state: &Created, seen: &Observed) -> Option<Event> {
     let Fact::Known(runners) = &seen.runners else {
         return None;
     };
+    let all = runners.keys().copied().eq(1..=state.plan.parallelism);
+    if state.accepted.terms.unpaused {
+        let running = all
+            && runners
+                .values()
+                .all(|runner| runner.is_ready() || runner.end.is_some());
+        return running.then_some(Event::RunnersStarted {
+            runners: state.plan.parallelism,
+        });
+    }
     let ended = runners
         .iter()
         .find_map(|(i, runner)| Some((*i, runner.end.as_ref()?)));
@@ -229,7 +322,6 @@ fn created(state: &Created, seen: &Observed) -> Option<Event> {
             failure: failure(runner, end),
         });
     }
-    let all = runners.keys().copied().eq(1..=state.plan.parallelism);
     let ready = runners.values().all(Runner::is_ready);
     let pods = pods_digest(runners).filter(|_| all && ready)?;
     Some(Event::StartOrdered {
@@ -423,11 +515,19 @@ pub(super) fn pods_digest(runners: &BTreeMap<u32, Runner>) -> Option<String> {
 /// What the run waits for at the moment, as a clause.
 pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
     let waiting = match state {
+        State::Initializing(Initializing {
+            accepted: Some(Accepted { terms, .. }),
+        }) if terms.suspended => Some("spec.suspend to be set to false".to_owned()),
         State::Initializing(_) => match &seen.initializer {
             Fact::Known(Initializer::Running(why)) => {
                 Some(with("the initializer to inspect the script", why.as_deref()))
             }
-            Fact::Known(Initializer::Succeeded(_) | Initializer::Done | Initializer::Failed(_))
+            Fact::Known(
+                Initializer::Succeeded(_)
+                | Initializer::Done
+                | Initializer::Failed(_)
+                | Initializer::Outdated,
+            )
             | Fact::Absent
             | Fact::Unknown => match &seen.script {
                 Fact::Known(Err(missing)) => Some(missing.clone()),

@@ -3,8 +3,8 @@
 //!
 //! `state-diagrams/` holds what is generated here; a test fails when the files are stale.
 
-use super::event::{Event, Record, RunnerFailure, Tally};
-use super::state::{Plan, Reason, RunResult, State, StateName};
+use super::event::{Event, Former, Record, RunnerFailure, Tally};
+use super::state::{Plan, Reason, RunResult, State, StateName, Terms};
 use super::step::{Step, step};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -31,12 +31,21 @@ fn label(name: &str, note: &str) -> String {
     }
 }
 
+fn terms() -> Terms {
+    Terms {
+        parallelism: 4,
+        initialization_timeout_seconds: 300,
+        start_timeout_seconds: 300,
+        ..Terms::default()
+    }
+}
+
 fn plan() -> Plan {
     Plan {
         parallelism: 4,
-        max_vus: 200,
-        total_duration: "1m30s".to_owned(),
-        thresholds: 1,
+        max_vus: Some(200),
+        total_duration: Some("1m30s".to_owned()),
+        thresholds: Some(1),
         deadline_seconds: Some(510),
         warning: None,
     }
@@ -59,18 +68,38 @@ pub fn events() -> Vec<Sample<Event>> {
             "",
             Event::Accepted {
                 generation: 1,
-                parallelism: 4,
-                initialization_timeout_seconds: 300,
-                start_timeout_seconds: 300,
+                rerun: None,
+                terms: terms(),
+            },
+        ),
+        sample(
+            "edited",
+            Event::Accepted {
+                generation: 2,
+                rerun: None,
+                terms: terms(),
+            },
+        ),
+        sample(
+            "unpaused",
+            Event::Accepted {
+                generation: 1,
+                rerun: None,
+                terms: Terms {
+                    unpaused: true,
+                    ..terms()
+                },
             },
         ),
         sample(
             "",
             Event::SpecRejected {
+                rerun: None,
                 message: "spec.parallelism is 0".to_owned(),
             },
         ),
         sample("", Event::ScriptInspected { plan: plan() }),
+        sample("", Event::InspectionSkipped { plan: plan() }),
         sample(
             "",
             Event::ScriptRejected {
@@ -92,6 +121,7 @@ pub fn events() -> Vec<Sample<Event>> {
                 spread_micros: 1500,
             },
         ),
+        sample("", Event::RunnersStarted { runners: 4 }),
         sample("", start_failed(Some(2))),
         sample("none released", start_failed(Some(0))),
         sample("", Event::RunnerLost { failure }),
@@ -104,6 +134,7 @@ pub fn events() -> Vec<Sample<Event>> {
                 },
             },
         ),
+        sample("", Event::StopOrdered {}),
         sample("", Event::RunnersStopped { forced: 0 }),
         sample(
             "",
@@ -116,6 +147,19 @@ pub fn events() -> Vec<Sample<Event>> {
             Event::ObjectRefused {
                 reason: Reason::NameConflict,
                 message: "Job k6-sample-1 is not this run's".to_owned(),
+            },
+        ),
+        sample(
+            "",
+            Event::RerunOrdered {
+                attempt: 2,
+                former: Former {
+                    result: RunResult::Passed,
+                    reason: Reason::AllRunnersPassed,
+                    end_time: Timestamp::UNIX_EPOCH,
+                    duration: None,
+                    message: "4 of 4 runners passed".to_owned(),
+                },
             },
         ),
     ]
@@ -152,6 +196,7 @@ pub fn states() -> Vec<Sample<State>> {
         sample("", State::default()),
         sample("accepted", after(&started[..1])),
         sample("", after(&started[..2])),
+        sample("unpaused", after(&["Accepted (unpaused)", "ScriptInspected"])),
         sample("", after(&started[..3])),
         sample("", after(&started)),
         sample("one lost", after(&but("RunnerLost"))),

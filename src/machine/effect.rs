@@ -1,14 +1,17 @@
 //! What a state wants to exist and does not, or exists and should not. Derived from the state, not from the
 //! transition into it, so that a crash anywhere re-derives it.
 
-use super::classify::pods_digest;
+use super::classify::{expiry, pods_digest};
 use super::observed::{Fact, Initializer, Observed, Runner};
-use super::state::State;
+use super::state::{State, Terms};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// Something to do in the cluster. Each is idempotent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
+    /// Make the ConfigMap with the script that the spec has inline.
+    CreateScript,
     /// Make the initializer Job.
     CreateInitializer,
     /// Remove the initializer Job, whose result is recorded.
@@ -29,6 +32,10 @@ pub enum Effect {
     CreateStarter(Vec<Target>),
     /// Make the stopper Job, which stops these runners.
     CreateStopper(Vec<Target>),
+    /// Remove a Job of a former run of this resource.
+    DeleteFormer(String),
+    /// Remove the resource itself, and with it all that it owns.
+    DeleteResource,
 }
 
 /// A runner to reach.
@@ -41,16 +48,22 @@ pub struct Target {
 }
 
 /// What this state wants done, given what was observed.
-pub fn effects(state: &State, seen: &Observed) -> Vec<Effect> {
+pub fn effects(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
     if seen.deleting {
         return Vec::new();
     }
+    if expiry(state, seen.retention).is_some_and(|at| now >= at) {
+        return vec![Effect::DeleteResource];
+    }
+    let former = seen.former.iter().cloned().map(Effect::DeleteFormer);
+    of_this_run(state, seen).into_iter().chain(former).collect()
+}
+
+fn of_this_run(state: &State, seen: &Observed) -> Vec<Effect> {
     match state {
-        State::Initializing(state) => match (&state.accepted, &seen.initializer, &seen.script) {
-            (Some(_), Fact::Absent, Fact::Known(Ok(()))) => vec![Effect::CreateInitializer],
-            (Some(_), Fact::Absent, Fact::Known(Err(_)) | Fact::Absent | Fact::Unknown)
-            | (Some(_), Fact::Known(_) | Fact::Unknown, _)
-            | (None, _, _) => Vec::new(),
+        State::Initializing(state) => match &state.accepted {
+            Some(accepted) => initializing(&accepted.terms, seen),
+            None => Vec::new(),
         },
         State::Created(state) => {
             let of = state.plan.parallelism;
@@ -101,11 +114,31 @@ pub fn effects(state: &State, seen: &Observed) -> Vec<Effect> {
     }
 }
 
+/// What a spec wants that was accepted: the script in place, and k6's opinion of it.
+fn initializing(terms: &Terms, seen: &Observed) -> Vec<Effect> {
+    match (&seen.initializer, &seen.script) {
+        (Fact::Known(Initializer::Outdated), _) => vec![Effect::DeleteInitializer],
+        (Fact::Known(_), _) if terms.suspended => vec![Effect::DeleteInitializer],
+        (Fact::Known(_) | Fact::Unknown, _) | (Fact::Absent, Fact::Known(Err(_)) | Fact::Unknown) => {
+            Vec::new()
+        }
+        (Fact::Absent, Fact::Known(Ok(())) | Fact::Absent) if terms.suspended => Vec::new(),
+        (Fact::Absent, Fact::Known(Ok(()))) if terms.uninspected => Vec::new(),
+        (Fact::Absent, Fact::Known(Ok(()))) => vec![Effect::CreateInitializer],
+        (Fact::Absent, Fact::Absent) => vec![Effect::CreateScript],
+    }
+}
+
 /// One that failed is kept for its log, and so is one that hangs: its Job has a deadline of its own.
 fn initializer_to_delete(seen: &Observed) -> Option<Effect> {
     match &seen.initializer {
         Fact::Known(Initializer::Succeeded(Ok(_)) | Initializer::Done) => Some(Effect::DeleteInitializer),
-        Fact::Known(Initializer::Succeeded(Err(_)) | Initializer::Failed(_) | Initializer::Running(_))
+        Fact::Known(
+            Initializer::Succeeded(Err(_))
+            | Initializer::Failed(_)
+            | Initializer::Running(_)
+            | Initializer::Outdated,
+        )
         | Fact::Absent
         | Fact::Unknown => None,
     }

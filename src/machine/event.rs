@@ -1,8 +1,9 @@
 //! Facts in the past tense: what `status.history` is made of. Each is bounded in size whatever the
 //! parallelism, and a run has at most [`HISTORY_LIMIT`] of them.
 
-use super::state::{Plan, Reason};
+use super::state::{Plan, Reason, RunResult, Terms};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The most events that a run can have.
@@ -10,6 +11,9 @@ pub const HISTORY_LIMIT: usize = 32;
 
 /// At most this many runners are named in an event; the rest are counted.
 pub const NAMED_AT_MOST: usize = 10;
+
+/// At most this many former runs keep their line in the history.
+pub const FORMER_AT_MOST: usize = 8;
 
 /// The longest message of an event, in bytes of JSON.
 pub(super) const MESSAGE_LIMIT: usize = 2048;
@@ -32,25 +36,33 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all_fields = "camelCase")]
 pub enum Event {
-    /// The spec can be carried out, on these terms.
+    /// The spec can be carried out, on these terms. Until the runners are made, an edit of the spec is another.
     Accepted {
         /// metadata.generation of the spec.
         generation: i64,
-        /// Number of runners.
-        parallelism: u32,
-        /// Deadline of the initialization.
-        initialization_timeout_seconds: u32,
-        /// Deadline of the start.
-        start_timeout_seconds: u32,
+        /// spec.rerun, which this run answers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rerun: Option<String>,
+        /// The terms.
+        #[serde(flatten)]
+        terms: Terms,
     },
     /// The spec can't be carried out.
     SpecRejected {
+        /// spec.rerun, which this run answers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rerun: Option<String>,
         /// The field and the remedy.
         message: String,
     },
     /// k6 read the script and said what it needs.
     ScriptInspected {
         /// What it needs.
+        plan: Plan,
+    },
+    /// The spec asks that k6 is not asked what the script needs.
+    InspectionSkipped {
+        /// What is known without it.
         plan: Plan,
     },
     /// There is no script, or k6 refused it, or it doesn't fit the spec.
@@ -89,6 +101,21 @@ pub enum Event {
         /// Which runners, and why.
         message: String,
     },
+    /// Every runner started by itself, as `paused: false` asks.
+    RunnersStarted {
+        /// How many.
+        runners: u32,
+    },
+    /// A person set spec.stop.
+    StopOrdered {},
+    /// A person asked for a new run by another spec.rerun. The history of the former run ends here, but for
+    /// this line.
+    RerunOrdered {
+        /// Which run of this resource it will be.
+        attempt: u32,
+        /// The run before it.
+        former: Former,
+    },
     /// A runner ended before the start, or was lost during the test while others went on.
     RunnerLost {
         /// Which, and why.
@@ -118,17 +145,38 @@ impl Event {
             Self::Accepted { .. } => "Accepted",
             Self::SpecRejected { .. } => "SpecRejected",
             Self::ScriptInspected { .. } => "ScriptInspected",
+            Self::InspectionSkipped { .. } => "InspectionSkipped",
             Self::ScriptRejected { .. } => "ScriptRejected",
             Self::ObjectRefused { .. } => "ObjectRefused",
             Self::StartOrdered { .. } => "StartOrdered",
             Self::StartConfirmed { .. } => "StartConfirmed",
             Self::StartFailed { .. } => "StartFailed",
+            Self::RunnersStarted { .. } => "RunnersStarted",
+            Self::StopOrdered {} => "StopOrdered",
+            Self::RerunOrdered { .. } => "RerunOrdered",
             Self::RunnerLost { .. } => "RunnerLost",
             Self::RunnersEnded { .. } => "RunnersEnded",
             Self::DeadlinePassed { .. } => "DeadlinePassed",
             Self::RunnersStopped { .. } => "RunnersStopped",
         }
     }
+}
+
+/// A run that has been, in one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Former {
+    /// Its result.
+    pub result: RunResult,
+    /// Its reason.
+    pub reason: Reason,
+    /// When it was Finished.
+    pub end_time: Timestamp,
+    /// How long the test took, if it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
+    /// Its message, cut short.
+    pub message: String,
 }
 
 /// How the runners of a run ended, counted.
@@ -148,8 +196,20 @@ pub struct Tally {
     pub failures: Vec<RunnerFailure>,
 }
 
+impl Tally {
+    /// How many of those that did not pass are not named.
+    pub fn unnamed(&self) -> u32 {
+        // A history can be edited by hand: no sum may overflow.
+        let bad = self
+            .crossed
+            .saturating_add(self.aborted)
+            .saturating_add(self.failed);
+        bad.saturating_sub(u32::try_from(self.failures.len()).unwrap_or(u32::MAX))
+    }
+}
+
 /// One runner that did not end well.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunnerFailure {
     /// Its number, 1 to N.

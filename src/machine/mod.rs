@@ -5,6 +5,7 @@
 //! folds a history into a run, and [`effects`] says what a state wants done.
 
 mod classify;
+mod conditions;
 pub mod diagram;
 mod effect;
 mod event;
@@ -14,14 +15,16 @@ mod replay;
 mod state;
 mod step;
 
-pub use classify::{SCRIPT_GRACE, STOP_GRACE, classify, overdue, waiting_for, wake_at};
+pub use classify::{
+    SCRIPT_GRACE, STOP_GRACE, classify, expiry, overdue, rerun_ordered, waiting_for, wake_at,
+};
 pub use effect::{Effect, Target, effects};
-pub use event::{Event, HISTORY_LIMIT, NAMED_AT_MOST, Record, RunnerFailure, Tally};
+pub use event::{Event, FORMER_AT_MOST, Former, HISTORY_LIMIT, NAMED_AT_MOST, Record, RunnerFailure, Tally};
 pub use inspection::{Inspection, InspectionError};
-pub use observed::{End, Fact, Initializer, Observed, PodSeen, Program, Refusal, Runner, Terms};
-pub use replay::{Progress, ReplayError, Run, replay, replay_report};
+pub use observed::{End, Fact, Initializer, Observed, PodSeen, Program, Refusal, Retention, Runner};
+pub use replay::{Progress, ReplayError, Run, chronicle, replay, replay_report};
 pub use state::{
     Accepted, Created, Finished, Initializing, Plan, Reason, RunResult, Started, Starting, State, StateName,
-    Stopping, Verdict,
+    Stopping, Terms, Verdict,
 };
 pub use step::{Step, step};

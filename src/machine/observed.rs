@@ -2,8 +2,9 @@
 //! API is unknown, never an empty list.
 
 use super::inspection::{Inspection, InspectionError};
+use super::state::Terms;
+use crate::api::Cleanup;
 use crate::runners::report::Report;
-use jiff::SignedDuration;
 use std::collections::BTreeMap;
 
 /// Something looked for.
@@ -17,17 +18,6 @@ pub enum Fact<T> {
     Unknown,
 }
 
-/// What classify needs of a checked spec.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Terms {
-    /// Number of runners.
-    pub parallelism: u32,
-    /// Deadline of the initialization.
-    pub initialization_timeout: SignedDuration,
-    /// Deadline of the start.
-    pub start_timeout: SignedDuration,
-}
-
 /// The world of one run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
@@ -37,7 +27,16 @@ pub struct Observed {
     pub deleting: bool,
     /// The terms of the spec, or what is wrong with it.
     pub terms: Result<Terms, String>,
-    /// The script: known, or absent with the sentence that says what is missing.
+    /// spec.rerun.
+    pub rerun: Option<String>,
+    /// spec.stop.
+    pub stop: bool,
+    /// When the resource is to be deleted.
+    pub retention: Retention,
+    /// Jobs of former runs of this resource.
+    pub former: Vec<String>,
+    /// The script: known to be there or to be missing, with the sentence that says what is; absent if the
+    /// operator itself has to make its ConfigMap.
     pub script: Fact<Result<(), String>>,
     /// The initializer Job.
     pub initializer: Fact<Initializer>,
@@ -51,6 +50,15 @@ pub struct Observed {
     pub refused: Option<Refusal>,
     /// What Kubernetes' own events say of the object that is waited for.
     pub hint: Option<String>,
+}
+
+/// What the spec says of the resource's end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// spec.cleanup.
+    pub cleanup: Option<Cleanup>,
+    /// spec.ttlSecondsAfterFinished.
+    pub ttl_seconds: Option<i64>,
 }
 
 /// Why an object can't be had.
@@ -69,6 +77,8 @@ pub enum Refusal {
 pub enum Initializer {
     /// It goes on; with what its pod waits for.
     Running(Option<String>),
+    /// It is of a spec that has been edited since.
+    Outdated,
     /// k6 printed what the script needs.
     Succeeded(Result<Inspection, InspectionError>),
     /// It succeeded, and its answer is recorded already.
@@ -128,6 +138,10 @@ impl Observed {
             generation,
             deleting: false,
             terms,
+            rerun: None,
+            stop: false,
+            retention: Retention::default(),
+            former: Vec::new(),
             script: Fact::Unknown,
             initializer: Fact::Unknown,
             runners: Fact::Unknown,

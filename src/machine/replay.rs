@@ -1,29 +1,61 @@
 //! Folds a history into a run, and a run into the status that users see.
 
-use super::event::{Event, Record};
+use super::classify::{classify, rerun_ordered};
+use super::conditions::conditions;
+use super::event::{Event, FORMER_AT_MOST, Record, RunnerFailure};
 use super::observed::{Fact, Observed};
-use super::state::{Plan, State};
+use super::state::{Accepted, Initializing, Plan, RunResult, State};
 use super::step::{Step, step};
 use super::{StateName, waiting_for};
-use crate::api::K6;
-use crate::api::status::{K6Status, RunnersStatus};
+use crate::api::LoadTest;
+use crate::api::status::{RunnersStatus, Stage, Status};
 use jiff::Timestamp;
 use std::fmt::Write;
 use thiserror::Error;
 
 /// All that a history says.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Run {
     /// Where the run is.
     pub state: State,
-    /// The generation that was accepted.
-    pub generation: Option<i64>,
+    /// Which run of this resource it is, from 1.
+    pub attempt: u32,
+    /// spec.rerun, which this run answers.
+    pub rerun: Option<String>,
+    /// What of the spec is not done here.
+    pub unsupported: Option<String>,
+    /// When the first event of this run was recorded.
+    pub began: Option<Timestamp>,
+    /// When its terms were accepted last.
+    pub accepted: Option<Timestamp>,
     /// The plan, once the script was inspected.
     pub plan: Option<Plan>,
-    /// When the start was confirmed.
+    /// When all runners had been released.
     pub started: Option<Timestamp>,
     /// Microseconds between the first and the last release.
     pub spread_micros: Option<u64>,
+    /// The runners that did not end well, as far as they are named.
+    pub failures: Vec<RunnerFailure>,
+    /// How many more there are.
+    pub more_failures: u32,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            state: State::default(),
+            attempt: 1,
+            rerun: None,
+            unsupported: None,
+            began: None,
+            accepted: None,
+            plan: None,
+            started: None,
+            spread_micros: None,
+            failures: Vec::new(),
+            more_failures: 0,
+        }
+    }
 }
 
 /// A history that no run can have.
@@ -52,6 +84,11 @@ pub fn replay(history: &[Record]) -> Result<Run, ReplayError> {
 }
 
 impl Run {
+    /// The next event, if anything has happened that is not in the history yet.
+    pub fn next(&self, seen: &Observed, now: Timestamp) -> Option<Event> {
+        rerun_ordered(self, seen).or_else(|| classify(&self.state, seen, now))
+    }
+
     /// The run after one more event; None if the event is refused.
     pub fn after(&self, record: &Record) -> Option<Self> {
         let state = match step(&self.state, record) {
@@ -61,33 +98,99 @@ impl Run {
         };
         let mut run = Self {
             state,
+            began: self.began.or(Some(record.time)),
             ..self.clone()
         };
         match &record.event {
-            Event::Accepted { generation, .. } => run.generation = Some(*generation),
-            Event::ScriptInspected { plan } => run.plan = Some(plan.clone()),
+            Event::Accepted {
+                generation: _,
+                rerun,
+                terms,
+            } => {
+                run.renewed(record.time, rerun);
+                run.unsupported.clone_from(&terms.unsupported);
+                run.accepted = Some(record.time);
+            }
+            Event::SpecRejected { rerun, message: _ } => run.renewed(record.time, rerun),
+            Event::ScriptInspected { plan } | Event::InspectionSkipped { plan } => {
+                run.plan = Some(plan.clone());
+            }
             Event::StartConfirmed { spread_micros, .. } => {
                 run.started = Some(record.time);
                 run.spread_micros = Some(*spread_micros);
             }
-            Event::SpecRejected { .. }
-            | Event::ScriptRejected { .. }
+            Event::RunnersStarted { .. } => run.started = Some(record.time),
+            Event::RunnerLost { failure } => run.failures = vec![failure.clone()],
+            Event::RunnersEnded { tally } => {
+                run.failures.clone_from(&tally.failures);
+                run.more_failures = tally.unnamed();
+            }
+            Event::RerunOrdered { attempt, former: _ } => {
+                run = Self {
+                    attempt: *attempt,
+                    began: Some(record.time),
+                    ..Self::default()
+                };
+            }
+            Event::ScriptRejected { .. }
             | Event::ObjectRefused { .. }
             | Event::StartOrdered { .. }
             | Event::StartFailed { .. }
-            | Event::RunnerLost { .. }
-            | Event::RunnersEnded { .. }
+            | Event::StopOrdered {}
             | Event::DeadlinePassed { .. }
             | Event::RunnersStopped { .. } => {}
         }
         Some(run)
     }
 
+    /// Begins again with an edited spec, as if the one before had not been: see [`chronicle`].
+    fn renewed(&mut self, now: Timestamp, rerun: &Option<String>) {
+        *self = Self {
+            state: self.state.clone(),
+            attempt: self.attempt,
+            began: if self.attempt == 1 { Some(now) } else { self.began },
+            rerun: rerun.clone(),
+            ..Self::default()
+        };
+    }
+
+    /// Whether the run is held before its runners are made.
+    pub fn suspended(&self) -> bool {
+        matches!(
+            &self.state,
+            State::Initializing(Initializing {
+                accepted: Some(Accepted { terms, .. })
+            }) if terms.suspended
+        )
+    }
+
+    /// From the start to the end, once both have been.
+    pub fn duration(&self) -> Option<String> {
+        let State::Finished(end) = &self.state else {
+            return None;
+        };
+        let duration = end.at.duration_since(self.started?);
+        Some(crate::build::duration_text(duration))
+    }
+
+    fn stage(&self) -> Stage {
+        match &self.state {
+            State::Initializing(_) => Stage::Initialization,
+            State::Created(_) | State::Starting(_) => Stage::Created,
+            State::Started(_) => Stage::Started,
+            State::Stopping(_) => Stage::Stopped,
+            State::Finished(end) => match end.verdict.result {
+                RunResult::Passed | RunResult::Failed | RunResult::Aborted => Stage::Finished,
+                RunResult::Error => Stage::Error,
+            },
+        }
+    }
+
     /// The status that users see: this run, its history, and the live view.
-    pub fn status(&self, history: Vec<Record>, progress: &Progress) -> K6Status {
+    pub fn status(&self, history: Vec<Record>, progress: &Progress) -> Status {
         let total = match (&self.plan, &self.state) {
             (Some(plan), _) => Some(plan.parallelism),
-            (None, State::Initializing(state)) => state.accepted.as_ref().map(|a| a.parallelism),
+            (None, State::Initializing(state)) => state.accepted.as_ref().map(|a| a.terms.parallelism),
             (None, _) => None,
         };
         let runners = |ready: u32, ended: u32, good: u32| {
@@ -98,10 +201,15 @@ impl Run {
                 summary: format!("{good}/{total}"),
             })
         };
-        let live = K6Status {
+        let live = Status {
             state: Some(self.state.name()),
-            observed_generation: self.generation,
+            stage: Some(self.stage()),
+            observed_generation: progress.generation,
+            attempt: Some(self.attempt),
+            argv: progress.argv.clone(),
             plan: self.plan.clone(),
+            failures: self.failures.clone(),
+            more_failures: self.more_failures,
             start_time: self.started,
             message: progress
                 .waiting_for
@@ -109,33 +217,69 @@ impl Run {
                 .map(|what| format!("Waiting for {what}")),
             runners: runners(progress.ready, progress.ended, progress.ready + progress.ended),
             history,
-            ..K6Status::default()
+            ..Status::default()
         };
-        match &self.state {
-            State::Finished(end) => K6Status {
+        let status = match &self.state {
+            State::Finished(end) => Status {
                 result: Some(end.verdict.result),
                 reason: Some(end.verdict.reason),
                 message: Some(end.verdict.message.clone()),
                 runners: runners(0, progress.ended, end.completed),
                 end_time: Some(end.at),
-                duration: self
-                    .started
-                    .map(|started| crate::build::duration_text(end.at.duration_since(started))),
+                duration: self.duration(),
                 ..live
             },
-            State::Stopping(stopping) => K6Status {
+            State::Stopping(stopping) => Status {
                 reason: Some(stopping.why.reason),
                 message: Some(format!("Stopping the runners: {}", stopping.why.message)),
                 ..live
             },
             State::Initializing(_) | State::Created(_) | State::Starting(_) | State::Started(_) => live,
+        };
+        Status {
+            conditions: conditions(self, progress.generation, status.message.as_deref()),
+            ..status
         }
     }
+}
+
+/// Adds a record to a history, which stays as short as what it says: an edit before the runners are made
+/// takes the place of the terms before it, and of a former run only one line is kept.
+pub fn chronicle(history: &mut Vec<Record>, record: Record) {
+    let is_former = |record: &Record| matches!(record.event, Event::RerunOrdered { .. });
+    match &record.event {
+        Event::Accepted { .. } | Event::SpecRejected { .. } => {
+            history.retain(is_former);
+        }
+        Event::RerunOrdered { .. } => {
+            history.retain(is_former);
+            let surplus = (history.len() + 1).saturating_sub(FORMER_AT_MOST);
+            history.drain(..surplus);
+        }
+        Event::ScriptInspected { .. }
+        | Event::InspectionSkipped { .. }
+        | Event::ScriptRejected { .. }
+        | Event::ObjectRefused { .. }
+        | Event::StartOrdered { .. }
+        | Event::StartConfirmed { .. }
+        | Event::StartFailed { .. }
+        | Event::RunnersStarted { .. }
+        | Event::StopOrdered {}
+        | Event::RunnerLost { .. }
+        | Event::RunnersEnded { .. }
+        | Event::DeadlinePassed { .. }
+        | Event::RunnersStopped { .. } => {}
+    }
+    history.push(record);
 }
 
 /// The live view: what is seen of the runners and is not an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
+    /// metadata.generation.
+    pub generation: Option<i64>,
+    /// The user's arguments of k6.
+    pub argv: Vec<String>,
     /// Runners whose k6 answers.
     pub ready: u32,
     /// Runners that have ended.
@@ -146,7 +290,7 @@ pub struct Progress {
 
 impl Progress {
     /// The live view of an observed world.
-    pub fn of(state: &State, seen: &Observed) -> Self {
+    pub fn of(state: &State, seen: &Observed, argv: &[String]) -> Self {
         let count = |of: fn(&super::Runner) -> bool| match &seen.runners {
             Fact::Known(runners) => {
                 u32::try_from(runners.values().filter(|runner| of(runner)).count()).unwrap_or(u32::MAX)
@@ -161,6 +305,8 @@ impl Progress {
             }
         };
         Self {
+            generation: Some(seen.generation),
+            argv: argv.to_vec(),
             ready,
             ended: count(|runner| runner.end.is_some()),
             waiting_for: waiting_for(state, seen),
@@ -171,7 +317,7 @@ impl Progress {
 /// What `k6-operator replay` prints: the history of a resource, event by event, and whether the status that
 /// was written is the one that follows from it.
 pub fn replay_report(resource: &str) -> Result<String, Box<dyn std::error::Error>> {
-    let resource: K6 = serde_json::from_str(resource)?;
+    let resource: LoadTest = serde_json::from_str(resource)?;
     let status = resource.status.unwrap_or_default();
     let mut text = String::new();
     let mut run = Run::default();
@@ -184,7 +330,7 @@ pub fn replay_report(resource: &str) -> Result<String, Box<dyn std::error::Error
         })?;
         writeln!(
             text,
-            "{}  {:16} {:>12} -> {}",
+            "{:.3}  {:17} {:>12} -> {}",
             record.time,
             record.event.name(),
             before.as_str(),
@@ -192,6 +338,8 @@ pub fn replay_report(resource: &str) -> Result<String, Box<dyn std::error::Error
         )?;
     }
     let progress = Progress {
+        generation: status.observed_generation,
+        argv: status.argv.clone(),
         ready: status.runners.as_ref().map_or(0, |runners| runners.ready),
         ended: status.runners.as_ref().map_or(0, |runners| runners.ended),
         waiting_for: status

@@ -1,6 +1,6 @@
 //! The states of a run, and the data that each needs for its next decision.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -65,16 +65,41 @@ pub struct Initializing {
 }
 
 /// The terms on which a run was accepted.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// When.
     pub at: Timestamp,
+    /// The generation of the spec that they are of.
+    pub generation: i64,
+    /// The terms.
+    pub terms: Terms,
+}
+
+/// What the state machine needs of a spec.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Terms {
     /// Number of runners.
     pub parallelism: u32,
     /// How long initialization may take.
-    pub initialization_timeout: SignedDuration,
+    pub initialization_timeout_seconds: u32,
     /// How long the runners may take to be ready, and the starter to release them.
-    pub start_timeout: SignedDuration,
+    pub start_timeout_seconds: u32,
+    /// How long the test may take; absent if the script says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_timeout_seconds: Option<u32>,
+    /// Held before its runners are made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
+    /// The runners are not held until all are ready (`paused: false`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unpaused: bool,
+    /// k6 is not asked what the script needs (`initializer.disabled`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uninspected: bool,
+    /// What of the spec is not done here, as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsupported: Option<String>,
 }
 
 /// What k6 says the script needs.
@@ -83,13 +108,15 @@ pub struct Accepted {
 pub struct Plan {
     /// Number of runners.
     pub parallelism: u32,
-    /// Most virtual users at any time, over all runners.
-    #[serde(rename = "maxVUs")]
-    pub max_vus: u64,
+    /// Most virtual users at any time, over all runners; this and the next two are absent if k6 was not asked.
+    #[serde(rename = "maxVUs", default, skip_serializing_if = "Option::is_none")]
+    pub max_vus: Option<u64>,
     /// The longest that the scenarios can take, graceful stops included, as k6 prints it.
-    pub total_duration: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_duration: Option<String>,
     /// Number of threshold expressions.
-    pub thresholds: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<u32>,
     /// Seconds after the start at which a run that has not ended is stopped; absent if it has no end of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_seconds: Option<u32>,
@@ -185,8 +212,10 @@ pub enum Reason {
     AllRunnersPassed,
     /// At least one runner's thresholds were crossed.
     ThresholdsCrossed,
-    /// The script or a person stopped the test.
+    /// The script stopped the test, or somebody did through k6.
     TestAborted,
+    /// spec.stop was set.
+    StopRequested,
     /// The spec can't be carried out.
     InvalidSpec,
     /// The ConfigMap, or the file in it, is not there.
@@ -218,6 +247,7 @@ impl Reason {
             Self::AllRunnersPassed => "AllRunnersPassed",
             Self::ThresholdsCrossed => "ThresholdsCrossed",
             Self::TestAborted => "TestAborted",
+            Self::StopRequested => "StopRequested",
             Self::InvalidSpec => "InvalidSpec",
             Self::ScriptNotFound => "ScriptNotFound",
             Self::ScriptError => "ScriptError",

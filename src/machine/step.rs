@@ -6,10 +6,11 @@
 
 use super::event::{Event, Record};
 use super::state::{
-    Accepted, Created, Finished, Reason, RunResult, Started, Starting, State, StateName, Stopping, Verdict,
+    Accepted, Created, Finished, Initializing, Reason, RunResult, Started, Starting, State, StateName,
+    Stopping, Verdict,
 };
 use super::{NAMED_AT_MOST, Tally};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use statig::Outcome;
 use statig::blocking::{self, IntoStateMachine, StateExt};
 
@@ -66,30 +67,30 @@ impl blocking::State<Lifecycle> for State {
         let Record { time, event } = record;
         match self {
             Self::Initializing(state) => match (event, &state.accepted) {
+                // Said again by the spec that was accepted already.
+                (Event::Accepted { generation, .. }, Some(accepted))
+                    if *generation == accepted.generation =>
+                {
+                    Outcome::Handled
+                }
                 (
                     Event::Accepted {
-                        generation: _,
-                        parallelism,
-                        initialization_timeout_seconds,
-                        start_timeout_seconds,
+                        generation,
+                        rerun: _,
+                        terms,
                     },
-                    None,
-                ) => {
-                    state.accepted = Some(Accepted {
+                    None | Some(_),
+                ) => Outcome::Transition(Self::Initializing(Initializing {
+                    accepted: Some(Accepted {
                         at: *time,
-                        parallelism: *parallelism,
-                        initialization_timeout: SignedDuration::from_secs(
-                            (*initialization_timeout_seconds).into(),
-                        ),
-                        start_timeout: SignedDuration::from_secs((*start_timeout_seconds).into()),
-                    });
-                    Outcome::Transition(self.clone())
-                }
-                (Event::Accepted { .. }, Some(_)) => Outcome::Handled,
-                (Event::SpecRejected { message }, None) => {
+                        generation: *generation,
+                        terms: terms.clone(),
+                    }),
+                })),
+                (Event::SpecRejected { rerun: _, message }, None | Some(_)) => {
                     finish(*time, error(Reason::InvalidSpec, message.clone()), 0)
                 }
-                (Event::ScriptInspected { plan }, Some(accepted)) => {
+                (Event::ScriptInspected { plan } | Event::InspectionSkipped { plan }, Some(accepted)) => {
                     Outcome::Transition(Self::Created(Created {
                         at: *time,
                         accepted: accepted.clone(),
@@ -99,13 +100,22 @@ impl blocking::State<Lifecycle> for State {
                 (Event::ScriptRejected { reason, message }, Some(_)) => {
                     finish(*time, error(*reason, message.clone()), 0)
                 }
-                (Event::SpecRejected { .. }, Some(_))
-                | (Event::ScriptInspected { .. } | Event::ScriptRejected { .. }, None)
+                // What is kept of the runs before this one.
+                (Event::RerunOrdered { .. }, None) => Outcome::Transition(Self::default()),
+                (
+                    Event::ScriptInspected { .. }
+                    | Event::InspectionSkipped { .. }
+                    | Event::ScriptRejected { .. },
+                    None,
+                )
+                | (Event::RerunOrdered { .. }, Some(_))
                 | (
                     Event::ObjectRefused { .. }
                     | Event::StartOrdered { .. }
                     | Event::StartConfirmed { .. }
                     | Event::StartFailed { .. }
+                    | Event::RunnersStarted { .. }
+                    | Event::StopOrdered {}
                     | Event::RunnerLost { .. }
                     | Event::RunnersEnded { .. }
                     | Event::DeadlinePassed { .. }
@@ -120,17 +130,24 @@ impl blocking::State<Lifecycle> for State {
                     plan: state.plan.clone(),
                     pods: pods.clone(),
                 })),
+                Event::RunnersStarted { .. } => Outcome::Transition(Self::Started(Started {
+                    at: *time,
+                    plan: state.plan.clone(),
+                    lost: false,
+                })),
                 Event::RunnerLost { failure } => {
                     let message = format!("before the start, {}", failure.clause());
                     finish(*time, error(Reason::RunnerFailed, sentence(&message)), 0)
                 }
-                Event::ScriptInspected { .. } => Outcome::Handled,
+                Event::ScriptInspected { .. } | Event::InspectionSkipped { .. } => Outcome::Handled,
                 Event::Accepted { .. }
                 | Event::SpecRejected { .. }
                 | Event::ScriptRejected { .. }
                 | Event::ObjectRefused { .. }
                 | Event::StartConfirmed { .. }
                 | Event::StartFailed { .. }
+                | Event::StopOrdered {}
+                | Event::RerunOrdered { .. }
                 | Event::RunnersEnded { .. }
                 | Event::DeadlinePassed { .. }
                 | Event::RunnersStopped { .. } => Outcome::Super,
@@ -152,6 +169,10 @@ impl blocking::State<Lifecycle> for State {
                 Event::Accepted { .. }
                 | Event::SpecRejected { .. }
                 | Event::ScriptInspected { .. }
+                | Event::InspectionSkipped { .. }
+                | Event::RunnersStarted { .. }
+                | Event::StopOrdered {}
+                | Event::RerunOrdered { .. }
                 | Event::ScriptRejected { .. }
                 | Event::ObjectRefused { .. }
                 | Event::RunnerLost { .. }
@@ -168,10 +189,13 @@ impl blocking::State<Lifecycle> for State {
                 Event::RunnersEnded { tally } => {
                     finish(*time, judge(tally), tally.passed.saturating_add(tally.crossed))
                 }
-                Event::StartConfirmed { .. } => Outcome::Handled,
+                Event::StartConfirmed { .. } | Event::RunnersStarted { .. } => Outcome::Handled,
                 Event::Accepted { .. }
                 | Event::SpecRejected { .. }
                 | Event::ScriptInspected { .. }
+                | Event::InspectionSkipped { .. }
+                | Event::StopOrdered {}
+                | Event::RerunOrdered { .. }
                 | Event::ScriptRejected { .. }
                 | Event::ObjectRefused { .. }
                 | Event::StartOrdered { .. }
@@ -181,25 +205,47 @@ impl blocking::State<Lifecycle> for State {
             },
             Self::Stopping(state) => match event {
                 Event::RunnersStopped { .. } => finish(*time, state.why.clone(), 0),
-                Event::StartFailed { .. } | Event::DeadlinePassed { .. } | Event::ObjectRefused { .. } => {
-                    Outcome::Handled
-                }
+                Event::StartFailed { .. }
+                | Event::DeadlinePassed { .. }
+                | Event::ObjectRefused { .. }
+                | Event::StopOrdered {} => Outcome::Handled,
                 Event::Accepted { .. }
                 | Event::SpecRejected { .. }
                 | Event::ScriptInspected { .. }
+                | Event::InspectionSkipped { .. }
+                | Event::RunnersStarted { .. }
+                | Event::RerunOrdered { .. }
                 | Event::ScriptRejected { .. }
                 | Event::StartOrdered { .. }
                 | Event::StartConfirmed { .. }
                 | Event::RunnerLost { .. }
                 | Event::RunnersEnded { .. } => Outcome::Super,
             },
-            Self::Finished(_) => Outcome::Super,
+            Self::Finished(_) => match event {
+                Event::RerunOrdered { .. } => Outcome::Transition(Self::default()),
+                Event::Accepted { .. }
+                | Event::SpecRejected { .. }
+                | Event::ScriptInspected { .. }
+                | Event::InspectionSkipped { .. }
+                | Event::ScriptRejected { .. }
+                | Event::ObjectRefused { .. }
+                | Event::StartOrdered { .. }
+                | Event::StartConfirmed { .. }
+                | Event::StartFailed { .. }
+                | Event::RunnersStarted { .. }
+                | Event::StopOrdered {}
+                | Event::RunnerLost { .. }
+                | Event::RunnersEnded { .. }
+                | Event::DeadlinePassed { .. }
+                | Event::RunnersStopped { .. } => Outcome::Super,
+            },
         }
     }
 
     fn superstate(&mut self) -> Option<Superstate> {
         let released = match self {
-            Self::Initializing(_) | Self::Created(_) => false,
+            Self::Initializing(_) => false,
+            Self::Created(state) => state.accepted.terms.unpaused,
             Self::Starting(_) | Self::Started(_) | Self::Stopping(_) => true,
             Self::Finished(_) => return None,
         };
@@ -216,9 +262,21 @@ impl blocking::Superstate<Lifecycle> for Superstate {
         let why = match &record.event {
             Event::DeadlinePassed { waiting_for } => deadline(*state, waiting_for),
             Event::ObjectRefused { reason, message } => error(*reason, message.clone()),
+            Event::StopOrdered {} => Verdict {
+                result: RunResult::Aborted,
+                reason: Reason::StopRequested,
+                message: if *released {
+                    "Stopped, as spec.stop asks".to_owned()
+                } else {
+                    "Stopped before the start, as spec.stop asks".to_owned()
+                },
+            },
             Event::Accepted { .. }
             | Event::SpecRejected { .. }
             | Event::ScriptInspected { .. }
+            | Event::InspectionSkipped { .. }
+            | Event::RunnersStarted { .. }
+            | Event::RerunOrdered { .. }
             | Event::ScriptRejected { .. }
             | Event::StartOrdered { .. }
             | Event::StartConfirmed { .. }
@@ -291,7 +349,7 @@ fn judge(tally: &Tally) -> Verdict {
     let total = passed.saturating_add(bad);
     let named: Vec<String> = failures.iter().map(super::RunnerFailure::clause).collect();
     let mut named = named.join("; ");
-    let unnamed = bad.saturating_sub(u32::try_from(failures.len()).unwrap_or(u32::MAX));
+    let unnamed = tally.unnamed();
     if unnamed > 0 {
         named = format!("{named}; and {unnamed} more (at most {NAMED_AT_MOST} are named)");
     }

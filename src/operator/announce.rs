@@ -1,7 +1,7 @@
 //! Tells transitions as Kubernetes Events and as one line each in the log.
 
 use super::controller::{Context, bounded};
-use crate::api::K6;
+use crate::api::LoadTest;
 use crate::machine::{Event, Record, Run, RunResult, State, Verdict};
 use kube::runtime::events::{Event as Announcement, EventType};
 use kube::{Resource, ResourceExt};
@@ -12,7 +12,7 @@ const NOTE_LIMIT: usize = 1024;
 
 /// Tells the step from one run to the next.
 #[tracing::instrument(skip_all)]
-pub async fn announce(context: &Context, resource: &K6, before: &Run, record: &Record, after: &Run) {
+pub async fn announce(context: &Context, resource: &LoadTest, before: &Run, record: &Record, after: &Run) {
     let (from, to) = (before.state.name(), after.state.name());
     let name = resource.name_any();
     let namespace = resource.namespace().unwrap_or_default();
@@ -31,18 +31,38 @@ pub async fn announce(context: &Context, resource: &K6, before: &Run, record: &R
     if from != to {
         context.metrics.transition(from.as_str(), to.as_str());
     }
-    let Some((type_, reason, note)) = said else { return };
-    let announcement = Announcement {
-        type_,
-        reason: reason.to_owned(),
-        note: Some(note.chars().take(NOTE_LIMIT / 4).collect()),
-        action: record.event.name().to_owned(),
-        secondary: None,
+    let ignored = match &record.event {
+        Event::Accepted { terms, .. } => terms.unsupported.clone(),
+        Event::SpecRejected { .. }
+        | Event::ScriptInspected { .. }
+        | Event::InspectionSkipped { .. }
+        | Event::ScriptRejected { .. }
+        | Event::ObjectRefused { .. }
+        | Event::StartOrdered { .. }
+        | Event::StartConfirmed { .. }
+        | Event::StartFailed { .. }
+        | Event::RunnersStarted { .. }
+        | Event::StopOrdered {}
+        | Event::RerunOrdered { .. }
+        | Event::RunnerLost { .. }
+        | Event::RunnersEnded { .. }
+        | Event::DeadlinePassed { .. }
+        | Event::RunnersStopped { .. } => None,
     };
-    let reference = resource.object_ref(&());
-    let published = context.recorder.publish(&announcement, &reference);
-    if let Err(error) = bounded(published).await {
-        tracing::warn!(%error, "an Event could not be published");
+    let ignored = ignored.map(|note| (EventType::Warning, "Unsupported", note));
+    let reference = resource.object_ref(&resource.kind);
+    for (type_, reason, note) in said.into_iter().chain(ignored) {
+        let announcement = Announcement {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(NOTE_LIMIT / 4).collect()),
+            action: record.event.name().to_owned(),
+            secondary: None,
+        };
+        let published = context.recorder.publish(&announcement, &reference);
+        if let Err(error) = bounded(published).await {
+            tracing::warn!(%error, "an Event could not be published");
+        }
     }
 }
 
@@ -71,9 +91,39 @@ fn describe(record: &Record, after: &Run) -> Option<(EventType, &'static str, St
         return Some((type_, reason.as_str(), format!("{prefix}{message}")));
     }
     match &record.event {
-        Event::Accepted { parallelism, .. } => normal(
+        Event::Accepted { terms, .. } if terms.suspended => normal(
+            "Suspended",
+            "The run is held before its runners are made: set spec.suspend to false to go on".to_owned(),
+        ),
+        Event::Accepted { terms, .. } => normal(
             "Initializing",
-            format!("k6 inspects the script for {parallelism} runners"),
+            if terms.uninspected {
+                format!(
+                    "Making {} runners without inspecting the script",
+                    terms.parallelism
+                )
+            } else {
+                format!("k6 inspects the script for {} runners", terms.parallelism)
+            },
+        ),
+        Event::RerunOrdered { attempt, former } => normal(
+            "Rerun",
+            format!(
+                "Run {attempt} of this resource; the one before it ended {}: {}",
+                former.result.as_str(),
+                former.message
+            ),
+        ),
+        Event::InspectionSkipped { plan } => normal(
+            "Created",
+            format!(
+                "{} runners are made; what the script needs is not known",
+                plan.parallelism
+            ),
+        ),
+        Event::RunnersStarted { runners } => normal(
+            "Started",
+            format!("All {runners} runners run; none waited for the others, as spec.paused is false"),
         ),
         Event::ScriptInspected { plan } => {
             let warning = plan
@@ -85,7 +135,9 @@ fn describe(record: &Record, after: &Run) -> Option<(EventType, &'static str, St
                 "Created",
                 format!(
                     "{} virtual users for at most {} on {} runners{warning}",
-                    plan.max_vus, plan.total_duration, plan.parallelism
+                    plan.max_vus.unwrap_or_default(),
+                    plan.total_duration.as_deref().unwrap_or("?"),
+                    plan.parallelism
                 ),
             )
         }
@@ -109,6 +161,7 @@ fn describe(record: &Record, after: &Run) -> Option<(EventType, &'static str, St
         | Event::ObjectRefused { .. }
         | Event::StartOrdered { .. }
         | Event::StartFailed { .. }
+        | Event::StopOrdered {}
         | Event::RunnersEnded { .. }
         | Event::DeadlinePassed { .. }
         | Event::RunnersStopped { .. } => None,

@@ -1,16 +1,17 @@
 //! The driver. It reads as the list of steps; those with `.await` need the cluster.
 
 use super::announce::announce;
+use super::defaults;
 use super::execute::execute;
 use super::memory::Memory;
 use super::now;
 use super::observe::observe;
 use super::persist::persist;
 use super::telemetry::{Endpoints, Health, Metrics, Outcome};
-use super::world::{Guarded, World};
-use crate::api::K6;
+use super::world::{Guarded, Requests, Watch, World};
+use crate::api::{Kind, LoadTest};
 use crate::build::{Defaults, check};
-use crate::machine::{Progress, Record, Refusal, ReplayError, classify, effects, replay, wake_at};
+use crate::machine::{Effect, Progress, Record, Refusal, ReplayError, chronicle, effects, replay, wake_at};
 use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
@@ -20,6 +21,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource, ResourceExt};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
@@ -51,12 +53,45 @@ pub struct RunArgs {
     /// Where /healthz and /readyz are served.
     #[arg(long, default_value = "0.0.0.0:8081")]
     pub health_probe_bind_address: SocketAddr,
+    /// Settings that all resources have in common, as YAML with podTemplate, initializer, runner and starter.
+    #[arg(long, env = "DEFAULTS_FILE")]
+    pub defaults_file: Option<PathBuf>,
+    /// Watch this namespace only; default: all.
+    #[arg(long, env = "WATCH_NAMESPACE")]
+    pub watch_namespace: Option<String>,
+    /// Watch these namespaces only, separated by commas. Wins over --watch-namespace.
+    #[arg(long, env = "WATCH_NAMESPACES")]
+    pub watch_namespaces: Option<String>,
     /// The namespace of this pod.
     #[arg(long, env = "POD_NAMESPACE", hide = true)]
     pub pod_namespace: Option<String>,
     /// The name of this pod.
     #[arg(long, env = "POD_NAME", hide = true)]
     pub pod_name: Option<String>,
+}
+
+impl RunArgs {
+    /// What is watched: each namespace by itself, or all of them.
+    fn namespaces(&self) -> Vec<Option<String>> {
+        let lists = [&self.watch_namespaces, &self.watch_namespace];
+        let names = lists.into_iter().map(|list| {
+            let names = list.as_deref().unwrap_or_default().split(',');
+            names
+                .map(str::trim)
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect::<BTreeSet<_>>()
+        });
+        let chosen = names
+            .into_iter()
+            .find(|names| !names.is_empty())
+            .unwrap_or_default();
+        if chosen.is_empty() {
+            vec![None]
+        } else {
+            chosen.into_iter().map(Some).collect()
+        }
+    }
 }
 
 /// What can go wrong on the way; all of it is tried again.
@@ -95,11 +130,12 @@ pub(super) struct Context {
     pub defaults: Defaults,
     pub metrics: Metrics,
     pub recorder: Recorder,
+    worlds: Arc<[World]>,
     queued: Mutex<BTreeSet<String>>,
 }
 
 /// One look at one run: observe, classify, step, persist, execute.
-async fn reconcile_run(context: &Context, cached: &K6) -> Result<Action, Error> {
+async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, Error> {
     let mut resource = context.memory.newest(cached);
     let uid = resource.uid().unwrap_or_default();
     let checked = check::check(&resource.spec).map_err(|error| error.to_string());
@@ -114,8 +150,7 @@ async fn reconcile_run(context: &Context, cached: &K6) -> Result<Action, Error> 
         let seen = observe(context, &resource, &run, &checked, now).await;
 
         let mut steps = Vec::new();
-        while let Some(event) = tracing::info_span!("classify").in_scope(|| classify(&run.state, &seen, now))
-        {
+        while let Some(event) = tracing::info_span!("classify").in_scope(|| run.next(&seen, now)) {
             let record = Record { time: now, event };
             let after = tracing::info_span!("step").in_scope(|| run.after(&record));
             let Some(after) = after else {
@@ -130,13 +165,25 @@ async fn reconcile_run(context: &Context, cached: &K6) -> Result<Action, Error> 
             if after == run {
                 break;
             }
-            history.push(record.clone());
+            chronicle(&mut history, record.clone());
             steps.push((std::mem::replace(&mut run, after.clone()), record, after));
+            // The world of a run is not that of the next.
+            if steps
+                .last()
+                .is_some_and(|(before, _, after)| before.attempt != after.attempt)
+            {
+                break;
+            }
         }
 
-        let progress = Progress::of(&run.state, &seen);
-        let told = resource.status.as_ref() == Some(&run.status(history.clone(), &progress));
-        let pause = if told || !steps.is_empty() {
+        let argv = checked.as_ref().map_or(&[][..], |checked| &checked.arguments);
+        let progress = Progress::of(&run.state, &seen, argv);
+        let status = run.status(history.clone(), &progress);
+        let before = resource.status.as_ref();
+        let told = before == Some(&status);
+        // An edit of the spec is answered at once: until then tools take the status for an old one.
+        let urgent = before.is_none_or(|before| before.observed_generation != status.observed_generation);
+        let pause = if told || urgent || !steps.is_empty() {
             Duration::ZERO
         } else {
             context.memory.progress_pause(&uid)
@@ -146,15 +193,20 @@ async fn reconcile_run(context: &Context, cached: &K6) -> Result<Action, Error> 
             resource = persist(context, &resource, &run, history, &progress).await?;
         }
 
-        let refused = match &checked {
-            Ok(checked) => execute(context, &resource, checked, effects(&run.state, &seen)).await?,
-            Err(_) => None,
-        };
+        let mut effects = effects(&run.state, &seen, now);
+        // Its end is told before a resource is deleted.
+        effects.retain(|effect| steps.is_empty() || *effect != Effect::DeleteResource);
+        let script_made = effects.contains(&Effect::CreateScript);
+        let refused = execute(context, &resource, run.attempt, checked.as_ref().ok(), effects).await?;
         for (before, record, after) in &steps {
             announce(context, &resource, before, record, after).await;
         }
         context.memory.set_refused(&uid, refused.clone());
-        if matches!(refused, Some(Refusal::Foreign(_) | Refusal::Invalid(_))) && seen.refused != refused {
+        let told_refusal = matches!(refused, Some(Refusal::Foreign(_) | Refusal::Invalid(_)));
+        let new_run = steps
+            .last()
+            .is_some_and(|(before, _, after)| before.attempt != after.attempt);
+        if told_refusal && seen.refused != refused || script_made && refused.is_none() || new_run {
             continue;
         }
 
@@ -166,12 +218,12 @@ async fn reconcile_run(context: &Context, cached: &K6) -> Result<Action, Error> 
     }
 }
 
-#[tracing::instrument(name = "reconcile", skip_all, fields(k6.namespace = %namespace(&*guarded), k6.name = %guarded.name_any()))]
-async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
-    context.dequeue(&ObjectRef::from_obj(&*guarded));
+#[tracing::instrument(name = "reconcile", skip_all, fields(k6.kind = kind.as_str(), k6.namespace = %namespace(&*guarded), k6.name = %guarded.name_any()))]
+async fn reconcile(kind: Kind, guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
+    context.dequeue(&ObjectRef::from_obj_with(&*guarded, kind));
     let timer = context.metrics.reconcile_started();
     let result = match &guarded.0 {
-        Ok(k6) => reconcile_run(&context, k6).await,
+        Ok(test) => reconcile_run(&context, test).await,
         Err(invalid) => Err(Error::Unreadable(invalid.error.clone())),
     };
     match &result {
@@ -209,87 +261,122 @@ fn after_error(guarded: Arc<Guarded>, error: &Error, context: Arc<Context>) -> A
 pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     let endpoints = Endpoints::bind(args.metrics_bind_address, args.health_probe_bind_address).await?;
     let client = Client::try_default().await?;
-    let (world, requests) = World::watch(&client);
     let starter_image = match args.starter_image.clone() {
         Some(image) => image,
         None => own_image(&client, &args).await?,
     };
-    let context = Arc::new(Context {
-        recorder: Recorder::new(
-            client.clone(),
-            Reporter {
-                controller: "k6-operator".to_owned(),
-                instance: args.pod_name.clone(),
-            },
-        ),
-        world: world.clone(),
-        memory: Memory::default(),
-        defaults: Defaults {
-            runner_image: args.runner_image,
-            starter_image,
+    let defaults = Defaults {
+        runner_image: args.runner_image.clone(),
+        starter_image,
+        common: defaults::read(args.defaults_file.as_deref())?,
+    };
+    let metrics = Metrics::new("k6");
+    let recorder = Recorder::new(
+        client.clone(),
+        Reporter {
+            controller: "k6-operator".to_owned(),
+            instance: args.pod_name.clone(),
         },
-        metrics: Metrics::new("k6"),
-        queued: Mutex::new(BTreeSet::new()),
-        client,
-    });
+    );
+    let scopes = args.namespaces();
+    let watches: Vec<Watch> = scopes
+        .iter()
+        .map(|namespace| World::watch(&client, namespace.as_deref()))
+        .collect();
+    let worlds: Arc<[World]> = watches.iter().map(|watch| watch.world.clone()).collect();
+
     let health = Health::default();
     let (ending, end) = tokio::sync::watch::channel(false);
     let over = move || {
         let mut end = WatchStream::new(end.clone());
         async move { while end.next().await == Some(false) {} }
     };
-    let serving = tokio::spawn(endpoints.run(context.metrics.clone(), health.clone(), over()));
+    let serving = tokio::spawn(endpoints.run(metrics.clone(), health.clone(), over()));
     tokio::spawn(async move {
         terminated().await;
         tracing::info!("told to end");
         ending.send_replace(true);
     });
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
+    let watched: Vec<&str> = scopes
+        .iter()
+        .map(|scope| scope.as_deref().unwrap_or("all"))
+        .collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespaces = watched.join(","),
+        "started"
+    );
 
-    let queue = {
-        let context = context.clone();
-        requests
-            .inspect_ok(move |request| context.enqueue(&request.obj_ref))
-            .take_until(over())
-    };
+    let mut controllers = Vec::new();
+    for Watch {
+        world,
+        requests,
+        children,
+    } in watches
+    {
+        tokio::spawn(children.take_until(over()).for_each(std::future::ready));
+        let context = Arc::new(Context {
+            client: client.clone(),
+            world,
+            worlds: worlds.clone(),
+            memory: Memory::default(),
+            defaults: defaults.clone(),
+            metrics: metrics.clone(),
+            recorder: recorder.clone(),
+            queued: Mutex::new(BTreeSet::new()),
+        });
+        for (kind, requests) in requests {
+            let requests = requests.take_until(over()).boxed();
+            controllers.push(controller(kind, context.clone(), requests));
+        }
+    }
     let ready = async {
-        let all = world.ready().await;
-        health.readiness.set(all);
+        let all = futures::future::join_all(worlds.iter().map(World::ready)).await;
+        health.readiness.set(all.into_iter().all(|ready| ready));
         tracing::info!("caches are synced");
         std::future::pending::<()>().await;
     };
-    let reconciling = applier(
-        {
-            let world = world.clone();
-            move |k6, context| {
-                let world = world.clone();
-                Box::pin(
-                    async move {
-                        // A Job that a cache has not shown yet must not be taken for one that is gone.
-                        world.ready().await;
-                        reconcile(k6, context).await
-                    }
-                    .in_current_span(),
-                )
-            }
-        },
-        after_error,
-        context.clone(),
-        world.k6s.clone(),
-        queue,
-        Config::default().concurrency(CONCURRENCY),
-    )
-    .for_each(|result| {
-        context.after_each(result.err().as_ref());
-        std::future::ready(())
-    });
     tokio::select! {
-        () = reconciling => {}
+        _ = futures::future::join_all(controllers) => {}
         () = ready => {}
     }
     serving.await??;
     tracing::info!("ended");
     Ok(())
+}
+
+/// Reconciles the resources of one kind until the requests end.
+async fn controller(kind: Kind, context: Arc<Context>, requests: Requests) {
+    let Some(store) = context.world.tests.get(&kind).cloned() else {
+        return;
+    };
+    let queue = {
+        let context = context.clone();
+        requests.inspect_ok(move |request| context.enqueue(&request.obj_ref))
+    };
+    let reconciling = applier(
+        move |test, context: Arc<Context>| {
+            Box::pin(
+                async move {
+                    // A Job that a cache has not shown yet must not be taken for one that is gone.
+                    context.world.ready().await;
+                    reconcile(kind, test, context).await
+                }
+                .in_current_span(),
+            )
+        },
+        after_error,
+        context.clone(),
+        store,
+        queue,
+        Config::default().concurrency(CONCURRENCY),
+    );
+    reconciling
+        .for_each(|result| {
+            context.after_each(result.err().as_ref());
+            std::future::ready(())
+        })
+        .await;
 }
 
 impl Context {
@@ -318,18 +405,18 @@ impl Context {
             Some(Failure::QueueError(error)) => tracing::warn!(%error, "a watch failed and is opened again"),
             Some(Failure::RunnerError(error)) => tracing::error!(%error, "the caches are gone"),
             Some(Failure::ObjectNotFound(object)) => {
-                let object = ObjectRef::<K6>::new(&object.name)
-                    .within(object.namespace.as_deref().unwrap_or_default());
+                let object = kube::runtime::reflector::ObjectRef::clone(object);
                 let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
                 queued.remove(&object.to_string());
             }
             Some(Failure::ReconcilerFailed(..)) | None => {}
         }
-        let k6s = self.world.k6s.state();
-        self.memory.keep(&k6s.iter().filter_map(|k6| k6.uid()).collect());
+        self.memory
+            .keep(&self.world.all().iter().filter_map(|test| test.uid()).collect());
+        let tests: Vec<_> = self.worlds.iter().flat_map(World::all).collect();
         let mut counts = std::collections::BTreeMap::new();
-        for k6 in k6s.iter().filter_map(|k6| k6.0.as_ref().ok()) {
-            let status = k6.status.as_ref();
+        for test in tests.iter().filter_map(|test| test.0.as_ref().ok()) {
+            let status = test.status.as_ref();
             let state = status
                 .and_then(|status| status.state)
                 .map_or("", |state| state.as_str());

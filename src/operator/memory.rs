@@ -1,7 +1,7 @@
 //! What the operator itself has done and its caches may not show yet. Losing it is harmless: everything in
 //! it is found again, it only spares the API server repeated requests, and keeps actions off stale views.
 
-use crate::api::K6;
+use crate::api::LoadTest;
 use crate::machine::Refusal;
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ pub struct Memory(Mutex<BTreeMap<String, Entry>>);
 
 #[derive(Debug, Default)]
 struct Entry {
-    latest: Option<K6>,
+    latest: Option<LoadTest>,
     written: Option<Instant>,
     untold: Option<Instant>,
     made: BTreeMap<String, Instant>,
@@ -42,7 +42,7 @@ impl Memory {
     }
 
     /// The newer of the cached resource and the one that was last written from here.
-    pub fn newest(&self, cached: &K6) -> K6 {
+    pub fn newest(&self, cached: &LoadTest) -> LoadTest {
         let uid = cached.uid().unwrap_or_default();
         self.with(&uid, |entry| match &entry.latest {
             Some(written) if age(written) > age(cached) => {
@@ -61,7 +61,7 @@ impl Memory {
     }
 
     /// The resource was written and this is how it is now.
-    pub fn wrote(&self, uid: &str, resource: K6) {
+    pub fn wrote(&self, uid: &str, resource: LoadTest) {
         self.with(uid, |entry| {
             entry.latest = Some(resource);
             entry.written = Some(Instant::now());
@@ -137,14 +137,16 @@ impl Memory {
     }
 }
 
-/// Orders versions of one resource: a history only grows; between equal histories the resource version
-/// decides, which Kubernetes compares as a number (KEP-5504).
-fn age(resource: &K6) -> (usize, u64) {
-    let events = resource.status.as_ref().map_or(0, |status| status.history.len());
+/// Orders versions of one resource: runs are counted, and the history of a run only grows; between equal
+/// histories the resource version decides, which Kubernetes compares as a number (KEP-5504).
+fn age(resource: &LoadTest) -> (u32, usize, u64) {
+    let status = resource.status.as_ref();
+    let attempt = status.and_then(|status| status.attempt).unwrap_or_default();
+    let events = status.map_or(0, |status| status.history.len());
     let version = resource
         .metadata
         .resource_version
         .as_deref()
         .and_then(|v| v.parse().ok());
-    (events, version.unwrap_or_default())
+    (attempt, events, version.unwrap_or_default())
 }

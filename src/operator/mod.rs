@@ -5,6 +5,7 @@
 
 mod announce;
 mod controller;
+mod defaults;
 mod execute;
 mod memory;
 mod observe;

@@ -3,12 +3,14 @@
 
 use super::controller::{Context, bounded};
 use super::pods::{self, InitializerPod};
-use crate::api::K6;
+use crate::api::{LoadTest, Spec};
 use crate::build::{
-    COMPONENT_LABEL, Checked, RUN_LABEL, RUNNER_LABEL, initializer_name, runner_name, starter_name,
-    stopper_name,
+    ATTEMPT_LABEL, COMPONENT_LABEL, Checked, GENERATION_ANNOTATION, RUN_LABEL, RUNNER_LABEL, Script,
+    initializer_name, runner_name, script_name, starter_name, stem, stopper_name,
 };
-use crate::machine::{Fact, Initializer, Inspection, Observed, Program, Run, Runner, State, overdue};
+use crate::machine::{
+    Fact, Initializer, Initializing, Inspection, Observed, Program, Retention, Run, Runner, State, overdue,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
@@ -24,7 +26,7 @@ const INSPECTION_LIMIT: i64 = 4 * 1024 * 1024;
 #[tracing::instrument(skip_all)]
 pub async fn observe(
     context: &Context,
-    resource: &K6,
+    resource: &LoadTest,
     run: &Run,
     checked: &Result<Checked, String>,
     now: Timestamp,
@@ -35,17 +37,35 @@ pub async fn observe(
         .map_err(Clone::clone);
     let mut seen = Observed::unknown(resource.metadata.generation.unwrap_or_default(), terms);
     seen.deleting = resource.metadata.deletion_timestamp.is_some();
+    let Spec {
+        rerun,
+        stop,
+        cleanup,
+        ttl_seconds_after_finished,
+        ..
+    } = &resource.spec;
+    seen.rerun.clone_from(rerun);
+    seen.stop = *stop;
+    seen.retention = Retention {
+        cleanup: *cleanup,
+        ttl_seconds: *ttl_seconds_after_finished,
+    };
     let uid = resource.uid().unwrap_or_default();
-    let children = Children::of(context, resource, &uid);
-    let name = resource.name_any();
+    let (children, former) = Children::of(context, resource, &uid, run.attempt);
+    seen.former = former;
+    let name = stem(&resource.name_any(), run.attempt);
 
     seen.runners = Fact::Known(children.runners(context, &name, run));
     seen.starter = children.program(context, &starter_name(&name));
     seen.stopper = children.program(context, &stopper_name(&name));
     seen.refused = context.memory.refused(&uid);
     seen.initializer = children.initializer(context, run, &initializer_name(&name)).await;
-    if let (State::Initializing(_), Fact::Absent, Ok(checked)) = (&run.state, &seen.initializer, checked) {
-        seen.script = script(context, &children.namespace, checked).await;
+    let needs_script = matches!(
+        &run.state,
+        State::Initializing(Initializing { accepted: Some(accepted) }) if !accepted.terms.suspended
+    );
+    if let (true, Fact::Absent, Ok(checked)) = (needs_script, &seen.initializer, checked) {
+        seen.script = script(context, &children.namespace, &name, checked).await;
     }
     if overdue(&run.state, now) {
         seen.hint = children.hint(context, &name, run).await;
@@ -61,20 +81,40 @@ struct Children {
 }
 
 impl Children {
-    fn of(context: &Context, resource: &K6, uid: &str) -> Self {
+    /// The children of this run, and the names of the Jobs of those before it.
+    fn of(context: &Context, resource: &LoadTest, uid: &str, attempt: u32) -> (Self, Vec<String>) {
         let owned = |job: &Job| job.owner_references().iter().any(|owner| owner.uid == uid);
+        let attempt = attempt.to_string();
+        let of_this_run = |job: &Arc<Job>| {
+            job.labels()
+                .get(ATTEMPT_LABEL)
+                .is_none_or(|label| *label == attempt)
+        };
         let jobs = context.world.jobs.state_filter(owned);
+        let (jobs, former): (Vec<_>, Vec<_>) = jobs.into_iter().partition(of_this_run);
         let jobs = jobs.into_iter().map(|job| (job.name_any(), job)).collect();
+        let leaving = |job: &Arc<Job>| {
+            job.metadata.deletion_timestamp.is_some()
+                || job
+                    .uid()
+                    .is_some_and(|job_uid| context.memory.is_deleted(uid, &job_uid))
+        };
+        let former = former
+            .into_iter()
+            .filter(|job| !leaving(job))
+            .map(|job| job.name_any())
+            .collect();
         let pods = context
             .world
             .pods
             .state_filter(|pod| pod.labels().get(RUN_LABEL).is_some_and(|label| label == uid));
-        Self {
+        let children = Self {
             uid: uid.to_owned(),
             namespace: resource.namespace().unwrap_or_default(),
             jobs,
             pods,
-        }
+        };
+        (children, former)
     }
 
     /// A Job by name, as the cache shows it, corrected by what was done from here.
@@ -131,6 +171,13 @@ impl Children {
             Fact::Absent => return Fact::Absent,
             Fact::Unknown => return Fact::Unknown,
         };
+        if let State::Initializing(Initializing {
+            accepted: Some(accepted),
+        }) = &run.state
+            && job.annotations().get(GENERATION_ANNOTATION) != Some(&accepted.generation.to_string())
+        {
+            return Fact::Known(Initializer::Outdated);
+        }
         let pod = pods::pod_of(job, &self.pods);
         match pods::initializer(job, pod) {
             InitializerPod::Running(why) => Fact::Known(Initializer::Running(why)),
@@ -189,39 +236,44 @@ impl Children {
     }
 }
 
-async fn script(context: &Context, namespace: &str, checked: &Checked) -> Fact<Result<(), String>> {
+/// Whether the script is there. What is in a volume or in an image only a pod can see.
+async fn script(
+    context: &Context,
+    namespace: &str,
+    stem: &str,
+    checked: &Checked,
+) -> Fact<Result<(), String>> {
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
-    let Checked { config_map, file, .. } = checked;
-    match bounded(api.get_opt(config_map)).await {
-        Ok(Some(map)) => {
-            let has = map.data.as_ref().is_some_and(|data| data.contains_key(file))
-                || map
-                    .binary_data
-                    .as_ref()
-                    .is_some_and(|data| data.contains_key(file));
-            Fact::Known(if has {
-                Ok(())
-            } else {
-                let keys: Vec<&str> = map
-                    .data
-                    .iter()
-                    .flat_map(BTreeMap::keys)
-                    .map(String::as_str)
-                    .take(10)
-                    .collect();
-                Err(format!(
-                    "ConfigMap {config_map} has no key {file} (it has: {}); add it, or set \
-                     spec.script.configMap.file, and apply the resource again",
-                    keys.join(", ")
-                ))
-            })
-        }
-        Ok(None) => Fact::Known(Err(format!(
-            "there is no ConfigMap {config_map} in namespace {namespace}; create it and apply the resource again"
+    let (name, file) = match &checked.script {
+        Script::VolumeClaim { .. } | Script::LocalFile(_) => return Fact::Known(Ok(())),
+        Script::ConfigMap { name, file } => (name.clone(), Some(file)),
+        Script::Inline(text) => (script_name(stem, text), None),
+    };
+    match (bounded(api.get_opt(&name)).await, file) {
+        (Ok(Some(map)), Some(file)) => Fact::Known(has(&map, &name, file)),
+        (Ok(Some(_)), None) => Fact::Known(Ok(())),
+        (Ok(None), Some(_)) => Fact::Known(Err(format!(
+            "there is no ConfigMap {name} in namespace {namespace}; create it, and then set spec.rerun to any new text"
         ))),
-        Err(error) => {
-            tracing::warn!(%error, config_map, "the script's ConfigMap could not be read");
+        (Ok(None), None) => Fact::Absent,
+        (Err(error), _) => {
+            tracing::warn!(%error, name, "the script's ConfigMap could not be read");
             Fact::Unknown
         }
     }
+}
+
+fn has(map: &ConfigMap, name: &str, file: &str) -> Result<(), String> {
+    let text = map.data.iter().flat_map(BTreeMap::keys);
+    let binary = map.binary_data.iter().flat_map(BTreeMap::keys);
+    let keys: Vec<&str> = text.chain(binary).map(String::as_str).collect();
+    if keys.contains(&file) {
+        return Ok(());
+    }
+    let keys: Vec<&str> = keys.into_iter().take(10).collect();
+    Err(format!(
+        "ConfigMap {name} has no key {file} (it has: {}); add it, or set spec.script.configMap.file, and then set \
+         spec.rerun to any new text",
+        keys.join(", ")
+    ))
 }

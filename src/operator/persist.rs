@@ -1,7 +1,7 @@
 //! The one place that writes status.
 
 use super::controller::{Context, Error, bounded};
-use crate::api::K6;
+use crate::api::LoadTest;
 use crate::machine::{Progress, Record, Run};
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
@@ -11,14 +11,18 @@ use kube::{Api, ResourceExt};
 #[tracing::instrument(skip_all)]
 pub async fn persist(
     context: &Context,
-    resource: &K6,
+    resource: &LoadTest,
     run: &Run,
     history: Vec<Record>,
     progress: &Progress,
-) -> Result<K6, Error> {
+) -> Result<LoadTest, Error> {
     let mut written = resource.clone();
     written.status = Some(run.status(history, progress));
-    let api: Api<K6> = Api::namespaced(context.client.clone(), &resource.namespace().unwrap_or_default());
+    let api: Api<LoadTest> = Api::namespaced_with(
+        context.client.clone(),
+        &resource.namespace().unwrap_or_default(),
+        &resource.kind,
+    );
     let mut answer =
         bounded(api.replace_status(&resource.name_any(), &PostParams::default(), &written)).await?;
     answer.metadata.managed_fields = None;

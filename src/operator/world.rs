@@ -1,77 +1,133 @@
-//! What is watched: the resources, and the Jobs and Pods of runs. Each cache keeps only what is used of an
-//! object.
+//! What is watched: the resources of both kinds, and the Jobs and Pods of runs, in one namespace or in all.
+//! Each cache keeps only what is used of an object.
 
-use crate::api::K6;
-use crate::build::{RUN_ANNOTATION, RUN_LABEL};
+use crate::api::{Kind, LoadTest};
+use crate::build::{KIND_ANNOTATION, RUN_ANNOTATION, RUN_LABEL};
+use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{ReconcileRequest, trigger_self, trigger_with};
-use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::reflector::{ObjectRef, Store, store, store::Writer};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
+use std::collections::BTreeMap;
 
 /// A resource that may not be readable; one that is not never stops the watch of the others.
-pub type Guarded = DeserializeGuard<K6>;
+pub type Guarded = DeserializeGuard<LoadTest>;
 
-type Requests = stream::BoxStream<'static, Result<ReconcileRequest<Guarded>, watcher::Error>>;
+/// Says which resources are to be reconciled.
+pub type Requests = stream::BoxStream<'static, Result<ReconcileRequest<Guarded>, watcher::Error>>;
 
-/// The caches.
+/// The caches of one namespace, or of all.
 #[derive(Clone)]
 pub struct World {
-    /// The resources.
-    pub k6s: Store<Guarded>,
+    /// The resources of each kind.
+    pub tests: BTreeMap<Kind, Store<Guarded>>,
     /// The Jobs of runs.
     pub jobs: Store<Job>,
     /// The Pods of runs.
     pub pods: Store<Pod>,
 }
 
+/// A world, and what keeps it up to date.
+pub struct Watch {
+    /// The caches.
+    pub world: World,
+    /// What is to be reconciled of each kind.
+    pub requests: Vec<(Kind, Requests)>,
+    /// Feeds the caches of Jobs and Pods; must be polled, and never ends.
+    pub children: stream::BoxStream<'static, ()>,
+}
+
 impl World {
-    /// Watches everything; the stream says which resource is to be reconciled.
-    pub fn watch(client: &Client) -> (Self, Requests) {
-        let (k6s, k6_writer) = store();
+    /// Watches a namespace, or all.
+    pub fn watch(client: &Client, namespace: Option<&str>) -> Watch {
         let (jobs, job_writer) = store();
         let (pods, pod_writer) = store();
-        let children = watcher::Config::default().labels(RUN_LABEL);
-        let k6_events = watcher(Api::<Guarded>::all(client.clone()), watcher::Config::default())
-            .default_backoff()
-            .modify(|k6| k6.meta_mut().managed_fields = None)
-            .reflect(k6_writer)
-            .touched_objects();
-        let job_events = watcher(Api::<Job>::all(client.clone()), children.clone())
+        let config = watcher::Config::default().labels(RUN_LABEL);
+        let job_events = watcher(api::<Job>(client, namespace), config.clone())
             .default_backoff()
             .modify(slim_job)
             .reflect(job_writer)
             .touched_objects();
-        let pod_events = watcher(Api::<Pod>::all(client.clone()), children)
+        let pod_events = watcher(api::<Pod>(client, namespace), config)
             .default_backoff()
             .modify(slim_pod)
             .reflect(pod_writer)
             .touched_objects();
-        let requests = stream::select_all([
-            trigger_self(k6_events, ()).boxed(),
-            of_children(job_events).boxed(),
-            of_children(pod_events).boxed(),
-        ]);
-        (Self { k6s, jobs, pods }, requests.boxed())
+
+        let mut tests = BTreeMap::new();
+        let mut requests = Vec::new();
+        let mut of_kind = BTreeMap::new();
+        for kind in Kind::ALL {
+            let writer = Writer::<Guarded>::new(kind);
+            tests.insert(kind, writer.as_reader());
+            let api: Api<Guarded> = match namespace {
+                Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
+                None => Api::all_with(client.clone(), &kind),
+            };
+            let events = watcher(api, watcher::Config::default())
+                .default_backoff()
+                .modify(|test| test.meta_mut().managed_fields = None)
+                .reflect(writer)
+                .touched_objects();
+            let (sender, receiver): (_, UnboundedReceiver<_>) = mpsc::unbounded();
+            of_kind.insert(kind, sender);
+            let all: Requests = stream::select(trigger_self(events, kind), receiver).boxed();
+            requests.push((kind, all));
+        }
+        let children = stream::select(of_children(job_events), of_children(pod_events));
+        let children = children.map(move |request| dispatch(&of_kind, request)).boxed();
+        Watch {
+            world: Self { tests, jobs, pods },
+            requests,
+            children,
+        }
     }
 
     /// Resolves when every cache has its first view of the cluster.
     pub async fn ready(&self) -> bool {
-        let (k6s, jobs, pods) = tokio::join!(
-            self.k6s.wait_until_ready(),
-            self.jobs.wait_until_ready(),
-            self.pods.wait_until_ready()
-        );
-        k6s.is_ok() && jobs.is_ok() && pods.is_ok()
+        let tests = futures::future::join_all(self.tests.values().map(Store::wait_until_ready));
+        let (tests, jobs, pods) =
+            tokio::join!(tests, self.jobs.wait_until_ready(), self.pods.wait_until_ready());
+        tests.iter().all(Result::is_ok) && jobs.is_ok() && pods.is_ok()
+    }
+
+    /// All resources of both kinds.
+    pub fn all(&self) -> Vec<std::sync::Arc<Guarded>> {
+        self.tests.values().flat_map(Store::state).collect()
+    }
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+type Request = Result<ReconcileRequest<Guarded>, watcher::Error>;
+
+/// A change of a child goes to the queue of its owner's kind; a failure of a watch is told once.
+fn dispatch(of_kind: &BTreeMap<Kind, UnboundedSender<Request>>, request: Request) {
+    let kind = request
+        .as_ref()
+        .map_or(Kind::default(), |request| request.obj_ref.dyntype);
+    if let Some(queue) = of_kind.get(&kind) {
+        // Fails only when the queue is gone, at the end of the program.
+        let _ = queue.unbounded_send(request);
     }
 }
 
 fn of_children<K>(
     events: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-) -> impl Stream<Item = Result<ReconcileRequest<Guarded>, watcher::Error>> + Send
+) -> impl Stream<Item = Request> + Send
 where
     K: Resource + Send + 'static,
 {
@@ -80,7 +136,11 @@ where
 
 fn run_of<K: Resource>(child: &K) -> Option<ObjectRef<Guarded>> {
     let name = child.annotations().get(RUN_ANNOTATION)?;
-    Some(ObjectRef::new(name).within(child.namespace().as_deref()?))
+    let kind = child
+        .annotations()
+        .get(KIND_ANNOTATION)
+        .and_then(|kind| Kind::parse(kind))?;
+    Some(ObjectRef::new_with(name, kind).within(child.namespace().as_deref()?))
 }
 
 fn slim_job(job: &mut Job) {

@@ -1,0 +1,67 @@
+//! The conditions of a run, for tools that know no states: Ready, Reconciling and Stalled as kstatus reads
+//! them (<https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>), and Succeeded.
+
+use super::replay::Run;
+use super::state::{Finished, RunResult, State};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// What is true of a run, and since when.
+pub(super) fn conditions(run: &Run, generation: Option<i64>, message: Option<&str>) -> Vec<Condition> {
+    let Some(began) = run.began else {
+        return Vec::new();
+    };
+    let condition = |type_: &str, status: &str, reason: &str, message: &str, since: Timestamp| Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: Time(Timestamp::from_second(since.as_second()).unwrap_or(since)),
+        observed_generation: generation,
+    };
+    let message = message.unwrap_or_default();
+    let suspended = run.suspended();
+    let mut all = match &run.state {
+        State::Finished(Finished { at, verdict, .. }) => {
+            let reason = verdict.reason.as_str();
+            let passed = verdict.result == RunResult::Passed;
+            let (yes, no) = ("True", "False");
+            let (good, bad) = if passed { (yes, no) } else { (no, yes) };
+            vec![
+                condition("Ready", good, reason, message, if passed { *at } else { began }),
+                condition("Reconciling", no, "Finished", "The run has ended", *at),
+                condition("Stalled", bad, reason, message, if passed { began } else { *at }),
+                condition("Succeeded", good, reason, message, *at),
+            ]
+        }
+        State::Initializing(_)
+        | State::Created(_)
+        | State::Starting(_)
+        | State::Started(_)
+        | State::Stopping(_) => {
+            let reason = if suspended {
+                "Suspended"
+            } else {
+                run.state.name().as_str()
+            };
+            let reconciling = if suspended { "False" } else { "True" };
+            let since = run.accepted.unwrap_or(began);
+            vec![
+                condition("Ready", "False", reason, message, began),
+                condition("Reconciling", reconciling, reason, message, since),
+                condition("Stalled", "False", reason, "The run goes on", began),
+                condition("Succeeded", "Unknown", reason, "The run has not ended", began),
+            ]
+        }
+    };
+    if let Some(unsupported) = &run.unsupported {
+        all.push(condition(
+            "Unsupported",
+            "True",
+            "NotSupported",
+            unsupported,
+            began,
+        ));
+    }
+    all
+}

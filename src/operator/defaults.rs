@@ -1,0 +1,90 @@
+//! The administrator's settings for all resources, from a file: most often a key of a ConfigMap, mounted.
+
+use crate::api::crd::unknown_fields;
+use crate::build::Common;
+use std::path::Path;
+use thiserror::Error;
+
+/// The file can't be used.
+#[derive(Debug, Error)]
+pub enum DefaultsError {
+    /// It is there and can't be read.
+    #[error("the defaults file {path} can't be read: {error}")]
+    Unreadable {
+        /// Its path.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// It is not what is expected.
+    #[error("the defaults file {path} is wrong: {what}")]
+    Wrong {
+        /// Its path.
+        path: String,
+        /// Where, and what.
+        what: String,
+    },
+}
+
+/// Reads the file; one that is not there sets nothing.
+pub fn read(path: Option<&Path>) -> Result<Common, DefaultsError> {
+    let Some(path) = path else {
+        return Ok(Common::default());
+    };
+    let name = path.display().to_string();
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Common::default()),
+        Err(error) => return Err(DefaultsError::Unreadable { path: name, error }),
+    };
+    parse(&text).map_err(|what| DefaultsError::Wrong { path: name, what })
+}
+
+fn parse(text: &str) -> Result<Common, String> {
+    let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    if value.is_null() {
+        return Ok(Common::default());
+    }
+    let unknown = unknown_fields(&value);
+    if !unknown.is_empty() {
+        return Err(format!("unknown field {}", unknown.join(", ")));
+    }
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn a_mistyped_default_is_named() {
+        let error = |text: &str| parse(text).unwrap_err();
+        assert_eq!(error("runner: {imge: x}"), "unknown field runner.imge");
+        assert_eq!(
+            error("podTemplate: {image: x}"),
+            "unknown field podTemplate.image"
+        );
+        assert_eq!(
+            error("runner: {tolerations: [{kex: a}]}"),
+            "unknown field runner.tolerations.kex"
+        );
+        assert!(error("runner: {image: 7}").contains("expected a string"));
+    }
+
+    #[test]
+    fn defaults_may_be_empty() {
+        assert_eq!(parse(""), Ok(crate::build::Common::default()));
+        assert_eq!(parse("{}"), Ok(crate::build::Common::default()));
+    }
+
+    #[test]
+    fn defaults_are_read_as_a_spec_is() {
+        let read = parse(
+            "podTemplate: {nodeSelector: {pool: load}}\nrunner: {image: k6, resources: {limits: {cpu: 2}}}",
+        );
+        let read = read.unwrap();
+        assert_eq!(read.pod_template.node_selector["pool"], "load");
+        assert_eq!(read.runner.image.as_deref(), Some("k6"));
+        assert_eq!(read.runner.common.resources.limits["cpu"].0, "2");
+    }
+}
