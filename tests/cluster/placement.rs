@@ -11,27 +11,15 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use tokio::sync::{Mutex, MutexGuard};
-
-/// A runner that stands apart from all others keeps those of other tests away.
-static NODES: Mutex<()> = Mutex::const_new(());
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 
-/// A test that has the simulated nodes for itself.
+/// A test with a pool of simulated nodes for itself.
 struct Placement {
     test: Test,
-    /// The zone of each simulated node.
+    pool: &'static str,
+    /// The zone of each node of the pool.
     zones: BTreeMap<String, String>,
-    _nodes: MutexGuard<'static, ()>,
-}
-
-/// What a pod needs to come to a simulated node, and only there.
-fn simulated() -> Value {
-    json!({
-        "nodeSelector": {"type": "kwok"},
-        "tolerations": [{"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}]
-    })
 }
 
 fn spec(parallelism: usize, runner: Value) -> Value {
@@ -47,24 +35,25 @@ fn separate(mut spec: Value) -> Value {
 }
 
 impl Placement {
-    async fn new(name: &str) -> Self {
-        let nodes = NODES.lock().await;
-        let test = Test::new(name).await;
+    async fn new(pool: &'static str) -> Self {
+        let test = Test::new(pool).await;
         test.script("script", &sleeps(20, 1)).await;
         let all: Api<Node> = Api::all(test.client.clone());
-        let simulated = all
-            .list(&ListParams::default().labels("type=kwok"))
-            .await
-            .unwrap();
-        let zones = simulated
+        let of_pool = ListParams::default().labels(&format!("type=kwok,pool={pool}"));
+        let nodes = all.list(&of_pool).await.unwrap();
+        let zones = nodes
             .iter()
             .map(|node| (node.name_any(), node.labels()[ZONE].clone()))
             .collect();
-        Self {
-            test,
-            zones,
-            _nodes: nodes,
-        }
+        Self { test, pool, zones }
+    }
+
+    /// What a runner needs to come to a node of the pool, and only there.
+    fn in_pool(&self) -> Value {
+        json!({
+            "nodeSelector": {"pool": self.pool},
+            "tolerations": [{"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}]
+        })
     }
 
     /// The node of each runner, when all are placed and Ready.
@@ -90,7 +79,7 @@ impl Placement {
 #[tokio::test]
 async fn eight_separate_runners_stand_on_eight_nodes() {
     let place = Placement::new("eight").await;
-    place.test.apply("eight", separate(spec(8, simulated())));
+    place.test.apply("eight", separate(spec(8, place.in_pool())));
     let nodes: BTreeSet<String> = place.nodes("eight", 8).await.into_iter().collect();
     assert_eq!(nodes.len(), 8, "{nodes:?}");
     place.ends(&["eight"]).await;
@@ -99,8 +88,8 @@ async fn eight_separate_runners_stand_on_eight_nodes() {
 #[tokio::test]
 async fn two_separate_tests_share_no_node() {
     let place = Placement::new("share").await;
-    place.test.apply("left", separate(spec(4, simulated())));
-    place.test.apply("right", separate(spec(4, simulated())));
+    place.test.apply("left", separate(spec(4, place.in_pool())));
+    place.test.apply("right", separate(spec(4, place.in_pool())));
     let left = place.nodes("left", 4).await;
     let right = place.nodes("right", 4).await;
     let both: BTreeSet<&String> = left.iter().chain(&right).collect();
@@ -112,7 +101,7 @@ async fn two_separate_tests_share_no_node() {
 async fn an_impossible_separate_ends_at_the_deadline_with_the_schedulers_reason() {
     let place = Placement::new("many").await;
     let (nodes, runners) = (place.zones.len(), place.zones.len() + 1);
-    let mut spec = separate(spec(runners, simulated()));
+    let mut spec = separate(spec(runners, place.in_pool()));
     spec["timeouts"] = json!({"start": "8s"});
     place.test.apply("many", spec);
     let ready = format!("{nodes} of {runners} are");
@@ -129,7 +118,7 @@ async fn an_impossible_separate_ends_at_the_deadline_with_the_schedulers_reason(
 #[tokio::test]
 async fn runners_spread_over_zones_as_asked() {
     let place = Placement::new("zones").await;
-    let mut runner = simulated();
+    let mut runner = place.in_pool();
     runner["topologySpreadConstraints"] = json!([{
         "topologyKey": ZONE, "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule",
         "labelSelector": {"matchLabels": {"k6_cr": "zones", "runner": "true"}}
@@ -150,10 +139,10 @@ async fn runners_spread_over_zones_as_asked() {
 async fn runners_go_only_where_node_selector_and_tolerations_let_them() {
     let place = Placement::new("select").await;
     // Nothing but the taint keeps this one from the nodes it selects.
-    let mut refused = spec(2, json!({"nodeSelector": {"type": "kwok"}}));
+    let mut refused = spec(2, json!({"nodeSelector": {"pool": "select"}}));
     refused["timeouts"] = json!({"start": "8s"});
     place.test.apply("refused", refused);
-    let mut runner = simulated();
+    let mut runner = place.in_pool();
     runner["nodeSelector"][ZONE] = json!("b");
     place.test.apply("zone-b", spec(8, runner));
     for node in place.nodes("zone-b", 8).await {
