@@ -14,7 +14,7 @@
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use k6_operator::api::{K6, K6Spec};
+use k6_operator::api::{Kind, LoadTest, Spec};
 use k6_operator::build::{self, Defaults, Owner};
 use k6_operator::machine::StateName;
 use k8s_openapi::api::batch::v1::Job;
@@ -120,13 +120,13 @@ struct Run {
 }
 
 async fn run(client: &Client, n: u32) -> Run {
-    let k6s: Api<K6> = Api::namespaced(client.clone(), NAMESPACE);
+    let k6s: Api<LoadTest> = Api::namespaced_with(client.clone(), NAMESPACE, &Kind::K6);
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let name = format!("bench-{n}");
     gone(&k6s, &pods).await;
     script(client).await;
     reset();
-    let resource: K6 = serde_json::from_value(serde_json::json!({
+    let resource: LoadTest = serde_json::from_value(serde_json::json!({
         "apiVersion": "k6.io/v1alpha1", "kind": "K6", "metadata": {"name": name},
         "spec": {"parallelism": n, "script": "bench",
                  "runner": {"env": [{"name": "VUS", "value": n.to_string()}]}}
@@ -189,16 +189,20 @@ async fn floor(client: &Client, n: u32) -> f64 {
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let jobs: Api<Job> = Api::namespaced(client.clone(), NAMESPACE);
     let owner = Owner {
+        kind: Kind::K6,
+        generation: 1,
+        attempt: 1,
         name: "floor".to_owned(),
         namespace: NAMESPACE.to_owned(),
         uid: "floor".to_owned(),
     };
-    let spec: K6Spec = serde_json::from_value(serde_json::json!({
+    let spec: Spec = serde_json::from_value(serde_json::json!({
         "parallelism": n, "script": "bench", "runner": {"env": [{"name": "VUS", "value": n.to_string()}]}
     }))
     .unwrap();
     let checked = build::check::check(&spec).unwrap();
     let defaults = Defaults {
+        common: k6_operator::build::Common::default(),
         runner_image: "grafana/k6:1.1.0".to_owned(),
         starter_image: String::new(),
     };
@@ -275,7 +279,7 @@ async fn script(client: &Client) {
     }
 }
 
-async fn gone(k6s: &Api<K6>, pods: &Api<Pod>) {
+async fn gone(k6s: &Api<LoadTest>, pods: &Api<Pod>) {
     k6s.delete_collection(&DeleteParams::background(), &ListParams::default())
         .await
         .unwrap();

@@ -3,7 +3,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::{SignedDuration, Timestamp};
-use k6_operator::api::K6Spec;
+use k6_operator::api::Spec;
 use k6_operator::build::{Defaults, Owner, check, runner};
 use k6_operator::machine::{
     Event, Fact, Observed, Plan, PodSeen, Record, Run, Runner, Terms, classify, effects, replay, step,
@@ -99,10 +99,10 @@ fn core(criterion: &mut Criterion) {
 }
 
 fn build(criterion: &mut Criterion, n: u32) {
-    let spec = K6Spec {
+    let spec = Spec {
         parallelism: n.into(),
         script: "crocodile-stress-test".into(),
-        ..K6Spec::default()
+        ..Spec::default()
     };
     let Ok(checked) = check(&spec) else {
         panic!("the run of {n} runners does not get here");

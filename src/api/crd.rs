@@ -117,10 +117,6 @@ fn schema(kind: Kind) -> Value {
                 "rule": "self.parallelism >= 1 && self.parallelism <= 10000",
                 "message": "spec.parallelism is the number of runners: at least 1, at most 10000"
             },
-            {
-                "rule": "!has(self.args) || self.args.size() == 0 || !has(self.arguments) || self.arguments == ''",
-                "message": "spec.args and spec.arguments exclude each other: write the arguments of k6 in one of them"
-            },
         ]),
     );
     let mut frozen: Vec<Value> = fields

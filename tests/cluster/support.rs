@@ -1,7 +1,7 @@
 //! A namespace with what a test needs in it: kubectl as a user has it, and waits that end.
 
 use futures::StreamExt;
-use k6_operator::api::{K6, K6Status};
+use k6_operator::api::{Kind, LoadTest, Status};
 use k6_operator::machine::{Reason, RunResult, StateName};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
@@ -156,12 +156,24 @@ impl Test {
 
     /// `kubectl apply` of a K6 resource with this spec, and what it printed.
     pub fn apply(&self, name: &str, spec: Value) -> String {
+        let file = self.manifest(Kind::K6, name, spec);
+        self.kubectl(&["apply", "-f", &file])
+    }
+
+    /// What kubectl says of a resource of this kind that it must refuse.
+    pub fn apply_refused(&self, kind: Kind, name: &str, spec: Value) -> String {
+        let file = self.manifest(kind, name, spec);
+        self.kubectl_refused(&["apply", "-f", &file])
+    }
+
+    /// The file with a resource of this kind.
+    pub fn manifest(&self, kind: Kind, name: &str, spec: Value) -> String {
         let resource = json!({
-            "apiVersion": "k6.io/v1alpha1", "kind": "K6", "metadata": {"name": name}, "spec": spec
+            "apiVersion": "k6.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec
         });
         let file = format!("{name}.json");
         self.file(&file, &resource.to_string());
-        self.kubectl(&["apply", "-f", &file])
+        file
     }
 
     /// The ConfigMap with this script as test.js.
@@ -176,8 +188,12 @@ impl Test {
         maps.create(&PostParams::default(), &map).await.unwrap();
     }
 
-    pub fn k6s(&self) -> Api<K6> {
-        Api::namespaced(self.client.clone(), &self.namespace)
+    pub fn k6s(&self) -> Api<LoadTest> {
+        self.of(Kind::K6)
+    }
+
+    pub fn of(&self, kind: Kind) -> Api<LoadTest> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &kind)
     }
 
     pub fn jobs(&self) -> Api<Job> {
@@ -188,7 +204,7 @@ impl Test {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    pub async fn status(&self, name: &str) -> K6Status {
+    pub async fn status(&self, name: &str) -> Status {
         self.k6s().get(name).await.unwrap().status.unwrap_or_default()
     }
 
@@ -205,7 +221,7 @@ impl Test {
     }
 
     /// The first status, of those that are written one after the other, of which this is true.
-    pub async fn status_when(&self, name: &str, what: &str, is: impl Fn(&K6Status) -> bool) -> K6Status {
+    pub async fn status_when(&self, name: &str, what: &str, is: impl Fn(&Status) -> bool) -> Status {
         let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let mut written = watcher(self.k6s(), only).applied_objects().boxed();
         let found = timeout(LIMIT, async {
@@ -225,13 +241,13 @@ impl Test {
             .unwrap_or_else(|_| panic!("{name} was not {what} in time"))
     }
 
-    pub async fn reaches(&self, name: &str, state: StateName) -> K6Status {
+    pub async fn reaches(&self, name: &str, state: StateName) -> Status {
         self.status_when(name, state.as_str(), |status| status.state == Some(state))
             .await
     }
 
     /// The end of a run, which must be this one. Its history must give the status that was written.
-    pub async fn ends(&self, name: &str, result: RunResult, reason: Reason) -> K6Status {
+    pub async fn ends(&self, name: &str, result: RunResult, reason: Reason) -> Status {
         let status = self.reaches(name, StateName::Finished).await;
         assert_eq!(
             (status.result, status.reason),
@@ -244,12 +260,12 @@ impl Test {
         status
     }
 
-    pub async fn passes(&self, name: &str) -> K6Status {
+    pub async fn passes(&self, name: &str) -> Status {
         self.ends(name, RunResult::Passed, Reason::AllRunnersPassed).await
     }
 
     /// The end of a run that can't be carried out; its message must contain all of these.
-    pub async fn errs(&self, name: &str, reason: Reason, words: &[&str]) -> K6Status {
+    pub async fn errs(&self, name: &str, reason: Reason, words: &[&str]) -> Status {
         let status = self.ends(name, RunResult::Error, reason).await;
         let message = status.message.as_deref().unwrap_or_default();
         for word in words {

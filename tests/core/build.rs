@@ -1,6 +1,6 @@
 //! The objects of a run, as YAML in `snapshots/`, and what a spec may say.
 
-use k6_operator::api::{K6Spec, PullPolicy};
+use k6_operator::api::{PullPolicy, Spec};
 use k6_operator::build::*;
 use k6_operator::machine::Target;
 use serde_json::json;
@@ -20,15 +20,15 @@ fn defaults() -> Defaults {
     }
 }
 
-fn spec(value: serde_json::Value) -> K6Spec {
+fn spec(value: serde_json::Value) -> Spec {
     serde_json::from_value(value).unwrap()
 }
 
-fn article() -> K6Spec {
+fn article() -> Spec {
     spec(json!({"parallelism": 4, "script": "crocodile-stress-test"}))
 }
 
-fn full() -> K6Spec {
+fn full() -> Spec {
     spec(json!({
         "parallelism": 4,
         "script": {"configMap": {"name": "scripts", "file": "checkout.js"}},

@@ -2,7 +2,7 @@
 
 use crate::support::{accepted, at, created, digest, empty_world, inspection, started, starting, terms};
 use jiff::SignedDuration;
-use k6_operator::api::K6Status;
+use k6_operator::api::Status;
 use k6_operator::machine::{
     Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Inspection, InspectionError, Observed, PodSeen,
     Program, Progress, Reason, Record, Refusal, Run, Runner, State, Step, classify, diagram, effects, replay,
@@ -214,7 +214,7 @@ proptest! {
             let progress = Progress::of(&run.state, &seen);
             let status = run.status(history.clone(), &progress);
             let json = serde_json::to_string(&status).unwrap();
-            let read: K6Status = serde_json::from_str(&json).unwrap();
+            let read: Status = serde_json::from_str(&json).unwrap();
             prop_assert_eq!(&read, &status);
             let replayed = replay(&read.history).unwrap();
             prop_assert_eq!(&replayed, &run);
