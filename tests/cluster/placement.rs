@@ -41,10 +41,9 @@ impl Placement {
         let all: Api<Node> = Api::all(test.client.clone());
         let of_pool = ListParams::default().labels(&format!("type=kwok,pool={pool}"));
         let nodes = all.list(&of_pool).await.unwrap();
-        let zones = nodes
-            .iter()
-            .map(|node| (node.name_any(), node.labels()[ZONE].clone()))
-            .collect();
+        let zone = |node: &Node| (node.name_any(), node.labels()[ZONE].clone());
+        let zones: BTreeMap<String, String> = nodes.iter().map(zone).collect();
+        assert!(!zones.is_empty(), "no node is in the pool {pool}");
         Self { test, pool, zones }
     }
 
