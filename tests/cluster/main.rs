@@ -13,6 +13,7 @@ mod deadlines;
 mod isolation;
 mod kills;
 mod objects;
+mod placement;
 mod refusals;
 mod results;
 mod support;
