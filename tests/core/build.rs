@@ -1,15 +1,18 @@
 //! The objects of a run, as YAML in `snapshots/`, and what a spec may say.
 
-use k6_operator::api::{PullPolicy, Spec};
+use k6_operator::api::{Kind, PullPolicy, Spec};
 use k6_operator::build::*;
 use k6_operator::machine::Target;
 use serde_json::json;
 
 fn owner(name: &str) -> Owner {
     Owner {
+        kind: Kind::K6,
         name: name.to_owned(),
         namespace: "default".to_owned(),
         uid: "5f2a".to_owned(),
+        generation: 1,
+        attempt: 1,
     }
 }
 
@@ -17,6 +20,7 @@ fn defaults() -> Defaults {
     Defaults {
         runner_image: "grafana/k6:1.1.0".to_owned(),
         starter_image: "ghcr.io/k6io/operator:latest".to_owned(),
+        common: Common::default(),
     }
 }
 

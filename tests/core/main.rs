@@ -4,6 +4,7 @@
 mod build;
 mod generated;
 mod inspection;
+mod kstatus;
 mod properties;
 mod scenarios;
 mod support;

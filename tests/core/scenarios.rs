@@ -13,14 +13,14 @@ use k6_operator::runners::report::{Failure, Report};
 /// What happens, and what is wanted after it.
 fn outcome(state: &State, seen: &Observed, now: Timestamp) -> (Option<Event>, Vec<Effect>) {
     let Some(event) = classify(state, seen, now) else {
-        return (None, effects(state, seen));
+        return (None, effects(state, seen, now));
     };
     let record = k6_operator::machine::Record {
         time: now,
         event: event.clone(),
     };
     match step(state, &record) {
-        Step::Next(next) => (Some(event), effects(&next, seen)),
+        Step::Next(next) => (Some(event), effects(&next, seen, now)),
         Step::Unchanged | Step::Refused => panic!("{event:?} leads nowhere"),
     }
 }
@@ -82,7 +82,10 @@ mod initializing_a_run {
         };
         let message = "spec.parallelism is 0".to_owned();
         let found = outcome(&State::default(), &seen, at(0));
-        assert_eq!(found, (Some(Event::SpecRejected { message }), vec![]));
+        assert_eq!(
+            found,
+            (Some(Event::SpecRejected { rerun: None, message }), vec![])
+        );
     }
 
     #[test]
@@ -126,7 +129,10 @@ mod initializing_a_run {
         let Some(Event::ScriptInspected { plan }) = event else {
             panic!("{event:?}");
         };
-        assert_eq!((plan.parallelism, plan.max_vus, plan.thresholds), (4, 200, 1));
+        assert_eq!(
+            (plan.parallelism, plan.max_vus, plan.thresholds),
+            (4, Some(200), Some(1))
+        );
         assert_eq!(plan.deadline_seconds, Some(90 + 120 + 300));
         assert_eq!(plan.warning, None);
         let runners = (1..=4).map(|runner| Effect::CreateRunner { runner, of: 4 });
@@ -437,7 +443,7 @@ mod releasing_the_runners {
         let mut second = ready(2);
         second.pod.as_mut().unwrap().uid = "another".to_owned();
         seen.runners = runners([ready(1), second, ready(3)]);
-        assert_eq!(effects(&starting(3), &seen), vec![]);
+        assert_eq!(effects(&starting(3), &seen, at(5)), vec![]);
         let message = "The runner pods are not those that the order to start names: at least one was deleted \
                        or replaced";
         let wanted = vec![Effect::CreateStopper((1..=3).map(target).collect())];
@@ -451,7 +457,7 @@ mod releasing_the_runners {
     fn a_runner_that_ends_between_the_order_and_its_release_fails_the_start() {
         let mut seen = world(Fact::Absent);
         seen.runners = runners([ready(1), ready(2), ended(3, 137)]);
-        assert_eq!(effects(&starting(3), &seen), vec![]);
+        assert_eq!(effects(&starting(3), &seen, at(5)), vec![]);
         let message = "Before it was released, runner 3 (exit code 137, OOMKilled): the container was killed";
         let wanted = vec![Effect::CreateStopper(vec![target(1), target(2)])];
         assert_eq!(
