@@ -49,6 +49,7 @@ const KEPT: &str = "metadata.name!=kube-root-ca.crt,metadata.name!=default,\
 enum Claim {
     Shared { _guard: RwLockReadGuard<'static, ()> },
     Whole { _guard: RwLockWriteGuard<'static, ()> },
+    OfAnother,
 }
 
 pub struct Test {
@@ -85,12 +86,9 @@ impl Test {
         Self::with(name, claim, watched().is_empty()).await
     }
 
-    /// A test in a namespace that is made for it, also when the operator watches only certain others.
-    pub async fn elsewhere(name: &str) -> Self {
-        let claim = Claim::Shared {
-            _guard: CLUSTER.read().await,
-        };
-        Self::with(name, claim, true).await
+    /// Another namespace of this test. It is made for it, also when the operator watches only certain others.
+    pub async fn elsewhere(&self, name: &str) -> Self {
+        Self::with(name, Claim::OfAnother, true).await
     }
 
     /// A test that runs while no other does.
