@@ -14,6 +14,7 @@ mod isolation;
 mod kills;
 mod namespaced;
 mod objects;
+mod placement;
 mod refusals;
 mod results;
 mod support;
