@@ -12,6 +12,7 @@ mod article;
 mod deadlines;
 mod isolation;
 mod kills;
+mod namespaced;
 mod objects;
 mod placement;
 mod refusals;
