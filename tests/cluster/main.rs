@@ -10,6 +10,7 @@ mod collector;
 
 mod article;
 mod deadlines;
+mod fields;
 mod isolation;
 mod kills;
 mod namespaced;
