@@ -338,10 +338,10 @@ fn route(from: StateName, to: StateName) -> Option<Route> {
             Initializing,
             Initializing,
             "M 150 152 C 140 105, 200 105, 190 152",
-            (170, 107),
+            (170, 92),
             "middle",
         ),
-        (Initializing, Created, "M 245 180 H 395", (320, 170), "middle"),
+        (Initializing, Created, "M 245 180 H 395", (320, 148), "middle"),
         (
             Initializing,
             Finished,

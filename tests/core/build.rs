@@ -191,6 +191,11 @@ fn arguments_are_split_as_a_shell_splits_them() {
     );
     assert_eq!(split("$(reboot) `x` ;").unwrap(), ["$(reboot)", "`x`", ";"]);
     assert_eq!(split("").unwrap(), Vec::<String>::new());
+    let lines = "--vus 2 \\\n  --tag 'a\\\nb' \\\n\\\n  --no-summary # the end \\\n-q\n";
+    assert_eq!(
+        split(lines).unwrap(),
+        ["--vus", "2", "--tag", "a\\\nb", "--no-summary", "-q"]
+    );
     // The letter of a reserved flag in the value of another is no flag.
     assert_eq!(
         split("-qeA=lap -u5 -s5s:10").unwrap(),

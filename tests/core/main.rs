@@ -3,6 +3,7 @@
 
 mod build;
 mod generated;
+mod hostile;
 mod inspection;
 mod kstatus;
 mod properties;

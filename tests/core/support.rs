@@ -23,7 +23,7 @@ pub fn golden(path: &str, text: &str, remedy: &str) {
 
 use jiff::Timestamp;
 use k6_operator::machine::{
-    End, Event, Fact, Initializer, Inspection, Observed, PodSeen, Program, Record, Runner, State, Step,
+    End, Event, Fact, Initializer, Inspection, Observed, Plan, PodSeen, Program, Record, Runner, State, Step,
     Terms, step,
 };
 use k6_operator::runners::report::Report;
@@ -232,4 +232,16 @@ pub fn stopping(n: u32) -> State {
         waiting_for: "the runners to end".to_owned(),
     };
     after(happy(n).into_iter().chain([ordered(n), confirmed(n), passed]))
+}
+
+/// What is known without k6 of a run that ends by itself.
+pub fn plan(parallelism: u32) -> Plan {
+    Plan {
+        parallelism,
+        max_vus: None,
+        total_duration: None,
+        thresholds: None,
+        deadline_seconds: Some(600),
+        warning: None,
+    }
 }
