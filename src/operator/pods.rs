@@ -113,7 +113,11 @@ fn failed_end(why: &str, pod: Option<&Pod>) -> Option<End> {
 /// What an init container said that failed: then none of the containers has been started.
 fn failed_init(pod: &Pod) -> Option<String> {
     let (container, ended) = failed_container(pod)?;
-    Some(format!("the init container {} failed {}", container.name, told(ended)))
+    Some(format!(
+        "the init container {} failed {}",
+        container.name,
+        told(ended)
+    ))
 }
 
 /// The init container that failed. A sidecar may end as it likes.

@@ -10,11 +10,17 @@ mod collector;
 
 mod article;
 mod deadlines;
+mod golden;
 mod isolation;
 mod kills;
+mod lifecycle;
+mod more;
 mod objects;
+mod pods;
 mod refusals;
 mod results;
+mod rules;
+mod sources;
 mod support;
 mod telling;
 mod traces;
