@@ -76,10 +76,6 @@ impl<'a> Run<'a> {
         self.test.of(self.kind).get(&self.name).await.unwrap()
     }
 
-    pub async fn status(&self) -> Status {
-        self.get().await.status.unwrap_or_default()
-    }
-
     /// The first resource, of those that are written one after the other, of whose status this is true.
     pub async fn when(&self, what: &str, is: impl Fn(&Status) -> bool) -> Status {
         let only = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
