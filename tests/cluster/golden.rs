@@ -18,6 +18,36 @@ fn normal(text: &str, namespace: &str) -> String {
     lines.join("\n") + "\n"
 }
 
+/// A table of `kubectl get`, its columns as wide as what is in them when ages are replaced.
+fn table(text: &str) -> String {
+    let header = text.lines().next().unwrap_or_default();
+    let starts_word = |i: &usize| *i == 0 || header.get(i.saturating_sub(2)..*i) == Some("  ");
+    let is_letter = |i: &usize| header.as_bytes()[*i] != b' ';
+    let starts: Vec<usize> = (0..header.len()).filter(is_letter).filter(starts_word).collect();
+    let ends = starts.iter().skip(1).copied().chain([usize::MAX]);
+    let columns: Vec<(usize, usize)> = starts.iter().copied().zip(ends).collect();
+    let cells = |line: &str| -> Vec<String> {
+        let cell = |(from, to): &(usize, usize)| {
+            let to = (*to).min(line.len());
+            word(line.get(*from..to).unwrap_or_default().trim())
+        };
+        columns.iter().map(cell).collect()
+    };
+    let rows: Vec<Vec<String>> = text.lines().map(cells).collect();
+    let width = |i: usize| rows.iter().map(|row| row[i].len()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let mut lines = String::new();
+    for row in &rows {
+        let padded = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        lines += padded.collect::<Vec<_>>().join("   ").trim_end();
+        lines.push('\n');
+    }
+    lines
+}
+
 /// A line without the widths that a volatile word gave it: kubectl's columns are three spaces apart.
 fn line_of(line: &str) -> String {
     let volatile = ["AGE", "STARTED", "Age", "DURATION", "<age>"];
@@ -167,8 +197,8 @@ export default function () {}
         .await;
     }
     let print = |arguments: &[&str]| numbers(&normal(&test.kubectl(arguments), &test.namespace));
-    golden.is("get", &print(&["get", "k6"]));
-    golden.is("get-wide", &print(&["get", "k6", "-o", "wide"]));
+    golden.is("get", &table(&test.kubectl(&["get", "k6"])));
+    golden.is("get-wide", &table(&test.kubectl(&["get", "k6", "-o", "wide"])));
     for run in [&passed, &failed, &error, &held] {
         golden.is(
             &format!("describe-{}", run.name),

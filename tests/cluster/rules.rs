@@ -194,9 +194,7 @@ async fn a_wrong_spec_is_refused_by_the_api_server_with_the_field() {
     }
     assert_eq!(blocks.len(), cases.len(), "{blocks:#?}");
     for (kind, name, _, words) in &cases {
-        let of = |block: &&String| {
-            block.contains(&format!("\"{name}\"")) || block.contains(&format!("\"{name}.json\""))
-        };
+        let of = |block: &&String| block.contains(&format!("\"{name}.json\""));
         let block = blocks
             .iter()
             .find(of)
