@@ -564,11 +564,16 @@ fn samples(test: &Test) -> Vec<String> {
                 && resource["spec"].is_object()
             {
                 let name = format!("sample-{}.yaml", samples.len());
-                // kubectl can't apply what has no name of its own.
-                test.file(
-                    &name,
-                    &document.replace("generateName: postsync-gate-", "name: generated"),
-                );
+                // Some share a name, and kubectl can't apply what has none.
+                let metadata = &resource["metadata"];
+                let given = [
+                    ("name", &metadata["name"]),
+                    ("generateName", &metadata["generateName"]),
+                ];
+                let (field, text) = given.into_iter().find(|(_, text)| text.is_string()).unwrap();
+                let line = format!("  {field}: {}\n", text.as_str().unwrap());
+                let named = format!("  name: sample-{}\n", samples.len());
+                test.file(&name, &document.replacen(&line, &named, 1));
                 samples.push(name);
             }
         }
@@ -610,7 +615,7 @@ async fn what_was_applied_twice_shows_no_difference() {
         &["--server-side=false"][..],
         &["--server-side", "--force-conflicts"],
     ] {
-        let kubectl = |verb: &str| [&[verb][..], &all_of, side].concat();
+        let kubectl = |verb: &'static str| [&[verb][..], &all_of, side].concat();
         test.kubectl(&kubectl("apply"));
         test.until("the operator has written each status", LIMIT, async || {
             let all = generations().await;
