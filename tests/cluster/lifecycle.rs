@@ -4,7 +4,7 @@ use crate::more::{Run, contains_all, says};
 use crate::support::{LIMIT, Test, names, sleeps, variable};
 use futures::StreamExt;
 use k6_operator::api::Kind;
-use k6_operator::machine::{Event, Reason, RunResult, StateName};
+use k6_operator::machine::{Event, Reason, Record, RunResult, StateName};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::ListParams;
@@ -81,11 +81,8 @@ async fn a_stopped_run_is_aborted_and_its_pods_keep_k6s_summary() {
     for run in &runs {
         let status = run.ends(RunResult::Aborted, Reason::StopRequested).await;
         assert_eq!(status.message.as_deref(), Some("Stopped, as spec.stop asks"));
-        let forced = status.history.iter().find_map(|record| match record.event {
-            Event::RunnersStopped { forced } => Some(forced),
-            _ => None,
-        });
-        assert_eq!(forced, Some(0), "{:?}", status.history);
+        let stopped = |record: &Record| record.event == Event::RunnersStopped { forced: 0 };
+        assert!(status.history.iter().any(stopped), "{:?}", status.history);
         let pods = run.pods("runner").await;
         assert_eq!(pods.len(), 2, "{:?}", names(pods));
         for pod in &pods {

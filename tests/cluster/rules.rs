@@ -10,12 +10,11 @@ use serde_json::{Value, json};
 /// A spec that is right, with this in it.
 fn spec(more: Value) -> Value {
     let mut spec = json!({"parallelism": 1, "script": {"configMap": {"name": "a"}}});
+    let fields = spec.as_object_mut().unwrap();
     for (field, value) in more.as_object().unwrap() {
-        match value {
-            Value::Null => spec.as_object_mut().unwrap().remove(field),
-            value => spec.as_object_mut().unwrap().insert(field.clone(), value.clone()),
-        };
+        fields.insert(field.clone(), value.clone());
     }
+    fields.retain(|_, value| !value.is_null());
     spec
 }
 
@@ -205,14 +204,13 @@ async fn a_wrong_spec_is_refused_by_the_api_server_with_the_field() {
 
 /// What the API server says of a merge patch of the spec, of which nothing is kept.
 async fn edit(run: &Run<'_>, spec: &Value) -> Result<(), String> {
-    let mut parameters = PatchParams::default();
-    parameters.dry_run = true;
+    let parameters = PatchParams {
+        dry_run: true,
+        ..PatchParams::default()
+    };
     let patch = Patch::Merge(json!({ "spec": spec }));
     let edited = run.test.of(run.kind).patch(&run.name, &parameters, &patch).await;
-    edited.map(|_| ()).map_err(|error| match error {
-        kube::Error::Api(status) => status.message,
-        error => error.to_string(),
-    })
+    edited.map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// A change of each field that must stay as it is while the run has its runners.
