@@ -115,7 +115,8 @@ fn schema(kind: Kind) -> Value {
         json!([
             {
                 "rule": "self.parallelism >= 1 && self.parallelism <= 10000",
-                "message": "spec.parallelism is the number of runners: at least 1, at most 10000"
+                "message": "spec.parallelism is the number of runners: at least 1, at most 10000",
+                "fieldPath": ".parallelism"
             },
         ]),
     );
@@ -128,7 +129,8 @@ fn schema(kind: Kind) -> Value {
         "rule": "!has(oldSelf.status) || !has(oldSelf.status.state) || \
                  oldSelf.status.state in ['Initializing', 'Finished'] || \
                  !has(self.spec.suspend) || !self.spec.suspend || (has(oldSelf.spec.suspend) && oldSelf.spec.suspend)",
-        "message": "spec.suspend holds a run before its runners are made, and this run has them: to end it, set spec.stop to true"
+        "message": "spec.suspend holds a run before its runners are made, and this run has them: to end it, set spec.stop to true",
+        "fieldPath": ".spec.suspend"
     }));
     json!({
         "description": "A distributed k6 test: N runners that share one script, start together and give one result.",
@@ -157,7 +159,8 @@ fn frozen(field: &str) -> Value {
         "message": format!(
             "spec.{field} can't be changed for a run that has its runners: wait until it is Finished, and change \
              spec.rerun in the same edit, which starts a new run; or delete the resource and apply it again"
-        )
+        ),
+        "fieldPath": format!(".spec.{field}")
     })
 }
 

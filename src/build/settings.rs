@@ -2,7 +2,7 @@
 //! operator's defaults. A single value is taken from the first that has it; lists and maps whose entries have
 //! a name are joined, and the first to name an entry wins; lists without names are taken as a whole.
 
-use crate::api::{Initializer, Metadata, PodSettings, PodTemplate, Resources, Spec};
+use crate::api::{Metadata, PodSettings, PodTemplate, Resources, Spec};
 use k8s_openapi::api::core::v1::EnvFromSource;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -26,30 +26,18 @@ pub(super) fn of_runner(spec: &Spec, defaults: &Common) -> PodSettings {
     all(&spec.runner, spec, &defaults.runner, defaults)
 }
 
-/// The settings of the initializer: those of the runners, unless it has its own. It needs an image with k6,
-/// and is given that of the runners if it names none.
+/// The settings of the initializer: those of the runners, unless it has its own, be they empty. It needs an
+/// image with k6, and is given that of the runners if it names none.
 pub(super) fn of_initializer(spec: &Spec, defaults: &Common) -> PodSettings {
-    let runner = of_runner(spec, defaults);
-    let fallback = defaults.initializer.as_ref().unwrap_or(&defaults.runner);
-    match &spec.initializer {
-        Some(Initializer { disabled: _, pod }) if *pod != PodSettings::default() => {
-            let own = all(pod, spec, fallback, defaults);
-            PodSettings {
-                image: own.image.or(runner.image),
-                ..own
-            }
+    let own = spec.initializer.as_ref().map(|initializer| {
+        let pod = initializer.pod.clone();
+        PodSettings {
+            image: pod.image.or_else(|| spec.runner.image.clone()),
+            ..pod
         }
-        Some(Initializer { .. }) | None => match &defaults.initializer {
-            Some(initializer) => over(
-                &spec.runner,
-                &over(
-                    &with(&spec.pod_template),
-                    &over(initializer, &with(&defaults.pod_template)),
-                ),
-            ),
-            None => runner,
-        },
-    }
+    });
+    let part = defaults.initializer.as_ref().unwrap_or(&defaults.runner);
+    all(own.as_ref().unwrap_or(&spec.runner), spec, part, defaults)
 }
 
 /// The settings of starter and stopper.

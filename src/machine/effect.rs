@@ -3,7 +3,7 @@
 
 use super::classify::{expiry, pods_digest};
 use super::observed::{Fact, Initializer, Observed, Runner};
-use super::state::{State, Terms};
+use super::state::{Reason, State, Terms};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -101,14 +101,18 @@ fn of_this_run(state: &State, seen: &Observed) -> Vec<Effect> {
             }
             (Fact::Known(_) | Fact::Unknown, _) | (Fact::Absent, Fact::Absent | Fact::Unknown) => Vec::new(),
         },
-        State::Finished(_) => {
+        State::Finished(end) => {
             let Fact::Known(runners) = &seen.runners else {
                 return Vec::new();
             };
+            // Nobody waits for it any more.
+            let moot = matches!(end.verdict.reason, Reason::StopRequested | Reason::InvalidSpec)
+                && matches!(seen.initializer, Fact::Known(Initializer::Running(_)));
             let alive = runners.iter().filter(|(_, runner)| runner.end.is_none());
             alive
                 .map(|(i, _)| Effect::DeleteRunner { runner: *i })
                 .chain(initializer_to_delete(seen))
+                .chain(moot.then_some(Effect::DeleteInitializer))
                 .collect()
         }
     }

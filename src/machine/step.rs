@@ -124,6 +124,10 @@ impl blocking::State<Lifecycle> for State {
                 ) => Outcome::Super,
             },
             Self::Created(state) => match event {
+                Event::StartOrdered { .. } | Event::RunnerLost { .. } if state.accepted.terms.unpaused => {
+                    Outcome::Super
+                }
+                Event::RunnersStarted { .. } if !state.accepted.terms.unpaused => Outcome::Super,
                 Event::StartOrdered { runners: _, pods } => Outcome::Transition(Self::Starting(Starting {
                     at: *time,
                     accepted: state.accepted.clone(),

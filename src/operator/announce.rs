@@ -3,6 +3,7 @@
 use super::controller::{Context, bounded};
 use crate::api::LoadTest;
 use crate::machine::{Event, Record, Run, RunResult, State, Verdict};
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event as Announcement, EventType};
 use kube::{Resource, ResourceExt};
 
@@ -52,17 +53,42 @@ pub async fn announce(context: &Context, resource: &LoadTest, before: &Run, reco
     let ignored = ignored.map(|note| (EventType::Warning, "Unsupported", note));
     let reference = resource.object_ref(&resource.kind);
     for (type_, reason, note) in said.into_iter().chain(ignored) {
-        let announcement = Announcement {
-            type_,
-            reason: reason.to_owned(),
-            note: Some(note.chars().take(NOTE_LIMIT / 4).collect()),
-            action: record.event.name().to_owned(),
-            secondary: None,
-        };
-        let published = context.recorder.publish(&announcement, &reference);
-        if let Err(error) = bounded(published).await {
-            tracing::warn!(%error, "an Event could not be published");
-        }
+        publish(context, &reference, type_, reason, &note, record.event.name()).await;
+    }
+}
+
+/// Tells that a resource can't be read, which its status can't say.
+pub async fn announce_unreadable(context: &Context, reference: &ObjectReference, error: &str) {
+    let note = format!("This resource can't be read, and is left as it is: {error}");
+    publish(
+        context,
+        reference,
+        EventType::Warning,
+        "Unreadable",
+        &note,
+        "Read",
+    )
+    .await;
+}
+
+async fn publish(
+    context: &Context,
+    reference: &ObjectReference,
+    type_: EventType,
+    reason: &str,
+    note: &str,
+    action: &str,
+) {
+    let announcement = Announcement {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(note.chars().take(NOTE_LIMIT / 4).collect()),
+        action: action.to_owned(),
+        secondary: None,
+    };
+    let published = context.recorder.publish(&announcement, reference);
+    if let Err(error) = bounded(published).await {
+        tracing::warn!(%error, "an Event could not be published");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The driver. It reads as the list of steps; those with `.await` need the cluster.
 
-use super::announce::announce;
+use super::announce::{announce, announce_unreadable};
 use super::defaults;
 use super::execute::execute;
 use super::memory::Memory;
@@ -224,7 +224,11 @@ async fn reconcile(kind: Kind, guarded: Arc<Guarded>, context: Arc<Context>) -> 
     let timer = context.metrics.reconcile_started();
     let result = match &guarded.0 {
         Ok(test) => reconcile_run(&context, test).await,
-        Err(invalid) => Err(Error::Unreadable(invalid.error.clone())),
+        Err(invalid) => {
+            let reference = guarded.object_ref(&kind);
+            announce_unreadable(&context, &reference, &invalid.error).await;
+            Err(Error::Unreadable(invalid.error.clone()))
+        }
     };
     match &result {
         Ok(action) if *action == Action::await_change() => timer.finish(Outcome::Success),

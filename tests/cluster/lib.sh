@@ -66,7 +66,7 @@ take() {
 
 # The processes of a cluster, in the order they start.
 components=(holder etcd containerd kube-apiserver kube-controller-manager
-    kube-scheduler kube-proxy kubelet coredns)
+    kube-scheduler kube-proxy kubelet coredns kwok)
 export components
 
 # kc ARGUMENT...: kubectl as the cluster's administrator.

@@ -16,6 +16,7 @@ mod kills;
 mod lifecycle;
 mod more;
 mod objects;
+mod placement;
 mod pods;
 mod refusals;
 mod results;

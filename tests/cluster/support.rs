@@ -10,6 +10,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -162,12 +163,26 @@ impl Test {
 
     /// What kubectl says of a resource of this kind that it must refuse.
     pub fn apply_refused(&self, kind: Kind, name: &str, spec: Value) -> String {
-        let file = self.manifest(kind, name, spec);
+        let file = self.unrecorded(kind, name, &spec);
         self.kubectl_refused(&["apply", "-f", &file])
     }
 
-    /// The file with a resource of this kind.
+    /// The file with a resource of this kind, to be applied: tests/fields.rs is told which fields it sets.
     pub fn manifest(&self, kind: Kind, name: &str, spec: Value) -> String {
+        if let Some(path) = std::env::var_os("K6OP_FIELDS") {
+            let thread = std::thread::current();
+            let line = format!(
+                "{}\t{}\t{spec}\n",
+                thread.name().unwrap_or_default(),
+                kind.as_str()
+            );
+            let mut file = File::options().append(true).create(true).open(path).unwrap();
+            file.write_all(line.as_bytes()).unwrap();
+        }
+        self.unrecorded(kind, name, &spec)
+    }
+
+    fn unrecorded(&self, kind: Kind, name: &str, spec: &Value) -> String {
         let resource = json!({
             "apiVersion": "k6.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec
         });

@@ -78,6 +78,11 @@ func main() {
 			fmt.Fprintln(os.Stderr, "coredns:", err)
 			os.Exit(1)
 		}
+	case "kwok":
+		if err := nodes(args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, "kwok:", err)
+			os.Exit(1)
+		}
 	default:
 		fmt.Fprintf(os.Stderr, "embedded: no component %q\n", name)
 		os.Exit(2)
