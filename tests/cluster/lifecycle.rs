@@ -35,8 +35,7 @@ async fn a_suspended_run_has_no_objects_takes_edits_and_goes_on_when_it_is_resum
     test.script("two", &says(2, "went on")).await;
     let script = json!({"configMap": {"name": "two"}});
     let spec = json!({"parallelism": 1, "script": script, "suspend": true});
-    let runs =
-        Kind::ALL.map(|kind| Run::apply(&test, kind, &format!("held-{}", kind.plural()), spec.clone()));
+    let runs = Run::of_both_kinds(&test, "held", &spec);
     for run in &runs {
         let status = run.when("suspended", |status| status.message.is_some()).await;
         contains_all(
@@ -70,8 +69,7 @@ async fn a_stopped_run_is_aborted_and_its_pods_keep_k6s_summary() {
     let test = Test::new("stop").await;
     test.script("long", &sleeps(2, 300)).await;
     let spec = json!({"parallelism": 2, "script": {"configMap": {"name": "long"}}});
-    let runs =
-        Kind::ALL.map(|kind| Run::apply(&test, kind, &format!("long-{}", kind.plural()), spec.clone()));
+    let runs = Run::of_both_kinds(&test, "long", &spec);
     for run in &runs {
         run.reaches(StateName::Started).await;
     }
@@ -270,33 +268,30 @@ async fn what_is_not_supported_is_told_and_the_test_runs() {
         "parallelism": 1, "script": {"configMap": {"name": "one"}}, "testRunId": "7", "token": "secret",
         "scuttle": {"enabled": "true", "envoyAdminApi": "http://127.0.0.1:15000"}
     });
-    let runs =
-        Kind::ALL.map(|kind| Run::apply(&test, kind, &format!("cloud-{}", kind.plural()), spec.clone()));
+    let run = Run::apply(&test, Kind::TestRun, "cloud", spec);
     let fields = [
         "spec.testRunId has no effect",
         "spec.token has no effect",
         "spec.scuttle has no effect",
     ];
-    for run in &runs {
-        let status = run.passes().await;
-        assert_eq!(
-            condition(&status, "Unsupported"),
-            ("True".to_owned(), "NotSupported".to_owned())
-        );
-        let message = &status
-            .conditions
-            .iter()
-            .find(|c| c.type_ == "Unsupported")
-            .unwrap()
-            .message;
-        contains_all(message, &fields);
-        let events = test.kubectl(&["events", "--for", &run.path(), "--no-headers"]);
-        let told = events
-            .lines()
-            .find(|line| line.contains("Unsupported"))
-            .expect(&events);
-        contains_all(told, &["Warning", "spec.testRunId has no effect"]);
-    }
+    let status = run.passes().await;
+    assert_eq!(
+        condition(&status, "Unsupported"),
+        ("True".to_owned(), "NotSupported".to_owned())
+    );
+    let message = &status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == "Unsupported")
+        .unwrap()
+        .message;
+    contains_all(message, &fields);
+    let events = test.kubectl(&["events", "--for", &run.path(), "--no-headers"]);
+    let told = events
+        .lines()
+        .find(|line| line.contains("Unsupported"))
+        .expect(&events);
+    contains_all(told, &["Warning", "spec.testRunId has no effect"]);
 }
 
 #[tokio::test]
@@ -473,8 +468,7 @@ async fn the_operator_writes_nothing_but_the_status() {
     let test = Test::new("status-only").await;
     test.script("one", &says(1, "once")).await;
     let spec = json!({"parallelism": 1, "script": {"configMap": {"name": "one"}}, "runner": {"resources": {"limits": {"cpu": 1}}}});
-    let runs =
-        Kind::ALL.map(|kind| Run::apply(&test, kind, &format!("spec-{}", kind.plural()), spec.clone()));
+    let runs = Run::of_both_kinds(&test, "spec", &spec);
     for run in &runs {
         run.passes().await;
         let resource = run.get().await;

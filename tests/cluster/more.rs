@@ -53,6 +53,14 @@ impl<'a> Run<'a> {
         Self::of(test, kind, name)
     }
 
+    /// The same of both kinds, `NAME-k6s` and `NAME-testruns`.
+    pub fn of_both_kinds(test: &'a Test, name: &str, spec: &Value) -> [Self; 2] {
+        Kind::ALL.map(|kind| {
+            let name = format!("{name}-{}", kind.plural());
+            Self::apply(test, kind, &name, spec.clone())
+        })
+    }
+
     /// As kubectl names it.
     pub fn path(&self) -> String {
         format!("{}/{}", self.kind.as_str().to_lowercase(), self.name)

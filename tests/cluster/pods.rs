@@ -27,12 +27,9 @@ export default function () { console.log(`made: ${made.includes('export default 
         "volumes": [{"name": "data", "emptyDir": {}}], "volumeMounts": data
     });
     let spec = json!({"parallelism": 2, "script": {"configMap": {"name": "opens"}}, "runner": runner});
-    let runs =
-        Kind::ALL.map(|kind| Run::apply(&test, kind, &format!("opens-{}", kind.plural()), spec.clone()));
-    for run in &runs {
-        run.passes().await;
-        assert_eq!(run.logs().await.matches("made: true").count(), 2);
-    }
+    let run = Run::apply(&test, Kind::TestRun, "opens", spec);
+    run.passes().await;
+    assert_eq!(run.logs().await.matches("made: true").count(), 2);
 }
 
 #[tokio::test]
@@ -121,46 +118,44 @@ export default function () {
         "parallelism": 1, "script": script_of("settings"), "runner": runner,
         "ports": [{"name": "more", "containerPort": 5665}]
     });
-    let runs = Kind::ALL.map(|kind| Run::apply(&test, kind, &format!("set-{}", kind.plural()), spec.clone()));
-    for run in &runs {
-        run.passes().await;
-        contains_all(&run.logs().await, &["env straight mapped straight on"]);
-        let pod = run.pod("runner").await;
-        let seen = [label(&pod, "team"), label(&pod, "app"), label(&pod, "runner")];
-        assert_eq!(seen, [Some("shop"), Some("k6"), Some("true")]);
-        assert_eq!(pod.annotations()["note"], "of a user");
-        let of = serde_json::to_value(pod.spec.as_ref().unwrap()).unwrap();
-        assert_eq!(of["serviceAccountName"], "loader");
-        assert_eq!(of["automountServiceAccountToken"], true);
-        assert_eq!(
-            of["nodeSelector"]["kubernetes.io/hostname"],
-            variable("K6OP_CLUSTER")
-        );
-        let k6 = &of["containers"][0];
-        assert_eq!(
-            k6["resources"]["limits"],
-            json!({"cpu": "1", "memory": "268435456"})
-        );
-        assert_eq!(
-            k6["resources"]["requests"],
-            json!({"cpu": "50m", "memory": "32Mi"})
-        );
-        for probe in ["readinessProbe", "livenessProbe"] {
-            assert_eq!(k6[probe]["periodSeconds"], 2, "{probe}");
-        }
-        let ports: Vec<&Value> = k6["ports"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|p| &p["containerPort"])
-            .collect();
-        assert_eq!(ports, [6565, 5665]);
-        let token = |mount: &Value| mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount";
-        assert!(k6["volumeMounts"].as_array().unwrap().iter().any(token), "{k6:#}");
-        // They are not those of the starter.
-        let starter = run.pod("starter").await;
-        assert_eq!((label(&starter, "team"), env(&starter, "DIRECT")), (None, None));
+    let run = Run::apply(&test, Kind::TestRun, "set", spec);
+    run.passes().await;
+    contains_all(&run.logs().await, &["env straight mapped straight on"]);
+    let pod = run.pod("runner").await;
+    let seen = [label(&pod, "team"), label(&pod, "app"), label(&pod, "runner")];
+    assert_eq!(seen, [Some("shop"), Some("k6"), Some("true")]);
+    assert_eq!(pod.annotations()["note"], "of a user");
+    let of = serde_json::to_value(pod.spec.as_ref().unwrap()).unwrap();
+    assert_eq!(of["serviceAccountName"], "loader");
+    assert_eq!(of["automountServiceAccountToken"], true);
+    assert_eq!(
+        of["nodeSelector"]["kubernetes.io/hostname"],
+        variable("K6OP_CLUSTER")
+    );
+    let k6 = &of["containers"][0];
+    assert_eq!(
+        k6["resources"]["limits"],
+        json!({"cpu": "1", "memory": "268435456"})
+    );
+    assert_eq!(
+        k6["resources"]["requests"],
+        json!({"cpu": "50m", "memory": "32Mi"})
+    );
+    for probe in ["readinessProbe", "livenessProbe"] {
+        assert_eq!(k6[probe]["periodSeconds"], 2, "{probe}");
     }
+    let ports: Vec<&Value> = k6["ports"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| &p["containerPort"])
+        .collect();
+    assert_eq!(ports, [6565, 5665]);
+    let token = |mount: &Value| mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount";
+    assert!(k6["volumeMounts"].as_array().unwrap().iter().any(token), "{k6:#}");
+    // They are not those of the starter.
+    let starter = run.pod("starter").await;
+    assert_eq!((label(&starter, "team"), env(&starter, "DIRECT")), (None, None));
 }
 
 #[tokio::test]
@@ -198,31 +193,28 @@ async fn a_disabled_initializer_is_not_made_and_the_plan_has_only_the_parallelis
     let test = Test::new("disabled").await;
     test.script("two", &says(2, "not inspected")).await;
     let spec = json!({"parallelism": 2, "script": script_of("two"), "initializer": {"disabled": true}});
-    let runs =
-        Kind::ALL.map(|kind| Run::apply(&test, kind, &format!("bare-{}", kind.plural()), spec.clone()));
-    for run in &runs {
-        let status = run.passes().await;
-        let plan = status.plan.unwrap();
-        assert_eq!(
-            (
-                plan.parallelism,
-                plan.max_vus,
-                plan.total_duration,
-                plan.thresholds
-            ),
-            (2, None, None, None)
-        );
-        let skipped =
-            |record: &k6_operator::machine::Record| matches!(record.event, Event::InspectionSkipped { .. });
-        assert!(status.history.iter().any(skipped), "{:#?}", status.history);
-        assert_eq!(run.logs().await.matches("not inspected").count(), 2);
-    }
+    let run = Run::apply(&test, Kind::K6, "bare", spec);
+    let status = run.passes().await;
+    let plan = status.plan.unwrap();
+    assert_eq!(
+        (
+            plan.parallelism,
+            plan.max_vus,
+            plan.total_duration,
+            plan.thresholds
+        ),
+        (2, None, None, None)
+    );
+    let skipped =
+        |record: &k6_operator::machine::Record| matches!(record.event, Event::InspectionSkipped { .. });
+    assert!(status.history.iter().any(skipped), "{:#?}", status.history);
+    assert_eq!(run.logs().await.matches("not inspected").count(), 2);
     let writes = test.operator_writes();
     let made: Vec<_> = writes
         .iter()
         .filter(|w| w.kind == "jobs" && w.verb == "create")
         .collect();
-    assert_eq!(made.len(), 6, "{made:#?}");
+    assert_eq!(made.len(), 3, "{made:#?}");
 }
 
 #[tokio::test]

@@ -386,8 +386,7 @@ async fn both_kinds_are_in_the_category_all_and_show_the_same_columns() {
         assert_eq!(row.last().unwrap(), "all");
     }
     let spec = json!({"parallelism": 1, "script": {"configMap": {"name": "a"}}, "suspend": true});
-    let runs =
-        Kind::ALL.map(|kind| Run::apply(&test, kind, &format!("column-{}", kind.plural()), spec.clone()));
+    let runs = Run::of_both_kinds(&test, "column", &spec);
     for run in &runs {
         run.reaches(StateName::Initializing).await;
     }

@@ -94,7 +94,7 @@ export default function () { console.log(words); }
 
     let script = json!({"configMap": {"name": "archive", "file": "test.tar"}});
     let spec = json!({"parallelism": 2, "script": script});
-    let runs = Kind::ALL.map(|kind| Run::apply(&test, kind, &format!("tar-{}", kind.plural()), spec.clone()));
+    let runs = Run::of_both_kinds(&test, "tar", &spec);
     for run in &runs {
         let status = run.passes().await;
         assert_eq!(status.plan.unwrap().max_vus, Some(2));
@@ -242,10 +242,7 @@ async fn an_inline_script_is_kept_in_a_config_map_that_goes_with_the_resource() 
     let labelled = ListParams::default().labels("app=k6");
     let ours = async || maps.list(&labelled).await.unwrap().items;
     let spec = json!({"parallelism": 1, "script": {"inline": says(1, "in the resource itself")}});
-    let runs = Kind::ALL.map(|kind| {
-        let name = format!("in-{}", kind.plural());
-        Run::apply(&test, kind, &name, spec.clone())
-    });
+    let runs = Run::of_both_kinds(&test, "in", &spec);
     for run in &runs {
         run.passes().await;
         contains_all(&run.logs().await, &["in the resource itself"]);
