@@ -221,6 +221,16 @@ fn labels_and_annotations_of_the_operator_cannot_be_overridden() {
 }
 
 #[test]
+fn a_starter_cannot_be_labelled_as_a_runner() {
+    let labelled = spec(json!({"podTemplate": {"metadata": {"labels": {"runner": "true", "team": "shop"}}}}));
+    let defaults = defaults(json!({}));
+    let job = starter(&k6(), &labelled, &check(&labelled).unwrap(), &defaults, &[]);
+    let labels = job.spec.unwrap().template.metadata.unwrap().labels.unwrap();
+    assert_eq!(labels.get("runner"), None);
+    assert_eq!(labels["team"], "shop");
+}
+
+#[test]
 fn separate_runners_keep_the_affinity_of_the_user_and_their_distance() {
     let term = json!({"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "zone"});
     let affinity = json!({
