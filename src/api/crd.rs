@@ -4,7 +4,7 @@
 use super::{GROUP, Kind, Spec, Status, VERSION};
 use kube::core::schema::{OptionalEnum, OptionalIntOrString, StructuralSchemaRewriter};
 use schemars::generate::SchemaSettings;
-use schemars::transform::AddNullable;
+use schemars::transform::{AddNullable, RecursiveTransform};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
@@ -205,6 +205,7 @@ fn schema_of<T: JsonSchema>() -> Value {
             settings.meta_schema = None;
         })
         .with_transform(AddNullable::default())
+        .with_transform(RecursiveTransform(in_the_words_of_the_field))
         .with_transform(StructuralSchemaRewriter)
         .with_transform(OptionalEnum)
         .with_transform(OptionalIntOrString)
@@ -214,6 +215,18 @@ fn schema_of<T: JsonSchema>() -> Value {
         schema.remove("title");
     }
     schema
+}
+
+/// What a field says of itself is kept where the schema of its type takes its place.
+fn in_the_words_of_the_field(schema: &mut Schema) {
+    let Some(words) = schema.get("description").cloned() else {
+        return;
+    };
+    if let Some(Value::Array(either)) = schema.get_mut("anyOf")
+        && let Some(type_) = either.first_mut()
+    {
+        set(type_, "description", words);
+    }
 }
 
 fn field_names(schema: &Value) -> Vec<String> {

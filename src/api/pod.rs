@@ -132,7 +132,7 @@ pub struct PodTemplate {
     /// Secrets for private registries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_pull_secrets: Vec<LocalObjectReference>,
-    /// Always, IfNotPresent (the default) or Never.
+    /// When the image is pulled: Always, IfNotPresent (the default) or Never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<PullPolicy>,
     /// The ServiceAccount of the pods.

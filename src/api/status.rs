@@ -26,7 +26,7 @@ pub struct Status {
     /// How a Finished run ended: Passed, Failed (thresholds crossed), Aborted or Error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<RunResult>,
-    /// Why, as one word.
+    /// Why, as one word that tools can match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// Why, or what the run waits for, as a sentence.

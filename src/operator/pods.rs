@@ -7,6 +7,10 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 use kube::ResourceExt;
 
+/// The containers of an initializer in which k6 runs.
+const ARCHIVE: &str = "archive";
+const INSPECT: &str = "inspect";
+
 /// How a Job ended: whether it was complete, and Kubernetes' message if it was not.
 pub fn job_end(job: &Job) -> Option<Result<(), String>> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
@@ -90,12 +94,50 @@ fn failed_end(why: &str, pod: Option<&Pod>) -> Option<End> {
             message,
         });
     }
+    // Its code is not k6's.
+    if let Some(message) = failed_init(pod) {
+        return Some(End {
+            code: None,
+            reason: None,
+            message,
+        });
+    }
     let leaving = pod.metadata.deletion_timestamp.is_some();
     leaving.then(|| End {
         code: None,
         reason: None,
         message: format!("its pod was deleted: {why}"),
     })
+}
+
+/// What an init container said that failed: then none of the containers has been started.
+fn failed_init(pod: &Pod) -> Option<String> {
+    let (container, ended) = failed_container(pod)?;
+    Some(format!(
+        "the init container {} failed {}",
+        container.name,
+        told(ended)
+    ))
+}
+
+/// The init container that failed. A sidecar may end as it likes.
+fn failed_container(pod: &Pod) -> Option<(&ContainerStatus, &ContainerStateTerminated)> {
+    let spec = pod.spec.as_ref().and_then(|spec| spec.init_containers.as_deref());
+    let is_sidecar = |name: &str| {
+        let mut containers = spec.unwrap_or_default().iter();
+        containers.any(|c| c.name == name && c.restart_policy.is_some())
+    };
+    let containers = pod.status.as_ref()?.init_container_statuses.as_ref()?.iter();
+    let mut ends = containers.filter_map(|c| Some((c, c.state.as_ref()?.terminated.as_ref()?)));
+    ends.find(|(c, ended)| ended.exit_code != 0 && !is_sidecar(&c.name))
+}
+
+/// `(exit code 107, OOMKilled): words`
+fn told(ended: &ContainerStateTerminated) -> String {
+    let words = last_words(ended.message.as_deref().unwrap_or_default());
+    let reason = ended.reason.as_deref().filter(|reason| *reason != "Error");
+    let reason = reason.map(|reason| format!(", {reason}")).unwrap_or_default();
+    format!("(exit code {}{reason}): {words}", ended.exit_code)
 }
 
 fn pod_seen(pod: &Pod) -> PodSeen {
@@ -176,7 +218,7 @@ pub fn program(job: &Job, pod: Option<&Pod>) -> Program {
         };
     }
     match job_end(job) {
-        Some(Err(why)) => Program::Failed(why),
+        Some(Err(why)) => Program::Failed(pod.and_then(failed_init).unwrap_or(why)),
         Some(Ok(())) => Program::Failed("its pod was deleted before its report was read".to_owned()),
         None => Program::Running(status.and_then(waiting)),
     }
@@ -196,24 +238,19 @@ pub enum InitializerPod {
 /// Where the initializer is, from its Job and pod.
 pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
     let status = pod.and_then(|pod| pod.status.as_ref());
-    let of = |list: Option<&Vec<ContainerStatus>>| list.cloned().unwrap_or_default();
-    let archive = of(status.and_then(|status| status.init_container_statuses.as_ref()));
-    let inspect = of(status.and_then(|status| status.container_statuses.as_ref()));
-    let failed = [&archive, &inspect]
-        .into_iter()
-        .filter_map(|list| terminated(list))
-        .find(|t| t.exit_code != 0);
-    if let Some(ended) = failed {
-        let words = last_words(ended.message.as_deref().unwrap_or_default());
-        let reason = ended.reason.as_deref().filter(|reason| *reason != "Error");
-        let reason = reason.map(|reason| format!(", {reason}")).unwrap_or_default();
-        return InitializerPod::Failed(format!(
-            "k6 refused the script (exit code {}{reason}): {words}",
-            ended.exit_code
-        ));
-    }
-    if terminated(&inspect).is_some() {
+    let inspect = status
+        .and_then(|status| status.container_statuses.as_deref())
+        .unwrap_or_default();
+    let inspected = inspect
+        .iter()
+        .find_map(|c| Some((c, c.state.as_ref()?.terminated.as_ref()?)));
+    if let Some((_, ended)) = inspected
+        && ended.exit_code == 0
+    {
         return InitializerPod::Done;
+    }
+    if let Some((container, ended)) = inspected.or_else(|| pod.and_then(failed_container)) {
+        return InitializerPod::Failed(refusal(container, ended));
     }
     match job_end(job) {
         Some(Err(why)) => InitializerPod::Failed(format!("the initializer failed: {why}")),
@@ -221,5 +258,19 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
             InitializerPod::Failed("the initializer's pod was deleted before it was read".to_owned())
         }
         None => InitializerPod::Running(status.and_then(waiting)),
+    }
+}
+
+/// Who refused, and in which words: k6, or the one that should have started it.
+fn refusal(container: &ContainerStatus, ended: &ContainerStateTerminated) -> String {
+    let ContainerStatus { name, image, .. } = container;
+    let never_began = matches!(ended.reason.as_deref(), Some("StartError" | "ContainerCannotRun"));
+    match name.as_str() {
+        ARCHIVE | INSPECT if never_began => {
+            let words = last_words(ended.message.as_deref().unwrap_or_default());
+            format!("k6 can't be started in the image {image} of the initializer: {words}")
+        }
+        ARCHIVE | INSPECT => format!("k6 refused the script {}", told(ended)),
+        _ => format!("the init container {name} failed {}", told(ended)),
     }
 }

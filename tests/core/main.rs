@@ -3,7 +3,9 @@
 
 mod build;
 mod generated;
+mod hostile;
 mod inspection;
+mod kstatus;
 mod properties;
 mod scenarios;
 mod support;
