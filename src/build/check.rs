@@ -1,7 +1,7 @@
 //! Checks a spec as a whole, and says what is wrong with it where a user can mend it.
 
 use super::arguments;
-use crate::api::{InitContainer, PodSettings, PodTemplate, Spec, Timeouts};
+use crate::api::{Spec, Timeouts};
 use crate::machine::Terms;
 use k8s_openapi::api::core::v1::EnvVar;
 use serde::Deserialize;
@@ -174,17 +174,13 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
 
 /// What the pods are to be given must be such that a program can be given it.
 fn environment(spec: &Spec) -> Result<(), SpecError> {
-    let template = |template: &PodTemplate| (template.env.clone(), Vec::new());
-    let pod = |pod: &PodSettings| (pod.common.env.clone(), pod.init_containers.clone());
-    let initializer = spec.initializer.as_ref().map(|initializer| pod(&initializer.pod));
-    let parts: [(&str, (Vec<EnvVar>, Vec<InitContainer>)); 4] = [
-        ("podTemplate", template(&spec.pod_template)),
-        ("initializer", initializer.unwrap_or_default()),
-        ("runner", pod(&spec.runner)),
-        ("starter", pod(&spec.starter)),
-    ];
-    for (part, (env, containers)) in parts {
-        variables(part, &env)?;
+    let named = [("runner", &spec.runner), ("starter", &spec.starter)];
+    let initializer = spec.initializer.as_ref().map(|own| ("initializer", &own.pod));
+    let pods = named.into_iter().chain(initializer);
+    let parts = pods.map(|(part, pod)| (part, &pod.common.env, pod.init_containers.as_slice()));
+    let template = ("podTemplate", &spec.pod_template.env, [].as_slice());
+    for (part, env, containers) in std::iter::once(template).chain(parts) {
+        variables(part, env)?;
         for (i, container) in containers.iter().enumerate() {
             let part = format!("{part}.initContainers[{i}]");
             variables(&part, &container.env)?;
