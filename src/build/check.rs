@@ -1,7 +1,7 @@
 //! Checks a spec as a whole, and says what is wrong with it where a user can mend it.
 
 use super::arguments;
-use crate::api::{Spec, Timeouts};
+use crate::api::{PodSettings, Spec, Timeouts};
 use crate::machine::Terms;
 use k8s_openapi::api::core::v1::EnvVar;
 use serde::Deserialize;
@@ -174,13 +174,19 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
 
 /// What the pods are to be given must be such that a program can be given it.
 fn environment(spec: &Spec) -> Result<(), SpecError> {
-    let named = [("runner", &spec.runner), ("starter", &spec.starter)];
-    let initializer = spec.initializer.as_ref().map(|own| ("initializer", &own.pod));
-    let pods = named.into_iter().chain(initializer);
-    let parts = pods.map(|(part, pod)| (part, &pod.common.env, pod.init_containers.as_slice()));
-    let template = ("podTemplate", &spec.pod_template.env, [].as_slice());
-    for (part, env, containers) in std::iter::once(template).chain(parts) {
-        variables(part, env)?;
+    let none = PodSettings::default();
+    let initializer = spec
+        .initializer
+        .as_ref()
+        .map_or(&none, |initializer| &initializer.pod);
+    let parts = [
+        ("podTemplate", &spec.pod_template, &none.init_containers),
+        ("initializer", &initializer.common, &initializer.init_containers),
+        ("runner", &spec.runner.common, &spec.runner.init_containers),
+        ("starter", &spec.starter.common, &spec.starter.init_containers),
+    ];
+    for (part, common, containers) in parts {
+        variables(part, &common.env)?;
         for (i, container) in containers.iter().enumerate() {
             let part = format!("{part}.initContainers[{i}]");
             variables(&part, &container.env)?;
@@ -222,14 +228,21 @@ fn carried(field: &str, text: &str) -> Result<(), SpecError> {
 
 /// What users of grafana/k6-operator may have set and is not done here.
 fn unsupported(spec: &Spec) -> Option<String> {
-    let cloud = "runs of Grafana Cloud k6 are not done here: remove it, and start those with `k6 cloud run`";
+    let cloud = "runs of Grafana Cloud k6 are not done here: remove it, and use `arguments: --out cloud` with the \
+                 token in the environment, or `k6 cloud run`";
     let scuttle = "k6 is not wrapped here: remove it, and make the proxy a native sidecar (an init container with \
                    restartPolicy Always), which ends with the pod";
     let is_set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     let fields = [
         ("spec.testRunId", is_set(&spec.test_run_id), cloud),
         ("spec.token", is_set(&spec.token), cloud),
-        ("spec.scuttle", spec.scuttle.as_ref().is_some_and(wraps), scuttle),
+        (
+            "spec.scuttle",
+            spec.scuttle
+                .as_ref()
+                .is_some_and(|scuttle| scuttle.as_object().is_none_or(|o| !o.is_empty())),
+            scuttle,
+        ),
     ];
     let told: Vec<String> = fields
         .into_iter()
@@ -237,16 +250,6 @@ fn unsupported(spec: &Spec) -> Option<String> {
         .map(|(field, _, remedy)| format!("{field} has no effect: {remedy}"))
         .collect();
     (!told.is_empty()).then(|| told.join("; "))
-}
-
-/// Whether settings of scuttle ask for it: `enabled: "false"` and no settings do not.
-fn wraps(scuttle: &serde_json::Value) -> bool {
-    match scuttle.get("enabled") {
-        Some(serde_json::Value::Bool(enabled)) => *enabled,
-        Some(serde_json::Value::String(enabled)) => enabled != "false",
-        Some(_) => true,
-        None => scuttle.as_object().is_none_or(|settings| !settings.is_empty()),
-    }
 }
 
 fn check_script(script: &serde_json::Value) -> Result<Script, SpecError> {

@@ -8,5 +8,6 @@ mod inspection;
 mod kstatus;
 mod properties;
 mod scenarios;
+mod shapes;
 mod support;
 mod transitions;

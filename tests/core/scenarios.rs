@@ -866,7 +866,8 @@ mod editing_a_run {
             initializer: Fact::Known(Initializer::Running(None)),
             ..edited(2, empty_world(2))
         };
-        assert_eq!(resource.look(5, &seen), (vec!["SpecRejected"], vec![]));
+        let end = (vec!["SpecRejected"], vec![Effect::DeleteInitializer]);
+        assert_eq!(resource.look(5, &seen), end);
         assert_eq!(resource.verdict(), (RunResult::Error, Reason::InvalidSpec));
         assert_eq!(resource.history.len(), 1);
     }
