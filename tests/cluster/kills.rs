@@ -90,7 +90,8 @@ async fn operator_killed_in_each_state_gives_the_same_result() {
     test.errs(name, Reason::StartDeadlineExceeded, &["not released in time"])
         .await;
     for component in ["starter", "stopper"] {
-        assert_eq!(test.pods_of(name, component).await.len(), 1, "{component}");
+        // Kubernetes removes a pod that did not start in time.
+        assert!(test.pods_of(name, component).await.len() <= 1, "{component}");
     }
     test.until("no runner is left", LIMIT, async || {
         test.pods_of(name, "runner").await.is_empty().then_some(())
