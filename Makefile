@@ -7,7 +7,7 @@ SHELL := bash
 IMG ?= ghcr.io/k6io/operator:latest
 # Several embedded clusters can run beside each other under different names.
 CLUSTER_NAME ?= k6op
-export IMG CLUSTER_NAME CLUSTER
+export IMG CLUSTER_NAME CLUSTER WATCH_NAMESPACES
 
 .PHONY: help
 help: ## List the commands
@@ -38,7 +38,7 @@ image: ## Build the operator's image IMG, and load it if the embedded cluster is
 	@tests/cluster/image
 
 .PHONY: deploy
-deploy: ## Deploy the operator (image IMG) to the cluster kubectl points at
+deploy: ## Deploy the operator (image IMG) with your kubectl (WATCH_NAMESPACES=a,b: only for these)
 	@tests/cluster/deploy apply
 
 .PHONY: delete

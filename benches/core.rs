@@ -2,9 +2,9 @@
 #![allow(missing_docs)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use jiff::{SignedDuration, Timestamp};
-use k6_operator::api::Spec;
-use k6_operator::build::{Defaults, Owner, check, runner};
+use jiff::Timestamp;
+use k6_operator::api::{Kind, Spec};
+use k6_operator::build::{Common, Defaults, Owner, check, runner};
 use k6_operator::machine::{
     Event, Fact, Observed, Plan, PodSeen, Record, Run, Runner, Terms, classify, effects, replay, step,
 };
@@ -17,13 +17,16 @@ fn record(event: Event) -> Record {
     Record { time, event }
 }
 
-fn world(n: u32) -> Observed {
-    let limit = SignedDuration::from_secs(300);
-    let terms = Terms {
+fn terms(n: u32) -> Terms {
+    Terms {
         parallelism: n,
-        initialization_timeout: limit,
-        start_timeout: limit,
-    };
+        initialization_timeout_seconds: 300,
+        start_timeout_seconds: 300,
+        ..Terms::default()
+    }
+}
+
+fn world(n: u32) -> Observed {
     let ready = |i| {
         let pod = PodSeen {
             uid: format!("pod-{i}"),
@@ -45,24 +48,23 @@ fn world(n: u32) -> Observed {
         runners: Fact::Known((1..=n).map(ready).collect()),
         starter: Fact::Absent,
         stopper: Fact::Absent,
-        ..Observed::unknown(1, Ok(terms))
+        ..Observed::unknown(1, Ok(terms(n)))
     }
 }
 
 fn history(n: u32) -> Vec<Record> {
     let plan = Plan {
         parallelism: n,
-        max_vus: u64::from(n) * 10,
-        total_duration: "1m30s".to_owned(),
-        thresholds: 1,
+        max_vus: Some(u64::from(n) * 10),
+        total_duration: Some("1m30s".to_owned()),
+        thresholds: Some(1),
         deadline_seconds: Some(510),
         warning: None,
     };
     let accepted = Event::Accepted {
         generation: 1,
-        parallelism: n,
-        initialization_timeout_seconds: 300,
-        start_timeout_seconds: 300,
+        rerun: None,
+        terms: terms(n),
     };
     vec![record(accepted), record(Event::ScriptInspected { plan })]
 }
@@ -90,7 +92,7 @@ fn core(criterion: &mut Criterion) {
             b.iter(|| {
                 (
                     classify(black_box(&created), &seen, now),
-                    effects(black_box(&starting), &seen),
+                    effects(black_box(&starting), &seen, now),
                 )
             })
         });
@@ -108,13 +110,17 @@ fn build(criterion: &mut Criterion, n: u32) {
         panic!("the run of {n} runners does not get here");
     };
     let owner = Owner {
+        kind: Kind::K6,
         name: "k6-sample".to_owned(),
         namespace: "default".to_owned(),
         uid: "5f2a".to_owned(),
+        generation: 1,
+        attempt: 1,
     };
     let defaults = Defaults {
         runner_image: "grafana/k6:latest".to_owned(),
         starter_image: "operator".to_owned(),
+        common: Common::default(),
     };
     criterion.bench_function(&format!("build one runner/{n}"), |b| {
         b.iter(|| runner(black_box(&owner), &spec, &checked, &defaults, n, n))

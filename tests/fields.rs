@@ -4,6 +4,8 @@
 //! runs this with their file. Without it, only what needs no cluster is checked: that the table has all fields
 //! and no gap.
 
+#![allow(clippy::unwrap_used)]
+
 use k6_operator::api::{Kind, crd};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,15 +64,13 @@ fn set(spec: &Value, path: &str, all: &mut BTreeSet<String>) {
         } else {
             format!("{path}.{name}")
         };
-        match value {
+        if path == "script" && value.is_string() {
             // The bare name of a ConfigMap.
-            Value::String(_) if path == "script" => {
-                all.insert("script.configMap.name".to_owned());
-            }
-            Value::Object(_) if opened(&path) => set(value, &path, all),
-            _ => {
-                all.insert(path);
-            }
+            all.insert("script.configMap.name".to_owned());
+        } else if opened(&path) && value.is_object() {
+            set(value, &path, all);
+        } else {
+            all.insert(path);
         }
     }
 }

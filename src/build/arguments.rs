@@ -20,6 +20,14 @@ pub enum ArgumentError {
         /// What to do instead.
         remedy: &'static str,
     },
+    /// What no program can be given.
+    #[error("spec.{field} has {what}, which no program can be given: remove it")]
+    Uncarried {
+        /// arguments or args.
+        field: &'static str,
+        /// What it is.
+        what: &'static str,
+    },
     /// A dash that a word processor made of a hyphen.
     #[error("spec.{field} has {word:?}, which begins with a typographic dash: write it with plain hyphens")]
     Dash {
@@ -30,7 +38,20 @@ pub enum ArgumentError {
     },
 }
 
-const RESERVED: [(&str, &str); 8] = [
+/// The longest word that Linux gives to a program, without the NUL at its end.
+const LONGEST_WORD: usize = 131_071;
+
+/// The dashes of Unicode that look like a hyphen at the beginning of a flag.
+const DASHES: [char; 9] = [
+    '\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2015}', '\u{2212}', '\u{fe63}',
+    '\u{ff0d}',
+];
+
+const RESERVED: [(&str, &str); 9] = [
+    (
+        "--",
+        "what follows it would be taken for scripts, and so would the operator's own flags",
+    ),
     (
         "--execution-segment",
         "the operator cuts the test into segments; set spec.parallelism",
@@ -58,14 +79,48 @@ const RUN_ONLY: [(&str, bool); 3] = [("--out", true), ("-o", true), ("--no-usage
 
 /// Splits and checks the user's arguments.
 pub fn split(arguments: &str) -> Result<Vec<String>, ArgumentError> {
-    let split = shlex::split(arguments).ok_or(ArgumentError::Quoting)?;
+    let split = shlex::split(&one_line(arguments)).ok_or(ArgumentError::Quoting)?;
     words("arguments", &split)
+}
+
+/// The text without the line ends that a backslash takes away: shlex makes an empty word of one that stands
+/// between blanks, as it does in arguments that are written on several lines.
+fn one_line(text: &str) -> String {
+    let mut out = String::new();
+    let mut quote = None;
+    let mut between = true;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '#' if between => while chars.next_if(|c| *c != '\n').is_some() {},
+            '\\' if quote.is_none() && chars.next_if_eq(&'\n').is_some() => continue,
+            '\\' if quote != Some('\'') => {
+                out.push(c);
+                out.extend(chars.next());
+            }
+            '\'' | '"' if quote.is_none() => {
+                quote = Some(c);
+                out.push(c);
+            }
+            c => {
+                if quote == Some(c) {
+                    quote = None;
+                }
+                out.push(c);
+            }
+        }
+        between = quote.is_none() && matches!(c, ' ' | '\t' | '\n');
+    }
+    out
 }
 
 /// Checks arguments that are words already.
 pub fn words(field: &'static str, words: &[String]) -> Result<Vec<String>, ArgumentError> {
     for word in words {
-        if word.starts_with(['\u{2013}', '\u{2014}', '\u{2212}']) {
+        if let Some(what) = uncarried(word) {
+            return Err(ArgumentError::Uncarried { field, what });
+        }
+        if word.starts_with(DASHES) {
             return Err(ArgumentError::Dash {
                 field,
                 word: word.clone(),
@@ -84,6 +139,14 @@ pub fn words(field: &'static str, words: &[String]) -> Result<Vec<String>, Argum
         }
     }
     Ok(words.to_vec())
+}
+
+/// What in a text no program can be given, in its arguments or its environment.
+pub(super) fn uncarried(text: &str) -> Option<&'static str> {
+    if text.contains('\0') {
+        return Some("a NUL character");
+    }
+    (text.len() > LONGEST_WORD).then_some("more than 128 KiB in one word")
 }
 
 /// The flags that a word sets: `--long` with or without its value, or a cluster of short ones such as `-ql`,
@@ -114,11 +177,28 @@ pub fn for_archive(words: &[String]) -> Vec<String> {
                 words.next();
             }
             Some(_) => {}
-            None if word.starts_with("-o") && !word.starts_with("--") => {}
-            None => kept.push(word.clone()),
+            None => match output_of_cluster(word) {
+                Some((switches, value)) => {
+                    if switches.len() > 1 {
+                        kept.push(switches.to_owned());
+                    }
+                    if value.is_empty() {
+                        words.next();
+                    }
+                }
+                None => kept.push(word.clone()),
+            },
         }
     }
     kept
+}
+
+/// The switches before `-o` in a cluster of short flags, and the output that stands in the same word.
+fn output_of_cluster(word: &str) -> Option<(&str, &str)> {
+    let cluster = word.strip_prefix('-').filter(|rest| !rest.starts_with('-'))?;
+    let end = cluster.find(|c| !SHORT_SWITCHES.contains(c))?;
+    let value = cluster.get(end..)?.strip_prefix('o')?;
+    Some((word.get(..=end)?, value))
 }
 
 /// The words as Kubernetes must be given them, which expands `$(NAME)` in commands: only variables that the
@@ -129,13 +209,23 @@ pub fn literal(words: &[String], env: &[EnvVar]) -> Vec<String> {
 }
 
 fn escaped(word: &str, env: &[EnvVar]) -> String {
-    let mut parts = word.split('$');
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let name = part.strip_prefix('(').and_then(|rest| rest.split_once(')'));
-        let declared = name.is_some_and(|(name, _)| env.iter().any(|variable| variable.name == name));
-        text.push_str(if declared { "$" } else { "$$" });
-        text.push_str(part);
+    let declared = |name: &str| env.iter().any(|variable| variable.name == name);
+    let mut text = String::new();
+    let mut rest = word;
+    while let Some((before, after)) = rest.split_once('$') {
+        text.push_str(before);
+        let reference = after.strip_prefix('(').and_then(|after| after.split_once(')'));
+        rest = match reference.filter(|(name, _)| declared(name)) {
+            Some((name, after)) => {
+                text.push_str(&format!("$({name})"));
+                after
+            }
+            None => {
+                text.push_str("$$");
+                after
+            }
+        };
     }
+    text.push_str(rest);
     text
 }

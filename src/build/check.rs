@@ -1,13 +1,17 @@
 //! Checks a spec as a whole, and says what is wrong with it where a user can mend it.
 
 use super::arguments;
-use crate::api::{Spec, Timeouts};
+use crate::api::{PodSettings, Spec, Timeouts};
 use crate::machine::Terms;
+use k8s_openapi::api::core::v1::EnvVar;
 use serde::Deserialize;
 use thiserror::Error;
 
 /// The most runners of one run.
 pub const PARALLELISM_LIMIT: u32 = 10_000;
+
+/// The most bytes of a script that the spec has inline: a ConfigMap has room for 1 MiB.
+const INLINE_LIMIT: usize = 1_000_000;
 
 const DEFAULT_FILE: &str = "test.js";
 const DEFAULT_TIMEOUT_SECONDS: u32 = 300;
@@ -71,6 +75,27 @@ pub enum SpecError {
         /// What it must be.
         remedy: &'static str,
     },
+    /// The script in the spec is too long.
+    #[error(
+        "spec.script.inline has {0} bytes: at most {INLINE_LIMIT} fit into a ConfigMap; use volumeClaim or localFile"
+    )]
+    Inline(usize),
+    /// A text can't be given to a program.
+    #[error("spec.{field} has {what}, which no program can be given: remove it")]
+    Uncarried {
+        /// The path of the field.
+        field: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// No name of a variable.
+    #[error("spec.{field}.name is {name:?}: it must be printable ASCII without `=`")]
+    Variable {
+        /// The path of the variable.
+        field: String,
+        /// Its name.
+        name: String,
+    },
     /// arguments can't be used.
     #[error(transparent)]
     Arguments(#[from] arguments::ArgumentError),
@@ -123,6 +148,7 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
         Some(text) => timeout(field, text),
         None => Ok(DEFAULT_TIMEOUT_SECONDS),
     };
+    environment(spec)?;
     Ok(Checked {
         script: check_script(&spec.script)?,
         terms: Terms {
@@ -146,16 +172,77 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
     })
 }
 
+/// What the pods are to be given must be such that a program can be given it.
+fn environment(spec: &Spec) -> Result<(), SpecError> {
+    let none = PodSettings::default();
+    let initializer = spec
+        .initializer
+        .as_ref()
+        .map_or(&none, |initializer| &initializer.pod);
+    let parts = [
+        ("podTemplate", &spec.pod_template, &none.init_containers),
+        ("initializer", &initializer.common, &initializer.init_containers),
+        ("runner", &spec.runner.common, &spec.runner.init_containers),
+        ("starter", &spec.starter.common, &spec.starter.init_containers),
+    ];
+    for (part, common, containers) in parts {
+        variables(part, &common.env)?;
+        for (i, container) in containers.iter().enumerate() {
+            let part = format!("{part}.initContainers[{i}]");
+            variables(&part, &container.env)?;
+            for (field, words) in [("command", &container.command), ("args", &container.args)] {
+                for word in words {
+                    carried(&format!("{part}.{field}"), word)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn variables(part: &str, env: &[EnvVar]) -> Result<(), SpecError> {
+    for (i, variable) in env.iter().enumerate() {
+        let field = format!("{part}.env[{i}]");
+        let name = &variable.name;
+        let fits = |c: char| matches!(c, ' '..='~') && c != '=';
+        if name.is_empty() || !name.chars().all(fits) {
+            return Err(SpecError::Variable {
+                field,
+                name: name.clone(),
+            });
+        }
+        carried(&field, variable.value.as_deref().unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+fn carried(field: &str, text: &str) -> Result<(), SpecError> {
+    match arguments::uncarried(text) {
+        Some(what) => Err(SpecError::Uncarried {
+            field: field.to_owned(),
+            what,
+        }),
+        None => Ok(()),
+    }
+}
+
 /// What users of grafana/k6-operator may have set and is not done here.
 fn unsupported(spec: &Spec) -> Option<String> {
-    let cloud = "runs of Grafana Cloud k6 are not done here: remove it, and start those with `k6 cloud run`";
+    let cloud = "runs of Grafana Cloud k6 are not done here: remove it, and use `arguments: --out cloud` with the \
+                 token in the environment, or `k6 cloud run`";
     let scuttle = "k6 is not wrapped here: remove it, and make the proxy a native sidecar (an init container with \
                    restartPolicy Always), which ends with the pod";
     let is_set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     let fields = [
         ("spec.testRunId", is_set(&spec.test_run_id), cloud),
         ("spec.token", is_set(&spec.token), cloud),
-        ("spec.scuttle", spec.scuttle.as_ref().is_some_and(wraps), scuttle),
+        (
+            "spec.scuttle",
+            spec.scuttle
+                .as_ref()
+                .is_some_and(|scuttle| scuttle.as_object().is_none_or(|o| !o.is_empty())),
+            scuttle,
+        ),
     ];
     let told: Vec<String> = fields
         .into_iter()
@@ -163,16 +250,6 @@ fn unsupported(spec: &Spec) -> Option<String> {
         .map(|(field, _, remedy)| format!("{field} has no effect: {remedy}"))
         .collect();
     (!told.is_empty()).then(|| told.join("; "))
-}
-
-/// Whether settings of scuttle ask for it: `enabled: "false"` and no settings do not.
-fn wraps(scuttle: &serde_json::Value) -> bool {
-    match scuttle.get("enabled") {
-        Some(serde_json::Value::Bool(enabled)) => *enabled,
-        Some(serde_json::Value::String(enabled)) => enabled != "false",
-        Some(_) => true,
-        None => scuttle.as_object().is_none_or(|settings| !settings.is_empty()),
-    }
 }
 
 fn check_script(script: &serde_json::Value) -> Result<Script, SpecError> {
@@ -209,7 +286,13 @@ fn check_script(script: &serde_json::Value) -> Result<Script, SpecError> {
                     volume_claim: None,
                     local_file: None,
                     inline: Some(text),
-                } => Ok(Script::Inline(text)),
+                } if text.len() <= INLINE_LIMIT => Ok(Script::Inline(text)),
+                Sources {
+                    config_map: None,
+                    volume_claim: None,
+                    local_file: None,
+                    inline: Some(text),
+                } => Err(SpecError::Inline(text.len())),
                 Sources { .. } => Err(wrong("it has none or several of them")),
             }
         }
@@ -247,13 +330,22 @@ fn volume_claim(source: VolumeClaimSource) -> Result<Script, SpecError> {
         .filter(|file| !file.is_empty())
         .unwrap_or_else(|| DEFAULT_FILE.to_owned());
     let file = path("volumeClaim.file", file)?;
-    // The volume would hide the whole image.
-    if file.starts_with('/') && file.rfind('/') == Some(0) {
-        return Err(SpecError::File {
-            field: "volumeClaim.file",
-            text: file,
-            remedy: "an absolute file must stand in a folder, at which the volume is mounted, such as /test/test.js",
-        });
+    if let Some(absolute) = file.strip_prefix('/') {
+        // At the root the volume would hide the whole image.
+        let no_folder = !absolute.contains('/');
+        let crooked = absolute.split('/').any(|part| part.is_empty() || part == ".");
+        // Kubernetes can't mount at a path with a colon.
+        let colon = absolute
+            .rsplit_once('/')
+            .is_some_and(|(folder, _)| folder.contains(':'));
+        if no_folder || crooked || colon {
+            return Err(SpecError::File {
+                field: "volumeClaim.file",
+                text: file,
+                remedy: "an absolute file must stand in a folder without `:`, at which the volume is mounted, such as \
+                         /test/test.js",
+            });
+        }
     }
     Ok(Script::VolumeClaim {
         name,
@@ -282,7 +374,8 @@ fn path(field: &'static str, text: String) -> Result<String, SpecError> {
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names>
 fn subdomain(what: &str, name: String) -> Result<String, SpecError> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-    if name.is_empty() || name.len() > 253 || !name.chars().all(fits) {
+    let label = |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
+    if name.len() > 253 || !name.chars().all(fits) || !name.split('.').all(label) {
         return Err(SpecError::Script(format!("{name:?} can't be the name of {what}")));
     }
     Ok(name)

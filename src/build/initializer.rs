@@ -14,6 +14,7 @@ const ARCHIVE: &str = "/k6-archive/test.tar";
 /// The initializer Job.
 pub fn initializer(owner: &Owner, spec: &Spec, checked: &Checked, defaults: &Defaults) -> Job {
     let settings = settings::of_initializer(spec, &defaults.common);
+    let own = spec.initializer.as_ref().map(|initializer| &initializer.pod);
     let archive_mount = VolumeMount {
         name: ARCHIVE_VOLUME.to_owned(),
         mount_path: ARCHIVE_FOLDER.to_owned(),
@@ -44,6 +45,9 @@ pub fn initializer(owner: &Owner, spec: &Spec, checked: &Checked, defaults: &Def
         init_containers: Some(vec![k6("archive", archive.collect())]),
         containers: vec![Container {
             ports: given(&runner::more_ports(spec)),
+            // Those of runners ask k6's API, which `k6 inspect` does not have.
+            readiness_probe: own.and_then(|pod| pod.readiness_probe.clone()),
+            liveness_probe: own.and_then(|pod| pod.liveness_probe.clone()),
             ..k6("inspect", inspect.to_vec())
         }],
         volumes: Some(volumes.collect()),

@@ -17,6 +17,17 @@ pub const GENERATION_ANNOTATION: &str = "k6.io/generation";
 /// Label that says which part an object plays: initializer, runner, starter or stopper.
 pub const COMPONENT_LABEL: &str = "k6.io/component";
 
+/// Labels by which the operator, dashboards and `separate` tell a run's pods: no user's may look like one.
+pub(super) const RESERVED_LABELS: [&str; 7] = [
+    "app",
+    "k6_cr",
+    "runner",
+    RUN_LABEL,
+    ATTEMPT_LABEL,
+    COMPONENT_LABEL,
+    RUNNER_LABEL,
+];
+
 /// The longest that a Job's name and a label's value can be.
 const LONGEST: usize = 63;
 

@@ -151,6 +151,7 @@ pub(super) fn job(
     // The user's first: what dashboards and the operator itself depend on can't be overridden.
     let user = &settings.common.metadata;
     let mut all_labels = user.labels.clone();
+    all_labels.retain(|key, _| !names::RESERVED_LABELS.contains(&key.as_str()));
     all_labels.append(labels);
     let mut all_annotations = user.annotations.clone();
     all_annotations.append(annotations);

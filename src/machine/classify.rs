@@ -182,7 +182,9 @@ fn deadline(state: &State) -> Option<Timestamp> {
 }
 
 fn refused(state: &State, seen: &Observed) -> Option<Event> {
-    if matches!(state, State::Stopping(_) | State::Finished(_)) {
+    // A run that is not accepted yet has made nothing: the refusal is of an object of a former run.
+    let unaccepted = matches!(state, State::Initializing(Initializing { accepted: None }));
+    if unaccepted || matches!(state, State::Stopping(_) | State::Finished(_)) {
         return None;
     }
     match seen.refused.as_ref()? {
@@ -217,11 +219,22 @@ fn accept(seen: &Observed) -> Event {
 fn stopped(state: &State, seen: &Observed) -> Option<Event> {
     let possible = match state {
         State::Initializing(state) => state.accepted.is_some(),
-        State::Created(_) | State::Starting(_) => true,
+        State::Created(state) => !(state.accepted.terms.unpaused && all_ended(state.plan.parallelism, seen)),
+        State::Starting(state) => {
+            let confirmed = matches!(starting(state, seen), Some(Event::StartConfirmed { .. }));
+            !(confirmed && all_ended(state.plan.parallelism, seen))
+        }
         State::Started(state) => !matches!(started(state, seen), Some(Event::RunnersEnded { .. })),
         State::Stopping(_) | State::Finished(_) => false,
     };
     (possible && seen.stop).then_some(Event::StopOrdered {})
+}
+
+fn all_ended(parallelism: u32, seen: &Observed) -> bool {
+    let Fact::Known(runners) = &seen.runners else {
+        return false;
+    };
+    (1..=parallelism).all(|i| runners.get(&i).is_some_and(|runner| runner.end.is_some()))
 }
 
 fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<Event> {
@@ -240,6 +253,10 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
                 warning: None,
             },
         });
+    }
+    // Seen at the very look at which the terms were accepted: it is of the terms before them.
+    if accepted.at == now && matches!(seen.initializer, Fact::Known(_)) {
+        return None;
     }
     let script_error = |message: String| Event::ScriptRejected {
         reason: Reason::ScriptError,

@@ -29,7 +29,13 @@ pub(super) fn conditions(run: &Run, generation: Option<i64>, message: Option<&st
             let (good, bad) = if passed { (yes, no) } else { (no, yes) };
             vec![
                 condition("Ready", good, reason, message, if passed { *at } else { began }),
-                condition("Reconciling", no, "Finished", "The run has ended", *at),
+                condition(
+                    "Reconciling",
+                    no,
+                    "Finished",
+                    "The run has ended",
+                    run.held.unwrap_or(*at),
+                ),
                 condition("Stalled", bad, reason, message, if passed { began } else { *at }),
                 condition("Succeeded", good, reason, message, *at),
             ]

@@ -338,10 +338,10 @@ fn route(from: StateName, to: StateName) -> Option<Route> {
             Initializing,
             Initializing,
             "M 150 152 C 140 105, 200 105, 190 152",
-            (170, 107),
+            (170, 92),
             "middle",
         ),
-        (Initializing, Created, "M 245 180 H 395", (320, 170), "middle"),
+        (Initializing, Created, "M 245 180 H 395", (320, 148), "middle"),
         (
             Initializing,
             Finished,
@@ -350,7 +350,21 @@ fn route(from: StateName, to: StateName) -> Option<Route> {
             "start",
         ),
         (Created, Starting, "M 545 180 H 695", (620, 170), "middle"),
-        (Created, Finished, "M 470 208 V 516", (480, 300), "start"),
+        (
+            Created,
+            Started,
+            "M 490 152 C 540 95, 960 95, 1015 152",
+            (770, 104),
+            "middle",
+        ),
+        (
+            Created,
+            Stopping,
+            "M 520 208 V 342 Q 520 350 528 350 H 845",
+            (530, 254),
+            "start",
+        ),
+        (Created, Finished, "M 470 208 V 516", (460, 300), "end"),
         (Starting, Started, "M 845 180 H 995", (920, 170), "middle"),
         (
             Starting,
@@ -363,7 +377,7 @@ fn route(from: StateName, to: StateName) -> Option<Route> {
             Starting,
             Finished,
             "M 740 208 V 530 Q 740 538 732 538 H 545",
-            (730, 300),
+            (730, 430),
             "end",
         ),
         (
@@ -393,6 +407,13 @@ fn route(from: StateName, to: StateName) -> Option<Route> {
             "M 920 378 V 552 Q 920 560 912 560 H 545",
             (930, 455),
             "start",
+        ),
+        (
+            Finished,
+            Initializing,
+            "M 395 545 H 148 Q 140 545 140 537 V 208",
+            (130, 470),
+            "end",
         ),
     ];
     let found = routes.into_iter().find(|route| (route.0, route.1) == (from, to));

@@ -28,6 +28,8 @@ pub struct Run {
     pub began: Option<Timestamp>,
     /// When its terms were accepted last.
     pub accepted: Option<Timestamp>,
+    /// Since when it is held, or was until it ended.
+    pub held: Option<Timestamp>,
     /// The plan, once the script was inspected.
     pub plan: Option<Plan>,
     /// When all runners had been released.
@@ -49,6 +51,7 @@ impl Default for Run {
             unsupported: None,
             began: None,
             accepted: None,
+            held: None,
             plan: None,
             started: None,
             spread_micros: None,
@@ -110,6 +113,7 @@ impl Run {
                 run.renewed(record.time, rerun);
                 run.unsupported.clone_from(&terms.unsupported);
                 run.accepted = Some(record.time);
+                run.held = terms.suspended.then_some(record.time);
             }
             Event::SpecRejected { rerun, message: _ } => run.renewed(record.time, rerun),
             Event::ScriptInspected { plan } | Event::InspectionSkipped { plan } => {

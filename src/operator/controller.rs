@@ -7,7 +7,7 @@ use super::memory::Memory;
 use super::now;
 use super::observe::observe;
 use super::persist::persist;
-use super::telemetry::{Endpoints, Health, Metrics, Outcome};
+use super::telemetry::{Endpoints, Health, Metrics, Outcome, Readiness};
 use super::world::{Guarded, Requests, Watch, World};
 use crate::api::{Kind, LoadTest};
 use crate::build::{Defaults, check};
@@ -130,8 +130,10 @@ pub(super) struct Context {
     pub defaults: Defaults,
     pub metrics: Metrics,
     pub recorder: Recorder,
+    /// The namespace that is watched, or all.
+    scope: String,
     worlds: Arc<[World]>,
-    queued: Mutex<BTreeSet<String>>,
+    queued: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// One look at one run: observe, classify, step, persist, execute.
@@ -312,22 +314,26 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     );
 
     let mut controllers = Vec::new();
-    for Watch {
-        world,
-        requests,
-        children,
-    } in watches
-    {
+    let mut filling = Vec::new();
+    let queued = Arc::default();
+    for (scope, watch) in watched.into_iter().zip(watches) {
+        let Watch {
+            world,
+            requests,
+            children,
+        } = watch;
+        filling.push(filled(scope, world.clone(), health.readiness.clone()));
         tokio::spawn(children.take_until(over()).for_each(std::future::ready));
         let context = Arc::new(Context {
             client: client.clone(),
             world,
+            scope: scope.to_owned(),
             worlds: worlds.clone(),
             memory: Memory::default(),
             defaults: defaults.clone(),
             metrics: metrics.clone(),
             recorder: recorder.clone(),
-            queued: Mutex::new(BTreeSet::new()),
+            queued: Arc::clone(&queued),
         });
         for (kind, requests) in requests {
             let requests = requests.take_until(over()).boxed();
@@ -335,9 +341,7 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let ready = async {
-        let all = futures::future::join_all(worlds.iter().map(World::ready)).await;
-        health.readiness.set(all.into_iter().all(|ready| ready));
-        tracing::info!("caches are synced");
+        futures::future::join_all(filling).await;
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -347,6 +351,15 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     serving.await??;
     tracing::info!("ended");
     Ok(())
+}
+
+/// Waits for the caches of one namespace, or of all. The operator is ready with the first: one namespace that is
+/// not there, or that it has no rights in, must not make it look broken to the others.
+async fn filled(namespaces: &str, world: World, readiness: Readiness) {
+    if world.ready().await {
+        tracing::info!(namespaces, "caches are synced");
+        readiness.set(true);
+    }
 }
 
 /// Reconciles the resources of one kind until the requests end.
@@ -406,7 +419,9 @@ impl Context {
     ) {
         use kube::runtime::controller::Error as Failure;
         match error {
-            Some(Failure::QueueError(error)) => tracing::warn!(%error, "a watch failed and is opened again"),
+            Some(Failure::QueueError(error)) => {
+                tracing::warn!(namespaces = self.scope, %error, "a watch failed and is opened again");
+            }
             Some(Failure::RunnerError(error)) => tracing::error!(%error, "the caches are gone"),
             Some(Failure::ObjectNotFound(object)) => {
                 let object = kube::runtime::reflector::ObjectRef::clone(object);

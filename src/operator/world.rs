@@ -7,7 +7,7 @@ use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{ReconcileRequest, trigger_self, trigger_with};
 use kube::runtime::reflector::{ObjectRef, Store, store, store::Writer};
@@ -150,7 +150,18 @@ fn slim_job(job: &mut Job) {
 
 fn slim_pod(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
-    pod.spec = pod.spec.take().map(|_| PodSpec::default());
+    // Sidecars are told apart from init containers by their restart policy.
+    let named = |container: Container| Container {
+        name: container.name,
+        restart_policy: container.restart_policy,
+        ..Container::default()
+    };
+    pod.spec = pod.spec.take().map(|spec| PodSpec {
+        init_containers: spec
+            .init_containers
+            .map(|all| all.into_iter().map(named).collect()),
+        ..PodSpec::default()
+    });
     if let Some(status) = &mut pod.status {
         status.host_ips = None;
         status.pod_ips = None;

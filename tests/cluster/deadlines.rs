@@ -33,7 +33,7 @@ async fn a_runner_that_no_node_can_take_ends_at_the_deadline_with_the_reason() {
     test.apply(
         "no-room",
         json!({"parallelism": 2, "script": "two", "timeouts": {"start": "8s"},
-               "runner": {"resources": {"requests": {"cpu": "1000"}}}}),
+               "runner": {"resources": {"requests": {"cpu": "1000"}}}, "initializer": {}}),
     );
     let words = [
         "spec.timeouts.start",
@@ -70,33 +70,28 @@ async fn separate_keeps_two_runners_off_one_node() {
 async fn a_starter_that_cannot_work_ends_the_run_and_its_runners() {
     let test = Test::new("starter").await;
     test.script("two", &sleeps(2, 3)).await;
-    // One image can't be pulled; the other has no start program.
-    for (name, image) in [("no-image", NO_IMAGE), ("no-program", "grafana/k6:1.1.0")] {
-        test.apply(
-            name,
-            json!({"parallelism": 2, "script": "two", "starter": {"image": image},
-                   "timeouts": {"start": "10s"}}),
-        );
-    }
+    test.apply(
+        "no-image",
+        json!({"parallelism": 2, "script": "two", "starter": {"image": NO_IMAGE}, "timeouts": {"start": "10s"}}),
+    );
     test.reaches("no-image", StateName::Stopping).await;
     let words = ["not released in time", "the starter", NO_IMAGE];
     let status = test.errs("no-image", Reason::StartDeadlineExceeded, &words).await;
     assert_eq!(status.start_time, None);
-    let words = ["The starter ended without a report", "k6-operator"];
-    let status = test.errs("no-program", Reason::StartFailed, &words).await;
-    assert_eq!(status.start_time, None);
-    // Its stopper can't work either, which is not waited for.
-    let [.., failed, stopped] = &status.history[..] else {
-        panic!("{:?}", status.history);
-    };
-    let took = stopped.time.duration_since(failed.time).as_secs();
-    assert!(took < 30, "it was Stopping for {took} s");
     test.until("no runner is left", LIMIT, async || {
-        let mut left = Vec::new();
-        for name in ["no-image", "no-program"] {
-            left.extend(test.pods_of(name, "runner").await);
-        }
-        left.is_empty().then_some(())
+        test.pods_of("no-image", "runner").await.is_empty().then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_starter_in_an_image_without_the_program_is_given_it() {
+    let test = Test::new("program").await;
+    test.script("two", &sleeps(2, 1)).await;
+    let starter = json!({"image": "grafana/k6:1.1.0"});
+    test.apply(
+        "copied",
+        json!({"parallelism": 2, "script": "two", "starter": starter}),
+    );
+    test.passes("copied").await;
 }

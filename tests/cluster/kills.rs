@@ -27,7 +27,7 @@ async fn operator_killed_in_each_state_gives_the_same_result() {
         let operator = Operator::find(&test).await;
         target_requests();
         let (killed_in, ()) = tokio::join!(test.reaches(name, state), async {
-            test.apply(name, json!({"parallelism": 3, "script": "once"}));
+            test.apply(name, json!({"parallelism": 3, "script": "once", "quiet": false}));
         });
         operator.kill(&test).await;
         let events_before = killed_in.history.len();
@@ -82,11 +82,12 @@ async fn operator_killed_in_each_state_gives_the_same_result() {
 
     // Here the starter can't work, and so the runners are stopped.
     let (name, operator) = ("in-stopping", Operator::find(&test).await);
-    let spec = json!({"parallelism": 3, "script": "once", "starter": {"image": "grafana/k6:1.1.0"}});
+    let spec = json!({"parallelism": 3, "script": "once", "timeouts": {"start": "10s"},
+                      "starter": {"image": "registry.invalid/none:1"}});
     test.apply(name, spec);
     test.reaches(name, StateName::Stopping).await;
     operator.kill(&test).await;
-    test.errs(name, Reason::StartFailed, &["The starter ended without a report"])
+    test.errs(name, Reason::StartDeadlineExceeded, &["not released in time"])
         .await;
     for component in ["starter", "stopper"] {
         assert_eq!(test.pods_of(name, component).await.len(), 1, "{component}");

@@ -10,11 +10,13 @@ mod collector;
 
 mod article;
 mod deadlines;
+mod fields;
 mod golden;
 mod isolation;
 mod kills;
 mod lifecycle;
 mod more;
+mod namespaced;
 mod objects;
 mod placement;
 mod pods;

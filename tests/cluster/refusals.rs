@@ -1,7 +1,8 @@
 //! What can't be carried out is told where the user can mend it, and nothing is started.
 
 use crate::support::{Test, sleeps};
-use k6_operator::machine::Reason;
+use k6_operator::api::Kind;
+use k6_operator::machine::{Reason, StateName};
 use serde_json::json;
 
 #[tokio::test]
@@ -58,7 +59,6 @@ async fn a_spec_that_cannot_be_carried_out_is_refused_with_the_field_and_the_rem
     let test = Test::new("spec").await;
     test.script("two", &sleeps(2, 1)).await;
     let wrong = [
-        ("none", json!({"parallelism": 0, "script": "two"})),
         ("number", json!({"parallelism": 1, "script": 42})),
         (
             "reserved",
@@ -77,12 +77,13 @@ async fn a_spec_that_cannot_be_carried_out_is_refused_with_the_field_and_the_rem
     for (name, spec) in wrong {
         test.apply(name, spec);
     }
-    test.errs(
-        "none",
-        Reason::InvalidSpec,
-        &["spec.parallelism is 0", "at least 1"],
-    )
-    .await;
+    // What a rule can see never gets in.
+    for parallelism in [0, 10_001] {
+        let spec = json!({"parallelism": parallelism, "script": "two"});
+        let refused = test.apply_refused(Kind::K6, "none", spec);
+        let words = "spec.parallelism is the number of runners: at least 1, at most 10000";
+        assert!(refused.contains(words), "{refused}");
+    }
     test.errs(
         "number",
         Reason::InvalidSpec,
@@ -110,22 +111,23 @@ async fn a_spec_that_cannot_be_carried_out_is_refused_with_the_field_and_the_rem
 #[tokio::test]
 async fn the_spec_cannot_be_changed_while_it_runs() {
     let test = Test::new("change").await;
-    test.script("quick", &sleeps(2, 2)).await;
+    test.script("quick", &sleeps(2, 4)).await;
     test.apply("fixed", json!({"parallelism": 1, "script": "quick"}));
-    test.status_when("fixed", "taken up", |status| status.state.is_some())
-        .await;
-    let changed = json!({
-        "apiVersion": "k6.io/v1alpha1", "kind": "K6", "metadata": {"name": "fixed"},
-        "spec": {"parallelism": 2, "script": "quick"}
-    });
-    test.file("changed.json", &changed.to_string());
-    let refused = test.kubectl_refused(&["apply", "-f", "changed.json"]);
-    assert!(
-        refused.contains("spec can't be changed once the operator has taken up the run"),
-        "{refused}"
-    );
-    // What is not the spec can.
+    test.reaches("fixed", StateName::Created).await;
+    let changed = json!({"parallelism": 2, "script": "quick"});
+    let refused = test.apply_refused(Kind::K6, "fixed", changed);
+    for words in [
+        "spec.parallelism can't be changed for a run that has its runners",
+        "spec.rerun",
+    ] {
+        assert!(refused.contains(words), "{refused}");
+    }
+    // What is not the spec can, and so can what only says what becomes of the run.
     test.kubectl(&["annotate", "k6", "fixed", "note=kept"]);
+    test.apply(
+        "fixed",
+        json!({"parallelism": 1, "script": "quick", "ttlSecondsAfterFinished": 3600}),
+    );
     let status = test.passes("fixed").await;
     assert_eq!(status.plan.unwrap().parallelism, 1);
 }

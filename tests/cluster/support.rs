@@ -9,15 +9,15 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::{Instant, sleep, timeout};
 
 pub const OPERATOR_NAMESPACE: &str = "k6-operator-system";
@@ -33,15 +33,34 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Tests that end the operator or claim the whole node hold it alone.
 static CLUSTER: RwLock<()> = RwLock::const_new(());
 
+/// The namespaces that the operator watches, when it does not watch all; the longest free one comes first.
+static FREE: std::sync::Mutex<Option<VecDeque<String>>> = std::sync::Mutex::new(None);
+
+/// One after the other takes a namespace, so that none waits for ever.
+static TAKING: Mutex<()> = Mutex::const_new(());
+
+/// What a test may leave in a namespace that others use after it.
+const LEFT: &str = "k6s.k6.io,testruns.k6.io,jobs,pods,configmaps,persistentvolumeclaims,secrets,services,\
+                    serviceaccounts,resourcequotas,limitranges,networkpolicies,roles,rolebindings,events";
+
+/// What is in it from the beginning.
+const KEPT: &str = "metadata.name!=kube-root-ca.crt,metadata.name!=default,\
+                    metadata.name!=k6-operator-manager-role,metadata.name!=k6-operator-manager-rolebinding";
+
 enum Claim {
     Shared { _guard: RwLockReadGuard<'static, ()> },
     Whole { _guard: RwLockWriteGuard<'static, ()> },
+    OfAnother,
 }
 
 pub struct Test {
     pub namespace: String,
     pub client: Client,
     folder: TempDir,
+    /// Whether the namespace is of those that the operator watches, and goes back to them.
+    pooled: bool,
+    /// Where the audit log ended when the test began.
+    audit_offset: u64,
     _claim: Claim,
 }
 
@@ -65,7 +84,12 @@ impl Test {
         let claim = Claim::Shared {
             _guard: CLUSTER.read().await,
         };
-        Self::with(name, claim).await
+        Self::with(name, claim, watched().is_empty()).await
+    }
+
+    /// Another namespace of this test. It is made for it, also when the operator watches only certain others.
+    pub async fn elsewhere(&self, name: &str) -> Self {
+        Self::with(name, Claim::OfAnother, true).await
     }
 
     /// A test that runs while no other does.
@@ -73,27 +97,22 @@ impl Test {
         let claim = Claim::Whole {
             _guard: CLUSTER.write().await,
         };
-        Self::with(name, claim).await
+        Self::with(name, claim, watched().is_empty()).await
     }
 
-    async fn with(name: &str, claim: Claim) -> Self {
+    async fn with(name: &str, claim: Claim, made: bool) -> Self {
         let client = Client::try_default().await.expect("KUBECONFIG");
-        let namespaces: Api<Namespace> = Api::all(client.clone());
-        let namespace = namespaces
-            .create(
-                &PostParams::default(),
-                &serde_json::from_value(json!({"metadata": {
-                    "generateName": format!("e2e-{name}-"),
-                    "labels": {"pod-security.kubernetes.io/enforce": "restricted"}
-                }}))
-                .unwrap(),
-            )
-            .await
-            .unwrap();
-        let test = Self {
-            namespace: namespace.name_any(),
+        let namespace = if made {
+            make_namespace(&client, name).await
+        } else {
+            take_namespace().await
+        };
+        let mut test = Self {
+            namespace,
             client,
             folder: TempDir::new().unwrap(),
+            pooled: !made,
+            audit_offset: 0,
             _claim: claim,
         };
         // As if the user had chosen this namespace in their kubeconfig.
@@ -110,7 +129,30 @@ impl Test {
             "--namespace",
             &test.namespace,
         ]);
+        if test.pooled {
+            test.empty().await;
+        }
+        test.audit_offset = std::fs::metadata(variable("K6OP_AUDIT_LOG")).unwrap().len();
         test
+    }
+
+    /// Removes all that an earlier test left in the namespace.
+    async fn empty(&self) {
+        let left = ["get", LEFT, "--field-selector", KEPT, "-o", "name"];
+        self.until("the namespace is empty", LIMIT, async || {
+            let left = self.kubectl(&left);
+            let empty = left.trim().is_empty() || left.contains("No resources found");
+            if !empty {
+                let _some_go_meanwhile = self.delete_all(&["--timeout=60s"]);
+            }
+            empty.then_some(())
+        })
+        .await;
+    }
+
+    fn delete_all(&self, how: &[&str]) -> std::io::Result<Output> {
+        let all = ["delete", LEFT, "--field-selector", KEPT, "--ignore-not-found"];
+        self.command(&[&all, how].concat()).output()
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
@@ -339,8 +381,19 @@ impl Test {
 
     /// What the operator wrote into this namespace, from the API server's audit log: verb, kind, name, code.
     pub fn operator_writes(&self) -> Vec<Written> {
-        let log = std::fs::read_to_string(variable("K6OP_AUDIT_LOG")).unwrap();
-        let lines = log.lines().filter(|line| line.contains(&self.namespace));
+        self.operator_requests()
+            .into_iter()
+            .filter(|write| !matches!(write.verb.as_str(), "get" | "list" | "watch"))
+            .collect()
+    }
+
+    /// All that the operator asked of the API server for this namespace, since the test began.
+    pub fn operator_requests(&self) -> Vec<Written> {
+        let mut log = File::open(variable("K6OP_AUDIT_LOG")).unwrap();
+        log.seek(SeekFrom::Start(self.audit_offset)).unwrap();
+        let mut new = String::new();
+        log.read_to_string(&mut new).unwrap();
+        let lines = new.lines().filter(|line| line.contains(&self.namespace));
         let events = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         events
@@ -355,12 +408,50 @@ impl Test {
                 name: text(&e["objectRef"]["name"]),
                 code: e["responseStatus"]["code"].as_u64().unwrap_or_default(),
             })
-            .filter(|write| !matches!(write.verb.as_str(), "get" | "list" | "watch"))
             .collect()
     }
 }
 
-/// A write as the API server saw it.
+/// Those of `K6OP_NAMESPACES`, or none: then the operator watches all.
+fn watched() -> Vec<String> {
+    let list = std::env::var("K6OP_NAMESPACES").unwrap_or_default();
+    list.split(',')
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+async fn make_namespace(client: &Client, name: &str) -> String {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let made = namespaces
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(json!({"metadata": {
+                "generateName": format!("e2e-{name}-"),
+                "labels": {"pod-security.kubernetes.io/enforce": "restricted"}
+            }}))
+            .unwrap(),
+        )
+        .await;
+    made.unwrap().name_any()
+}
+
+fn free<T>(action: impl FnOnce(&mut VecDeque<String>) -> T) -> T {
+    let mut free = FREE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    action(free.get_or_insert_with(|| watched().into()))
+}
+
+async fn take_namespace() -> String {
+    let _turn = TAKING.lock().await;
+    loop {
+        if let Some(namespace) = free(VecDeque::pop_front) {
+            return namespace;
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// A request as the API server saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     pub verb: String,
@@ -383,9 +474,14 @@ impl Drop for Test {
             let log = "deployment/k6-operator-controller-manager";
             told(&["logs", "-n", OPERATOR_NAMESPACE, log, "--tail=40"]);
         }
-        let deleted = self
-            .command(&["delete", "namespace", &self.namespace, "--wait=false"])
-            .output();
+        let deleted = if self.pooled {
+            let deleted = self.delete_all(&["--wait=false"]);
+            free(|free| free.push_back(self.namespace.clone()));
+            deleted
+        } else {
+            self.command(&["delete", "namespace", &self.namespace, "--wait=false"])
+                .output()
+        };
         if let Err(error) = deleted {
             eprintln!("namespace {} is left: {error}", self.namespace);
         }

@@ -17,6 +17,7 @@ impl Second {
             .args(["run", "--starter-image", "ghcr.io/k6io/operator:latest"])
             .args(["--metrics-bind-address", "127.0.0.1:0"])
             .args(["--health-probe-bind-address", "127.0.0.1:0"])
+            .args(["--watch-namespace", &test.namespace])
             .env(
                 "OTEL_EXPORTER_OTLP_ENDPOINT",
                 format!("http://{}", collector.address),

@@ -1,15 +1,18 @@
 //! The objects of a run, as YAML in `snapshots/`, and what a spec may say.
 
-use k6_operator::api::{PullPolicy, Spec};
+use k6_operator::api::{Kind, PullPolicy, Spec};
 use k6_operator::build::*;
 use k6_operator::machine::Target;
 use serde_json::json;
 
 fn owner(name: &str) -> Owner {
     Owner {
+        kind: Kind::K6,
         name: name.to_owned(),
         namespace: "default".to_owned(),
         uid: "5f2a".to_owned(),
+        generation: 1,
+        attempt: 1,
     }
 }
 
@@ -17,6 +20,7 @@ fn defaults() -> Defaults {
     Defaults {
         runner_image: "grafana/k6:1.1.0".to_owned(),
         starter_image: "ghcr.io/k6io/operator:latest".to_owned(),
+        common: Common::default(),
     }
 }
 
@@ -187,6 +191,11 @@ fn arguments_are_split_as_a_shell_splits_them() {
     );
     assert_eq!(split("$(reboot) `x` ;").unwrap(), ["$(reboot)", "`x`", ";"]);
     assert_eq!(split("").unwrap(), Vec::<String>::new());
+    let lines = "--vus 2 \\\n  --tag 'a\\\nb' \\\n\\\n  --no-summary # the end \\\n-q\n";
+    assert_eq!(
+        split(lines).unwrap(),
+        ["--vus", "2", "--tag", "a\\\nb", "--no-summary", "-q"]
+    );
     // The letter of a reserved flag in the value of another is no flag.
     assert_eq!(
         split("-qeA=lap -u5 -s5s:10").unwrap(),

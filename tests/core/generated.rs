@@ -1,6 +1,7 @@
 //! Files that are generated and checked in are those that the code generates.
 
 use crate::support::golden;
+use k6_operator::api::{Kind, crd};
 use k6_operator::machine::{Event, StateName, diagram};
 use std::collections::BTreeSet;
 
@@ -22,9 +23,31 @@ fn the_table_is_the_machine() {
 }
 
 #[test]
-fn the_custom_resource_definition_is_the_types() {
-    let yaml = k6_operator::api::crd::yaml().unwrap();
-    golden("manifests/crd/k6s.k6.io.yaml", &yaml, REMEDY);
+fn the_custom_resource_definitions_are_the_types() {
+    for kind in Kind::ALL {
+        let yaml = crd::yaml(kind).unwrap();
+        golden(
+            &format!("manifests/crd/{}.k6.io.yaml", kind.plural()),
+            &yaml,
+            REMEDY,
+        );
+    }
+}
+
+/// `kubectl apply` keeps a copy of what it applies, as JSON, in an annotation of 256 KiB at most.
+#[test]
+fn each_custom_resource_definition_can_be_applied_by_kubectl() {
+    for kind in Kind::ALL {
+        let (path, file) = (kind.plural(), crd::yaml(kind).unwrap());
+        let read: serde_json::Value = serde_saphyr::from_str(&file).unwrap();
+        let json = serde_json::to_string(&read).unwrap();
+        for (form, size) in [("the file", file.len()), ("JSON", json.len())] {
+            assert!(size > 10_000, "{path}: {form} of {size} bytes is no definition");
+            assert!(size < 200_000, "{path}: {form} has {size} bytes");
+        }
+        // What is folded onto single lines is the definition nevertheless.
+        assert_eq!(read, crd::definition(kind), "{path}");
+    }
 }
 
 /// A new kind of event breaks the build here: give it a sample in `diagram::events`.
@@ -42,13 +65,17 @@ fn number(event: &Event) -> usize {
         Event::RunnersEnded { .. } => 9,
         Event::DeadlinePassed { .. } => 10,
         Event::RunnersStopped { .. } => 11,
+        Event::InspectionSkipped { .. } => 12,
+        Event::RunnersStarted { .. } => 13,
+        Event::StopOrdered {} => 14,
+        Event::RerunOrdered { .. } => 15,
     }
 }
 
 #[test]
 fn every_kind_of_event_and_of_state_has_a_sample() {
     let events: BTreeSet<usize> = diagram::events().iter().map(|e| number(&e.value)).collect();
-    assert_eq!(events, (0..12).collect());
+    assert_eq!(events, (0..16).collect());
     let states: BTreeSet<StateName> = diagram::states().iter().map(|s| s.value.name()).collect();
     assert_eq!(states, StateName::ALL.into_iter().collect());
 }

@@ -3,8 +3,11 @@
 
 mod build;
 mod generated;
+mod hostile;
 mod inspection;
+mod kstatus;
 mod properties;
 mod scenarios;
+mod shapes;
 mod support;
 mod transitions;

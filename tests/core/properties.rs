@@ -1,25 +1,27 @@
 //! What holds of every run, whatever is observed and in whatever order.
 
+use crate::kstatus::{self, Kstatus};
 use crate::support::{accepted, at, created, digest, empty_world, inspection, started, starting, terms};
-use jiff::SignedDuration;
-use k6_operator::api::Status;
+use jiff::{SignedDuration, Timestamp};
+use k6_operator::api::{Cleanup, Status};
 use k6_operator::machine::{
-    Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Inspection, InspectionError, Observed, PodSeen,
-    Program, Progress, Reason, Record, Refusal, Run, Runner, State, Step, classify, diagram, effects, replay,
-    step,
+    Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Initializing, Inspection, InspectionError,
+    Observed, PodSeen, Program, Progress, Reason, Record, Refusal, Retention, Run, RunResult, Runner, State,
+    Step, Terms, chronicle, classify, diagram, effects, replay, step, wake_at,
 };
 use k6_operator::runners::report::{Failure, Report};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 /// More text than an event has room for, some of which takes more bytes in JSON than it has characters.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
-        "[ -~]{0,20}",
-        Just("\u{1}".repeat(2500)),
-        Just("漢".repeat(2500)),
-        Just("\"\\\n".repeat(1500)),
+        20 => "[ -~]{0,20}",
+        1 => Just("\u{1}".repeat(2500)),
+        1 => Just("漢".repeat(2500)),
+        1 => Just("\"\\\n".repeat(1500)),
     ]
 }
 
@@ -92,6 +94,8 @@ fn initializer() -> impl Strategy<Value = Initializer> {
         6 => found.prop_map(|found| Initializer::Succeeded(Ok(found))),
         1 => text().prop_map(|why| Initializer::Succeeded(Err(InspectionError(why)))),
         1 => text().prop_map(Initializer::Failed),
+        1 => Just(Initializer::Outdated),
+        1 => Just(Initializer::Done),
     ]
 }
 
@@ -103,9 +107,41 @@ fn refusal() -> impl Strategy<Value = Refusal> {
     ]
 }
 
+fn some_terms(n: u32) -> impl Strategy<Value = Terms> {
+    let flags = (
+        prop::bool::weighted(0.1),
+        prop::bool::weighted(0.2),
+        prop::bool::weighted(0.2),
+        option::weighted(0.3, 1..600u32),
+        option::weighted(0.3, "[ -~]{0,80}"),
+    );
+    flags.prop_map(
+        move |(suspended, unpaused, uninspected, run_timeout_seconds, unsupported)| Terms {
+            suspended,
+            unpaused,
+            uninspected,
+            run_timeout_seconds,
+            unsupported,
+            ..terms(n)
+        },
+    )
+}
+
+fn spec(n: u32) -> impl Strategy<Value = Result<Terms, String>> {
+    prop_oneof![9 => some_terms(n).prop_map(Ok), 1 => text().prop_map(Err)]
+}
+
+fn retention() -> impl Strategy<Value = Retention> {
+    let cleanup = prop_oneof![Just(Cleanup::Post), Just(Cleanup::OnSuccess)];
+    (
+        option::weighted(0.1, cleanup),
+        option::weighted(0.2, prop_oneof![Just(i64::MIN), -5..100i64, Just(i64::MAX)]),
+    )
+        .prop_map(|(cleanup, ttl_seconds)| Retention { cleanup, ttl_seconds })
+}
+
 /// Any world of a run of `n` runners.
 fn world(n: u32) -> impl Strategy<Value = Observed> {
-    let terms = prop_oneof![9 => Just(Ok(terms(n))), 1 => text().prop_map(Err)];
     let script = fact(prop_oneof![4 => Just(Ok(())), 1 => text().prop_map(Err)]);
     // Most of the time all runners are there.
     let all = vec(runner(), usize::try_from(n).unwrap()).prop_map(|all| (1..).zip(all).collect());
@@ -114,9 +150,11 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
         option::weighted(0.1, refusal()),
         option::of(text()),
         prop::bool::weighted(0.03),
+        retention(),
+        vec("[a-c]-r[1-9]", 0..2),
     );
     let parts = (
-        terms,
+        spec(n),
         script,
         fact(initializer()),
         runners,
@@ -124,11 +162,16 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
         fact(program()),
         rest,
     );
-    parts.prop_map(
-        |(terms, script, initializer, runners, starter, stopper, (refused, hint, deleting))| Observed {
+    parts.prop_map(|(terms, script, initializer, runners, starter, stopper, rest)| {
+        let (refused, hint, deleting, retention, former) = rest;
+        Observed {
             generation: 1,
             deleting,
             terms,
+            rerun: None,
+            stop: false,
+            retention,
+            former,
             script,
             initializer,
             runners,
@@ -136,24 +179,196 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
             stopper,
             refused,
             hint,
-        },
-    )
-}
-
-/// Worlds, and the seconds between them.
-fn walk() -> impl Strategy<Value = Vec<(u32, Observed)>> {
-    (1..4u32).prop_flat_map(|n| {
-        let pause = prop_oneof![8 => 0..20u32, 1 => 0..400u32];
-        vec((pause, world(n)), 1..24)
+        }
     })
 }
 
+/// What a person does to the spec between two looks.
+#[derive(Clone, Debug)]
+enum Edit {
+    Nothing,
+    Spec(Result<Terms, String>),
+    Suspend(bool),
+    Stop(bool),
+    Rerun(Option<String>),
+}
+
+fn edit(n: u32) -> impl Strategy<Value = Edit> {
+    let id = prop_oneof![4 => "[a-c]", 1 => Just("\u{1}".repeat(253)), 1 => Just("漢".repeat(253))];
+    prop_oneof![
+        12 => Just(Edit::Nothing),
+        1 => spec(n).prop_map(Edit::Spec),
+        1 => any::<bool>().prop_map(Edit::Suspend),
+        1 => prop::bool::weighted(0.3).prop_map(Edit::Stop),
+        3 => option::weighted(0.9, id).prop_map(Edit::Rerun),
+    ]
+}
+
+/// Seconds since the look before, what was done to the spec, and what is seen.
+type Look = (u32, Edit, Observed);
+
+fn walk() -> impl Strategy<Value = Vec<Look>> {
+    (1..4u32).prop_flat_map(|n| {
+        let pause = prop_oneof![8 => 0..20u32, 1 => 0..400u32];
+        vec((pause, edit(n), world(n)), 1..40)
+    })
+}
+
+/// The spec as it stands, whatever each world says of itself.
+struct Spec {
+    generation: i64,
+    terms: Result<Terms, String>,
+    rerun: Option<String>,
+    stop: bool,
+}
+
+impl Spec {
+    fn edited(&mut self, edit: Edit) {
+        match edit {
+            Edit::Nothing => return,
+            Edit::Spec(terms) => self.terms = terms,
+            Edit::Suspend(suspended) => {
+                if let Ok(terms) = &mut self.terms {
+                    terms.suspended = suspended;
+                }
+            }
+            Edit::Stop(stop) => self.stop = stop,
+            Edit::Rerun(rerun) => self.rerun = rerun,
+        }
+        self.generation += 1;
+    }
+
+    fn shown(&self, seen: Observed) -> Observed {
+        Observed {
+            generation: self.generation,
+            terms: self.terms.clone(),
+            rerun: self.rerun.clone(),
+            stop: self.stop,
+            ..seen
+        }
+    }
+}
+
+/// One run after the other of one resource, driven as the operator drives it.
+struct Driven {
+    run: Run,
+    history: Vec<Record>,
+    now: Timestamp,
+    /// How often the terms were accepted or rejected: an edit begins the run again.
+    acceptances: usize,
+}
+
+impl Driven {
+    fn new() -> Self {
+        Self {
+            run: Run::default(),
+            history: Vec::new(),
+            now: at(0),
+            acceptances: 0,
+        }
+    }
+
+    /// What is recorded at one look; whether the run came to rest, and not to a new one.
+    fn look(&mut self, seen: &Observed) -> Result<(Vec<Event>, bool), TestCaseError> {
+        let mut events = Vec::new();
+        // One world and one moment have an end: no event leads to itself again.
+        while let Some(event) = self.run.next(seen, self.now) {
+            let json = serde_json::to_string(&event).unwrap();
+            prop_assert!(json.len() < 4096, "{} bytes: {json}", json.len());
+            let record = Record {
+                time: self.now,
+                event,
+            };
+            let moved = matches!(step(&self.run.state, &record), Step::Next(_));
+            prop_assert!(moved, "{record:?} does not move {:?}", self.run.state);
+            let from_finished = matches!(self.run.state, State::Finished(_));
+            let is_rerun = matches!(record.event, Event::RerunOrdered { .. });
+            prop_assert_eq!(from_finished, is_rerun, "only a new run leaves Finished");
+            let after = self.run.after(&record).unwrap();
+            chronicle(&mut self.history, record.clone());
+            if matches!(record.event, Event::Accepted { .. } | Event::SpecRejected { .. }) {
+                self.acceptances += 1;
+            }
+            let next_attempt = after.attempt != self.run.attempt;
+            prop_assert_eq!(after.attempt, self.run.attempt + u32::from(is_rerun));
+            self.run = after;
+            events.push(record.event);
+            prop_assert!(events.len() <= 8, "it does not come to rest: {:?}", self.history);
+            allowed(&self.run.state, seen, &effects(&self.run.state, seen, self.now))?;
+            if next_attempt {
+                return Ok((events, false));
+            }
+        }
+        allowed(&self.run.state, seen, &effects(&self.run.state, seen, self.now))?;
+        Ok((events, true))
+    }
+
+    fn status(&self, seen: &Observed) -> Status {
+        let progress = Progress::of(&self.run.state, seen, &["--vus=1".to_owned()]);
+        self.run.status(self.history.clone(), &progress)
+    }
+}
+
+/// Looks again and again, and hands each look to a check.
+fn driven(
+    looks: Vec<Look>,
+    mut check: impl FnMut(&Driven, &Observed, &[Event], bool) -> Result<(), TestCaseError>,
+) -> Result<(), TestCaseError> {
+    let mut spec = Spec {
+        generation: 1,
+        terms: looks
+            .first()
+            .map_or(Ok(terms(1)), |(_, _, seen)| seen.terms.clone()),
+        rerun: None,
+        stop: false,
+    };
+    let mut driven = Driven::new();
+    for (pause, edit, seen) in looks {
+        driven.now = driven
+            .now
+            .checked_add(SignedDuration::from_secs(pause.into()))
+            .unwrap();
+        spec.edited(edit);
+        let seen = spec.shown(seen);
+        let (events, at_rest) = driven.look(&seen)?;
+        check(&driven, &seen, &events, at_rest)?;
+    }
+    Ok(())
+}
+
 fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), TestCaseError> {
+    let accepted = match state {
+        State::Initializing(Initializing {
+            accepted: Some(accepted),
+        }) => Some(&accepted.terms),
+        State::Initializing(Initializing { accepted: None })
+        | State::Created(_)
+        | State::Starting(_)
+        | State::Started(_)
+        | State::Stopping(_)
+        | State::Finished(_) => None,
+    };
     for effect in wanted {
         prop_assert!(!seen.deleting, "{effect:?} of a resource that is being deleted");
         let ok = match effect {
-            Effect::CreateInitializer => matches!(state, State::Initializing(_)),
-            Effect::DeleteInitializer => matches!(state, State::Created(_) | State::Finished(_)),
+            Effect::CreateScript => {
+                accepted.is_some_and(|terms| !terms.suspended) && seen.script == Fact::Absent
+            }
+            Effect::CreateInitializer => {
+                accepted.is_some_and(|terms| !terms.suspended && !terms.uninspected)
+                    && seen.script == Fact::Known(Ok(()))
+            }
+            Effect::DeleteInitializer => {
+                let outdated = seen.initializer == Fact::Known(Initializer::Outdated);
+                matches!(state, State::Created(_) | State::Finished(_))
+                    || accepted.is_some_and(|terms| terms.suspended || outdated)
+            }
+            Effect::DeleteFormer(name) => seen.former.contains(name),
+            Effect::DeleteResource => {
+                matches!(state, State::Finished(_))
+                    && wanted.len() == 1
+                    && seen.retention != Retention::default()
+            }
             Effect::CreateRunner { .. } => matches!(state, State::Created(_)),
             Effect::DeleteRunner { .. } => matches!(state, State::Finished(_)),
             Effect::CreateStarter(targets) => {
@@ -185,50 +400,138 @@ fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), Test
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_run_through_any_worlds_moves_on_each_event_and_its_status_is_its_history(worlds in walk()) {
-        let mut run = Run::default();
-        let mut history: Vec<Record> = Vec::new();
-        let mut now = at(0);
-        for (pause, seen) in worlds {
-            now = now.checked_add(SignedDuration::from_secs(pause.into())).unwrap();
-            // One world and one moment have an end: no event leads to itself again.
-            let mut moves = 0;
-            while let Some(event) = classify(&run.state, &seen, now) {
-                let json = serde_json::to_string(&event).unwrap();
-                prop_assert!(json.len() < 4096, "{} bytes: {json}", json.len());
-                let record = Record { time: now, event };
-                let moved = matches!(step(&run.state, &record), Step::Next(_));
-                prop_assert!(moved, "{record:?} does not move {:?}", run.state);
-                run = run.after(&record).unwrap();
-                history.push(record);
-                moves += 1;
-                prop_assert!(moves <= 7, "it does not come to rest: {history:?}");
-                allowed(&run.state, &seen, &effects(&run.state, &seen))?;
-            }
-            allowed(&run.state, &seen, &effects(&run.state, &seen))?;
-            prop_assert!(history.len() <= HISTORY_LIMIT);
-
-            let progress = Progress::of(&run.state, &seen);
-            let status = run.status(history.clone(), &progress);
+    fn a_run_through_any_worlds_and_edits_moves_on_each_event_and_its_status_is_its_history(looks in walk()) {
+        driven(looks, |driven, seen, _, _| {
+            prop_assert!(driven.history.len() <= HISTORY_LIMIT, "{:?}", driven.history);
+            let status = driven.status(seen);
             let json = serde_json::to_string(&status).unwrap();
             let read: Status = serde_json::from_str(&json).unwrap();
             prop_assert_eq!(&read, &status);
             let replayed = replay(&read.history).unwrap();
-            prop_assert_eq!(&replayed, &run);
+            prop_assert_eq!(&replayed, &driven.run);
+            let progress = Progress::of(&replayed.state, seen, &status.argv);
             prop_assert_eq!(replayed.status(read.history, &progress), status);
-        }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn a_live_run_that_is_not_held_looks_again_by_itself(looks in walk()) {
+        driven(looks, |driven, seen, _, at_rest| {
+            let state = &driven.run.state;
+            let endless = matches!(state, State::Started(started) if started.plan.deadline_seconds.is_none());
+            let live = !matches!(state, State::Finished(_)) && !driven.run.suspended();
+            if at_rest && live && !endless && !seen.deleting {
+                let wake = wake_at(state, seen);
+                prop_assert!(wake.is_some(), "nothing wakes {state:?}");
+                // What has passed has been answered; only what can't be seen is waited for without end.
+                let passed = wake.is_some_and(|wake| wake <= driven.now);
+                let blind = seen.runners == Fact::Unknown && matches!(state, State::Stopping(_));
+                prop_assert!(!passed || blind, "{state:?} sleeps through {wake:?} at {}", driven.now);
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn conditions_say_what_the_state_says_to_tools_that_know_no_states(looks in walk()) {
+        let mut since: BTreeMap<String, (String, Timestamp)> = BTreeMap::new();
+        let mut acceptance = (0, 0);
+        driven(looks, |driven, seen, _, _| {
+            let status = driven.status(seen);
+            if status.history.is_empty() {
+                prop_assert_eq!(status.conditions, vec![]);
+                return Ok(());
+            }
+            let is = |type_: &str, value: &str| {
+                status.conditions.iter().any(|c| c.type_ == type_ && c.status == value)
+            };
+            prop_assert!(!(is("Ready", "True") && is("Reconciling", "True")));
+            let finished = matches!(driven.run.state, State::Finished(_));
+            let passed = status.result == Some(RunResult::Passed);
+            prop_assert_eq!(is("Stalled", "True"), finished && !passed);
+            prop_assert_eq!(is("Ready", "True"), passed);
+            prop_assert_eq!(is("Reconciling", "True"), !finished && !driven.run.suspended());
+            prop_assert_eq!(is("Succeeded", "Unknown"), !finished);
+            prop_assert_eq!(is("Unsupported", "True"), driven.run.unsupported.is_some());
+
+            let expected = match status.result {
+                None => Kstatus::InProgress,
+                Some(RunResult::Passed) => Kstatus::Current,
+                Some(RunResult::Failed | RunResult::Aborted | RunResult::Error) => Kstatus::Failed,
+            };
+            let json = serde_json::to_value(&status).unwrap();
+            prop_assert_eq!(kstatus::compute(seen.generation, &json), expected);
+            // Of an edit that was not looked at yet nothing is said.
+            prop_assert_eq!(kstatus::compute(seen.generation + 1, &json), Kstatus::InProgress);
+
+            // An edit of the spec begins the run again, and so does another attempt.
+            let now = (driven.run.attempt, driven.acceptances);
+            if std::mem::replace(&mut acceptance, now) != now {
+                since.clear();
+            }
+            for condition in &status.conditions {
+                let time = condition.last_transition_time.0;
+                let new = (condition.status.clone(), time);
+                let old = since.insert(condition.type_.clone(), new);
+                if let Some((value, before)) = old {
+                    prop_assert!(before <= time, "{} goes back", condition.type_);
+                    let stays = value == condition.status;
+                    prop_assert!(!stays || before == time, "{} moved at no change", condition.type_);
+                }
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn after_an_order_to_stop_no_runner_is_made_before_the_next_run(looks in walk()) {
+        let mut stopped = None;
+        driven(looks, |driven, seen, events, _| {
+            if events.contains(&Event::StopOrdered {}) {
+                stopped = Some(driven.run.attempt);
+            }
+            if stopped == Some(driven.run.attempt) {
+                let made = effects(&driven.run.state, seen, driven.now).into_iter().find(|effect| {
+                    matches!(effect, Effect::CreateRunner { .. } | Effect::CreateStarter(_) | Effect::CreateInitializer)
+                });
+                prop_assert_eq!(made, None);
+                let done = matches!(driven.run.state, State::Stopping(_) | State::Finished(_));
+                prop_assert!(done, "{:?} after an order to stop", driven.run.state);
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn a_finished_run_is_left_only_for_another_text_in_rerun(looks in walk()) {
+        let mut answered: Option<(u32, Option<String>)> = None;
+        driven(looks, |driven, seen, events, _| {
+            let reruns = events.iter().filter(|event| matches!(event, Event::RerunOrdered { .. })).count();
+            prop_assert!(reruns <= 1);
+            if let Some((attempt, rerun)) = &answered {
+                let asked = seen.rerun.is_some() && seen.rerun != *rerun && !seen.deleting;
+                prop_assert_eq!(reruns == 1, asked);
+                prop_assert_eq!(driven.run.attempt, attempt + u32::from(asked));
+            }
+            let finished = matches!(driven.run.state, State::Finished(_));
+            answered = finished.then(|| (driven.run.attempt, driven.run.rerun.clone()));
+            Ok(())
+        })?;
     }
 
     #[test]
     fn any_sequence_of_events_replays_to_the_fold_or_names_the_first_that_is_refused(
-        picks in vec(any::<prop::sample::Index>(), 0..12), usual in 0..5usize,
+        picks in vec(any::<prop::sample::Index>(), 0..12), usual in 0..6usize,
     ) {
         // Begin as a run usually does, so that all states are reached.
         let events: Vec<Event> = diagram::events().into_iter().map(|event| event.value).collect();
-        let usual = [0, 2, 4, 5, 9].into_iter().take(usual).map(|i| events[i].clone());
+        let named = |name: &str| events.iter().find(|event| event.name() == name).unwrap().clone();
+        let all = ["Accepted", "ScriptInspected", "StartOrdered", "StartConfirmed", "RunnersEnded"];
+        let usual = all.into_iter().take(usual).map(named);
         let picked = picks.iter().map(|pick| pick.get(&events).clone());
         let records: Vec<Record> = (0..).zip(usual.chain(picked)).map(|(i, event)| Record { time: at(i), event }).collect();
         let mut run = Run::default();
@@ -236,7 +539,8 @@ proptest! {
         for record in records {
             match run.after(&record) {
                 Some(next) => {
-                    prop_assert!(!matches!(run.state, State::Finished(_)), "Finished took {record:?}");
+                    let is_rerun = matches!(record.event, Event::RerunOrdered { .. });
+                    prop_assert!(is_rerun || !matches!(run.state, State::Finished(_)), "Finished took {record:?}");
                     run = next;
                     accepted.push(record);
                 }
@@ -260,8 +564,11 @@ proptest! {
             panic!("not finished");
         };
         prop_assert_eq!(classify(&state, &seen, at(seconds)), None);
-        for effect in effects(&state, &seen) {
-            let removes = matches!(effect, Effect::DeleteRunner { .. } | Effect::DeleteInitializer);
+        for effect in effects(&state, &seen, at(seconds)) {
+            let removes = matches!(
+                effect,
+                Effect::DeleteRunner { .. } | Effect::DeleteInitializer | Effect::DeleteFormer(_) | Effect::DeleteResource
+            );
             prop_assert!(removes, "{effect:?}");
         }
     }
@@ -271,10 +578,10 @@ proptest! {
         let mut seen = empty_world(3);
         let mut all: std::collections::BTreeMap<u32, Runner> = (1..=3).map(|i| (i, crate::support::ready(i))).collect();
         seen.runners = Fact::Known(all.clone());
-        prop_assert_eq!(effects(&starting(3), &seen).len(), 1);
+        prop_assert_eq!(effects(&starting(3), &seen, at(5)).len(), 1);
         all.get_mut(&which).unwrap().pod.as_mut().unwrap().uid = uid;
         seen.runners = Fact::Known(all);
-        prop_assert_eq!(effects(&starting(3), &seen), vec![]);
+        prop_assert_eq!(effects(&starting(3), &seen, at(5)), vec![]);
     }
 }
 

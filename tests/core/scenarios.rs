@@ -2,25 +2,27 @@
 //! effects: an effect that is not named must not be asked for.
 
 use crate::support::*;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use k6_operator::api::Cleanup;
 use k6_operator::machine::{
-    Effect, Event, Fact, Initializer, InspectionError, Observed, PodSeen, Program, Reason, Refusal, Runner,
-    RunnerFailure, SCRIPT_GRACE, STOP_GRACE, State, Step, Target, classify, effects, step, waiting_for,
-    wake_at,
+    Effect, Event, FORMER_AT_MOST, Fact, Former, HISTORY_LIMIT, Initializer, InspectionError, Observed,
+    PodSeen, Program, Reason, Record, Refusal, Retention, Run, RunResult, Runner, RunnerFailure,
+    SCRIPT_GRACE, STOP_GRACE, State, StateName, Step, Target, Terms, chronicle, classify, effects, expiry,
+    replay, step, waiting_for, wake_at,
 };
 use k6_operator::runners::report::{Failure, Report};
 
 /// What happens, and what is wanted after it.
 fn outcome(state: &State, seen: &Observed, now: Timestamp) -> (Option<Event>, Vec<Effect>) {
     let Some(event) = classify(state, seen, now) else {
-        return (None, effects(state, seen));
+        return (None, effects(state, seen, now));
     };
     let record = k6_operator::machine::Record {
         time: now,
         event: event.clone(),
     };
     match step(state, &record) {
-        Step::Next(next) => (Some(event), effects(&next, seen)),
+        Step::Next(next) => (Some(event), effects(&next, seen, now)),
         Step::Unchanged | Step::Refused => panic!("{event:?} leads nowhere"),
     }
 }
@@ -82,7 +84,10 @@ mod initializing_a_run {
         };
         let message = "spec.parallelism is 0".to_owned();
         let found = outcome(&State::default(), &seen, at(0));
-        assert_eq!(found, (Some(Event::SpecRejected { message }), vec![]));
+        assert_eq!(
+            found,
+            (Some(Event::SpecRejected { rerun: None, message }), vec![])
+        );
     }
 
     #[test]
@@ -126,7 +131,10 @@ mod initializing_a_run {
         let Some(Event::ScriptInspected { plan }) = event else {
             panic!("{event:?}");
         };
-        assert_eq!((plan.parallelism, plan.max_vus, plan.thresholds), (4, 200, 1));
+        assert_eq!(
+            (plan.parallelism, plan.max_vus, plan.thresholds),
+            (4, Some(200), Some(1))
+        );
         assert_eq!(plan.deadline_seconds, Some(90 + 120 + 300));
         assert_eq!(plan.warning, None);
         let runners = (1..=4).map(|runner| Effect::CreateRunner { runner, of: 4 });
@@ -437,7 +445,7 @@ mod releasing_the_runners {
         let mut second = ready(2);
         second.pod.as_mut().unwrap().uid = "another".to_owned();
         seen.runners = runners([ready(1), second, ready(3)]);
-        assert_eq!(effects(&starting(3), &seen), vec![]);
+        assert_eq!(effects(&starting(3), &seen, at(5)), vec![]);
         let message = "The runner pods are not those that the order to start names: at least one was deleted \
                        or replaced";
         let wanted = vec![Effect::CreateStopper((1..=3).map(target).collect())];
@@ -451,7 +459,7 @@ mod releasing_the_runners {
     fn a_runner_that_ends_between_the_order_and_its_release_fails_the_start() {
         let mut seen = world(Fact::Absent);
         seen.runners = runners([ready(1), ready(2), ended(3, 137)]);
-        assert_eq!(effects(&starting(3), &seen), vec![]);
+        assert_eq!(effects(&starting(3), &seen, at(5)), vec![]);
         let message = "Before it was released, runner 3 (exit code 137, OOMKilled): the container was killed";
         let wanted = vec![Effect::CreateStopper(vec![target(1), target(2)])];
         assert_eq!(
@@ -678,4 +686,814 @@ mod whatever_the_state {
         let wanted = vec![Effect::CreateRunner { runner: 2, of: 2 }];
         assert_eq!(outcome(&created(2), &seen, at(5)), (None, wanted));
     }
+}
+
+/// A resource, looked at as the operator looks: everything that has happened is recorded, and then the world
+/// may change.
+struct Resource {
+    run: Run,
+    history: Vec<Record>,
+}
+
+impl Resource {
+    fn new() -> Self {
+        Self {
+            run: Run::default(),
+            history: Vec::new(),
+        }
+    }
+
+    /// In a state that these events have led to; the k-th happened at second k.
+    fn after(events: impl IntoIterator<Item = Event>) -> Self {
+        let mut resource = Self::new();
+        for (second, event) in (0..).zip(events) {
+            resource.record(record(second, event));
+        }
+        resource
+    }
+
+    fn record(&mut self, record: Record) {
+        self.run = self
+            .run
+            .after(&record)
+            .unwrap_or_else(|| panic!("{record:?} is refused in {:?}", self.run.state));
+        chronicle(&mut self.history, record);
+        assert_eq!(replay(&self.history).as_ref(), Ok(&self.run));
+    }
+
+    /// The names of the events of one look, and what is wanted after them.
+    fn look(&mut self, seconds: i64, seen: &Observed) -> (Vec<&'static str>, Vec<Effect>) {
+        let now = at(seconds);
+        let mut names = Vec::new();
+        while let Some(event) = self.run.next(seen, now) {
+            names.push(event.name());
+            let attempt = self.run.attempt;
+            self.record(Record { time: now, event });
+            if attempt != self.run.attempt {
+                break;
+            }
+            assert!(names.len() < 8, "{names:?}");
+        }
+        (names, effects(&self.run.state, seen, now))
+    }
+
+    fn name(&self) -> StateName {
+        self.run.state.name()
+    }
+
+    fn verdict(&self) -> (RunResult, Reason) {
+        let State::Finished(end) = &self.run.state else {
+            panic!("{:?}", self.run.state);
+        };
+        (end.verdict.result, end.verdict.reason)
+    }
+}
+
+fn on(terms: Terms) -> Observed {
+    Observed {
+        terms: Ok(terms),
+        ..empty_world(2)
+    }
+}
+
+fn edited(generation: i64, seen: Observed) -> Observed {
+    Observed { generation, ..seen }
+}
+
+fn held() -> Terms {
+    Terms {
+        suspended: true,
+        ..terms(2)
+    }
+}
+
+mod holding_a_run {
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_held_from_the_outset_is_accepted_and_makes_nothing_however_long_it_takes() {
+        let mut resource = Resource::new();
+        assert_eq!(resource.look(0, &on(held())), (vec!["Accepted"], vec![]));
+        assert_eq!(resource.look(1_000_000, &on(held())), (vec![], vec![]));
+        assert_eq!(wake_at(&resource.run.state, &on(held())), None);
+        let waits = waiting_for(&resource.run.state, &on(held()));
+        assert_eq!(waits.as_deref(), Some("spec.suspend to be set to false"));
+        let go_on = edited(2, on(terms(2)));
+        let found = resource.look(1_000_001, &go_on);
+        assert_eq!(found, (vec!["Accepted"], vec![Effect::CreateInitializer]));
+        // The deadline counts from there.
+        assert_eq!(wake_at(&resource.run.state, &go_on), Some(at(1_000_301)));
+    }
+
+    #[test]
+    fn a_run_that_is_held_while_its_script_is_inspected_loses_its_initializer_and_gets_another() {
+        let mut resource = Resource::after([accepted(2)]);
+        let running = Fact::Known(Initializer::Running(None));
+        let seen = Observed {
+            initializer: running.clone(),
+            ..edited(2, on(held()))
+        };
+        assert_eq!(
+            resource.look(5, &seen),
+            (vec!["Accepted"], vec![Effect::DeleteInitializer])
+        );
+        // One that has ended meanwhile is not read.
+        let ended = Observed {
+            initializer: inspected(20),
+            ..seen.clone()
+        };
+        assert_eq!(
+            resource.look(6, &ended),
+            (vec![], vec![Effect::DeleteInitializer])
+        );
+        assert_eq!(resource.look(7, &edited(2, on(held()))), (vec![], vec![]));
+        let found = resource.look(8, &edited(3, on(terms(2))));
+        assert_eq!(found, (vec!["Accepted"], vec![Effect::CreateInitializer]));
+        assert_eq!(resource.history.len(), 1);
+    }
+
+    #[test]
+    fn a_run_that_is_held_can_be_stopped() {
+        let mut resource = Resource::new();
+        resource.look(0, &on(held()));
+        let seen = Observed {
+            stop: true,
+            ..edited(2, on(held()))
+        };
+        assert_eq!(resource.look(5, &seen), (vec!["StopOrdered"], vec![]));
+        assert_eq!(resource.verdict(), (RunResult::Aborted, Reason::StopRequested));
+    }
+}
+
+mod editing_a_run {
+    use super::*;
+
+    #[test]
+    fn an_edit_before_the_runners_exist_is_accepted_anew_and_inspected_anew_in_its_own_time() {
+        let mut resource = Resource::after([accepted(2)]);
+        let outdated = |initializer| Observed {
+            initializer: Fact::Known(initializer),
+            ..edited(2, on(terms(3)))
+        };
+        let found = resource.look(200, &outdated(Initializer::Outdated));
+        assert_eq!(found, (vec!["Accepted"], vec![Effect::DeleteInitializer]));
+        let found = resource.look(201, &edited(2, on(terms(3))));
+        assert_eq!(found, (vec![], vec![Effect::CreateInitializer]));
+        let running = outdated(Initializer::Running(None));
+        assert_eq!(resource.look(499, &running), (vec![], vec![]));
+        assert_eq!(resource.look(500, &running).0, ["DeadlinePassed"]);
+    }
+
+    #[test]
+    fn an_inspection_that_ends_as_the_spec_is_edited_does_not_count_for_the_edit() {
+        let failed = Fact::Known(Initializer::Failed("ReferenceError".to_owned()));
+        for initializer in [inspected(20), failed] {
+            let mut resource = Resource::after([accepted(2)]);
+            let seen = Observed {
+                initializer,
+                ..edited(2, on(terms(3)))
+            };
+            assert_eq!(resource.look(5, &seen).0, ["Accepted"]);
+            assert_eq!(resource.name(), StateName::Initializing);
+        }
+    }
+
+    #[test]
+    fn an_edit_that_makes_the_spec_invalid_ends_the_run() {
+        let mut resource = Resource::after([accepted(2)]);
+        let seen = Observed {
+            terms: Err("spec.parallelism is 0".to_owned()),
+            initializer: Fact::Known(Initializer::Running(None)),
+            ..edited(2, empty_world(2))
+        };
+        let end = (vec!["SpecRejected"], vec![Effect::DeleteInitializer]);
+        assert_eq!(resource.look(5, &seen), end);
+        assert_eq!(resource.verdict(), (RunResult::Error, Reason::InvalidSpec));
+        assert_eq!(resource.history.len(), 1);
+    }
+
+    #[test]
+    fn an_edit_after_the_runners_exist_changes_nothing() {
+        for state in [created(2), starting(2), started(2), stopping(2)] {
+            let seen = Observed {
+                runners: runners([ready(1), waiting(2, "Pending")]),
+                starter: Fact::Known(Program::Running(None)),
+                stopper: Fact::Known(Program::Running(None)),
+                ..edited(9, on(terms(7)))
+            };
+            assert_eq!(outcome(&state, &seen, at(6)), (None, vec![]), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_history_of_many_edits_has_the_last_only() {
+        let mut resource = Resource::new();
+        for generation in 1..100 {
+            assert_eq!(
+                resource.look(generation, &edited(generation, on(terms(2)))).0,
+                ["Accepted"]
+            );
+        }
+        assert_eq!(resource.history, [record(99, accepted_on(99, terms(2)))]);
+    }
+}
+
+mod stopping_by_order {
+    use super::*;
+
+    fn stop(seen: Observed) -> Observed {
+        Observed { stop: true, ..seen }
+    }
+
+    const ORDER: Option<Event> = Some(Event::StopOrdered {});
+
+    #[test]
+    fn before_the_start_a_stop_ends_the_run_at_once_and_deletes_what_waits() {
+        assert_eq!(
+            outcome(&initializing(2), &stop(empty_world(2)), at(5)),
+            (ORDER, vec![])
+        );
+        let seen = Observed {
+            runners: runners([ready(1), waiting(2, "Pending")]),
+            ..empty_world(2)
+        };
+        let wanted = [1, 2].map(|runner| Effect::DeleteRunner { runner }).to_vec();
+        assert_eq!(outcome(&created(2), &stop(seen), at(5)), (ORDER, wanted));
+    }
+
+    #[test]
+    fn after_the_order_to_start_a_stop_stops_those_that_may_run_and_the_run_is_aborted() {
+        for state in [starting(2), started(2)] {
+            let mut seen = stop(Observed {
+                runners: runners((1..=2).map(ready)),
+                ..empty_world(2)
+            });
+            let stopper = Effect::CreateStopper((1..=2).map(target).collect());
+            assert_eq!(outcome(&state, &seen, at(5)), (ORDER, vec![stopper]), "{state:?}");
+            let Step::Next(state) = step(&state, &record(5, Event::StopOrdered {})) else {
+                panic!("not stopping");
+            };
+            seen.runners = runners([ended(1, 103), ended(2, 0)]);
+            let (event, wanted) = outcome(&state, &seen, at(9));
+            assert_eq!(
+                (event.clone(), wanted),
+                (Some(Event::RunnersStopped { forced: 0 }), vec![])
+            );
+            let Step::Next(State::Finished(end)) = step(&state, &record(9, event.unwrap())) else {
+                panic!("not finished");
+            };
+            assert_eq!(
+                (end.verdict.result, end.verdict.reason),
+                (RunResult::Aborted, Reason::StopRequested)
+            );
+        }
+    }
+
+    #[test]
+    fn a_stop_of_a_run_that_is_stopping_or_has_ended_says_nothing_new() {
+        let seen = stop(Observed {
+            runners: runners((1..=2).map(ready)),
+            stopper: Fact::Known(Program::Running(None)),
+            ..empty_world(2)
+        });
+        assert_eq!(outcome(&stopping(2), &seen, at(5)), (None, vec![]));
+        let Step::Next(state) = step(&stopping(2), &record(5, Event::RunnersStopped { forced: 0 })) else {
+            panic!("not finished");
+        };
+        assert_eq!(classify(&state, &seen, at(6)), None);
+    }
+
+    #[test]
+    fn runners_that_all_ended_by_themselves_win_over_a_stop_that_comes_at_the_same_look() {
+        let all = || runners([ended(1, 0), ended(2, 0)]);
+        let confirmed = |seen| Observed {
+            starter: reported(2, 2),
+            ..seen
+        };
+        let over = stop(Observed {
+            runners: all(),
+            ..empty_world(2)
+        });
+        let at_start = |events: Vec<Event>| Resource::after(events);
+        let inspected = Event::InspectionSkipped { plan: plan(2) };
+        let order = Event::StartOrdered {
+            runners: 2,
+            pods: digest(2),
+        };
+        let start = Event::StartConfirmed {
+            runners: 2,
+            spread_micros: 1,
+        };
+        let unpaused = accepted_on(
+            1,
+            Terms {
+                unpaused: true,
+                ..terms(2)
+            },
+        );
+        let cases = [
+            (
+                at_start(vec![accepted(2), inspected.clone(), order.clone(), start]),
+                over.clone(),
+            ),
+            (
+                at_start(vec![accepted(2), inspected.clone(), order]),
+                confirmed(over.clone()),
+            ),
+            (at_start(vec![unpaused, inspected]), over),
+        ];
+        for (mut resource, seen) in cases {
+            let from = resource.name();
+            let (names, wanted) = resource.look(60, &seen);
+            assert_eq!(names.last(), Some(&"RunnersEnded"), "from {from:?}");
+            assert_eq!(
+                (resource.verdict().0, wanted),
+                (RunResult::Passed, vec![]),
+                "from {from:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_stop_from_the_outset_aborts_a_run_before_anything_is_made() {
+        let mut resource = Resource::new();
+        let found = resource.look(0, &stop(empty_world(2)));
+        assert_eq!(found, (vec!["Accepted", "StopOrdered"], vec![]));
+        assert_eq!(resource.verdict(), (RunResult::Aborted, Reason::StopRequested));
+    }
+
+    #[test]
+    fn a_spec_that_is_invalid_is_rejected_even_if_it_is_to_be_stopped() {
+        let mut resource = Resource::new();
+        let seen = stop(Observed {
+            terms: Err("spec.parallelism is 0".to_owned()),
+            ..empty_world(2)
+        });
+        assert_eq!(resource.look(0, &seen), (vec!["SpecRejected"], vec![]));
+    }
+}
+
+mod running_again {
+    use super::*;
+
+    fn asked(rerun: &str, seen: Observed) -> Observed {
+        Observed {
+            rerun: Some(rerun.to_owned()),
+            ..seen
+        }
+    }
+
+    fn passed() -> Resource {
+        let start = Event::StartConfirmed {
+            runners: 2,
+            spread_micros: 1,
+        };
+        let order = Event::StartOrdered {
+            runners: 2,
+            pods: digest(2),
+        };
+        let mut resource = Resource::after([
+            accepted(2),
+            Event::InspectionSkipped { plan: plan(2) },
+            order,
+            start,
+        ]);
+        let seen = Observed {
+            runners: runners([ended(1, 0), ended(2, 0)]),
+            ..empty_world(2)
+        };
+        assert_eq!(resource.look(63, &seen).0, ["RunnersEnded"]);
+        resource
+    }
+
+    #[test]
+    fn another_text_in_rerun_begins_a_new_run_and_the_former_keeps_one_line_and_loses_its_jobs() {
+        let mut resource = passed();
+        let seen = asked("a", edited(2, empty_world(2)));
+        assert_eq!(resource.look(100, &seen), (vec!["RerunOrdered"], vec![]));
+        let former = Former {
+            result: RunResult::Passed,
+            reason: Reason::AllRunnersPassed,
+            end_time: at(63),
+            duration: Some("1m0s".to_owned()),
+            message: "2 of 2 runners passed".to_owned(),
+        };
+        let order = Event::RerunOrdered { attempt: 2, former };
+        assert_eq!(resource.history, [record(100, order)]);
+        let jobs = ["k6-sample-1", "k6-sample-2", "k6-sample-starter"].map(str::to_owned);
+        let seen = Observed {
+            former: jobs.to_vec(),
+            ..seen
+        };
+        let deleted = jobs.map(Effect::DeleteFormer);
+        let wanted: Vec<Effect> = [Effect::CreateInitializer].into_iter().chain(deleted).collect();
+        assert_eq!(resource.look(101, &seen), (vec!["Accepted"], wanted));
+        assert_eq!(
+            (resource.run.attempt, resource.run.rerun.as_deref()),
+            (2, Some("a"))
+        );
+    }
+
+    #[test]
+    fn the_same_text_in_rerun_does_not_run_again_whatever_the_result_was() {
+        let ends: [(Observed, &str); 3] = [
+            (
+                Observed {
+                    terms: Err("spec.parallelism is 0".to_owned()),
+                    ..empty_world(2)
+                },
+                "SpecRejected",
+            ),
+            (
+                Observed {
+                    stop: true,
+                    ..empty_world(2)
+                },
+                "StopOrdered",
+            ),
+            (
+                Observed {
+                    refused: Some(Refusal::Foreign("Job x is not this run's".to_owned())),
+                    ..empty_world(2)
+                },
+                "ObjectRefused",
+            ),
+        ];
+        for (seen, last) in ends {
+            let mut resource = passed();
+            let seen = asked("a", edited(2, seen));
+            assert_eq!(resource.look(100, &seen).0, ["RerunOrdered"]);
+            assert_eq!(resource.look(101, &seen).0.last(), Some(&last));
+            for second in 102..110 {
+                assert_eq!(resource.look(second, &seen), (vec![], vec![]), "after {last}");
+            }
+            assert_eq!(resource.run.attempt, 2);
+            // Another text does.
+            assert_eq!(resource.look(110, &asked("b", seen)).0, ["RerunOrdered"]);
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_taken_away_asks_for_nothing() {
+        let mut resource = passed();
+        resource.look(100, &asked("a", edited(2, empty_world(2))));
+        resource.look(
+            101,
+            &asked(
+                "a",
+                edited(
+                    2,
+                    Observed {
+                        stop: true,
+                        ..empty_world(2)
+                    },
+                ),
+            ),
+        );
+        assert_eq!(resource.name(), StateName::Finished);
+        assert_eq!(resource.look(102, &edited(3, empty_world(2))), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_text_that_changes_during_a_run_is_answered_after_it() {
+        let mut resource = Resource::after([accepted(2), Event::InspectionSkipped { plan: plan(2) }]);
+        let mut seen = asked("a", edited(2, empty_world(2)));
+        seen.runners = runners((1..=2).map(ready));
+        assert_eq!(resource.look(5, &seen).0, ["StartOrdered"]);
+        seen.starter = reported(2, 2);
+        assert_eq!(resource.look(6, &seen).0, ["StartConfirmed"]);
+        seen.runners = runners([ended(1, 0), ended(2, 99)]);
+        assert_eq!(resource.look(7, &seen).0, ["RunnersEnded", "RerunOrdered"]);
+        assert_eq!(resource.run.attempt, 2);
+    }
+
+    #[test]
+    fn a_hundred_runs_are_counted_and_the_last_few_keep_their_line() {
+        let mut resource = passed();
+        for i in 2..=100 {
+            let seen = asked(
+                &i.to_string(),
+                Observed {
+                    stop: true,
+                    ..empty_world(2)
+                },
+            );
+            assert_eq!(resource.look(100 + 2 * i, &seen).0, ["RerunOrdered"]);
+            assert_eq!(resource.look(101 + 2 * i, &seen).0, ["Accepted", "StopOrdered"]);
+            assert!(resource.history.len() <= HISTORY_LIMIT);
+        }
+        assert_eq!(resource.run.attempt, 100);
+        let kept: Vec<u32> = resource
+            .history
+            .iter()
+            .filter_map(|record| {
+                let Event::RerunOrdered { attempt, .. } = &record.event else {
+                    return None;
+                };
+                Some(*attempt)
+            })
+            .collect();
+        assert_eq!(kept, (93..=100).collect::<Vec<u32>>());
+        assert_eq!(kept.len(), FORMER_AT_MOST);
+    }
+}
+
+mod the_end_of_a_resource {
+    use super::*;
+
+    fn finished(code: i32) -> State {
+        let mut seen = empty_world(2);
+        seen.runners = runners([ended(1, code), ended(2, code)]);
+        let event = classify(&started(2), &seen, at(100)).unwrap();
+        let Step::Next(state) = step(&started(2), &record(100, event)) else {
+            panic!("not finished");
+        };
+        state
+    }
+
+    #[test]
+    fn it_is_deleted_when_its_spec_says_so_and_then_nothing_else_is_wanted() {
+        use Cleanup::{OnSuccess, Post};
+        let results = [
+            (0, RunResult::Passed),
+            (99, RunResult::Failed),
+            (108, RunResult::Aborted),
+            (107, RunResult::Error),
+        ];
+        for (code, result) in results {
+            let passed = (result == RunResult::Passed).then_some(100);
+            let table = [
+                (None, None, None),
+                (Some(Post), None, Some(100)),
+                (Some(OnSuccess), None, passed),
+                (None, Some(0), Some(100)),
+                (None, Some(50), Some(150)),
+                (None, Some(-7), Some(100)),
+                (None, Some(i64::MAX), None),
+                (Some(Post), Some(50), Some(100)),
+                (Some(OnSuccess), Some(50), passed.or(Some(150))),
+            ];
+            for (cleanup, ttl_seconds, when) in table {
+                let state = finished(code);
+                let retention = Retention { cleanup, ttl_seconds };
+                let expected = when.map(at);
+                assert_eq!(expiry(&state, retention), expected, "{result:?}, {retention:?}");
+                let seen = Observed {
+                    retention,
+                    former: vec!["k6-sample-r2-1".to_owned()],
+                    runners: runners([ended(1, code), ready(2)]),
+                    ..empty_world(2)
+                };
+                assert_eq!(wake_at(&state, &seen), expected, "{result:?}, {retention:?}");
+                let kept = vec![
+                    Effect::DeleteRunner { runner: 2 },
+                    Effect::DeleteFormer("k6-sample-r2-1".to_owned()),
+                ];
+                let before = expected.map_or(at(1_000_000), |when| {
+                    when.checked_sub(SignedDuration::from_millis(1)).unwrap()
+                });
+                assert_eq!(effects(&state, &seen, before), kept, "{result:?}, {retention:?}");
+                if let Some(when) = expected {
+                    assert_eq!(effects(&state, &seen, when), [Effect::DeleteResource]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_live_run_is_never_deleted() {
+        let retention = Retention {
+            cleanup: Some(Cleanup::Post),
+            ttl_seconds: Some(0),
+        };
+        for state in [
+            State::default(),
+            initializing(2),
+            created(2),
+            starting(2),
+            started(2),
+            stopping(2),
+        ] {
+            let seen = Observed {
+                retention,
+                ..empty_world(2)
+            };
+            assert_eq!(expiry(&state, retention), None);
+            let wanted = effects(&state, &seen, at(1_000_000));
+            assert!(!wanted.contains(&Effect::DeleteResource), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_run_that_is_asked_for_comes_before_the_end_of_the_resource() {
+        let mut resource = Resource::new();
+        resource.look(
+            0,
+            &Observed {
+                stop: true,
+                ..empty_world(2)
+            },
+        );
+        let seen = Observed {
+            retention: Retention {
+                cleanup: Some(Cleanup::Post),
+                ttl_seconds: None,
+            },
+            rerun: Some("a".to_owned()),
+            ..edited(2, empty_world(2))
+        };
+        assert_eq!(resource.look(9, &seen), (vec!["RerunOrdered"], vec![]));
+    }
+}
+
+mod runs_that_are_not_held_until_all_are_ready {
+    use super::*;
+
+    fn unpaused() -> Resource {
+        let terms = Terms {
+            unpaused: true,
+            ..terms(2)
+        };
+        Resource::after([accepted_on(1, terms), Event::InspectionSkipped { plan: plan(2) }])
+    }
+
+    fn world(all: impl IntoIterator<Item = Runner>) -> Observed {
+        Observed {
+            runners: runners(all),
+            ..empty_world(2)
+        }
+    }
+
+    #[test]
+    fn all_runners_that_answer_are_the_start_and_no_starter_is_made() {
+        let mut resource = unpaused();
+        assert_eq!(
+            resource.look(5, &world([ready(1), waiting(2, "Pending")])),
+            (vec![], vec![])
+        );
+        assert_eq!(
+            resource.look(6, &world([ready(1), ready(2)])),
+            (vec!["RunnersStarted"], vec![])
+        );
+        assert_eq!(resource.run.started, Some(at(6)));
+    }
+
+    #[test]
+    fn runners_that_end_before_they_were_seen_to_answer_have_started_and_have_their_verdict() {
+        let mut resource = unpaused();
+        let found = resource.look(5, &world([ended(1, 0), ended(2, 99)]));
+        assert_eq!(found, (vec!["RunnersStarted", "RunnersEnded"], vec![]));
+        assert_eq!(resource.verdict(), (RunResult::Failed, Reason::ThresholdsCrossed));
+    }
+
+    #[test]
+    fn a_deadline_or_a_stop_while_some_run_already_stops_them() {
+        let some = world([ready(1), waiting(2, "Unschedulable")]);
+        let stop = Observed {
+            stop: true,
+            ..some.clone()
+        };
+        for (second, seen, name, result) in [
+            (301, some, "DeadlinePassed", RunResult::Error),
+            (5, stop, "StopOrdered", RunResult::Aborted),
+        ] {
+            let mut resource = unpaused();
+            let wanted = vec![Effect::CreateStopper(vec![target(1)])];
+            assert_eq!(resource.look(second, &seen), (vec![name], wanted));
+            assert_eq!(resource.name(), StateName::Stopping);
+            let gone = world([ended(1, 103)]);
+            assert_eq!(resource.look(second + 1, &gone), (vec!["RunnersStopped"], vec![]));
+            assert_eq!(resource.verdict().0, result);
+        }
+    }
+}
+
+mod runs_that_are_not_inspected {
+    use super::*;
+
+    fn uninspected() -> Terms {
+        Terms {
+            uninspected: true,
+            ..terms(2)
+        }
+    }
+
+    #[test]
+    fn the_runners_are_made_at_once_for_a_day_or_as_long_as_the_spec_says() {
+        for (run_timeout_seconds, deadline) in [(None, 86_400), (Some(90), 90)] {
+            let terms = Terms {
+                run_timeout_seconds,
+                ..uninspected()
+            };
+            let mut resource = Resource::new();
+            let wanted = [1, 2]
+                .map(|runner| Effect::CreateRunner { runner, of: 2 })
+                .to_vec();
+            let found = resource.look(0, &on(terms));
+            assert_eq!(found, (vec!["Accepted", "InspectionSkipped"], wanted));
+            let plan = resource.run.plan.unwrap();
+            assert_eq!(plan.deadline_seconds, Some(deadline));
+            assert_eq!(
+                (plan.max_vus, plan.total_duration, plan.thresholds),
+                (None, None, None)
+            );
+        }
+    }
+
+    #[test]
+    fn a_script_that_is_not_there_is_missed_nevertheless() {
+        let mut resource = Resource::new();
+        let seen = Observed {
+            script: Fact::Known(Err(MISSING.to_owned())),
+            ..on(uninspected())
+        };
+        assert_eq!(resource.look(0, &seen), (vec!["Accepted"], vec![]));
+        assert_eq!(resource.look(10, &seen), (vec!["ScriptRejected"], vec![]));
+    }
+
+    #[test]
+    fn the_timeout_of_the_spec_wins_over_what_k6_says() {
+        for total_seconds in [0, 90] {
+            let limited = Terms {
+                run_timeout_seconds: Some(77),
+                ..terms(2)
+            };
+            let mut resource = Resource::after([accepted_on(1, limited.clone())]);
+            let found = k6_operator::machine::Inspection {
+                total_seconds,
+                ..inspection(2)
+            };
+            let seen = Observed {
+                initializer: Fact::Known(Initializer::Succeeded(Ok(found))),
+                ..on(limited)
+            };
+            assert_eq!(resource.look(5, &seen).0, ["ScriptInspected"]);
+            assert_eq!(resource.run.plan.unwrap().deadline_seconds, Some(77));
+        }
+    }
+}
+
+mod a_script_in_the_spec {
+    use super::*;
+
+    #[test]
+    fn its_config_map_is_made_before_the_initializer() {
+        let mut resource = Resource::new();
+        let seen = Observed {
+            script: Fact::Absent,
+            ..empty_world(2)
+        };
+        assert_eq!(
+            resource.look(0, &seen),
+            (vec!["Accepted"], vec![Effect::CreateScript])
+        );
+        let found = resource.look(0, &empty_world(2));
+        assert_eq!(found, (vec![], vec![Effect::CreateInitializer]));
+    }
+
+    #[test]
+    fn its_config_map_is_made_before_the_runners_where_nothing_is_inspected() {
+        let terms = Terms {
+            uninspected: true,
+            ..terms(2)
+        };
+        let mut resource = Resource::new();
+        let seen = Observed {
+            script: Fact::Absent,
+            ..on(terms.clone())
+        };
+        assert_eq!(
+            resource.look(0, &seen),
+            (vec!["Accepted"], vec![Effect::CreateScript])
+        );
+        assert_eq!(resource.look(0, &on(terms)).0, ["InspectionSkipped"]);
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_told_in_a_condition_to_the_end() {
+    let what = "spec.token has no effect: remove it";
+    let terms = Terms {
+        unsupported: Some(what.to_owned()),
+        ..terms(2)
+    };
+    let mut resource = Resource::new();
+    for seen in [
+        on(terms.clone()),
+        Observed {
+            stop: true,
+            ..on(terms)
+        },
+    ] {
+        resource.look(0, &seen);
+        let progress = k6_operator::machine::Progress::of(&resource.run.state, &seen, &[]);
+        let status = resource.run.status(resource.history.clone(), &progress);
+        let told = status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == "Unsupported")
+            .unwrap();
+        assert_eq!((told.status.as_str(), told.message.as_str()), ("True", what));
+    }
+    assert_eq!(resource.name(), StateName::Finished);
 }

@@ -21,9 +21,9 @@ pub fn golden(path: &str, text: &str, remedy: &str) {
     );
 }
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k6_operator::machine::{
-    End, Event, Fact, Initializer, Inspection, Observed, PodSeen, Program, Record, Runner, State, Step,
+    End, Event, Fact, Initializer, Inspection, Observed, Plan, PodSeen, Program, Record, Runner, State, Step,
     Terms, step,
 };
 use k6_operator::runners::report::Report;
@@ -57,8 +57,9 @@ pub fn after(events: impl IntoIterator<Item = Event>) -> State {
 pub fn terms(parallelism: u32) -> Terms {
     Terms {
         parallelism,
-        initialization_timeout: SignedDuration::from_secs(300),
-        start_timeout: SignedDuration::from_secs(300),
+        initialization_timeout_seconds: 300,
+        start_timeout_seconds: 300,
+        ..Terms::default()
     }
 }
 
@@ -181,11 +182,14 @@ fn happy(n: u32) -> Vec<Event> {
 }
 
 pub fn accepted(parallelism: u32) -> Event {
+    accepted_on(1, terms(parallelism))
+}
+
+pub fn accepted_on(generation: i64, terms: Terms) -> Event {
     Event::Accepted {
-        generation: 1,
-        parallelism,
-        initialization_timeout_seconds: 300,
-        start_timeout_seconds: 300,
+        generation,
+        rerun: None,
+        terms,
     }
 }
 
@@ -228,4 +232,16 @@ pub fn stopping(n: u32) -> State {
         waiting_for: "the runners to end".to_owned(),
     };
     after(happy(n).into_iter().chain([ordered(n), confirmed(n), passed]))
+}
+
+/// What is known without k6 of a run that ends by itself.
+pub fn plan(parallelism: u32) -> Plan {
+    Plan {
+        parallelism,
+        max_vus: None,
+        total_duration: None,
+        thresholds: None,
+        deadline_seconds: Some(600),
+        warning: None,
+    }
 }

@@ -2,8 +2,8 @@
 
 use crate::support::{at, empty_world, ended, golden, record, runners, started};
 use k6_operator::machine::{
-    Accepted, Created, Finished, Initializing, Started, Starting, State, Step, Stopping, Verdict, classify,
-    diagram, step,
+    Accepted, Created, Finished, Initializing, Plan, Started, Starting, State, Step, Stopping, Terms,
+    Verdict, classify, diagram, step,
 };
 use std::fmt::Write;
 
@@ -12,11 +12,44 @@ const REMEDY: &str = "if the change is meant, run `UPDATE=1 cargo test --test co
 fn terms(accepted: &Accepted) -> String {
     let Accepted {
         at,
-        parallelism,
-        initialization_timeout,
-        start_timeout,
+        generation,
+        terms,
     } = accepted;
-    format!("{parallelism} runners, accepted {at}, timeouts {initialization_timeout:#} and {start_timeout:#}")
+    let Terms {
+        parallelism,
+        initialization_timeout_seconds,
+        start_timeout_seconds,
+        run_timeout_seconds,
+        suspended,
+        unpaused,
+        uninspected,
+        unsupported,
+    } = terms;
+    let mut text = format!(
+        "{parallelism} runners, accepted {at} as generation {generation}, timeouts \
+         {initialization_timeout_seconds} s and {start_timeout_seconds} s"
+    );
+    if let Some(seconds) = run_timeout_seconds {
+        write!(text, " and {seconds} s").unwrap();
+    }
+    for (set, word) in [
+        (*suspended, "suspended"),
+        (*unpaused, "unpaused"),
+        (*uninspected, "uninspected"),
+    ] {
+        if set {
+            write!(text, ", {word}").unwrap();
+        }
+    }
+    if let Some(what) = unsupported {
+        write!(text, ", {what}").unwrap();
+    }
+    text
+}
+
+fn users(plan: &Plan) -> String {
+    plan.max_vus
+        .map_or_else(|| "not inspected".to_owned(), |users| format!("{users} VUs"))
 }
 
 fn verdict(verdict: &Verdict) -> String {
@@ -33,7 +66,7 @@ fn describe(state: &State) -> String {
         State::Initializing(Initializing { accepted: None }) => "Initializing, not accepted".to_owned(),
         State::Initializing(Initializing { accepted: Some(a) }) => format!("Initializing, {}", terms(a)),
         State::Created(Created { at, accepted, plan }) => {
-            format!("Created at {at}, {}, {} VUs", terms(accepted), plan.max_vus)
+            format!("Created at {at}, {}, {}", terms(accepted), users(plan))
         }
         State::Starting(Starting {
             at,
@@ -42,13 +75,13 @@ fn describe(state: &State) -> String {
             pods,
         }) => {
             format!(
-                "Starting at {at}, {}, {} VUs, pods {pods}",
+                "Starting at {at}, {}, {}, pods {pods}",
                 terms(accepted),
-                plan.max_vus
+                users(plan)
             )
         }
         State::Started(Started { at, plan, lost }) => {
-            format!("Started at {at}, {} VUs, lost {lost}", plan.max_vus)
+            format!("Started at {at}, {}, lost {lost}", users(plan))
         }
         State::Stopping(Stopping { at, why }) => format!("Stopping at {at}, {}", verdict(why)),
         State::Finished(Finished {

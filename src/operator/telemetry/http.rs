@@ -23,7 +23,7 @@ pub const CONTENT_TYPE_OPENMETRICS: &str = "application/openmetrics-text; versio
 /// The longest that open connections hold up the end.
 const DRAIN_BUDGET: Duration = Duration::from_secs(2);
 
-/// Whether the operator is ready, which is when its caches are filled. Clones share it.
+/// Whether the operator is ready, which is when the caches of a namespace are filled. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 

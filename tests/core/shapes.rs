@@ -1,0 +1,481 @@
+//! The objects of all that a spec can say, as YAML in `snapshots/`; names whatever the resource is called; and
+//! what manifests of grafana/k6-operator have.
+
+use k6_operator::api::{Flag, Kind, LoadTest, Spec};
+use k6_operator::build::*;
+use k6_operator::machine::Target;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+fn owner(kind: Kind, name: &str, attempt: u32) -> Owner {
+    Owner {
+        kind,
+        name: name.to_owned(),
+        namespace: "default".to_owned(),
+        uid: "5f2a".to_owned(),
+        generation: 7,
+        attempt,
+    }
+}
+
+fn k6() -> Owner {
+    owner(Kind::K6, "k6-sample", 1)
+}
+
+fn defaults(common: Value) -> Defaults {
+    Defaults {
+        runner_image: "grafana/k6:1.1.0".to_owned(),
+        starter_image: "ghcr.io/k6io/operator:latest".to_owned(),
+        common: serde_json::from_value(common).unwrap(),
+    }
+}
+
+/// A spec of two runners with these fields.
+fn spec(fields: Value) -> Spec {
+    let mut spec = json!({"parallelism": 2, "script": "s"});
+    for (field, value) in fields.as_object().unwrap() {
+        spec[field] = value.clone();
+    }
+    serde_json::from_value(spec).unwrap()
+}
+
+fn runner_of(spec: &Spec) -> Job {
+    runner(&k6(), spec, &check(spec).unwrap(), &defaults(json!({})), 1, 2)
+}
+
+fn initializer_of(spec: &Spec) -> Job {
+    initializer(&k6(), spec, &check(spec).unwrap(), &defaults(json!({})))
+}
+
+fn starter_of(spec: &Spec) -> Job {
+    let target = Target {
+        runner: 1,
+        ip: "10.0.0.1".to_owned(),
+    };
+    starter(
+        &k6(),
+        spec,
+        &check(spec).unwrap(),
+        &defaults(json!({})),
+        &[target],
+    )
+}
+
+fn pod(job: Job) -> PodSpec {
+    job.spec.unwrap().template.spec.unwrap()
+}
+
+fn main(job: Job) -> Container {
+    pod(job).containers.remove(0)
+}
+
+#[test]
+fn each_source_of_a_script_is_mounted_and_given_to_k6_as_it_is() {
+    let sources = [
+        ("the name of a ConfigMap", json!("s")),
+        (
+            "a file of a ConfigMap",
+            json!({"configMap": {"name": "s", "file": "a.tar"}}),
+        ),
+        ("a claim", json!({"volumeClaim": {"name": "s"}})),
+        (
+            "a relative file of a claim",
+            json!({"volumeClaim": {"name": "s", "file": "a/b.js"}}),
+        ),
+        (
+            "an absolute file of a claim, read-only",
+            json!({"volumeClaim": {"name": "s", "file": "/data/a/b.js", "readOnly": true}}),
+        ),
+        ("a file in the image", json!({"localFile": "/opt/$(HOME)/a b.js"})),
+        ("the script itself", json!({"inline": "export default () => {}"})),
+    ];
+    let told: Vec<Value> = sources
+        .into_iter()
+        .map(|(what, source)| {
+            let spec = spec(json!({"script": source}));
+            let checked = check(&spec).unwrap();
+            let run = pod(runner_of(&spec));
+            let archive = pod(initializer_of(&spec)).init_containers.unwrap().remove(0);
+            assert_eq!(
+                run.containers[0].volume_mounts.clone().unwrap_or_default(),
+                archive.volume_mounts.clone().unwrap()[..archive.volume_mounts.unwrap().len() - 1]
+            );
+            json!({
+                what: {
+                    "command": run.containers[0].command,
+                    "archive": archive.command,
+                    "mounts": run.containers[0].volume_mounts,
+                    "volumes": run.volumes,
+                    "made": script(&k6(), &checked),
+                }
+            })
+        })
+        .collect();
+    insta::assert_yaml_snapshot!(told);
+}
+
+#[test]
+fn another_script_in_the_spec_is_another_config_map() {
+    let named = |text: &str| {
+        let spec = spec(json!({"script": {"inline": text}}));
+        script(&k6(), &check(&spec).unwrap())
+            .unwrap()
+            .metadata
+            .name
+            .unwrap()
+    };
+    assert_ne!(named("a"), named("b"));
+    assert_eq!(named("a"), named("a"));
+}
+
+#[test]
+fn an_initializer_is_as_the_runners_unless_it_has_settings_of_its_own() {
+    let runner = json!({
+        "image": "k6:own", "env": [{"name": "A", "value": "1"}], "nodeSelector": {"disk": "ssd"},
+        "volumes": [{"name": "v", "emptyDir": {}}], "volumeMounts": [{"name": "v", "mountPath": "/v"}]
+    });
+    let told: Vec<Value> = [
+        ("omitted", Value::Null),
+        ("empty", json!({})),
+        ("disabled, should it be made", json!({"disabled": true})),
+        ("its own", json!({"env": [{"name": "B", "value": "2"}]})),
+        ("its own image", json!({"image": "k6:inspect"})),
+    ]
+    .into_iter()
+    .map(|(what, initializer)| {
+        let spec = spec(json!({"runner": runner, "initializer": initializer}));
+        let pod = pod(initializer_of(&spec));
+        json!({what: {
+            "image": pod.containers[0].image, "env": pod.containers[0].env, "nodeSelector": pod.node_selector,
+            "volumes": pod.volumes, "mounts": pod.containers[0].volume_mounts,
+            "uninspected": check(&spec).unwrap().terms.uninspected,
+        }})
+    })
+    .collect();
+    insta::assert_yaml_snapshot!(told);
+}
+
+/// Each layer sets what the one after it sets too, and something of its own.
+#[test]
+fn a_part_comes_before_the_pod_template_and_that_before_the_defaults_of_the_operator() {
+    let layer = |name: &str| {
+        json!({
+            "metadata": {"labels": {"shared": name, name: name}, "annotations": {"shared": name}},
+            "priorityClassName": name,
+            "tolerations": [{"key": name}],
+            "env": [{"name": "SHARED", "value": name}, {"name": name.to_uppercase(), "value": "1"}],
+            "imagePullSecrets": [{"name": "shared"}, {"name": name}],
+            "resources": {"limits": {"memory": "1Gi", name: "1"}},
+            "nodeSelector": {"shared": name, name: name}
+        })
+    };
+    let mut second = layer("second");
+    second["schedulerName"] = json!("second");
+    let mut third = layer("third");
+    third["schedulerName"] = json!("third");
+    third["serviceAccountName"] = json!("third");
+    let mut fourth = layer("fourth");
+    fourth["serviceAccountName"] = json!("fourth");
+    fourth["imagePullPolicy"] = json!("Never");
+    let spec = spec(json!({"runner": layer("first"), "podTemplate": second}));
+    let defaults = defaults(json!({"runner": third, "podTemplate": fourth}));
+    let checked = check(&spec).unwrap();
+    insta::assert_yaml_snapshot!(runner(&k6(), &spec, &checked, &defaults, 1, 2));
+}
+
+#[test]
+fn labels_and_annotations_of_the_operator_cannot_be_overridden() {
+    let own = [
+        "app",
+        "k6_cr",
+        "runner",
+        RUN_LABEL,
+        RUNNER_LABEL,
+        ATTEMPT_LABEL,
+        COMPONENT_LABEL,
+    ];
+    let annotations = [RUN_ANNOTATION, KIND_ANNOTATION];
+    let labels: Value = own
+        .into_iter()
+        .map(|label| (label.to_owned(), json!("mine")))
+        .collect();
+    let notes: Value = annotations
+        .into_iter()
+        .map(|key| (key.to_owned(), json!("mine")))
+        .collect();
+    let job = runner_of(&spec(
+        json!({"runner": {"metadata": {"labels": labels, "annotations": notes}}}),
+    ));
+    let template = job.spec.unwrap().template.metadata.unwrap();
+    for metadata in [job.metadata, template] {
+        let (labels, notes) = (metadata.labels.unwrap(), metadata.annotations.unwrap());
+        assert_eq!((labels.len(), notes.len()), (own.len(), annotations.len()));
+        assert!(
+            !labels.values().chain(notes.values()).any(|value| value == "mine"),
+            "{labels:?} {notes:?}"
+        );
+    }
+}
+
+#[test]
+fn a_starter_cannot_be_labelled_as_a_runner() {
+    let labelled = spec(json!({"podTemplate": {"metadata": {"labels": {"runner": "true", "team": "shop"}}}}));
+    let defaults = defaults(json!({}));
+    let job = starter(&k6(), &labelled, &check(&labelled).unwrap(), &defaults, &[]);
+    let labels = job.spec.unwrap().template.metadata.unwrap().labels.unwrap();
+    assert_eq!(labels.get("runner"), None);
+    assert_eq!(labels["team"], "shop");
+}
+
+#[test]
+fn separate_runners_keep_the_affinity_of_the_user_and_their_distance() {
+    let term = json!({"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "zone"});
+    let affinity = json!({
+        "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+            {"matchExpressions": [{"key": "disk", "operator": "Exists"}]}
+        ]}},
+        "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+    });
+    let both = spec(json!({"separate": true, "runner": {"affinity": affinity}}));
+    insta::assert_yaml_snapshot!(pod(runner_of(&both)).affinity);
+    let together = spec(json!({"runner": {"affinity": affinity}}));
+    assert_eq!(json!(pod(runner_of(&together)).affinity), affinity);
+    assert_eq!(pod(starter_of(&both)).affinity, None);
+}
+
+#[test]
+fn sidecars_probes_and_ports_are_those_of_the_user() {
+    let probe = json!({"tcpSocket": {"port": 6565}, "periodSeconds": 9});
+    let fields = spec(json!({
+        "ports": [{"containerPort": 5665, "name": "dashboard"}, {"containerPort": 6565, "name": "again"}],
+        "runner": {
+            "readinessProbe": probe, "livenessProbe": probe,
+            "initContainers": [
+                {"image": "busybox", "command": ["true"], "env": [{"name": "A", "value": "$(B)"}]},
+                {"name": "proxy", "image": "envoy", "restartPolicy": "Always", "imagePullPolicy": "Always"}
+            ]
+        }
+    }));
+    insta::assert_yaml_snapshot!((pod(runner_of(&fields)), pod(initializer_of(&fields))));
+}
+
+#[test]
+fn a_starter_of_a_foreign_image_is_given_the_program_and_the_operators_own_has_it() {
+    let foreign = pod(starter_of(&spec(
+        json!({"starter": {"image": "grafana/k6-operator:latest-starter"}}),
+    )));
+    insta::assert_yaml_snapshot!(foreign);
+    for fields in [
+        json!({}),
+        json!({"starter": {"image": "ghcr.io/k6io/operator:latest"}}),
+    ] {
+        let own = pod(starter_of(&spec(fields)));
+        assert_eq!((own.init_containers, own.volumes), (None, None));
+        assert_eq!(own.containers[0].command, Some(vec!["/k6-operator".to_owned()]));
+    }
+}
+
+#[test]
+fn quiet_and_paused_are_true_unless_they_say_false_in_either_spelling() {
+    let words = |fields: Value| main(runner_of(&spec(fields))).command.unwrap();
+    let has = |fields: Value| {
+        let words = words(fields);
+        (
+            words.contains(&"--quiet".to_owned()),
+            words.contains(&"--paused".to_owned()),
+        )
+    };
+    for (value, expected) in [
+        (Value::Null, true),
+        (json!(true), true),
+        (json!("true"), true),
+        (json!(false), false),
+        (json!("false"), false),
+    ] {
+        assert_eq!(has(json!({"quiet": value})), (expected, true), "{value}");
+        assert_eq!(has(json!({"paused": value})), (true, expected), "{value}");
+        let unpaused = check(&spec(json!({"paused": value}))).unwrap().terms.unpaused;
+        assert_eq!(unpaused, !expected, "{value}");
+    }
+}
+
+#[test]
+fn a_flag_is_a_boolean_or_its_name_and_nothing_else() {
+    for (text, value) in [
+        ("true", true),
+        ("false", false),
+        ("\"true\"", true),
+        ("\"false\"", false),
+    ] {
+        let flag: Flag = serde_json::from_str(text).unwrap();
+        assert_eq!(flag, Flag(value), "{text}");
+        assert_eq!(serde_json::to_string(&flag).unwrap(), value.to_string());
+    }
+    for text in [
+        "\"yes\"",
+        "\"True\"",
+        "\"\"",
+        "\" true\"",
+        "1",
+        "0",
+        "null",
+        "[]",
+        "{}",
+    ] {
+        assert!(serde_json::from_str::<Flag>(text).is_err(), "{text}");
+    }
+    let error = serde_json::from_str::<Flag>("\"yes\"").unwrap_err().to_string();
+    assert_eq!(error, "\"yes\" is neither \"true\" nor \"false\"");
+}
+
+#[test]
+fn the_second_run_of_a_test_run_has_names_of_its_own_and_the_test_run_as_owner() {
+    let owner = owner(Kind::TestRun, "checkout", 2);
+    let spec = spec(json!({"script": {"inline": "x"}}));
+    let checked = check(&spec).unwrap();
+    let defaults = defaults(json!({}));
+    let script = script(&owner, &checked).unwrap();
+    let of = [
+        initializer(&owner, &spec, &checked, &defaults),
+        runner(&owner, &spec, &checked, &defaults, 1, 2),
+        starter(&owner, &spec, &checked, &defaults, &[]),
+        stopper(&owner, &spec, &defaults, &[]),
+    ]
+    .map(|job| job.metadata);
+    let all: Vec<_> = std::iter::once(script.metadata).chain(of).collect();
+    insta::assert_yaml_snapshot!(all);
+}
+
+fn is_label(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (1..=63).contains(&name.len()) && name.chars().all(fits) && !name.starts_with('-') && !name.ends_with('-')
+}
+
+/// The names of all children, and the hostnames of the runners.
+fn children(kind: Kind, name: &str, attempt: u32, runners: u32) -> (Vec<String>, Vec<String>) {
+    let owner = owner(kind, name, attempt);
+    let spec = spec(json!({"script": {"inline": "x"}}));
+    let checked = check(&spec).unwrap();
+    let defaults = defaults(json!({}));
+    let runners = [1, 2, 10, runners].into_iter().collect::<BTreeSet<u32>>();
+    let runners: Vec<Job> = runners
+        .into_iter()
+        .map(|i| runner(&owner, &spec, &checked, &defaults, i, 10_000))
+        .collect();
+    let rest = [
+        initializer(&owner, &spec, &checked, &defaults),
+        starter(&owner, &spec, &checked, &defaults, &[]),
+        stopper(&owner, &spec, &defaults, &[]),
+    ];
+    let hosts = runners
+        .iter()
+        .map(|job| pod(job.clone()).hostname.unwrap())
+        .collect();
+    let jobs = runners.into_iter().chain(rest).map(|job| job.metadata);
+    let all = jobs.chain([script(&owner, &checked).unwrap().metadata]);
+    let names = all.map(|metadata| {
+        let labels = metadata.labels.unwrap();
+        assert!(labels.values().all(|value| value.len() <= 63), "{labels:?}");
+        assert_eq!(metadata.annotations.unwrap()[RUN_ANNOTATION], name);
+        metadata.name.unwrap()
+    });
+    (names.collect(), hosts)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Names such as hooks with generateName have.
+    #[test]
+    fn children_of_long_names_are_dns_labels_and_distinct(
+        name in "[a-z][a-z0-9-]{20,246}[a-z0-9]-[a-z0-9]{5}", runners in 11..10_000u32, first in 1..99u32,
+    ) {
+        prop_assume!(name.len() <= 253);
+        for kind in Kind::ALL {
+            let mut names = Vec::new();
+            for attempt in [1, 2, first, first + 1, 99].into_iter().collect::<BTreeSet<u32>>() {
+                let (children, hosts) = children(kind, &name, attempt, runners);
+                for label in children.iter().chain(&hosts) {
+                    prop_assert!(is_label(label), "{label:?} of {name:?}");
+                }
+                prop_assert_eq!(hosts.iter().collect::<BTreeSet<_>>().len(), hosts.len());
+                names.extend(children);
+            }
+            prop_assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{:?}", names);
+        }
+    }
+
+    /// A name can have dots; then those of its Jobs have them too, and hostnames do not.
+    #[test]
+    fn children_of_names_with_dots_are_dns_subdomains_and_hostnames_are_labels(
+        name in "[a-z0-9]{1,30}(\\.[a-z0-9][a-z0-9-]{0,20}[a-z0-9]){1,9}", attempt in 1..100u32,
+    ) {
+        prop_assume!(name.len() <= 253);
+        let (names, hosts) = children(Kind::K6, &name, attempt, 10_000);
+        for host in &hosts {
+            prop_assert!(is_label(host), "{host:?} of {name:?}");
+        }
+        for child in &names {
+            prop_assert!(child.len() <= 63 && child.split('.').all(is_label), "{child:?} of {name:?}");
+        }
+        prop_assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+    }
+}
+
+/// A manifest as users of grafana/k6-operator have it, with every field of its TestRun.
+const EVERY_FIELD: &str = include_str!("testrun.yaml");
+
+#[test]
+fn a_test_run_with_every_field_of_the_peer_is_read_and_built_and_what_is_not_done_is_told() {
+    let test: LoadTest = serde_saphyr::from_str(EVERY_FIELD).unwrap();
+    assert_eq!(test.kind, Kind::TestRun);
+    let owner = owner(test.kind, "every-field", 1);
+    let checked = check(&test.spec).unwrap();
+    assert_eq!(checked.arguments, ["--tag", "team=a b"]);
+    let told = checked.terms.unsupported.clone().unwrap();
+    for field in ["spec.testRunId", "spec.token", "spec.scuttle"] {
+        assert!(told.contains(&format!("{field} has no effect")), "{told}");
+    }
+    let defaults = defaults(json!({}));
+    insta::assert_yaml_snapshot!((
+        initializer(&owner, &test.spec, &checked, &defaults),
+        runner(&owner, &test.spec, &checked, &defaults, 1, 4),
+        starter(&owner, &test.spec, &checked, &defaults, &[]),
+    ));
+}
+
+/// The schema would drop, without a word, what it does not know.
+#[test]
+fn no_field_of_the_peer_is_unknown_to_the_schema() {
+    let manifest: Value = serde_saphyr::from_str(EVERY_FIELD).unwrap();
+    let definition = k6_operator::api::crd::definition(Kind::TestRun);
+    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let mut unknown = Vec::new();
+    compare(&manifest["spec"], schema, "spec", &mut unknown);
+    assert_eq!(unknown, Vec::<String>::new());
+    compare(
+        &json!({"nothing": 1, "runner": {"nothing": 1}}),
+        schema,
+        "spec",
+        &mut unknown,
+    );
+    assert_eq!(unknown, ["spec.nothing", "spec.runner.nothing"]);
+}
+
+fn compare(value: &Value, schema: &Value, path: &str, unknown: &mut Vec<String>) {
+    if let (Some(fields), Some(properties)) = (value.as_object(), schema["properties"].as_object()) {
+        for (name, value) in fields {
+            let path = format!("{path}.{name}");
+            match properties.get(name) {
+                Some(schema) => compare(value, schema, &path, unknown),
+                None => unknown.push(path),
+            }
+        }
+    }
+    for entry in value.as_array().into_iter().flatten() {
+        compare(entry, &schema["items"], path, unknown);
+    }
+}
