@@ -274,3 +274,78 @@ fn refusal(container: &ContainerStatus, ended: &ContainerStateTerminated) -> Str
         _ => format!("the init container {name} failed {}", told(ended)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{InitializerPod, initializer, runner};
+    use k8s_openapi::api::batch::v1::Job;
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::{Value, json};
+
+    fn ended(name: &str, code: i32, reason: &str, message: &str) -> Value {
+        json!({"name": name, "image": "registry/image", "imageID": "", "ready": false, "restartCount": 0, "state": {
+            "terminated": {"exitCode": code, "reason": reason, "message": message}
+        }})
+    }
+
+    fn pod(sidecar: &str, init: &[Value], containers: &[Value]) -> Pod {
+        let pod = json!({
+            "spec": {"containers": [], "initContainers": [{"name": sidecar, "restartPolicy": "Always"}]},
+            "status": {"initContainerStatuses": init, "containerStatuses": containers}
+        });
+        serde_json::from_value(pod).unwrap()
+    }
+
+    fn refused(init: &[Value]) -> InitializerPod {
+        initializer(&Job::default(), Some(&pod("proxy", init, &[])))
+    }
+
+    #[test]
+    fn what_ends_well_before_k6_does_not_hide_what_k6_says() {
+        let init = [
+            ended("fetch", 0, "Completed", ""),
+            ended("archive", 107, "Error", "no such file"),
+        ];
+        let words = "k6 refused the script (exit code 107): no such file";
+        assert_eq!(refused(&init), InitializerPod::Failed(words.to_owned()));
+    }
+
+    #[test]
+    fn an_init_container_of_the_user_is_not_taken_for_k6() {
+        let words = "the init container fetch failed (exit code 1, OOMKilled): gone";
+        let init = [ended("fetch", 1, "OOMKilled", "gone")];
+        assert_eq!(refused(&init), InitializerPod::Failed(words.to_owned()));
+    }
+
+    #[test]
+    fn an_image_without_k6_is_named() {
+        let words = "k6 can't be started in the image registry/image of the initializer: \"k6\": not found";
+        let init = [ended("archive", 128, "StartError", "\"k6\": not found")];
+        assert_eq!(refused(&init), InitializerPod::Failed(words.to_owned()));
+    }
+
+    #[test]
+    fn a_sidecar_may_end_as_it_likes() {
+        let init = [
+            ended("proxy", 137, "Error", "killed"),
+            ended("archive", 0, "Completed", ""),
+        ];
+        let done = pod("proxy", &init, &[ended("inspect", 0, "Completed", "")]);
+        assert_eq!(initializer(&Job::default(), Some(&done)), InitializerPod::Done);
+        assert_eq!(refused(&init), InitializerPod::Running(None));
+    }
+
+    #[test]
+    fn a_runner_whose_init_container_failed_has_ended_without_a_code_of_k6() {
+        let job =
+            json!({"status": {"conditions": [{"type": "Failed", "status": "True", "message": "backoff"}]}});
+        let job: Job = serde_json::from_value(job).unwrap();
+        let pod = pod("proxy", &[ended("fetch", 99, "Error", "not there")], &[]);
+        let end = runner(&job, Some(&pod)).end.unwrap();
+        assert_eq!(end.code, None);
+        assert_eq!(
+            end.message,
+            "the init container fetch failed (exit code 99): not there"
+        );
+    }
+}
