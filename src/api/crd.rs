@@ -15,6 +15,10 @@ const DESCRIBED_DEPTH: usize = 3;
 /// How deep below `spec` the definition's file has a line for each field.
 const LINES_DEPTH: usize = 2;
 
+/// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>
+const QUANTITY: &str =
+    r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+))?$";
+
 /// Fields of spec that may change while a run is under way.
 const MUTABLE: [&str; 5] = ["stop", "suspend", "ttlSecondsAfterFinished", "cleanup", "rerun"];
 
@@ -282,6 +286,7 @@ fn quantities(schema: &mut Value) {
 fn int_or_string(schema: &mut Map<String, Value>) {
     schema.remove("type");
     schema.insert("x-kubernetes-int-or-string".to_owned(), json!(true));
+    schema.insert("pattern".to_owned(), json!(QUANTITY));
 }
 
 /// The fields of a defaults file that a spec does not have, by path.

@@ -92,6 +92,14 @@ async fn publish(
     }
 }
 
+fn spread(micros: u64) -> String {
+    if micros < 1000 {
+        format!("{micros} µs")
+    } else {
+        format!("{:.1} ms", micros as f64 / 1e3)
+    }
+}
+
 /// The ordering of the start is told together with its confirmation.
 fn describe(record: &Record, after: &Run) -> Option<(EventType, &'static str, String)> {
     let normal = |reason, note: String| Some((EventType::Normal, reason, note));
@@ -173,8 +181,8 @@ fn describe(record: &Record, after: &Run) -> Option<(EventType, &'static str, St
         } => normal(
             "Started",
             format!(
-                "All {runners} runners were ready and were released within {:.1} ms",
-                *spread_micros as f64 / 1e3
+                "All {runners} runners were ready and were released within {}",
+                spread(*spread_micros)
             ),
         ),
         Event::RunnerLost { failure } => Some((

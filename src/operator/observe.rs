@@ -225,9 +225,14 @@ impl Children {
         let api: Api<Event> = Api::namespaced(context.client.clone(), &self.namespace);
         let parameters = ListParams::default().fields(&format!("involvedObject.name={object},type=Warning"));
         let events = bounded(api.list(&parameters)).await.ok()?.items;
-        let last = events
-            .into_iter()
-            .max_by_key(|event| event.metadata.creation_timestamp.clone())?;
+        let last = events.into_iter().max_by_key(|event| {
+            // The kubelet says what went wrong, and then `Error: ErrImagePull` and the like.
+            let vague = event
+                .message
+                .as_deref()
+                .is_none_or(|text| text.starts_with("Error: "));
+            (!vague, event.metadata.creation_timestamp.clone())
+        })?;
         let reason = last.reason.unwrap_or_default();
         Some(format!(
             "{object}: {reason}: {}",

@@ -110,7 +110,7 @@ async fn reaches_the_pods(kind: Kind) {
         "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "k6-e2e"}, "value": 0
     });
     test.file("class.json", &class.to_string());
-    test.kubectl(&["apply", "-f", "class.json"]);
+    test.kubectl(&["apply", "--server-side", "-f", "class.json"]);
 
     let file = test.manifest(kind, "all", with_every_field());
     test.kubectl(&["apply", "-f", &file]);
