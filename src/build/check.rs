@@ -228,21 +228,14 @@ fn carried(field: &str, text: &str) -> Result<(), SpecError> {
 
 /// What users of grafana/k6-operator may have set and is not done here.
 fn unsupported(spec: &Spec) -> Option<String> {
-    let cloud = "runs of Grafana Cloud k6 are not done here: remove it, and use `arguments: --out cloud` with the \
-                 token in the environment, or `k6 cloud run`";
+    let cloud = "runs of Grafana Cloud k6 are not done here: remove it, and start those with `k6 cloud run`";
     let scuttle = "k6 is not wrapped here: remove it, and make the proxy a native sidecar (an init container with \
                    restartPolicy Always), which ends with the pod";
     let is_set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     let fields = [
         ("spec.testRunId", is_set(&spec.test_run_id), cloud),
         ("spec.token", is_set(&spec.token), cloud),
-        (
-            "spec.scuttle",
-            spec.scuttle
-                .as_ref()
-                .is_some_and(|scuttle| scuttle.as_object().is_none_or(|o| !o.is_empty())),
-            scuttle,
-        ),
+        ("spec.scuttle", spec.scuttle.as_ref().is_some_and(wraps), scuttle),
     ];
     let told: Vec<String> = fields
         .into_iter()
@@ -250,6 +243,16 @@ fn unsupported(spec: &Spec) -> Option<String> {
         .map(|(field, _, remedy)| format!("{field} has no effect: {remedy}"))
         .collect();
     (!told.is_empty()).then(|| told.join("; "))
+}
+
+/// Whether settings of scuttle ask for it: `enabled: "false"` and no settings do not.
+fn wraps(scuttle: &serde_json::Value) -> bool {
+    match scuttle.get("enabled") {
+        Some(serde_json::Value::Bool(enabled)) => *enabled,
+        Some(serde_json::Value::String(enabled)) => enabled != "false",
+        Some(_) => true,
+        None => scuttle.as_object().is_none_or(|settings| !settings.is_empty()),
+    }
 }
 
 fn check_script(script: &serde_json::Value) -> Result<Script, SpecError> {

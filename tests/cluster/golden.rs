@@ -101,12 +101,9 @@ fn numbers(text: &str) -> String {
                 let (before, _) = line.split_once(field).unwrap();
                 format!("{before}{field}  <number>")
             }
-            None => match (line.find("released within "), line.find(" ms")) {
-                (Some(start), Some(end)) => {
-                    let (before, after) = (&line[..start], &line[end..]);
-                    format!("{before}released within <number>{after}")
-                }
-                _ => line.to_owned(),
+            None => match line.split_once("released within ") {
+                Some((before, _)) => format!("{before}released within <time>"),
+                None => line.to_owned(),
             },
         });
     }
