@@ -170,10 +170,10 @@ export default function () { console.log(`${words} of ${__ENV.HERE || 'no'} fold
         (
             "relative",
             Kind::TestRun,
-            json!({"file": "main.js"}),
+            json!({"file": "main.js", "readOnly": true}),
             "a neighbour",
             "/test",
-            false,
+            true,
         ),
         (
             "absolute",

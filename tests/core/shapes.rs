@@ -221,6 +221,25 @@ fn labels_and_annotations_of_the_operator_cannot_be_overridden() {
 }
 
 #[test]
+fn scuttle_that_is_off_asks_for_nothing() {
+    let told = |scuttle: Value| {
+        check(&spec(json!({"scuttle": scuttle})))
+            .unwrap()
+            .terms
+            .unsupported
+    };
+    for off in [json!({}), json!({"enabled": "false"}), json!({"enabled": false})] {
+        assert_eq!(told(off), None);
+    }
+    for on in [
+        json!({"enabled": "true"}),
+        json!({"envoyAdminApi": "http://127.0.0.1:15000"}),
+    ] {
+        assert!(told(on).unwrap().contains("native sidecar"));
+    }
+}
+
+#[test]
 fn a_starter_cannot_be_labelled_as_a_runner() {
     let labelled = spec(json!({"podTemplate": {"metadata": {"labels": {"runner": "true", "team": "shop"}}}}));
     let defaults = defaults(json!({}));
