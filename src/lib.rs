@@ -1,7 +1,7 @@
 //! The k6 operator: distributed k6 tests on Kubernetes, as an event-sourced state machine.
 //!
-//! A K6 resource is a run of a load test. What has happened to it is a short list of events in its status;
-//! everything else is derived.
+//! A K6 resource, or a TestRun, which is the same under another name, is a run of a load test. What has happened
+//! to it is a short list of events in its status; everything else is derived.
 //!
 //! ```text
 //!  watch ──► observe ──► classify ──► step ──► persist ──► execute ──► announce
@@ -26,6 +26,9 @@
 //!
 //! [`machine::replay`] folds a history into a run, and a run into the status that users see; for every status
 //! ever written, the replay of its history gives that status.
+//!
+//! A resource can have several runs, one after the other: `spec.rerun` orders the next. The history is that of
+//! the present run; of each before it one line is kept.
 //!
 //! Where things are: [`api`] has the resource as users write and read it; [`machine`] and [`build`] are pure,
 //! without async, client or clock: the decisions, and the shapes of the Jobs; [`operator`] is the only code
