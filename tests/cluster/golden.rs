@@ -1,7 +1,7 @@
 //! What kubectl prints of runs and of their definitions, kept as files in `golden/`, to be read as a user
 //! reads them. `UPDATE=1 tests/cluster/e2e golden` writes them anew.
 
-use crate::more::{Run, says};
+use crate::run::{Run, says};
 use crate::support::{LIMIT, Test, variable};
 use k6_operator::api::Kind;
 use k6_operator::machine::{Reason, RunResult, StateName};

@@ -1,6 +1,6 @@
 //! What a person can ask of a run: to be held, stopped, run again, and removed; and what tools see of it.
 
-use crate::more::{Run, contains_all, says};
+use crate::run::{Run, contains_all, says};
 use crate::support::{LIMIT, Test, names, sleeps, variable};
 use futures::StreamExt;
 use k6_operator::api::Kind;

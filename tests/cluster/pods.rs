@@ -1,6 +1,6 @@
 //! What a spec, and the administrator, can set of the pods.
 
-use crate::more::{FOREIGN_IMAGE, Run, container, contains_all, says};
+use crate::run::{FOREIGN_IMAGE, Run, container, contains_all, says};
 use crate::support::{LIMIT, OPERATOR_NAMESPACE, Operator, Test, variable};
 use k6_operator::api::Kind;
 use k6_operator::machine::{Event, Reason};

@@ -1,6 +1,6 @@
 //! What the API server itself refuses, and in which words.
 
-use crate::more::{Run, contains_all, says};
+use crate::run::{Run, contains_all, says};
 use crate::support::{Test, sleeps};
 use k6_operator::api::{Kind, Spec};
 use k6_operator::machine::{Reason, RunResult, StateName};

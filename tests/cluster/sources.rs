@@ -1,6 +1,6 @@
 //! Where a script can come from.
 
-use crate::more::{Run, contains_all, k6, says};
+use crate::run::{Run, contains_all, k6, says};
 use crate::support::Test;
 use k6_operator::api::Kind;
 use k6_operator::machine::Reason;

@@ -331,9 +331,13 @@ impl Test {
         status
     }
 
-    /// `kubectl get k6 NAME -o json | k6-operator replay`
     pub fn replay(&self, name: &str) -> String {
-        let resource = self.kubectl(&["get", "k6", name, "-o", "json"]);
+        self.replay_of(&format!("k6/{name}"))
+    }
+
+    /// `kubectl get KIND/NAME -o json | k6-operator replay`
+    pub fn replay_of(&self, path: &str) -> String {
+        let resource = self.kubectl(&["get", path, "-o", "json"]);
         let mut replay = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
             .arg("replay")
             .stdin(Stdio::piped())

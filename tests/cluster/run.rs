@@ -9,8 +9,7 @@ use kube::ResourceExt;
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -155,22 +154,8 @@ impl<'a> Run<'a> {
 
     /// The status must be what its history says.
     fn replays(&self) {
-        let resource = self.test.kubectl(&["get", &self.path(), "-o", "json"]);
-        let mut replay = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
-            .arg("replay")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut input = replay.stdin.take().unwrap();
-        input.write_all(resource.as_bytes()).unwrap();
-        drop(input);
-        let told = both(&replay.wait_with_output().unwrap());
-        assert!(
-            told.contains("the status is what its history says"),
-            "{told}{resource}"
-        );
+        let told = self.test.replay_of(&self.path());
+        assert!(told.contains("the status is what its history says"), "{told}");
     }
 
     /// The pods of one of its parts, such as `runner`, of any attempt.
