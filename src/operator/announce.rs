@@ -32,23 +32,10 @@ pub async fn announce(context: &Context, resource: &LoadTest, before: &Run, reco
     if from != to {
         context.metrics.transition(from.as_str(), to.as_str());
     }
-    let ignored = match &record.event {
-        Event::Accepted { terms, .. } => terms.unsupported.clone(),
-        Event::SpecRejected { .. }
-        | Event::ScriptInspected { .. }
-        | Event::InspectionSkipped { .. }
-        | Event::ScriptRejected { .. }
-        | Event::ObjectRefused { .. }
-        | Event::StartOrdered { .. }
-        | Event::StartConfirmed { .. }
-        | Event::StartFailed { .. }
-        | Event::RunnersStarted { .. }
-        | Event::StopOrdered {}
-        | Event::RerunOrdered { .. }
-        | Event::RunnerLost { .. }
-        | Event::RunnersEnded { .. }
-        | Event::DeadlinePassed { .. }
-        | Event::RunnersStopped { .. } => None,
+    let ignored = if let Event::Accepted { terms, .. } = &record.event {
+        terms.unsupported.clone()
+    } else {
+        None
     };
     let ignored = ignored.map(|note| (EventType::Warning, "Unsupported", note));
     let reference = resource.object_ref(&resource.kind);
