@@ -5,7 +5,8 @@
 //! [`DURATION`], and a leader stops to act [`RENEWED_WITHIN`] after it *sent* its last renewal. As the second is
 //! shorter, there is never a moment at which two hold the lease, if their clocks run at about the same speed. What
 //! a process does that was frozen just after it looked, the compare-and-swap of the status and the fixed names of
-//! the Jobs make harmless.
+//! the Jobs make harmless; so they do where somebody deletes the Lease and a candidate starts just then, which takes
+//! it for a new installation.
 
 use super::clock::Clock;
 use super::controller::{Error, bounded};

@@ -2,3 +2,4 @@
 
 #[path = "../support/invariants.rs"]
 mod invariants;
+mod lease;
