@@ -263,9 +263,11 @@ impl Candidate {
 
     fn spec(&self, before: Option<&LeaseSpec>, holder: &str) -> LeaseSpec {
         let now = MicroTime(self.clock.now());
+        let made = before.is_none();
         let before = before.cloned().unwrap_or_default();
         let same = before.holder_identity.as_deref() == Some(holder);
         let transitions = before.lease_transitions.unwrap_or_default();
+        let changes_hands = !made && !same && !holder.is_empty();
         let seconds = if holder.is_empty() { 1 } else { DURATION.as_secs() };
         LeaseSpec {
             acquire_time: if same {
@@ -275,11 +277,7 @@ impl Candidate {
             },
             holder_identity: Some(holder.to_owned()),
             lease_duration_seconds: i32::try_from(seconds).ok(),
-            lease_transitions: Some(if same || holder.is_empty() {
-                transitions
-            } else {
-                transitions + 1
-            }),
+            lease_transitions: Some(transitions + i32::from(changes_hands)),
             renew_time: Some(now),
             ..before
         }
