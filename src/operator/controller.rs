@@ -1,6 +1,7 @@
 //! The driver. It reads as the list of steps; those with `.await` need the cluster.
 
 use super::announce::{announce, announce_unreadable};
+use super::backoff::backoff;
 use super::clock::Clock;
 use super::defaults;
 use super::execute::execute;
@@ -36,8 +37,11 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// How many runs are looked at at once.
 const CONCURRENCY: u16 = 64;
 
-/// How soon an object that was refused for now is tried again.
-const REFUSED_RETRY: Duration = Duration::from_secs(2);
+/// How soon an object that was refused for now is tried again, at first and at most.
+const REFUSED_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(15));
+
+/// How soon a run whose reconcile failed is looked at again, at first and at most.
+const FAILED_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
 
 /// The name of the Lease by which one of several operators leads.
 const LEASE: &str = "k6-operator";
@@ -244,7 +248,7 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
         for (before, record, after) in &steps {
             announce(context, &resource, before, record, after).await;
         }
-        context.memory.set_refused(&uid, refused.clone());
+        let refusals = context.memory.set_refused(&uid, refused.clone());
         if matches!(seen.refused, Some(Refusal::Failed(_))) {
             context.memory.succeeded(&uid);
             continue;
@@ -258,7 +262,8 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
         }
 
         let deadline = wake_at(&run.state, &seen).map(|at| until(now, at));
-        let retry = refused.map(|_| REFUSED_RETRY);
+        let (first, most) = REFUSED_RETRY;
+        let retry = refused.map(|_| backoff(first, most, refusals, &uid));
         let progress = later.then_some(pause);
         let wake = deadline.into_iter().chain(retry).chain(progress).min();
         return Ok(wake.map_or_else(Action::await_change, Action::requeue));
@@ -288,7 +293,7 @@ async fn reconcile(kind: Kind, guarded: Arc<Guarded>, context: Arc<Context>) -> 
     result
 }
 
-/// Waits longer after each failure in a row: 0.2 s, doubled up to a minute, with up to a quarter of jitter.
+/// Waits longer after each failure in a row.
 fn after_error(guarded: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
     let uid = guarded.uid().unwrap_or_default();
     // Changed or deleted by someone meanwhile.
@@ -300,12 +305,8 @@ fn after_error(guarded: Arc<Guarded>, error: &Error, context: Arc<Context>) -> A
     } else {
         tracing::warn!(run, %error, failures, "trying again");
     }
-    let base = 200_u64
-        .saturating_mul(1 << failures.min(9).saturating_sub(1))
-        .min(60_000);
-    let salt =
-        u64::from(failures).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ uid.bytes().map(u64::from).sum::<u64>();
-    Action::requeue(Duration::from_millis(base + base * (salt % 256) / 1024))
+    let (first, most) = FAILED_RETRY;
+    Action::requeue(backoff(first, most, failures, &uid))
 }
 
 /// What an operator needs besides a client.

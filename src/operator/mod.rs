@@ -4,6 +4,7 @@
 //! writes status, `execute` performs effects, `announce` tells transitions as Kubernetes Events.
 
 mod announce;
+mod backoff;
 mod clock;
 mod controller;
 mod defaults;
