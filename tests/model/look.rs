@@ -7,6 +7,7 @@ use crate::invariants::{Broken, Fact as Told, Monitor, Told as Telling};
 use crate::world::{Deed, Effects, HistoryId, MonitorId, N, Phase, Refused, Role};
 use crate::world::{Exit, Stage};
 use jiff::Timestamp;
+use k6_operator::api::Cleanup;
 use k6_operator::build::{initializer_name, runner_name, starter_name, stem, stopper_name};
 use k6_operator::machine::{
     Effect, End, Fact, Initializer, Inspection, Observed, PodSeen, Program, Progress, Record, Refusal,
@@ -154,6 +155,35 @@ impl Looks {
         aged
     }
 
+    fn retention(&self) -> Retention {
+        Retention {
+            cleanup: self.spec.cleanup.then_some(Cleanup::Post),
+            ttl_seconds: None,
+        }
+    }
+
+    /// Two histories that differ only in times that nothing waits for are one: each record whose time no deadline
+    /// is counted from has happened long ago.
+    fn without_idle_times(&self, mut history: Vec<Record>) -> Vec<Record> {
+        let seen = Observed {
+            retention: self.retention(),
+            ..Observed::unknown(1, Err(String::new()))
+        };
+        for i in 0..history.len() {
+            let recent = history[i].time.as_second() >= PRESENT;
+            history[i].time = at(if recent { PRESENT } else { 0 }, i);
+        }
+        let deadline = |history: &[Record]| wake_at(&replay(history).unwrap().state, &seen);
+        let wanted = deadline(&history);
+        for i in 0..history.len() {
+            let time = std::mem::replace(&mut history[i].time, at(0, i));
+            if deadline(&history) != wanted {
+                history[i].time = time;
+            }
+        }
+        history
+    }
+
     fn monitor(&self, monitor: Monitor) -> MonitorId {
         if let Some(number) = self.monitor_numbers.borrow().get(&monitor) {
             return *number;
@@ -219,20 +249,12 @@ impl Looks {
             Ok(replayed) if replayed == run => {}
             other => return Err(format!("the replay of {history:?} is {other:?}, not {run:?}")),
         }
-        for (i, record) in history.iter_mut().enumerate() {
-            let since = if record.time.as_second() < PRESENT {
-                0
-            } else {
-                PRESENT
-            };
-            record.time = at(since, i);
-        }
-
         let mut wanted = effects(&run.state, &seen, now);
         wanted.retain(|effect| steps == 0 || *effect != Effect::DeleteResource);
         let (effects, targets) = deeds(&wanted, before.run.attempt)?;
         let wake = wake_at(&run.state, &seen);
         let status = run.status(history.clone(), &Progress::of(&run.state, &seen, &[]));
+        let history = self.without_idle_times(history);
         Ok(Outcome {
             writes: !seen.deleting && (steps > 0 || sight.observed != sight.generation),
             told: Telling::of(&status),
@@ -302,10 +324,7 @@ impl Looks {
             deleting: sight.deleting,
             rerun: sight.rerun.then(|| "again".to_owned()),
             stop: sight.stop,
-            retention: Retention {
-                cleanup: self.spec.cleanup.then_some(k6_operator::api::Cleanup::Post),
-                ttl_seconds: None,
-            },
+            retention: self.retention(),
             former: former.map(|role| job_name(&name, role)).collect(),
             script,
             initializer,

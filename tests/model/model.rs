@@ -1,11 +1,11 @@
 //! What can happen to a run, its Jobs and its operators.
 
-use crate::invariants::{Fact, Fencing, Invariant, Monitor, RunnerId};
+use crate::invariants::{Fact, Fencing, Monitor, RunnerId};
 use crate::look::{Ended, Looks, Outcome, Seen, Sight, Spec};
 use crate::search::Model;
 use crate::world::{
-    ATTEMPTS, Budget, Deed, Exit, Family, Initializer, N, Operator, Phase, Program, Refused, Resource, Role,
-    Runner, Stage, Task, World,
+    ATTEMPTS, Budget, Deed, Effects, Exit, Family, Initializer, N, Operator, Phase, Program, Refused,
+    Resource, Role, Runner, Stage, Task, World,
 };
 use k6_operator::build::segment;
 use k6_operator::machine::StateName;
@@ -29,6 +29,8 @@ pub struct Configuration {
     pub lagging: bool,
     /// A pod has the address of the pod of the same number before it.
     pub reused: bool,
+    /// An operator looks when something asks for it; else by itself every now and then, which makes fewer states.
+    pub wakes: bool,
     /// Runners become ready in the order of their numbers.
     pub in_order: bool,
     /// What guards against stale views; off only to show that the model finds what they are for.
@@ -64,6 +66,7 @@ impl Configuration {
             foreign: None,
             lagging: true,
             reused: false,
+            wakes: false,
             in_order: false,
             confirms_absence: true,
             reads_before_effects: true,
@@ -232,26 +235,14 @@ impl Runs {
         let Some(view) = operator.view else {
             return Ok(());
         };
-        let mut resource = match operator.latest {
-            Some(latest) if self.age(&latest) > self.age(&view) => Resource {
-                deleting: view.deleting,
-                ..latest
-            },
-            Some(_) | None => {
-                operator.latest = None;
-                view
-            }
-        };
+        let mut resource = view;
         let sight = self.sight(world, &mut operator, &resource);
         let former = ATTEMPTS - 1 - self.looks.chronicle(resource.history).attempt();
         let outcome: std::rc::Rc<Outcome> = self.looks.look(&sight)?;
         operator.awake = false;
         operator.timer = false;
         if outcome.writes {
-            let Some(truth) = world
-                .resource
-                .filter(|truth| truth.version == resource.version)
-            else {
+            let Some(truth) = world.resource.filter(|truth| truth.version == resource.version) else {
                 operator.awake = true;
                 world.operators[by] = operator;
                 return Ok(());
@@ -263,6 +254,9 @@ impl Runs {
                 history: outcome.history,
                 ..truth
             };
+            if self.age(&resource) <= self.age(&truth) {
+                return Err("what was written is not newer than what was read".to_owned());
+            }
             world.resource = Some(resource);
             let fact = Fact::StatusWritten {
                 by: small(by),
@@ -277,12 +271,14 @@ impl Runs {
                 world.operators[by] = operator;
                 return Ok(());
             }
-            operator.latest = Some(resource);
+            // Its memory has it at once, and its cache will tell it of it.
+            operator.view = Some(resource);
+            operator.awake = true;
         } else if !outcome.effects.is_empty() && self.configuration.reads_before_effects {
             match world.resource {
                 Some(truth) if truth.version == resource.version => {}
                 Some(truth) => {
-                    operator.latest = Some(truth);
+                    operator.view = Some(truth);
                     operator.awake = true;
                     world.operators[by] = operator;
                     return Ok(());
@@ -293,7 +289,7 @@ impl Runs {
                 }
             }
         }
-        operator.awake = outcome.due;
+        operator.awake |= outcome.due;
         operator.timer = outcome.timer;
         operator.task = Task {
             effects: outcome.effects,
@@ -412,7 +408,8 @@ impl Runs {
             return Ok(());
         }
         let starter = &mut world.families[attempt].starter;
-        if role == Role::Starter && starter.stage.is_alive() && attempt == usize::from(operator.task.attempt) {
+        if role == Role::Starter && starter.stage.is_alive() && attempt == usize::from(operator.task.attempt)
+        {
             starter.leaving = true;
             return Ok(());
         }
@@ -487,7 +484,9 @@ impl Runs {
         let mut confirmed = 0;
         for (i, made) in Self::targets(starter) {
             match self.at_address(world, attempt, i, made) {
-                Some((run, j)) if world.families[run].runners[j].phase == Phase::Running => confirmed |= 1 << i,
+                Some((run, j)) if world.families[run].runners[j].phase == Phase::Running => {
+                    confirmed |= 1 << i
+                }
                 Some(_) => {}
                 None => all = false,
             }
@@ -569,7 +568,6 @@ impl Runs {
         aged(&mut world.resource);
         for operator in &mut world.operators {
             aged(&mut operator.view);
-            aged(&mut operator.latest);
             operator.awake |= operator.timer;
             operator.timer = false;
         }
@@ -674,7 +672,7 @@ impl Runs {
                 }
             }
         } else {
-            for deed in operator.task.effects.iter() {
+            for deed in next_deeds(operator.task.effects) {
                 all.push(Action::Does(by, deed));
                 if let Deed::Create(_) = deed {
                     if world.left.lost > 0 {
@@ -718,7 +716,8 @@ impl Runs {
         let Some(resource) = world.resource else {
             return fresh && operator.task.effects.is_empty();
         };
-        if !fresh || operator.awake || !operator.task.effects.is_empty() {
+        let awake = operator.awake && self.configuration.wakes;
+        if !fresh || awake || !operator.task.effects.is_empty() {
             return false;
         }
         let sight = self.sight(world, &mut operator, &resource);
@@ -734,6 +733,25 @@ enum Answer {
     Given,
     Lost,
     Refused,
+}
+
+/// Effects are performed in any order, but for two that only make more states: what is done to several runners is
+/// done in the order of their numbers, and the initializer, on which nothing depends by then, is deleted first.
+fn next_deeds(effects: Effects) -> Vec<Deed> {
+    let mut all: Vec<Deed> = effects.iter().collect();
+    if let Some(first) = all.iter().find(|deed| **deed == Deed::Delete(Role::Initializer)) {
+        return vec![*first];
+    }
+    let is_same = |a: &Deed, b: &Deed| {
+        matches!(
+            (a, b),
+            (Deed::Create(Role::Runner(_)), Deed::Create(Role::Runner(_)))
+                | (Deed::Delete(Role::Runner(_)), Deed::Delete(Role::Runner(_)))
+                | (Deed::DeleteFormer(_), Deed::DeleteFormer(_))
+        )
+    };
+    all.dedup_by(|later, first| is_same(later, first));
+    all
 }
 
 /// The end of a round, when nothing is left to do.
@@ -982,6 +1000,12 @@ impl Model for Runs {
             }
             Action::ResourceGoes => world.resource = None,
         }
+        if !self.configuration.wakes {
+            for operator in &mut world.operators {
+                operator.awake = operator.view.is_some();
+                operator.timer = false;
+            }
+        }
         if !self.configuration.lagging {
             let (resource, families) = (world.resource, world.families);
             for operator in &mut world.operators[..self.configuration.operators] {
@@ -1088,27 +1112,11 @@ impl Model for Runs {
             }
             let _ = writeln!(
                 text,
-                "op {by}:  {}{}; {}to do: {task:?}",
+                "op {by}:  {}; {}to do: {task:?}",
                 told(&operator.view),
-                operator
-                    .latest
-                    .map_or_else(String::new, |latest| format!(", knows v{}", latest.version)),
                 families(&operator.families)
             );
         }
         text
     }
 }
-
-/// The invariants that this model can break.
-pub const CHECKED: [Invariant; 9] = [
-    Invariant::I1,
-    Invariant::I2,
-    Invariant::I3,
-    Invariant::I4,
-    Invariant::I5,
-    Invariant::I6,
-    Invariant::I7,
-    Invariant::I9,
-    Invariant::I16,
-];

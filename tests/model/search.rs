@@ -87,7 +87,11 @@ pub struct Counterexample {
 impl fmt::Display for Counterexample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.how)?;
-        writeln!(f, "after {} states; the shortest way there:", grouped(self.states))?;
+        writeln!(
+            f,
+            "after {} states; the shortest way there:",
+            grouped(self.states)
+        )?;
         for (number, (action, state)) in self.steps.iter().enumerate() {
             writeln!(f, "{:3}. {action}", number + 1)?;
             for line in state.lines() {

@@ -264,12 +264,11 @@ pub struct Task {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Operator {
-    /// What its caches show.
+    /// The newer of what its cache shows and what it wrote or read itself.
     pub view: Option<Resource>,
+    /// What its caches show.
     pub families: [Family; ATTEMPTS],
-    /// Its memory: the resource as it was written or read last; Jobs that it made, that it deleted (by UID), and
-    /// that the API server said not to be there.
-    pub latest: Option<Resource>,
+    /// Its memory: Jobs that it made, that it deleted (by UID), and that the API server said not to be there.
     pub made: [u8; ATTEMPTS],
     pub gone: [u8; ATTEMPTS],
     pub deleted: [[u8; Role::COUNT]; ATTEMPTS],
