@@ -51,6 +51,11 @@ delete: ## Delete it from there, with all K6 resources
 test: ## All tests, the end-to-end ones in an embedded cluster
 	@tests/cluster/check
 
+.PHONY: model
+model: ## Check all that can happen to a run, up to MODEL_STATES states (4 million) of each configuration
+	MODEL_STATES=$${MODEL_STATES:-4000000} cargo test --locked \
+	    --config 'profile.dev.package.k6-operator.opt-level=2' --test model -- --nocapture --test-threads 1
+
 .PHONY: bench
 bench: ## Run the benchmarks
 	@tests/cluster/bench
