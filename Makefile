@@ -11,7 +11,7 @@ export IMG CLUSTER_NAME CLUSTER WATCH_NAMESPACES
 
 .PHONY: help
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Try it
 
@@ -50,6 +50,10 @@ delete: ## Delete it from there, with all K6 resources
 .PHONY: test
 test: ## All tests, the end-to-end ones in an embedded cluster
 	@tests/cluster/check
+
+.PHONY: torture-cluster
+torture-cluster: ## The faults that take long, in an embedded cluster (K6OP_KILLS=50)
+	@tests/cluster/torture
 
 .PHONY: bench
 bench: ## Run the benchmarks
