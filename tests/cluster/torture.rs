@@ -250,7 +250,14 @@ async fn a_runner_pod_that_is_deleted_is_told_and_none_is_released_without_it() 
         let run = Run::apply(&test, Kind::K6, "in-created", held(Some(&runners), None));
         run.reaches(Created).await;
         delete_pod(&run, "runner").await;
-        ended(&run, RunResult::Error, Reason::RunnerFailed, 0, &["runner 1"]).await;
+        ended(
+            &run,
+            RunResult::Error,
+            Reason::RunnerFailed,
+            0,
+            &["Before the start, runner 2: its pod was deleted"],
+        )
+        .await;
     };
     let in_starting = async {
         let run = Run::apply(&test, Kind::K6, "in-starting", held(None, Some(&starter)));
@@ -261,7 +268,7 @@ async fn a_runner_pod_that_is_deleted_is_told_and_none_is_released_without_it() 
         })
         .await;
         starter.release();
-        let words = ["0 of 2 runners were released", "runner 1"];
+        let words = ["0 of 2 runners were released", "runner 2"];
         ended(&run, RunResult::Error, Reason::StartFailed, 0, &words).await;
     };
     let in_started = async {
@@ -273,7 +280,7 @@ async fn a_runner_pod_that_is_deleted_is_told_and_none_is_released_without_it() 
             RunResult::Error,
             Reason::RunnerFailed,
             2,
-            &["1 of 2 runners", "runner 1"],
+            &["1 of 2 runners", "runner 2"],
         )
         .await;
     };
