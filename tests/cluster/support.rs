@@ -674,17 +674,3 @@ pub fn http(method: &str, host: &str, port: u16, path: &str) -> (String, String)
     let status = head.lines().next().unwrap().to_owned();
     (status, body.to_owned())
 }
-
-/// How many requests the target had from each address; and forgets them.
-pub fn target_requests() -> BTreeMap<String, u64> {
-    let url = variable("K6OP_TARGET");
-    let host = url.trim_start_matches("http://");
-    let (_, body) = http("GET", host, 80, "/stats");
-    http("POST", host, 80, "/reset");
-    let stats: Value = serde_json::from_str(&body).unwrap();
-    let clients = stats["clients"].as_object().unwrap();
-    clients
-        .iter()
-        .map(|(ip, seen)| (ip.clone(), seen["requests"].as_u64().unwrap()))
-        .collect()
-}

@@ -4,15 +4,17 @@
 use crate::facts::Evidence;
 use crate::faults::{Fault, covers};
 use crate::run::{Run, contains_all};
-use crate::support::{LIMIT, Operator, Test, ip, variable};
+use crate::support::{LIMIT, Operator, Test, ip, is_ready, variable};
 use k6_operator::api::{Kind, Status};
 use k6_operator::machine::{Reason, RunResult, StateName};
-use kube::Api;
 use kube::api::ListParams;
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::time::sleep;
 
 /// A script for so many runners: each one's only virtual user asks the target once, and then lasts a while.
@@ -83,6 +85,32 @@ pub fn component(arguments: &[&str]) {
     assert!(done.success(), "{arguments:?}");
 }
 
+/// `tests/cluster/nodes`: a pool of so many simulated nodes.
+pub fn nodes(pool: &str, count: u32) {
+    let script = format!("{}/tests/cluster/nodes", variable("K6OP_REPO"));
+    let done = Command::new(script)
+        .args(["up", &count.to_string(), pool])
+        .env("CLUSTER_NAME", variable("K6OP_CLUSTER"))
+        .status()
+        .unwrap();
+    assert!(done.success(), "nodes up {count} {pool}");
+}
+
+/// A run of two runners on the simulated nodes of a pool: one pod on each node, which seems to be Ready.
+pub fn on_nodes(pool: &str) -> Value {
+    json!({
+        "parallelism": 2, "script": "once", "separate": true, "initializer": {},
+        "runner": {
+            "nodeSelector": {"pool": pool},
+            "tolerations": [
+                {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"},
+                {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "tolerationSeconds": 5},
+                {"key": "node.kubernetes.io/not-ready", "effect": "NoExecute", "tolerationSeconds": 5}
+            ]
+        }
+    })
+}
+
 /// Pods that select this label come to no node until it is released.
 struct Hold<'a> {
     test: &'a Test,
@@ -125,8 +153,8 @@ struct Random(u64);
 impl Random {
     /// With the seed `K6OP_SEED`, or a new one, which is told.
     fn new() -> Self {
-        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let seed = std::env::var("K6OP_SEED").map_or_else(|_| now(), |seed| seed.parse().unwrap());
+        let new = || RandomState::new().build_hasher().finish() >> 32;
+        let seed = std::env::var("K6OP_SEED").map_or_else(|_| new(), |seed| seed.parse().unwrap());
         eprintln!("K6OP_SEED={seed}");
         Self(seed)
     }
@@ -226,8 +254,8 @@ async fn the_api_server_and_etcd_are_restarted_and_the_run_passes() {
 /// The first pod of a part of a run, when it is there, is deleted as a user would.
 async fn delete_pod(run: &Run<'_>, component: &str) {
     let pod = run.pod(component).await;
-    let name = pod.metadata.name.unwrap();
-    run.test.kubectl(&["delete", "pod", &name, "--wait=false"]);
+    run.test
+        .kubectl(&["delete", "pod", &pod.name_any(), "--wait=false"]);
 }
 
 fn held(runner: Option<&Hold<'_>>, starter: Option<&Hold<'_>>) -> Value {
@@ -492,6 +520,42 @@ async fn a_resource_or_its_namespace_that_is_deleted_leaves_nothing_in_any_state
     passed_once(&Run::apply(&next, Kind::K6, "next", held(None, None)), 2).await;
 }
 
+#[tokio::test]
+async fn a_node_that_is_emptied_before_the_start_ends_the_run_and_none_is_released() {
+    use StateName::{Created, Starting};
+    covers(Fault::NodeLost, &[Created, Starting]);
+    let test = Test::new("nodes").await;
+    test.script("once", &once(2, 2)).await;
+    nodes("lost", 1);
+    nodes("drained", 2);
+    let starter = Hold::new(&test, "starter");
+    // One of two has a node.
+    let created = Run::apply(&test, Kind::K6, "created", on_nodes("lost"));
+    let mut spec = on_nodes("drained");
+    spec["starter"] = starter.settings();
+    let starting = Run::apply(&test, Kind::K6, "starting", spec);
+    created
+        .when("half ready", |status| {
+            let message = status.message.as_deref().unwrap_or_default();
+            message.contains("1 of 2 are")
+        })
+        .await;
+    starting.reaches(Starting).await;
+    for node in ["lost-1", "drained-1"] {
+        test.kubectl(&["taint", "node", node, "gone=now:NoExecute"]);
+    }
+    let words = ["Before the start, runner", "evict"];
+    ended(&created, RunResult::Error, Reason::RunnerFailed, 0, &words).await;
+    test.until("it is gone", LIMIT, async || {
+        (starting.pods("runner").await.len() < 2).then_some(())
+    })
+    .await;
+    starter.release();
+    let words = ["0 of 2 runners were released"];
+    ended(&starting, RunResult::Error, Reason::StartFailed, 0, &words).await;
+    test.kubectl(&["delete", "node", "lost-1", "drained-1", "drained-2"]);
+}
+
 /// Nothing that is sent to k6's API of a pod arrives, until this is dropped. Its probe comes another way.
 struct Cut(String);
 
@@ -533,6 +597,32 @@ async fn a_runner_that_the_starter_cannot_reach_is_named_and_none_is_released() 
     let _cut = Cut::off(&ip(&runners[1]));
     starter.release();
     let words = ["0 of 2 runners were released", "runner 2"];
+    ended(&run, RunResult::Error, Reason::StartFailed, 0, &words).await;
+    test.until("no runner is left", LIMIT, async || {
+        run.pods("runner").await.is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_starter_that_is_killed_half_way_is_told_and_its_runners_end() {
+    covers(Fault::StarterKilledHalfway, &[StateName::Starting]);
+    let test = Test::new("half-way").await;
+    test.script("once", &once(2, 3)).await;
+    let starter = Hold::new(&test, "starter");
+    let run = Run::apply(&test, Kind::K6, "half-way", held(None, Some(&starter)));
+    run.reaches(StateName::Starting).await;
+    let runners = run.pods("runner").await;
+    // It has the answer of the first, and waits for that of the second.
+    let _cut = Cut::off(&ip(&runners[1]));
+    starter.release();
+    let pod = test
+        .until("the starter works", LIMIT, async || {
+            run.pods("starter").await.into_iter().find(is_ready)
+        })
+        .await;
+    test.kubectl(&["delete", "pod", &pod.name_any(), "--grace-period=1"]);
+    let words = ["The starter ended without a report"];
     ended(&run, RunResult::Error, Reason::StartFailed, 0, &words).await;
     test.until("no runner is left", LIMIT, async || {
         run.pods("runner").await.is_empty().then_some(())
