@@ -11,7 +11,7 @@ export IMG CLUSTER_NAME CLUSTER WATCH_NAMESPACES
 
 .PHONY: help
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Try it
 
@@ -55,6 +55,10 @@ test: ## All tests, the end-to-end ones in an embedded cluster
 model: ## Check all that can happen to a run, up to MODEL_STATES states (4 million) of each configuration
 	MODEL_STATES=$${MODEL_STATES:-4000000} cargo test --locked \
 	    --config 'profile.dev.package.k6-operator.opt-level=2' --test model -- --nocapture --test-threads 1
+
+.PHONY: torture-cluster
+torture-cluster: ## The faults that take long, in an embedded cluster (K6OP_KILLS=50)
+	@tests/cluster/torture
 
 .PHONY: bench
 bench: ## Run the benchmarks
