@@ -51,6 +51,10 @@ delete: ## Delete it from there, with all K6 resources
 test: ## All tests, the end-to-end ones in an embedded cluster
 	@tests/cluster/check
 
+.PHONY: fuzz
+fuzz: ## Bend the corpus of bad input longer than `make test` does (PROPTEST_CASES=20000)
+	PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --locked --test fuzz
+
 .PHONY: bench
 bench: ## Run the benchmarks
 	@tests/cluster/bench

@@ -6,7 +6,7 @@
 mod announce;
 mod clock;
 mod controller;
-mod defaults;
+pub mod defaults;
 mod execute;
 pub mod lease;
 mod memory;
