@@ -55,6 +55,10 @@ test: ## All tests, the end-to-end ones in an embedded cluster
 fuzz: ## Bend the corpus of bad input longer than `make test` does (PROPTEST_CASES=20000)
 	PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --locked --test fuzz
 
+.PHONY: mutants
+mutants: ## Plant defects into a copy of the code, and see each caught by a test (about an hour)
+	@tests/mutants/run
+
 .PHONY: bench
 bench: ## Run the benchmarks
 	@tests/cluster/bench
@@ -66,7 +70,7 @@ fmt: ## Format the code
 .PHONY: lint
 lint: ## Lint the code, the scripts and the Go module of the target
 	cargo clippy --all-targets --all-features --locked -- -D warnings
-	@! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR .ci/run tests/cluster/lib.sh $$(grep -ls '^#!.*bash' tests/cluster/* tests/argocd/*)
+	@! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR .ci/run tests/cluster/lib.sh $$(grep -ls '^#!.*bash' tests/cluster/* tests/argocd/* tests/mutants/*)
 
 .PHONY: deny
 deny: ## Check licences and sources of the dependencies (installs cargo-deny)
