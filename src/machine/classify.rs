@@ -196,7 +196,7 @@ fn refused(state: &State, seen: &Observed) -> Option<Event> {
             reason: Reason::ObjectRefused,
             message: message.clone(),
         }),
-        Refusal::ForNow(_) => None,
+        Refusal::ForNow(_) | Refusal::Failed(_) => None,
     }
 }
 
@@ -451,10 +451,15 @@ fn stopping(state: &Stopping, seen: &Observed, now: Timestamp) -> Option<Event> 
         Fact::Absent => 0,
         Fact::Unknown => return None,
     };
+    // What may still release a runner has to go first.
+    let starting = match &seen.starter {
+        Fact::Known(Program::Running(_)) | Fact::Unknown => true,
+        Fact::Known(Program::Reported(_) | Program::Failed(_)) | Fact::Absent => false,
+    };
     // A stopper that could not do its work will not do it later.
-    let failed = matches!(seen.stopper, Fact::Known(Program::Failed(_)));
+    let failed = matches!(seen.stopper, Fact::Known(Program::Failed(_))) && !starting;
     let over = failed || state.at.checked_add(STOP_GRACE).is_ok_and(|end| now >= end);
-    (alive == 0 || over).then(|| Event::RunnersStopped {
+    (alive == 0 && !starting || over).then(|| Event::RunnersStopped {
         forced: u32::try_from(alive).unwrap_or(u32::MAX),
     })
 }
@@ -578,12 +583,7 @@ pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
         State::Stopping(_) => Some("the runners to stop".to_owned()),
         State::Finished(_) => return None,
     };
-    let refused = match &seen.refused {
-        Some(Refusal::ForNow(message) | Refusal::Foreign(message) | Refusal::Invalid(message)) => {
-            Some(message.clone())
-        }
-        None => None,
-    };
+    let refused = seen.refused.as_ref().map(|refusal| refusal.message().to_owned());
     let parts: Vec<String> = waiting
         .into_iter()
         .chain(refused)

@@ -1,13 +1,18 @@
 //! The conditions of a run, for tools that know no states: Ready, Reconciling and Stalled as kstatus reads
-//! them (<https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>), and Succeeded.
+//! them (<https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>), Succeeded, and what is amiss:
+//! Unsupported and Retrying.
 
-use super::replay::Run;
+use super::replay::{Progress, Run};
 use super::state::{Finished, RunResult, State};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+/// The condition that is there while a request to the API server is refused or fails, and is tried again.
+pub(super) const RETRYING: &str = "Retrying";
+
 /// What is true of a run, and since when.
-pub(super) fn conditions(run: &Run, generation: Option<i64>, message: Option<&str>) -> Vec<Condition> {
+pub(super) fn conditions(run: &Run, progress: &Progress, message: Option<&str>) -> Vec<Condition> {
+    let generation = progress.generation;
     let Some(began) = run.began else {
         return Vec::new();
     };
@@ -68,6 +73,10 @@ pub(super) fn conditions(run: &Run, generation: Option<i64>, message: Option<&st
             unsupported,
             began,
         ));
+    }
+    if let Some(refused) = &progress.retrying {
+        let since = run.accepted.unwrap_or(began);
+        all.push(condition(RETRYING, "True", "RequestRefused", refused, since));
     }
     all
 }

@@ -2,7 +2,7 @@
 //! transition into it, so that a crash anywhere re-derives it.
 
 use super::classify::{expiry, pods_digest};
-use super::observed::{Fact, Initializer, Observed, Runner};
+use super::observed::{Fact, Initializer, Observed, Program, Runner};
 use super::state::{Reason, State, Terms};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -30,6 +30,8 @@ pub enum Effect {
     },
     /// Make the starter Job, which releases exactly these runners.
     CreateStarter(Vec<Target>),
+    /// Remove the starter Job, which must not release anything any more.
+    DeleteStarter,
     /// Make the stopper Job, which stops these runners.
     CreateStopper(Vec<Target>),
     /// Remove a Job of a former run of this resource.
@@ -90,17 +92,16 @@ fn of_this_run(state: &State, seen: &Observed) -> Vec<Effect> {
             (Fact::Known(_) | Fact::Unknown, _) | (Fact::Absent, Fact::Absent | Fact::Unknown) => Vec::new(),
         },
         State::Started(_) => Vec::new(),
-        State::Stopping(_) => match (&seen.stopper, &seen.runners) {
-            (Fact::Absent, Fact::Known(runners)) => {
-                let targets = targets(runners);
-                if targets.is_empty() {
-                    Vec::new()
-                } else {
-                    vec![Effect::CreateStopper(targets)]
+        State::Stopping(_) => {
+            let stopper = match (&seen.stopper, &seen.runners) {
+                (Fact::Absent, Fact::Known(runners)) => {
+                    let targets = targets(runners);
+                    (!targets.is_empty()).then_some(Effect::CreateStopper(targets))
                 }
-            }
-            (Fact::Known(_) | Fact::Unknown, _) | (Fact::Absent, Fact::Absent | Fact::Unknown) => Vec::new(),
-        },
+                (Fact::Known(_) | Fact::Unknown, _) | (Fact::Absent, Fact::Absent | Fact::Unknown) => None,
+            };
+            starter_to_delete(seen).into_iter().chain(stopper).collect()
+        }
         State::Finished(end) => {
             let Fact::Known(runners) = &seen.runners else {
                 return Vec::new();
@@ -113,6 +114,7 @@ fn of_this_run(state: &State, seen: &Observed) -> Vec<Effect> {
                 .map(|(i, _)| Effect::DeleteRunner { runner: *i })
                 .chain(initializer_to_delete(seen))
                 .chain(moot.then_some(Effect::DeleteInitializer))
+                .chain(starter_to_delete(seen))
                 .collect()
         }
     }
@@ -145,6 +147,14 @@ fn initializer_to_delete(seen: &Observed) -> Option<Effect> {
         )
         | Fact::Absent
         | Fact::Unknown => None,
+    }
+}
+
+/// One that is left alone would release whoever answers at an address, should it be another run's by then.
+fn starter_to_delete(seen: &Observed) -> Option<Effect> {
+    match &seen.starter {
+        Fact::Known(Program::Running(_)) => Some(Effect::DeleteStarter),
+        Fact::Known(Program::Reported(_) | Program::Failed(_)) | Fact::Absent | Fact::Unknown => None,
     }
 }
 

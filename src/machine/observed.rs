@@ -70,6 +70,20 @@ pub enum Refusal {
     Invalid(String),
     /// It was refused for now (a quota, an admission webhook); it is tried again until the deadline.
     ForNow(String),
+    /// The API server has failed more than once in a row; it is tried again.
+    Failed(String),
+}
+
+impl Refusal {
+    /// What was said.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Foreign(message)
+            | Self::Invalid(message)
+            | Self::ForNow(message)
+            | Self::Failed(message) => message,
+        }
+    }
 }
 
 /// The initializer Job.

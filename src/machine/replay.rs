@@ -1,9 +1,9 @@
 //! Folds a history into a run, and a run into the status that users see.
 
 use super::classify::{classify, rerun_ordered};
-use super::conditions::conditions;
+use super::conditions::{RETRYING, conditions};
 use super::event::{Event, FORMER_AT_MOST, Record, RunnerFailure};
-use super::observed::{Fact, Observed};
+use super::observed::{Fact, Observed, Refusal};
 use super::state::{Accepted, Initializing, Plan, RunResult, State};
 use super::step::{Step, step};
 use super::{StateName, waiting_for};
@@ -241,7 +241,7 @@ impl Run {
             State::Initializing(_) | State::Created(_) | State::Starting(_) | State::Started(_) => live,
         };
         Status {
-            conditions: conditions(self, progress.generation, status.message.as_deref()),
+            conditions: conditions(self, progress, status.message.as_deref()),
             ..status
         }
     }
@@ -290,6 +290,8 @@ pub struct Progress {
     pub ended: u32,
     /// What the run waits for, as a clause.
     pub waiting_for: Option<String>,
+    /// What the API server last said no to, while that is tried again.
+    pub retrying: Option<String>,
 }
 
 impl Progress {
@@ -314,6 +316,10 @@ impl Progress {
             ready,
             ended: count(|runner| runner.end.is_some()),
             waiting_for: waiting_for(state, seen),
+            retrying: match (state, &seen.refused) {
+                (State::Finished(_), _) | (_, None | Some(Refusal::Foreign(_) | Refusal::Invalid(_))) => None,
+                (_, Some(Refusal::ForNow(message) | Refusal::Failed(message))) => Some(message.clone()),
+            },
         }
     }
 }
@@ -351,6 +357,11 @@ pub fn replay_report(resource: &str) -> Result<String, Box<dyn std::error::Error
             .as_deref()
             .and_then(|m| m.strip_prefix("Waiting for "))
             .map(str::to_owned),
+        retrying: status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == RETRYING)
+            .map(|condition| condition.message.clone()),
     };
     if run.status(status.history.clone(), &progress) != status {
         return Err("the status is not what its history says".into());

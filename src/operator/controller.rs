@@ -1,18 +1,20 @@
 //! The driver. It reads as the list of steps; those with `.await` need the cluster.
 
 use super::announce::{announce, announce_unreadable};
+use super::clock::Clock;
 use super::defaults;
 use super::execute::execute;
+use super::lease::{self, Candidate, Gate};
 use super::memory::Memory;
-use super::now;
-use super::observe::observe;
+use super::observe::{newest, observe};
 use super::persist::persist;
 use super::telemetry::{Endpoints, Health, Metrics, Outcome, Readiness};
 use super::world::{Guarded, Requests, Watch, World};
 use crate::api::{Kind, LoadTest};
 use crate::build::{Defaults, check};
 use crate::machine::{Effect, Progress, Record, Refusal, ReplayError, chronicle, effects, replay, wake_at};
-use futures::{StreamExt, TryStreamExt};
+use futures::future::{BoxFuture, Shared, join_all};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::controller::{Action, Config, applier};
@@ -26,7 +28,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_stream::wrappers::WatchStream;
 use tracing::Instrument;
 
 /// The longest that one request may take, watches excepted.
@@ -37,6 +38,12 @@ const CONCURRENCY: u16 = 64;
 
 /// How soon an object that was refused for now is tried again.
 const REFUSED_RETRY: Duration = Duration::from_secs(2);
+
+/// The name of the Lease by which one of several operators leads.
+const LEASE: &str = "k6-operator";
+
+/// Resolves when the operator is to end.
+type End = Shared<BoxFuture<'static, ()>>;
 
 /// The settings of the operator.
 #[derive(Clone, Debug, clap::Args)]
@@ -62,6 +69,9 @@ pub struct RunArgs {
     /// Watch these namespaces only, separated by commas. Wins over --watch-namespace.
     #[arg(long, env = "WATCH_NAMESPACES")]
     pub watch_namespaces: Option<String>,
+    /// Act only while holding the Lease k6-operator in the namespace of this pod: for more than one replica.
+    #[arg(long, env = "LEADER_ELECT")]
+    pub leader_elect: bool,
     /// The namespace of this pod.
     #[arg(long, env = "POD_NAMESPACE", hide = true)]
     pub pod_namespace: Option<String>,
@@ -92,6 +102,20 @@ impl RunArgs {
             chosen.into_iter().map(Some).collect()
         }
     }
+
+    fn lease(&self) -> Result<Option<lease::Settings>, String> {
+        if !self.leader_elect {
+            return Ok(None);
+        }
+        let (Some(namespace), Some(identity)) = (&self.pod_namespace, &self.pod_name) else {
+            return Err("--leader-elect needs POD_NAMESPACE and POD_NAME in the environment".to_owned());
+        };
+        Ok(Some(lease::Settings {
+            namespace: namespace.clone(),
+            name: LEASE.to_owned(),
+            identity: identity.clone(),
+        }))
+    }
 }
 
 /// What can go wrong on the way; all of it is tried again.
@@ -106,6 +130,9 @@ pub enum Error {
     /// The status of the resource is no run's.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    /// This process has not renewed its lease in time, and another may lead by now.
+    #[error("this operator does not lead any more")]
+    NotLeading,
     /// The resource can't be read, most likely since a newer operator wrote it.
     #[error("the resource can't be read: {0}")]
     Unreadable(String),
@@ -128,6 +155,8 @@ pub(super) struct Context {
     pub world: World,
     pub memory: Memory,
     pub defaults: Defaults,
+    pub clock: Clock,
+    pub gate: Gate,
     pub metrics: Metrics,
     pub recorder: Recorder,
     /// The namespace that is watched, or all.
@@ -140,15 +169,15 @@ pub(super) struct Context {
 async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, Error> {
     let mut resource = context.memory.newest(cached);
     let uid = resource.uid().unwrap_or_default();
-    let checked = check::check(&resource.spec).map_err(|error| error.to_string());
     loop {
+        let checked = check::check(&resource.spec).map_err(|error| error.to_string());
         let mut history = resource
             .status
             .as_ref()
             .map(|status| status.history.clone())
             .unwrap_or_default();
         let mut run = replay(&history)?;
-        let now = now();
+        let now = context.clock.now();
         let seen = observe(context, &resource, &run, &checked, now).await;
 
         let mut steps = Vec::new();
@@ -191,19 +220,35 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
             context.memory.progress_pause(&uid)
         };
         let later = !pause.is_zero();
-        if !seen.deleting && !told && !later {
+        let persisted = !seen.deleting && !told && !later;
+        if persisted {
             resource = persist(context, &resource, &run, history, &progress).await?;
         }
 
         let mut effects = effects(&run.state, &seen, now);
         // Its end is told before a resource is deleted.
         effects.retain(|effect| steps.is_empty() || *effect != Effect::DeleteResource);
+        // What was written was the newest. What was not may have been overtaken, and nothing is done on it.
+        if !persisted && !effects.is_empty() {
+            match newest(context, &resource).await? {
+                Some(newest) if newest.resource_version() == resource.resource_version() => {}
+                Some(newest) => {
+                    resource = newest;
+                    continue;
+                }
+                None => return Ok(Action::await_change()),
+            }
+        }
         let script_made = effects.contains(&Effect::CreateScript);
         let refused = execute(context, &resource, run.attempt, checked.as_ref().ok(), effects).await?;
         for (before, record, after) in &steps {
             announce(context, &resource, before, record, after).await;
         }
         context.memory.set_refused(&uid, refused.clone());
+        if matches!(seen.refused, Some(Refusal::Failed(_))) {
+            context.memory.succeeded(&uid);
+            continue;
+        }
         let told_refusal = matches!(refused, Some(Refusal::Foreign(_) | Refusal::Invalid(_)));
         let new_run = steps
             .last()
@@ -246,9 +291,9 @@ async fn reconcile(kind: Kind, guarded: Arc<Guarded>, context: Arc<Context>) -> 
 /// Waits longer after each failure in a row: 0.2 s, doubled up to a minute, with up to a quarter of jitter.
 fn after_error(guarded: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
     let uid = guarded.uid().unwrap_or_default();
-    let failures = context.memory.failed(&uid);
     // Changed or deleted by someone meanwhile.
     let overtaken = matches!(error, Error::Kube(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found());
+    let failures = context.memory.failed(&uid, error.to_string());
     let run = format!("{}/{}", namespace(&*guarded), guarded.name_any());
     if overtaken && failures < 3 {
         tracing::debug!(run, "the resource has changed or gone meanwhile; looking again");
@@ -263,6 +308,25 @@ fn after_error(guarded: Arc<Guarded>, error: &Error, context: Arc<Context>) -> A
     Action::requeue(Duration::from_millis(base + base * (salt % 256) / 1024))
 }
 
+/// What an operator needs besides a client.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What is watched: namespaces, or all.
+    pub scopes: Vec<Option<String>>,
+    /// The administrator's settings for all resources.
+    pub defaults: Defaults,
+    /// By which Lease it acts; without one it acts at once, and must be the only operator.
+    pub lease: Option<lease::Settings>,
+    /// As which process it publishes Events.
+    pub instance: Option<String>,
+    /// The clock.
+    pub clock: Clock,
+    /// Its metrics.
+    pub metrics: Metrics,
+    /// Its health.
+    pub health: Health,
+}
+
 /// Runs the operator until it is told to end.
 pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     let endpoints = Endpoints::bind(args.metrics_bind_address, args.health_probe_bind_address).await?;
@@ -271,59 +335,109 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
         Some(image) => image,
         None => own_image(&client, &args).await?,
     };
-    let defaults = Defaults {
-        runner_image: args.runner_image.clone(),
-        starter_image,
-        common: defaults::read(args.defaults_file.as_deref())?,
+    let settings = Settings {
+        scopes: args.namespaces(),
+        defaults: Defaults {
+            runner_image: args.runner_image.clone(),
+            starter_image,
+            common: defaults::read(args.defaults_file.as_deref())?,
+        },
+        lease: args.lease()?,
+        instance: args.pod_name.clone(),
+        clock: Clock::system(),
+        metrics: Metrics::new("k6"),
+        health: Health::default(),
     };
-    let metrics = Metrics::new("k6");
+    let end = async {
+        terminated().await;
+        tracing::info!("told to end");
+    };
+    let end = end.boxed().shared();
+    let (metrics, health) = (settings.metrics.clone(), settings.health.clone());
+    let serving = tokio::spawn(endpoints.run(metrics, health, end.clone()));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespaces = named(&settings.scopes).join(","),
+        "started"
+    );
+    operate(client, settings, end).await;
+    serving.await??;
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// The operator: whenever it may act, it does, until it is told to end. Nothing of it goes on when this is dropped.
+pub async fn operate(client: Client, settings: Settings, end: impl Future<Output = ()> + Send + 'static) {
+    let end = end.boxed().shared();
+    let Settings { metrics, health, .. } = &settings;
+    let Some(lease) = settings.lease.clone() else {
+        metrics.leads(true);
+        return lead(&client, &settings, Gate::open(), end).await;
+    };
+    let mut candidate = Candidate::new(client.clone(), lease, settings.clock.clone());
+    loop {
+        // Who stands by is ready to.
+        health.readiness.set(true);
+        tokio::select! {
+            biased;
+            () = end.clone() => return,
+            () = candidate.acquire() => {}
+        }
+        health.readiness.set(false);
+        metrics.leads(true);
+        let gate = candidate.gate();
+        let ended = tokio::select! {
+            biased;
+            () = candidate.keep() => false,
+            () = lead(&client, &settings, gate, end.clone()) => true,
+        };
+        metrics.leads(false);
+        if ended {
+            return candidate.release().await;
+        }
+    }
+}
+
+fn named(scopes: &[Option<String>]) -> Vec<&str> {
+    let names = scopes.iter().map(|scope| scope.as_deref().unwrap_or("all"));
+    names.collect()
+}
+
+/// Watches and reconciles until the end. What it knows of the cluster it has listed since it began.
+async fn lead(client: &Client, settings: &Settings, gate: Gate, end: End) {
+    let Settings {
+        scopes,
+        defaults,
+        lease: _,
+        instance,
+        clock,
+        metrics,
+        health,
+    } = settings;
     let recorder = Recorder::new(
         client.clone(),
         Reporter {
             controller: "k6-operator".to_owned(),
-            instance: args.pod_name.clone(),
+            instance: instance.clone(),
         },
     );
-    let scopes = args.namespaces();
     let watches: Vec<Watch> = scopes
         .iter()
-        .map(|namespace| World::watch(&client, namespace.as_deref()))
+        .map(|namespace| World::watch(client, namespace.as_deref()))
         .collect();
     let worlds: Arc<[World]> = watches.iter().map(|watch| watch.world.clone()).collect();
-
-    let health = Health::default();
-    let (ending, end) = tokio::sync::watch::channel(false);
-    let over = move || {
-        let mut end = WatchStream::new(end.clone());
-        async move { while end.next().await == Some(false) {} }
-    };
-    let serving = tokio::spawn(endpoints.run(metrics.clone(), health.clone(), over()));
-    tokio::spawn(async move {
-        terminated().await;
-        tracing::info!("told to end");
-        ending.send_replace(true);
-    });
-    let watched: Vec<&str> = scopes
-        .iter()
-        .map(|scope| scope.as_deref().unwrap_or("all"))
-        .collect();
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        namespaces = watched.join(","),
-        "started"
-    );
-
     let mut controllers = Vec::new();
     let mut filling = Vec::new();
+    let mut following = Vec::new();
     let queued = Arc::default();
-    for (scope, watch) in watched.into_iter().zip(watches) {
+    for (scope, watch) in named(scopes).into_iter().zip(watches) {
         let Watch {
             world,
             requests,
             children,
         } = watch;
         filling.push(filled(scope, world.clone(), health.readiness.clone()));
-        tokio::spawn(children.take_until(over()).for_each(std::future::ready));
+        following.push(children.for_each(std::future::ready));
         let context = Arc::new(Context {
             client: client.clone(),
             world,
@@ -331,26 +445,26 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
             worlds: worlds.clone(),
             memory: Memory::default(),
             defaults: defaults.clone(),
+            clock: clock.clone(),
+            gate: gate.clone(),
             metrics: metrics.clone(),
             recorder: recorder.clone(),
             queued: Arc::clone(&queued),
         });
         for (kind, requests) in requests {
-            let requests = requests.take_until(over()).boxed();
+            let requests = requests.take_until(end.clone()).boxed();
             controllers.push(controller(kind, context.clone(), requests));
         }
     }
-    let ready = async {
-        futures::future::join_all(filling).await;
+    let aside = async {
+        futures::join!(join_all(filling), join_all(following));
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        _ = futures::future::join_all(controllers) => {}
-        () = ready => {}
+        biased;
+        _ = join_all(controllers) => {}
+        () = aside => {}
     }
-    serving.await??;
-    tracing::info!("ended");
-    Ok(())
 }
 
 /// Waits for the caches of one namespace, or of all. The operator is ready with the first: one namespace that is

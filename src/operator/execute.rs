@@ -3,7 +3,7 @@
 
 use super::controller::{Context, Error, bounded};
 use crate::api::LoadTest;
-use crate::build::{self, Checked, Owner, initializer_name, runner_name};
+use crate::build::{self, Checked, Owner, initializer_name, runner_name, starter_name};
 use crate::machine::{Effect, Refusal};
 use futures::{StreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
@@ -60,12 +60,27 @@ struct Task<'a> {
 
 impl Task<'_> {
     async fn perform(&self, effect: Effect) -> Result<Option<Refusal>, Error> {
+        self.context.gate.check()?;
         let (spec, defaults, owner) = (&self.resource.spec, &self.context.defaults, self.owner);
         let stem = owner.stem();
         let job = match (effect, self.checked) {
-            (Effect::DeleteInitializer, _) => return self.delete(&initializer_name(&stem)).await,
-            (Effect::DeleteRunner { runner }, _) => return self.delete(&runner_name(&stem, runner)).await,
-            (Effect::DeleteFormer(name), _) => return self.delete(&name).await,
+            (Effect::DeleteInitializer, _) => {
+                return self
+                    .delete(&initializer_name(&stem), DeleteParams::background())
+                    .await;
+            }
+            (Effect::DeleteRunner { runner }, _) => {
+                return self
+                    .delete(&runner_name(&stem, runner), DeleteParams::background())
+                    .await;
+            }
+            // In the foreground: it is there until its pod has ended.
+            (Effect::DeleteStarter, _) => {
+                return self
+                    .delete(&starter_name(&stem), DeleteParams::foreground())
+                    .await;
+            }
+            (Effect::DeleteFormer(name), _) => return self.delete(&name, DeleteParams::background()).await,
             (Effect::DeleteResource, _) => return self.delete_resource().await,
             // Of a spec that can't be carried out nothing is made.
             (
@@ -150,7 +165,7 @@ impl Task<'_> {
         }))
     }
 
-    async fn delete(&self, name: &str) -> Result<Option<Refusal>, Error> {
+    async fn delete(&self, name: &str, how: DeleteParams) -> Result<Option<Refusal>, Error> {
         let key = ObjectRef::new(name).within(&self.owner.namespace);
         let Some(job) = self.context.world.jobs.get(&key) else {
             return Ok(None);
@@ -159,19 +174,16 @@ impl Task<'_> {
             .owner_references()
             .iter()
             .any(|owner| owner.uid == self.owner.uid);
-        let Some(uid) = job.uid().filter(|_| ours) else {
+        let leaving = job.metadata.deletion_timestamp.is_some();
+        let Some(uid) = job.uid().filter(|_| ours && !leaving) else {
             return Ok(None);
         };
         let only = Preconditions {
             uid: Some(uid.clone()),
             resource_version: None,
         };
-        match bounded(
-            self.api::<Job>()
-                .delete(name, &DeleteParams::background().preconditions(only)),
-        )
-        .await
-        {
+        let parameters = how.preconditions(only);
+        match bounded(self.api::<Job>().delete(name, &parameters)).await {
             Ok(_) => {}
             Err(Error::Kube(kube::Error::Api(status))) if status.is_not_found() || status.is_conflict() => {}
             Err(error) => return Err(error),

@@ -6,7 +6,8 @@ use crate::machine::Refusal;
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long an object that was made may be missing from the cache before it counts as deleted.
 const CACHE_LAG: Duration = Duration::from_secs(10);
@@ -28,8 +29,10 @@ struct Entry {
     untold: Option<Instant>,
     made: BTreeMap<String, Instant>,
     deleted: BTreeSet<String>,
+    gone: BTreeSet<String>,
     refused: Option<Refusal>,
     failures: u32,
+    failure: Option<String>,
 }
 
 impl Memory {
@@ -60,6 +63,11 @@ impl Memory {
         })
     }
 
+    /// The resource was read from the API server itself and this is how it is now.
+    pub fn read(&self, uid: &str, resource: LoadTest) {
+        self.with(uid, |entry| entry.latest = Some(resource));
+    }
+
     /// The resource was written and this is how it is now.
     pub fn wrote(&self, uid: &str, resource: LoadTest) {
         self.with(uid, |entry| {
@@ -83,7 +91,10 @@ impl Memory {
 
     /// A Job of this name was made.
     pub fn made(&self, uid: &str, job: &str) {
-        self.with(uid, |entry| entry.made.insert(job.to_owned(), Instant::now()));
+        self.with(uid, |entry| {
+            entry.made.insert(job.to_owned(), Instant::now());
+            entry.gone.remove(job);
+        });
     }
 
     /// Whether a Job was made that the cache does not show yet.
@@ -95,7 +106,20 @@ impl Memory {
 
     /// The cache shows the Job.
     pub fn seen(&self, uid: &str, job: &str) {
-        self.with(uid, |entry| entry.made.remove(job));
+        self.with(uid, |entry| {
+            entry.made.remove(job);
+            entry.gone.remove(job);
+        });
+    }
+
+    /// The API server itself says that there is no Job of this name.
+    pub fn gone(&self, uid: &str, job: &str) {
+        self.with(uid, |entry| entry.gone.insert(job.to_owned()));
+    }
+
+    /// Whether the API server itself has said that there is no Job of this name, and none was made or seen since.
+    pub fn is_gone(&self, uid: &str, job: &str) -> bool {
+        self.with(uid, |entry| entry.gone.contains(job))
     }
 
     /// The Job with this UID was deleted.
@@ -108,9 +132,12 @@ impl Memory {
         self.with(uid, |entry| entry.deleted.contains(job_uid))
     }
 
-    /// What the API server last refused.
+    /// What the API server last refused, or why it has failed more than once in a row.
     pub fn refused(&self, uid: &str) -> Option<Refusal> {
-        self.with(uid, |entry| entry.refused.clone())
+        self.with(uid, |entry| {
+            let failure = entry.failure.clone().filter(|_| entry.failures > 1);
+            entry.refused.clone().or(failure.map(Refusal::Failed))
+        })
     }
 
     /// Remembers what the API server refused, or that it refused nothing.
@@ -119,16 +146,20 @@ impl Memory {
     }
 
     /// Counts a failure and says how often it has failed in a row.
-    pub fn failed(&self, uid: &str) -> u32 {
+    pub fn failed(&self, uid: &str, why: String) -> u32 {
         self.with(uid, |entry| {
             entry.failures = entry.failures.saturating_add(1);
+            entry.failure = Some(why);
             entry.failures
         })
     }
 
     /// Ends a row of failures.
     pub fn succeeded(&self, uid: &str) {
-        self.with(uid, |entry| entry.failures = 0);
+        self.with(uid, |entry| {
+            entry.failures = 0;
+            entry.failure = None;
+        });
     }
 
     /// Forgets the resources that are not among these.

@@ -1,7 +1,7 @@
 //! Gathers one immutable snapshot of the world of one run. What is watched comes from the caches; only what
 //! can't be watched is asked for, and only in the state that needs it.
 
-use super::controller::{Context, bounded};
+use super::controller::{Context, Error, bounded};
 use super::pods::{self, InitializerPod};
 use crate::api::{LoadTest, Spec};
 use crate::build::{
@@ -55,8 +55,8 @@ pub async fn observe(
     seen.former = former;
     let name = stem(&resource.name_any(), run.attempt);
 
-    seen.runners = Fact::Known(children.runners(context, &name, run));
-    seen.starter = children.program(context, &starter_name(&name));
+    seen.runners = Fact::Known(children.runners(context, &name, run).await);
+    seen.starter = children.starter(context, &starter_name(&name), run).await;
     seen.stopper = children.program(context, &stopper_name(&name));
     seen.refused = context.memory.refused(&uid);
     seen.initializer = children.initializer(context, run, &initializer_name(&name)).await;
@@ -71,6 +71,22 @@ pub async fn observe(
         seen.hint = children.hint(context, &name, run).await;
     }
     seen
+}
+
+/// The resource as the API server itself has it; None if it is gone.
+pub async fn newest(context: &Context, resource: &LoadTest) -> Result<Option<LoadTest>, Error> {
+    let namespace = resource.namespace().unwrap_or_default();
+    let api: Api<LoadTest> = Api::namespaced_with(context.client.clone(), &namespace, &resource.kind);
+    let found = bounded(api.get_opt(&resource.name_any())).await?;
+    Ok(found
+        .filter(|found| found.uid() == resource.uid())
+        .map(|mut found| {
+            found.metadata.managed_fields = None;
+            context
+                .memory
+                .read(&found.uid().unwrap_or_default(), found.clone());
+            found
+        }))
 }
 
 struct Children {
@@ -132,7 +148,30 @@ impl Children {
         }
     }
 
-    fn runners(&self, context: &Context, name: &str, run: &Run) -> BTreeMap<u32, Runner> {
+    /// A Job by name, whose absence decides something that can't be undone: then a cache does not suffice, which
+    /// may be behind the resource by any time.
+    async fn job_for_certain(&self, context: &Context, name: &str, decides: bool) -> Fact<&Job> {
+        let found = self.job(context, name);
+        if !decides || found != Fact::Absent || context.memory.is_gone(&self.uid, name) {
+            return found;
+        }
+        let api: Api<Job> = Api::namespaced(context.client.clone(), &self.namespace);
+        match bounded(api.get_metadata_opt(name)).await {
+            Ok(Some(job)) if job.owner_references().iter().any(|owner| owner.uid == self.uid) => {
+                Fact::Unknown
+            }
+            Ok(Some(_) | None) => {
+                context.memory.gone(&self.uid, name);
+                Fact::Absent
+            }
+            Err(error) => {
+                tracing::warn!(%error, name, "whether the Job is there could not be read");
+                Fact::Unknown
+            }
+        }
+    }
+
+    async fn runners(&self, context: &Context, name: &str, run: &Run) -> BTreeMap<u32, Runner> {
         let is_runner = |job: &&Arc<Job>| {
             job.labels()
                 .get(COMPONENT_LABEL)
@@ -144,7 +183,15 @@ impl Children {
         });
         let mut runners: BTreeMap<u32, Runner> = numbered.collect();
         for i in 1..=run.plan.as_ref().map_or(0, |plan| plan.parallelism) {
-            match self.job(context, &runner_name(name, i)) {
+            // Before the start, one that is missing is made, which finds out.
+            let decides = matches!(
+                run.state,
+                State::Starting(_) | State::Started(_) | State::Stopping(_)
+            );
+            match self
+                .job_for_certain(context, &runner_name(name, i), decides)
+                .await
+            {
                 Fact::Known(_) => {}
                 Fact::Unknown => {
                     runners.insert(i, Runner::default());
@@ -158,7 +205,16 @@ impl Children {
     }
 
     fn program(&self, context: &Context, name: &str) -> Fact<Program> {
-        match self.job(context, name) {
+        self.program_of(self.job(context, name))
+    }
+
+    async fn starter(&self, context: &Context, name: &str, run: &Run) -> Fact<Program> {
+        let decides = matches!(run.state, State::Starting(_) | State::Stopping(_));
+        self.program_of(self.job_for_certain(context, name, decides).await)
+    }
+
+    fn program_of(&self, job: Fact<&Job>) -> Fact<Program> {
+        match job {
             Fact::Known(job) => Fact::Known(pods::program(job, pods::pod_of(job, &self.pods))),
             Fact::Absent => Fact::Absent,
             Fact::Unknown => Fact::Known(Program::Running(None)),
@@ -209,12 +265,8 @@ impl Children {
         let job = match &run.state {
             State::Initializing(_) => initializer_name(name),
             State::Created(state) => {
-                let unready = |i: &u32| {
-                    !self
-                        .runners(context, name, run)
-                        .get(i)
-                        .is_some_and(Runner::is_ready)
-                };
+                let runners = self.runners(context, name, run).await;
+                let unready = |i: &u32| !runners.get(i).is_some_and(Runner::is_ready);
                 runner_name(name, (1..=state.plan.parallelism).find(unready)?)
             }
             State::Starting(_) => starter_name(name),

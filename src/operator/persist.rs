@@ -16,6 +16,7 @@ pub async fn persist(
     history: Vec<Record>,
     progress: &Progress,
 ) -> Result<LoadTest, Error> {
+    context.gate.check()?;
     let mut written = resource.clone();
     written.status = Some(run.status(history, progress));
     let api: Api<LoadTest> = Api::namespaced_with(

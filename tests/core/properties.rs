@@ -104,6 +104,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         1 => text().prop_map(Refusal::Foreign),
         1 => text().prop_map(Refusal::Invalid),
         8 => text().prop_map(Refusal::ForNow),
+        4 => text().prop_map(Refusal::Failed),
     ]
 }
 
@@ -392,6 +393,10 @@ fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), Test
                 numbers == (1..=n).collect::<Vec<u32>>()
                     && classify(&created(n), &ready, at(3)) == Some(order)
             }
+            Effect::DeleteStarter => {
+                matches!(state, State::Stopping(_) | State::Finished(_))
+                    && matches!(seen.starter, Fact::Known(Program::Running(_)))
+            }
             Effect::CreateStopper(targets) => matches!(state, State::Stopping(_)) && !targets.is_empty(),
         };
         prop_assert!(ok, "{effect:?} in {state:?}");
@@ -457,6 +462,8 @@ proptest! {
             prop_assert_eq!(is("Reconciling", "True"), !finished && !driven.run.suspended());
             prop_assert_eq!(is("Succeeded", "Unknown"), !finished);
             prop_assert_eq!(is("Unsupported", "True"), driven.run.unsupported.is_some());
+            let tried_again = matches!(seen.refused, Some(Refusal::ForNow(_) | Refusal::Failed(_)));
+            prop_assert_eq!(is("Retrying", "True"), tried_again && !finished);
 
             let expected = match status.result {
                 None => Kstatus::InProgress,
@@ -491,7 +498,9 @@ proptest! {
     fn after_an_order_to_stop_no_runner_is_made_before_the_next_run(looks in walk()) {
         let mut stopped = None;
         driven(looks, |driven, seen, events, _| {
-            if events.contains(&Event::StopOrdered {}) {
+            // A stop and the next run can be ordered at one look.
+            let of_this_run = events.iter().rev().take_while(|event| !matches!(event, Event::RerunOrdered { .. }));
+            if of_this_run.into_iter().any(|event| *event == Event::StopOrdered {}) {
                 stopped = Some(driven.run.attempt);
             }
             if stopped == Some(driven.run.attempt) {
@@ -567,7 +576,11 @@ proptest! {
         for effect in effects(&state, &seen, at(seconds)) {
             let removes = matches!(
                 effect,
-                Effect::DeleteRunner { .. } | Effect::DeleteInitializer | Effect::DeleteFormer(_) | Effect::DeleteResource
+                Effect::DeleteRunner { .. }
+                    | Effect::DeleteInitializer
+                    | Effect::DeleteStarter
+                    | Effect::DeleteFormer(_)
+                    | Effect::DeleteResource
             );
             prop_assert!(removes, "{effect:?}");
         }

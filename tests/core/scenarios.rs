@@ -472,8 +472,58 @@ mod releasing_the_runners {
     fn a_starter_that_hangs_past_the_deadline_stops_all() {
         let seen = world(Fact::Known(Program::Running(Some("ImagePullBackOff".to_owned()))));
         let event = deadline("the starter to release the runners (ImagePullBackOff)");
-        let wanted = vec![Effect::CreateStopper((1..=3).map(target).collect())];
-        assert_eq!(outcome(&starting(3), &seen, at(302)), (event, wanted));
+        let stopper = Effect::CreateStopper((1..=3).map(target).collect());
+        assert_eq!(
+            outcome(&starting(3), &seen, at(302)),
+            (event, vec![Effect::DeleteStarter, stopper])
+        );
+    }
+
+    #[test]
+    fn a_stop_waits_for_the_starter_to_go_for_it_could_still_release_a_runner() {
+        let ends = [ended(1, 103), ended(2, 103), ended(3, 103)];
+        let seen = |starter| Observed {
+            runners: runners(ends.clone()),
+            ..world(starter)
+        };
+        let running = seen(Fact::Known(Program::Running(None)));
+        assert_eq!(
+            outcome(&stopping(3), &running, at(10)),
+            (None, vec![Effect::DeleteStarter])
+        );
+        assert_eq!(
+            outcome(&stopping(3), &seen(Fact::Unknown), at(10)),
+            (None, vec![])
+        );
+        let stopped = Some(Event::RunnersStopped { forced: 0 });
+        assert_eq!(
+            outcome(&stopping(3), &seen(Fact::Absent), at(10)),
+            (stopped.clone(), vec![])
+        );
+        assert_eq!(
+            outcome(&stopping(3), &seen(reported(2, 3)), at(10)),
+            (stopped, vec![])
+        );
+        // But not for ever: then it is deleted, if it was not.
+        let overdue = outcome(&stopping(3), &running, at(64));
+        assert_eq!(
+            overdue,
+            (
+                Some(Event::RunnersStopped { forced: 0 }),
+                vec![Effect::DeleteStarter]
+            )
+        );
+    }
+
+    #[test]
+    fn a_starter_that_is_left_behind_at_the_end_is_removed() {
+        let Step::Next(end) = step(&stopping(3), &record(9, Event::RunnersStopped { forced: 0 })) else {
+            panic!("not finished");
+        };
+        let seen = world(Fact::Known(Program::Running(None)));
+        let alive = (1..=3).map(|runner| Effect::DeleteRunner { runner });
+        let wanted: Vec<Effect> = alive.chain([Effect::DeleteStarter]).collect();
+        assert_eq!(outcome(&end, &seen, at(10)), (None, wanted));
     }
 }
 
@@ -881,7 +931,9 @@ mod editing_a_run {
                 stopper: Fact::Known(Program::Running(None)),
                 ..edited(9, on(terms(7)))
             };
-            assert_eq!(outcome(&state, &seen, at(6)), (None, vec![]), "{state:?}");
+            let stops = matches!(state, State::Stopping(_));
+            let wanted: Vec<Effect> = stops.then_some(Effect::DeleteStarter).into_iter().collect();
+            assert_eq!(outcome(&state, &seen, at(6)), (None, wanted), "{state:?}");
         }
     }
 

@@ -80,6 +80,7 @@ struct Inner {
     adds: Counter,
     transitions: Family<TransitionLabels, Counter>,
     runs: Runs,
+    leads: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -131,10 +132,15 @@ impl Metrics {
         let help = "Transitions of test runs between states";
         registry.register("k6_operator_transitions", help, transitions.clone());
 
+        let by_lease = vec![("name", "k6-operator")];
+        let leads = single(&by_lease, Gauge::<i64>::default);
+        let help = "Whether this process leads, or needs no lease to act";
+        registry.register("leader_election_master_status", help, leads.clone());
+
         let runs = Runs::default();
         registry.register_collector(Box::new(runs.clone()));
         registry.register_collector(Box::new(Process {
-            started: crate::operator::now(),
+            started: crate::operator::Clock::system().now(),
         }));
 
         Self {
@@ -148,6 +154,7 @@ impl Metrics {
                 adds: adds.get_or_create_owned(&by_name),
                 transitions,
                 runs,
+                leads: leads.get_or_create_owned(&by_lease),
             }),
         }
     }
@@ -186,6 +193,11 @@ impl Metrics {
     /// Counts an object that entered the queue.
     pub fn queue_added(&self) {
         self.inner.adds.inc();
+    }
+
+    /// Whether this process acts.
+    pub fn leads(&self, leads: bool) {
+        self.inner.leads.set(i64::from(leads));
     }
 
     /// Counts a transition of a run.
