@@ -107,7 +107,13 @@ impl Request {
         content_type: &str,
         body: &[u8],
     ) -> Result<Self, Refused> {
-        let unknown = || Refused::new(404, "NotFound", "the server could not find the requested resource");
+        let unknown = || {
+            Refused::new(
+                404,
+                "NotFound",
+                "the server could not find the requested resource",
+            )
+        };
         let words: Vec<&str> = path.split('/').filter(|word| !word.is_empty()).collect();
         let (group, version, rest) = match words.as_slice() {
             ["api", version, rest @ ..] => ("", *version, rest),
@@ -444,5 +450,9 @@ pub fn bookmark(table: Table, version: u64) -> Vec<u8> {
 
 /// What a watch of a version that is not known any more gets.
 pub fn expired(asked: u64, now: u64) -> Refused {
-    Refused::new(410, "Expired", format!("too old resource version: {asked} ({now})"))
+    Refused::new(
+        410,
+        "Expired",
+        format!("too old resource version: {asked} ({now})"),
+    )
 }

@@ -91,7 +91,9 @@ pub enum ByHand {
     /// Another number of runners, while that may be changed.
     Edit(u32),
     /// Deletes the resource, foreground or background.
-    Delete { foreground: bool },
+    Delete {
+        foreground: bool,
+    },
     /// Deletes it and makes it again under the same name after so many ms.
     Recreate(u64),
     DeleteJob(Part),
@@ -105,24 +107,73 @@ pub enum ByHand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Of the n-th write of an operator, counted over its restarts.
-    Write { operator: usize, nth: u64, what: OnRequest },
+    Write {
+        operator: usize,
+        nth: u64,
+        what: OnRequest,
+    },
     /// Of any request at this time or later; the first that fits.
-    Request { operator: usize, when: u64, verb: Option<Verb>, what: OnRequest },
+    Request {
+        operator: usize,
+        when: u64,
+        verb: Option<Verb>,
+        what: OnRequest,
+    },
     /// All requests of an operator fail for a while.
-    Outage { operator: usize, from: u64, until: u64, what: OnRequest },
-    Watch { operator: usize, table: Table, when: When, what: OnWatch },
+    Outage {
+        operator: usize,
+        from: u64,
+        until: u64,
+        what: OnRequest,
+    },
+    Watch {
+        operator: usize,
+        table: Table,
+        when: When,
+        what: OnWatch,
+    },
     /// What changed until then is forgotten: watches that come later have to list anew.
-    Compacted { when: When },
-    Crash { operator: usize, when: When },
+    Compacted {
+        when: When,
+    },
+    Crash {
+        operator: usize,
+        when: When,
+    },
     /// The operator is stopped for so many ms, as a virtual machine is that is moved.
-    Freeze { operator: usize, when: When, ms: u64 },
+    Freeze {
+        operator: usize,
+        when: When,
+        ms: u64,
+    },
     /// Its clock jumps by so many ms.
-    Clock { operator: usize, when: When, ms: i64 },
-    Pod { test: usize, part: Part, what: OnPod },
-    Blow { test: usize, part: Part, when: When, what: Blow },
-    Hand { test: usize, when: When, what: ByHand },
+    Clock {
+        operator: usize,
+        when: When,
+        ms: i64,
+    },
+    Pod {
+        test: usize,
+        part: Part,
+        what: OnPod,
+    },
+    Blow {
+        test: usize,
+        part: Part,
+        when: When,
+        what: Blow,
+    },
+    Hand {
+        test: usize,
+        when: When,
+        what: ByHand,
+    },
     /// The making of objects is refused with 403, for so many ms, or for ever.
-    Refused { table: Table, when: When, ms: Option<u64> },
+    Refused {
+        table: Table,
+        when: When,
+        ms: Option<u64>,
+    },
 }
 
 impl Fault {
@@ -187,7 +238,11 @@ fn when(rng: &mut fastrand::Rng, scenario: &Scenario) -> When {
         return When::At(rng.u64(0..60_000));
     }
     let state = StateName::ALL[rng.usize(..StateName::ALL.len())];
-    let later = if rng.bool() { rng.u64(0..50) } else { rng.u64(0..6_000) };
+    let later = if rng.bool() {
+        rng.u64(0..50)
+    } else {
+        rng.u64(0..6_000)
+    };
     When::In(rng.usize(..scenario.tests.len()), state, later)
 }
 
@@ -207,7 +262,14 @@ fn of_the_operator(rng: &mut fastrand::Rng, scenario: &Scenario) -> Fault {
         Operators::One => 0,
         Operators::Two | Operators::Leased => rng.usize(..2),
     };
-    let table = [Table::K6s, Table::TestRuns, Table::Jobs, Table::Jobs, Table::Pods, Table::Pods];
+    let table = [
+        Table::K6s,
+        Table::TestRuns,
+        Table::Jobs,
+        Table::Jobs,
+        Table::Pods,
+        Table::Pods,
+    ];
     let table = table[rng.usize(..table.len())];
     match rng.u8(..16) {
         0..=4 => Fault::Write {
@@ -218,7 +280,13 @@ fn of_the_operator(rng: &mut fastrand::Rng, scenario: &Scenario) -> Fault {
         5 => Fault::Request {
             operator,
             when: rng.u64(0..40_000),
-            verb: [None, Some(Verb::Get), Some(Verb::List), Some(Verb::Watch), Some(Verb::Log)][rng.usize(..5)],
+            verb: [
+                None,
+                Some(Verb::Get),
+                Some(Verb::List),
+                Some(Verb::Watch),
+                Some(Verb::Log),
+            ][rng.usize(..5)],
             what: on_request(rng),
         },
         6 => {
@@ -248,7 +316,9 @@ fn of_the_operator(rng: &mut fastrand::Rng, scenario: &Scenario) -> Fault {
                 _ => OnWatch::Gone,
             },
         },
-        12 => Fault::Compacted { when: when(rng, scenario) },
+        12 => Fault::Compacted {
+            when: when(rng, scenario),
+        },
         13 | 14 => Fault::Crash {
             operator,
             when: when(rng, scenario),
@@ -303,7 +373,9 @@ fn of_the_world(rng: &mut fastrand::Rng, scenario: &Scenario) -> Fault {
                 2 => ByHand::Rerun,
                 3 => ByHand::Suspend(rng.bool()),
                 4 => ByHand::Edit(rng.u32(1..=4)),
-                5 | 6 => ByHand::Delete { foreground: rng.bool() },
+                5 | 6 => ByHand::Delete {
+                    foreground: rng.bool(),
+                },
                 7 | 8 => ByHand::Recreate(rng.u64(1..10_000)),
                 9 | 10 => ByHand::DeleteJob(part),
                 11 | 12 => ByHand::DeletePod(part),
@@ -312,7 +384,11 @@ fn of_the_world(rng: &mut fastrand::Rng, scenario: &Scenario) -> Fault {
             },
         },
         17 => Fault::Refused {
-            table: if rng.bool() { Table::Jobs } else { Table::ConfigMaps },
+            table: if rng.bool() {
+                Table::Jobs
+            } else {
+                Table::ConfigMaps
+            },
             when,
             ms: awhile(rng),
         },

@@ -220,11 +220,7 @@ fn test(rng: &mut fastrand::Rng, name: &'static str) -> Test {
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "operators: {:?}, {} addresses",
-            self.operators, self.addresses
-        )?;
+        writeln!(f, "operators: {:?}, {} addresses", self.operators, self.addresses)?;
         for test in &self.tests {
             writeln!(f, "{test:?}")?;
         }

@@ -214,7 +214,10 @@ impl Default for Store {
 }
 
 pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 pub fn uid(object: &Value) -> &str {
@@ -374,7 +377,13 @@ impl Store {
                 fields.insert("status".to_owned(), status.clone());
             }
         }
-        for field in ["namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp"] {
+        for field in [
+            "namespace",
+            "uid",
+            "creationTimestamp",
+            "generation",
+            "deletionTimestamp",
+        ] {
             match before.pointer(&format!("/metadata/{field}")) {
                 Some(value) => meta(&mut object, field, value.clone()),
                 None => {
@@ -386,7 +395,11 @@ impl Store {
         }
         if key.table.has_generation() && object.get("spec") != before.get("spec") {
             let generation = before.pointer("/metadata/generation").and_then(Value::as_i64);
-            meta(&mut object, "generation", json!(generation.unwrap_or_default() + 1));
+            meta(
+                &mut object,
+                "generation",
+                json!(generation.unwrap_or_default() + 1),
+            );
         }
         Ok(self.changed(key, object, before))
     }
