@@ -183,9 +183,10 @@ impl Fault {
             Self::Write { .. }
             | Self::Request { .. }
             | Self::Outage { .. }
-            | Self::Watch { .. }
             | Self::Compacted { .. }
             | Self::Crash { .. } => true,
+            // A client finds out after 295 s, when deadlines have passed.
+            Self::Watch { what, .. } => *what != OnWatch::Silent,
             Self::Freeze { ms, .. } => *ms < 20_000,
             Self::Clock { .. }
             | Self::Pod { .. }

@@ -5,12 +5,15 @@ mod api;
 mod cluster;
 mod dice;
 mod faults;
+mod fidelity;
 #[path = "../support/invariants.rs"]
 mod invariants;
 mod k6;
 mod process;
 mod scenario;
 mod seeds;
+#[path = "../support/sequences.rs"]
+mod sequences;
 mod sim;
 mod store;
 mod strike;
@@ -126,4 +129,16 @@ fn torture() {
         "{}",
         failed.iter().map(|seed| report(*seed)).collect::<String>()
     );
+}
+
+/// `K6OP_SEEDS=from..to cargo test --test simulation -- --ignored --nocapture trace` prints all that happens.
+#[test]
+#[ignore = "for reading"]
+fn trace() {
+    for seed in Budget::from_environment(Duration::ZERO).seeds {
+        let ran = run(seed);
+        println!("{}\n{}", ran.scenario, ran.plan);
+        println!("{}\n{:?}", ran.outcome.lines.join("\n"), ran.outcome.ends);
+        println!("{:?}, {} ms", ran.outcome.broken, ran.outcome.took);
+    }
 }

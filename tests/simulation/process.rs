@@ -49,10 +49,6 @@ impl Switch {
     pub fn kill(&self) {
         self.set(|state| state.killed = true);
     }
-
-    pub fn is_frozen(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).frozen
-    }
 }
 
 /// The process.
@@ -136,7 +132,7 @@ pub fn start(shared: &Shared, operator: usize, began: Instant, leased: bool) {
 }
 
 /// A client of the world's API server.
-fn client(shared: Shared, operator: usize, process: u32) -> Client {
+pub fn client(shared: Shared, operator: usize, process: u32) -> Client {
     let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
         ask(shared.clone(), operator, process, request)
     });

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// How many failed seeds are told before a sweep ends.
 const ENOUGH: usize = 5;
 
+/// A seed that takes longer is told: virtual time does not pass by itself.
+const SLOW: Duration = Duration::from_secs(5);
+
 /// How many of the last lines of a trace are told.
 const LINES: usize = 40;
 
@@ -48,7 +51,7 @@ pub fn run(seed: u64) -> Ran {
 
 /// Which seeds are run, and for how long.
 pub struct Budget {
-    seeds: Range<u64>,
+    pub seeds: Range<u64>,
     time: Duration,
 }
 
@@ -84,7 +87,11 @@ pub fn sweep(budget: &Budget, threads: usize) -> (u64, Vec<u64>) {
                     if seed >= budget.seeds.end {
                         break;
                     }
+                    let began_one = Instant::now();
                     let ran = run(seed);
+                    if began_one.elapsed() > SLOW {
+                        println!("seed {seed} took {:.1} s", began_one.elapsed().as_secs_f64());
+                    }
                     if !ran.outcome.broken.is_empty() {
                         println!("seed {seed}: {}", ran.outcome.broken.join("; "));
                         let mut failed = failed.lock().unwrap();

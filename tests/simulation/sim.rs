@@ -22,7 +22,7 @@ const SETTLED: u64 = 120_000;
 /// How long that is counted.
 const IDLE: u64 = 3_600_000;
 /// With a lease, which is renewed all the time.
-const IDLE_LEASED: u64 = 300_000;
+const IDLE_LEASED: u64 = 60_000;
 
 /// How long what is left of a resource may be there.
 const LEFT: u64 = 60_000;
@@ -106,10 +106,11 @@ fn is_late(fault: &Fault) -> bool {
     }
 }
 
-struct Run {
-    shared: Shared,
-    began: Instant,
-    leased: bool,
+/// The world, going on.
+pub struct Run {
+    pub shared: Shared,
+    pub began: Instant,
+    pub leased: bool,
 }
 
 impl Run {
@@ -118,7 +119,7 @@ impl Run {
     }
 
     /// Lets everything happen that happens until then.
-    async fn until(&self, end: u64) {
+    pub async fn until(&self, end: u64) {
         loop {
             let now = self.now();
             let (next, to_start) = {
@@ -133,7 +134,8 @@ impl Run {
             if now >= end {
                 return;
             }
-            let next = next.unwrap_or(end).min(end);
+            // A year, when nothing is to come: no clock goes further.
+            let next = next.unwrap_or(end).min(end).min(now + 31_536_000_000);
             tokio::select! {
                 biased;
                 () = self.shared.0.1.notified() => {}
