@@ -11,7 +11,7 @@ export IMG CLUSTER_NAME CLUSTER WATCH_NAMESPACES
 
 .PHONY: help
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Try it
 
@@ -58,6 +58,10 @@ fuzz: ## Bend the corpus of bad input longer than `make test` does (PROPTEST_CAS
 .PHONY: mutants
 mutants: ## Plant defects into a copy of the code, and see each caught by a test (about an hour)
 	@tests/mutants/run
+
+.PHONY: torture-cluster
+torture-cluster: ## The faults that take long, in an embedded cluster (K6OP_KILLS=50)
+	@tests/cluster/torture
 
 .PHONY: bench
 bench: ## Run the benchmarks

@@ -1,5 +1,6 @@
 //! Waits end, and say what was waited for.
 
+use crate::faults::{Fault, covers};
 use crate::support::{LIMIT, Test, sleeps};
 use k6_operator::machine::{Event, Reason, StateName};
 use serde_json::json;
@@ -9,6 +10,7 @@ const NO_IMAGE: &str = "registry.invalid/none:1";
 
 #[tokio::test]
 async fn an_image_that_cannot_be_pulled_ends_at_the_deadline_with_the_reason() {
+    covers(Fault::DeadlinePassed, &[StateName::Initializing]);
     let test = Test::new("image").await;
     test.script("one", &sleeps(1, 1)).await;
     test.apply(
@@ -28,6 +30,8 @@ async fn an_image_that_cannot_be_pulled_ends_at_the_deadline_with_the_reason() {
 
 #[tokio::test]
 async fn a_runner_that_no_node_can_take_ends_at_the_deadline_with_the_reason() {
+    covers(Fault::RunnerNeverReady, &[StateName::Created]);
+    covers(Fault::DeadlinePassed, &[StateName::Created]);
     let test = Test::new("room").await;
     test.script("two", &sleeps(2, 1)).await;
     test.apply(
@@ -53,6 +57,7 @@ async fn a_runner_that_no_node_can_take_ends_at_the_deadline_with_the_reason() {
 
 #[tokio::test]
 async fn separate_keeps_two_runners_off_one_node() {
+    covers(Fault::RunnerNeverReady, &[StateName::Created]);
     // No runner of another test could come to this node meanwhile.
     let test = Test::alone("separate").await;
     test.script("two", &sleeps(2, 1)).await;
@@ -68,6 +73,7 @@ async fn separate_keeps_two_runners_off_one_node() {
 
 #[tokio::test]
 async fn a_starter_that_cannot_work_ends_the_run_and_its_runners() {
+    covers(Fault::DeadlinePassed, &[StateName::Starting]);
     let test = Test::new("starter").await;
     test.script("two", &sleeps(2, 3)).await;
     test.apply(

@@ -1,11 +1,13 @@
 //! Runs that do not disturb each other.
 
+use crate::faults::{Fault, covers};
 use crate::support::{Test, sleeps};
 use k6_operator::machine::StateName;
 use serde_json::json;
 
 #[tokio::test]
 async fn two_runs_at_once_and_one_that_hangs_do_not_disturb_each_other() {
+    covers(Fault::RunnerNeverReady, &[StateName::Initializing]);
     let test = Test::new("two").await;
     test.script("four", &sleeps(4, 6)).await;
     test.apply(

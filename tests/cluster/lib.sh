@@ -87,6 +87,30 @@ alive() {
     [[ -n $since && $(born "$pid") == "$since" ]]
 }
 
+# launch COMPONENT COMMAND...: start it in the tracked cgroup; note its pid, and
+# the command, for one who starts it again.
+launch() {
+    local component=$1 tracked pid
+    shift
+    tracked=$(<"$run/tracked")
+    printf '%s\0' "$@" > "$run/pid/$component.command"
+    (
+        echo "$BASHPID" > "$tracked/cgroup.procs"
+        exec 7>&- 8>&-
+        exec setsid "$@"
+    ) >> "$var/log/$component.log" 2>&1 </dev/null &
+    pid=$!
+    printf '%s %s\n' "$pid" "$(born "$pid")" > "$run/pid/$component"
+}
+
+# begin COMPONENT COMMAND...: the same, inside the cluster's namespaces.
+begin() {
+    local component=$1 holder
+    shift
+    read -r holder _ < "$run/pid/holder"
+    launch "$component" nsenter --mount="/proc/$holder/ns/mnt" --net="/run/netns/$netns" -- "$@"
+}
+
 # healthy: every process lives and the API server says it is ready.
 healthy() {
     local c

@@ -1,5 +1,6 @@
 //! What a person can ask of a run: to be held, stopped, run again, and removed; and what tools see of it.
 
+use crate::faults::{Fault, covers};
 use crate::run::{Run, contains_all, says};
 use crate::support::{LIMIT, Test, names, sleeps, variable};
 use futures::StreamExt;
@@ -66,6 +67,7 @@ async fn a_suspended_run_has_no_objects_takes_edits_and_goes_on_when_it_is_resum
 
 #[tokio::test]
 async fn a_stopped_run_is_aborted_and_its_pods_keep_k6s_summary() {
+    covers(Fault::StopOrdered, &[StateName::Started]);
     let test = Test::new("stop").await;
     test.script("long", &sleeps(2, 300)).await;
     let spec = json!({"parallelism": 2, "script": {"configMap": {"name": "long"}}});
@@ -98,6 +100,7 @@ async fn a_stopped_run_is_aborted_and_its_pods_keep_k6s_summary() {
 
 #[tokio::test]
 async fn a_run_that_is_stopped_before_the_start_leaves_no_runner() {
+    covers(Fault::StopOrdered, &[StateName::Initializing, StateName::Created]);
     let test = Test::new("early").await;
     test.script("two", &says(2, "never said")).await;
     // It has its runners, which wait for an image.
@@ -363,6 +366,10 @@ async fn what_cannot_be_carried_out_is_the_stage_error_in_k6s_own_words() {
 
 #[tokio::test]
 async fn of_two_kinds_with_one_name_the_second_conflicts_and_the_first_is_left_alone() {
+    covers(
+        Fault::ForeignObject,
+        &[StateName::Initializing, StateName::Created],
+    );
     let test = Test::new("twins").await;
     test.script("two", &sleeps(2, 8)).await;
     let spec = json!({"parallelism": 2, "script": {"configMap": {"name": "two"}}});

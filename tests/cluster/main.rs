@@ -7,14 +7,21 @@
 
 #[path = "../support/collector.rs"]
 mod collector;
+#[path = "../support/faults.rs"]
+mod faults;
+#[path = "../support/invariants.rs"]
+mod invariants;
 
 mod article;
 mod deadlines;
+mod facts;
 mod fields;
 mod golden;
 mod isolation;
 mod kills;
+mod leaders;
 mod lifecycle;
+mod long;
 mod namespaced;
 mod objects;
 mod placement;
@@ -27,4 +34,5 @@ mod sequences;
 mod sources;
 mod support;
 mod telling;
+mod torture;
 mod traces;

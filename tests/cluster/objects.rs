@@ -1,6 +1,10 @@
 //! What a run owns, and what it does not.
 
+use crate::facts::Evidence;
+use crate::faults::{Fault, covers};
+use crate::run::Run;
 use crate::support::{LIMIT, Test, sleeps};
+use k6_operator::api::Kind;
 use k6_operator::machine::{Reason, StateName};
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{ListParams, PostParams};
@@ -8,6 +12,10 @@ use serde_json::json;
 
 #[tokio::test]
 async fn deleting_the_resource_in_each_state_leaves_nothing() {
+    covers(
+        Fault::ResourceDeleted,
+        &[StateName::Initializing, StateName::Created, StateName::Started],
+    );
     let test = Test::new("delete").await;
     test.script("long", &sleeps(2, 30)).await;
     let states = [
@@ -30,11 +38,13 @@ async fn deleting_the_resource_in_each_state_leaves_nothing() {
             "{deleted}"
         );
         test.nothing_left().await;
+        Evidence::of(&Run::of(&test, Kind::K6, name)).holds(name);
     }
 }
 
 #[tokio::test]
 async fn a_foreign_job_of_the_same_name_is_never_touched() {
+    covers(Fault::ForeignObject, &[StateName::Created]);
     let test = Test::new("foreign").await;
     test.script("two", &sleeps(2, 1)).await;
     let foreign: Job = serde_json::from_value(json!({
@@ -68,6 +78,8 @@ async fn a_foreign_job_of_the_same_name_is_never_touched() {
         (test.job_names().await == ["taken-2"]).then_some(())
     })
     .await;
+    let monitor = Evidence::of(&Run::of(&test, Kind::K6, "taken")).holds("taken");
+    assert_eq!(monitor.released(1), 0);
     let after = test.jobs().get("taken-2").await.unwrap();
     assert_eq!(after, before);
     // Nor is it by deleting the run.

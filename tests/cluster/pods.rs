@@ -1,7 +1,7 @@
 //! What a spec, and the administrator, can set of the pods.
 
 use crate::run::{FOREIGN_IMAGE, Run, container, contains_all, says};
-use crate::support::{LIMIT, OPERATOR_NAMESPACE, Operator, Test, variable};
+use crate::support::{LIMIT, OPERATOR_NAMESPACE, Operator, Test, roll_operators, variable};
 use k6_operator::api::Kind;
 use k6_operator::machine::{Event, Reason};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -322,8 +322,8 @@ impl Defaults<'_> {
         maps.create(&PostParams::default(), &serde_json::from_value(map).unwrap())
             .await
             .unwrap();
-        Operator::find(test).await.kill(test).await;
-        Operator::find(test).await;
+        // All read them, also those that stand by.
+        Operator::roll(test).await;
         defaults
     }
 }
@@ -333,16 +333,7 @@ impl Drop for Defaults<'_> {
         let namespace = ["-n", OPERATOR_NAMESPACE];
         self.0
             .kubectl(&[&["delete", "configmap", DEFAULTS][..], &namespace].concat());
-        let deployment = "deployment/k6-operator-controller-manager";
-        let pods = ["delete", "pod", "-l", "app.kubernetes.io/name=k6-operator"];
-        self.0.kubectl(&[&pods[..], &namespace].concat());
-        self.0.kubectl(
-            &[
-                &["rollout", "status", deployment, "--timeout=60s"][..],
-                &namespace,
-            ]
-            .concat(),
-        );
+        roll_operators(self.0);
     }
 }
 

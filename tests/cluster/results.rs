@@ -1,6 +1,10 @@
 //! How a run ends, from how its runners end.
 
-use crate::support::{Test, sleeps};
+use crate::faults::{Fault, covers};
+use crate::run::Run;
+use crate::support::Test;
+use crate::torture::ended;
+use k6_operator::api::Kind;
 use k6_operator::machine::{Reason, RunResult, StateName};
 use serde_json::json;
 
@@ -45,13 +49,23 @@ export default function () { exec.test.abort('enough seen'); }
 
 #[tokio::test]
 async fn a_runner_job_deleted_during_the_test_is_reported() {
+    covers(Fault::RunnerJobDeleted, &[StateName::Started]);
     let test = Test::new("deleted").await;
-    test.script("six", &sleeps(2, 6)).await;
+    let script = "import http from 'k6/http';
+import { sleep } from 'k6';
+export const options = { vus: 2, duration: '6s' };
+export function setup() { http.get('http://k6-target.k6-target.svc/'); }
+export default function () { sleep(0.2); }
+";
+    test.script("six", script).await;
     test.apply("lost", json!({"parallelism": 2, "script": "six"}));
     test.reaches("lost", StateName::Started).await;
     test.kubectl(&["delete", "job", "lost-2", "--wait=false"]);
     let words = ["1 of 2 runners failed", "runner 2", "deleted during the test"];
     let status = test.errs("lost", Reason::RunnerFailed, &words).await;
+    let run = Run::of(&test, Kind::K6, "lost");
+    let evidence = ended(&run, RunResult::Error, Reason::RunnerFailed, 2, &words).await;
+    assert_eq!(evidence.made("lost-2"), 1);
     assert_eq!(status.runners.unwrap().summary, "1/2");
     // The other went on to its end, and none was made in the place of the deleted one.
     assert_eq!(test.job_names().await, ["lost-1", "lost-starter"]);
@@ -59,11 +73,14 @@ async fn a_runner_job_deleted_during_the_test_is_reported() {
 
 #[tokio::test]
 async fn an_oom_killed_runner_is_named_with_its_reason() {
+    covers(Fault::RunnerOomKilled, &[StateName::Started]);
     let test = Test::new("oom").await;
     let script = "import exec from 'k6/execution';
+import http from 'k6/http';
 import { sleep } from 'k6';
 export const options = { vus: 2, duration: '6s' };
 const kept = [];
+export function setup() { http.get('http://k6-target.k6-target.svc/'); }
 export default function () {
   if (exec.vu.idInTest === 2) {
     for (let i = 0; i < 40; i++) { kept.push(new Uint8Array(16 * 1024 * 1024).fill(1)); }
@@ -78,5 +95,7 @@ export default function () {
         json!({"parallelism": 2, "script": "hungry", "runner": {"resources": resources}}),
     );
     let words = ["1 of 2 runners failed", "runner 2 (exit code 137, OOMKilled)"];
-    test.errs("hungry", Reason::RunnerFailed, &words).await;
+    let run = Run::of(&test, Kind::K6, "hungry");
+    let evidence = ended(&run, RunResult::Error, Reason::RunnerFailed, 2, &words).await;
+    assert_eq!(evidence.made("hungry-2"), 1);
 }

@@ -4,6 +4,7 @@ use futures::StreamExt;
 use k6_operator::api::{Kind, LoadTest, Status};
 use k6_operator::machine::{Reason, RunResult, StateName};
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -21,7 +22,7 @@ use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::{Instant, sleep, timeout};
 
 pub const OPERATOR_NAMESPACE: &str = "k6-operator-system";
-const OPERATOR: &str = "system:serviceaccount:k6-operator-system:k6-operator-controller-manager";
+pub const OPERATOR: &str = "system:serviceaccount:k6-operator-system:k6-operator-controller-manager";
 const OPERATOR_LABEL: &str = "app.kubernetes.io/name=k6-operator";
 
 /// How long a test may wait for one thing.
@@ -393,24 +394,31 @@ impl Test {
 
     /// All that the operator asked of the API server for this namespace, since the test began.
     pub fn operator_requests(&self) -> Vec<Written> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let ours = self
+            .audited()
+            .into_iter()
+            .filter(|e| e["user"]["username"] == OPERATOR);
+        ours.map(|e| Written {
+            verb: text(&e["verb"]),
+            kind: text(&e["objectRef"]["resource"]),
+            name: text(&e["objectRef"]["name"]),
+            code: e["responseStatus"]["code"].as_u64().unwrap_or_default(),
+        })
+        .collect()
+    }
+
+    /// All that anybody asked of the API server for this namespace, since the test began: its audit log.
+    pub fn audited(&self) -> Vec<Value> {
         let mut log = File::open(variable("K6OP_AUDIT_LOG")).unwrap();
         log.seek(SeekFrom::Start(self.audit_offset)).unwrap();
         let mut new = String::new();
         log.read_to_string(&mut new).unwrap();
         let lines = new.lines().filter(|line| line.contains(&self.namespace));
         let events = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         events
             .filter(|e| {
-                e["user"]["username"] == OPERATOR
-                    && e["stage"] == "ResponseComplete"
-                    && e["objectRef"]["namespace"] == self.namespace.as_str()
-            })
-            .map(|e| Written {
-                verb: text(&e["verb"]),
-                kind: text(&e["objectRef"]["resource"]),
-                name: text(&e["objectRef"]["name"]),
-                code: e["responseStatus"]["code"].as_u64().unwrap_or_default(),
+                e["stage"] == "ResponseComplete" && e["objectRef"]["namespace"] == self.namespace.as_str()
             })
             .collect()
     }
@@ -475,8 +483,16 @@ impl Drop for Test {
             told(&["get", "k6", "-o", "yaml"]);
             told(&["get", "jobs,pods", "-o", "wide"]);
             told(&["get", "events", "--sort-by=.metadata.creationTimestamp"]);
-            let log = "deployment/k6-operator-controller-manager";
-            told(&["logs", "-n", OPERATOR_NAMESPACE, log, "--tail=40"]);
+            told(&[
+                "logs",
+                "-n",
+                OPERATOR_NAMESPACE,
+                "-l",
+                OPERATOR_LABEL,
+                "--prefix",
+                "--tail=40",
+            ]);
+            told(&["get", "lease,pods", "-n", OPERATOR_NAMESPACE]);
         }
         let deleted = if self.pooled {
             let deleted = self.delete_all(&["--wait=false"]);
@@ -492,47 +508,134 @@ impl Drop for Test {
     }
 }
 
-/// The operator's process.
+/// The process of one replica of the operator.
 pub struct Operator {
-    pod: String,
-    process: String,
+    pub pod: String,
+    pub process: String,
 }
 
 impl Operator {
-    /// The one that is ready now.
+    /// The one that leads now, and is ready: of all replicas the only one that acts.
     pub async fn find(test: &Test) -> Self {
-        let pods: Api<Pod> = Api::namespaced(test.client.clone(), OPERATOR_NAMESPACE);
-        test.until("the operator runs", LIMIT, async || {
-            let list = pods.list(&ListParams::default().labels(OPERATOR_LABEL)).await;
-            let pod = list.unwrap().items.into_iter().find(is_ready)?;
+        test.until("an operator leads", LIMIT, async || {
+            let holder = holder(test).await?;
+            Self::replicas(test)
+                .await
+                .into_iter()
+                .find(|one| one.pod == holder)
+        })
+        .await
+    }
+
+    /// One that stands by.
+    pub async fn standing_by(test: &Test) -> Self {
+        test.until("an operator stands by", LIMIT, async || {
+            let holder = holder(test).await?;
+            Self::replicas(test)
+                .await
+                .into_iter()
+                .find(|one| one.pod != holder)
+        })
+        .await
+    }
+
+    /// Waits until one leads and the other stands by, and gives both.
+    pub async fn both(test: &Test) -> (Self, Self) {
+        test.until("of two operators one leads", LIMIT, async || {
+            let holder = holder(test).await?;
+            let mut replicas = Self::replicas(test).await;
+            replicas.sort_by_key(|one| one.pod != holder);
+            match <[Self; 2]>::try_from(replicas) {
+                Ok([leader, other]) if leader.pod == holder => Some((leader, other)),
+                Ok(_) | Err(_) => None,
+            }
+        })
+        .await
+    }
+
+    /// The pod of the one that leads.
+    pub async fn leading_pod(test: &Test) -> Pod {
+        let leader = Self::find(test).await;
+        operator_pods(test).get(&leader.pod).await.unwrap()
+    }
+
+    /// All that are ready.
+    async fn replicas(test: &Test) -> Vec<Self> {
+        let list = operator_pods(test)
+            .list(&ListParams::default().labels(OPERATOR_LABEL))
+            .await;
+        let ready = list.unwrap().items.into_iter().filter(is_ready);
+        let mut replicas = Vec::new();
+        for pod in ready {
             // The cgroup of a container carries the UID of its pod.
-            let cgroup = format!("pod{}", pod.uid()?);
+            let cgroup = format!("pod{}", pod.uid().unwrap());
             let processes = std::fs::read_dir("/proc").unwrap().flatten();
             let process = processes.into_iter().find(|process| {
                 let read = |file: &str| std::fs::read(process.path().join(file)).unwrap_or_default();
                 read("cmdline").starts_with(b"/k6-operator\0run")
                     && String::from_utf8_lossy(&read("cgroup")).contains(&cgroup)
-            })?;
-            Some(Self {
+            });
+            replicas.extend(process.map(|process| Self {
                 pod: pod.name_any(),
                 process: process.file_name().to_string_lossy().into_owned(),
-            })
-        })
-        .await
+            }));
+        }
+        replicas
     }
 
-    /// SIGKILL. Its pod is removed, so that the next operator comes without the kubelet's back-off.
-    pub async fn kill(self, test: &Test) {
-        let killed = Command::new("kill").args(["-9", &self.process]).status().unwrap();
+    /// Sends its process a signal, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args(["-s", name, &self.process])
+            .status()
+            .unwrap();
         assert!(
-            killed.success(),
+            sent.success(),
             "the operator's process {} was there",
             self.process
         );
-        let pods: Api<Pod> = Api::namespaced(test.client.clone(), OPERATOR_NAMESPACE);
-        let now = DeleteParams::default().grace_period(0);
-        pods.delete(&self.pod, &now).await.unwrap();
     }
+
+    /// SIGKILL. The kubelet starts it again, under the same name: it takes its Lease back at once. Only once for
+    /// each pod, for then the kubelet waits 10 s.
+    pub fn crash(self) {
+        self.signal("KILL");
+    }
+
+    /// SIGKILL, and its pod is removed: another one has to notice that nobody leads.
+    pub async fn kill(self, test: &Test) {
+        self.signal("KILL");
+        let now = DeleteParams::default().grace_period(0);
+        operator_pods(test).delete(&self.pod, &now).await.unwrap();
+    }
+
+    /// Replaces all replicas, one after the other, and waits until one of the new ones leads.
+    pub async fn roll(test: &Test) {
+        roll_operators(test);
+        Self::find(test).await;
+    }
+}
+
+/// `kubectl rollout restart` of the operator, until all replicas are new.
+pub fn roll_operators(test: &Test) {
+    let deployment = "deployment/k6-operator-controller-manager";
+    for arguments in [
+        &["rollout", "restart", deployment][..],
+        &["rollout", "status", deployment, "--timeout=90s"],
+    ] {
+        test.kubectl(&[arguments, &["-n", OPERATOR_NAMESPACE]].concat());
+    }
+}
+
+pub fn operator_pods(test: &Test) -> Api<Pod> {
+    Api::namespaced(test.client.clone(), OPERATOR_NAMESPACE)
+}
+
+/// The name of the pod that holds the operators' Lease.
+pub async fn holder(test: &Test) -> Option<String> {
+    let leases: Api<Lease> = Api::namespaced(test.client.clone(), OPERATOR_NAMESPACE);
+    let lease = leases.get_opt("k6-operator").await.ok().flatten()?;
+    lease.spec?.holder_identity.filter(|holder| !holder.is_empty())
 }
 
 pub fn both(output: &Output) -> String {
@@ -570,18 +673,4 @@ pub fn http(method: &str, host: &str, port: u16, path: &str) -> (String, String)
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.lines().next().unwrap().to_owned();
     (status, body.to_owned())
-}
-
-/// How many requests the target had from each address; and forgets them.
-pub fn target_requests() -> BTreeMap<String, u64> {
-    let url = variable("K6OP_TARGET");
-    let host = url.trim_start_matches("http://");
-    let (_, body) = http("GET", host, 80, "/stats");
-    http("POST", host, 80, "/reset");
-    let stats: Value = serde_json::from_str(&body).unwrap();
-    let clients = stats["clients"].as_object().unwrap();
-    clients
-        .iter()
-        .map(|(ip, seen)| (ip.clone(), seen["requests"].as_u64().unwrap()))
-        .collect()
 }

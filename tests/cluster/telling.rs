@@ -1,9 +1,6 @@
 //! What the operator tells of its runs, and what it costs the API server.
 
-use crate::support::{LIMIT, OPERATOR_NAMESPACE, Test, http, ip, is_ready, sleeps};
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::ListParams;
+use crate::support::{LIMIT, Operator, Test, http, ip, operator_pods, sleeps};
 use serde_json::json;
 use std::time::Duration;
 
@@ -37,16 +34,8 @@ async fn metrics_and_health_checks_answer() {
     test.script("one", &sleeps(1, 1)).await;
     test.apply("counted", json!({"parallelism": 1, "script": "one"}));
     test.passes("counted").await;
-    let pods: Api<Pod> = Api::namespaced(test.client.clone(), OPERATOR_NAMESPACE);
-    let operators = pods
-        .list(&ListParams::default().labels("app.kubernetes.io/name=k6-operator"))
-        .await;
-    let operator = operators
-        .unwrap()
-        .items
-        .into_iter()
-        .find(is_ready)
-        .expect("an operator");
+    // The one that stands by has nothing to tell.
+    let operator = Operator::leading_pod(&test).await;
     let address = ip(&operator);
     for path in ["/healthz", "/readyz"] {
         let (status, _) = http("GET", &address, 8081, path);
@@ -76,6 +65,19 @@ async fn metrics_and_health_checks_answer() {
     );
     assert!(started >= 1.0, "{metrics}");
     assert!(metrics.contains("\nworkqueue_depth{"), "{metrics}");
+    // Both tell who leads.
+    let standing_by = Operator::standing_by(&test).await;
+    let other = operator_pods(&test).get(&standing_by.pod).await.unwrap();
+    for (pod, leads) in [(&operator, 1.0), (&other, 0.0)] {
+        let (status, metrics) = http("GET", &ip(pod), 8080, "/metrics");
+        assert!(status.contains(" 200 "), "{status}");
+        let told = value(
+            &metrics,
+            "leader_election_master_status{",
+            &["name=\"k6-operator\""],
+        );
+        assert!((told - leads).abs() < 0.5, "{metrics}");
+    }
     assert!(
         metrics.contains("\ncontroller_runtime_reconcile_errors_total{"),
         "{metrics}"
