@@ -452,7 +452,11 @@ impl World {
         self.plan.0.iter().any(|fault| match fault {
             super::faults::Fault::Pod { test, part, what } => {
                 let hits = Some(*test) == pod.test && *part == pod.part;
-                hits && fits(*what).is_some_and(|lasts| lasts.is_none_or(|until| self.now < until))
+                let met = hits && fits(*what).is_some_and(|lasts| lasts.is_none_or(|until| self.now < until));
+                if met {
+                    self.covered(super::covered::of_pod(*part, *what), Some(*test));
+                }
+                met
             }
             _ => false,
         })

@@ -212,6 +212,7 @@ impl World {
             return self.later(1, Step::Start(id.to_owned()));
         }
         if self.killed_after(&pod) == Some(pod.work.released) {
+            self.covered(Some(crate::table::Fault::StarterKilledHalfway), pod.test);
             return self.end_pod(id, End::code(137));
         }
         let Some((runner, address)) = targets.get(pod.work.next) else {

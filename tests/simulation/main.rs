@@ -3,9 +3,12 @@
 
 mod api;
 mod cluster;
+mod covered;
 mod dice;
 mod faults;
 mod fidelity;
+#[path = "../support/happened.rs"]
+mod happened;
 #[path = "../support/invariants.rs"]
 mod invariants;
 mod k6;
@@ -17,6 +20,8 @@ mod sequences;
 mod sim;
 mod store;
 mod strike;
+#[path = "../support/faults.rs"]
+mod table;
 mod watch;
 mod witness;
 mod world;

@@ -2,6 +2,7 @@
 
 use super::api::Deletion;
 use super::cluster::{End, Stage};
+use super::covered;
 use super::faults::{Blow, ByHand, Fault, Part};
 use super::scenario::{NAMESPACE, Test};
 use super::store::{Key, Table, text, uid, within};
@@ -25,6 +26,11 @@ impl World {
             return;
         };
         self.note(&format!("fault {index}: {fault:?}"));
+        let test = match fault {
+            Fault::Blow { test, .. } | Fault::Hand { test, .. } => Some(test),
+            _ => None,
+        };
+        self.covered(covered::of(&fault), test);
         self.disturbed = self.disturbed.max(self.now);
         match fault {
             Fault::Write { .. } | Fault::Request { .. } | Fault::Outage { .. } | Fault::Pod { .. } => {}

@@ -399,6 +399,7 @@ impl World {
             named(&request)
         );
         let misfortune = self.misfortune(&call, &request);
+        self.covered(misfortune.map(super::covered::of_request), None);
         match misfortune {
             None => {
                 let reply = self.perform(&call, &request, &what);
