@@ -63,6 +63,11 @@ mutants: ## Plant defects into a copy of the code, and see each caught by a test
 torture-cluster: ## The faults that take long, in an embedded cluster (K6OP_KILLS=50)
 	@tests/cluster/torture
 
+.PHONY: model
+model: ## Check all that can happen to a run, up to MODEL_STATES states (4 million) of each configuration
+	MODEL_STATES=$${MODEL_STATES:-4000000} cargo test --locked \
+	    --config 'profile.dev.package.k6-operator.opt-level=2' --test model -- --nocapture --test-threads 1
+
 .PHONY: bench
 bench: ## Run the benchmarks
 	@tests/cluster/bench

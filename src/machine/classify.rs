@@ -451,20 +451,20 @@ fn stopping(state: &Stopping, seen: &Observed, now: Timestamp) -> Option<Event> 
         Fact::Absent => 0,
         Fact::Unknown => return None,
     };
-    // What may still release a runner has to go first.
+    // What may still release a runner has to go first; without runners it is not waited for for ever.
     let starting = match &seen.starter {
         Fact::Known(Program::Running(_)) | Fact::Unknown => true,
         Fact::Known(Program::Reported(_) | Program::Failed(_)) | Fact::Absent => false,
     };
-    // Without runners there is nothing to release: it is not waited for longer than they are.
-    (alive == 0 && (!starting || stop_overdue(state, now))).then(|| {
-        let ended = match &seen.runners {
-            Fact::Known(runners) => u32::try_from(runners.len()).unwrap_or(u32::MAX),
-            Fact::Absent | Fact::Unknown => 0,
-        };
-        Event::RunnersStopped {
-            forced: state.runners.saturating_sub(ended),
-        }
+    if alive > 0 || starting && !stop_overdue(state, now) {
+        return None;
+    }
+    let ended = match &seen.runners {
+        Fact::Known(runners) => u32::try_from(runners.len()).unwrap_or(u32::MAX),
+        Fact::Absent | Fact::Unknown => 0,
+    };
+    Some(Event::RunnersStopped {
+        forced: state.runners.saturating_sub(ended),
     })
 }
 

@@ -32,6 +32,9 @@ const REFUSED_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::f
 /// How soon a run whose reconcile failed is looked at again, at first and at most.
 const FAILED_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
 
+/// How soon a run is looked at again whose moment has passed.
+const OVERDUE_RETRY: Duration = Duration::from_secs(1);
+
 /// What can go wrong on the way; all of it is tried again.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -227,8 +230,12 @@ fn namespace<K: Resource>(object: &K) -> String {
     object.namespace().unwrap_or_default()
 }
 
-/// A little later than the moment, so that it has passed for certain.
+/// A little later than the moment, so that it has passed for certain. If it has passed already, what it brought is
+/// under way: runners are being deleted, most often, and their Jobs tell of it when they are gone.
 fn until(now: Timestamp, at: Timestamp) -> Duration {
-    let rest = at.duration_since(now).max(SignedDuration::ZERO);
+    let rest = at.duration_since(now);
+    if rest <= SignedDuration::ZERO {
+        return OVERDUE_RETRY;
+    }
     Duration::try_from(rest).unwrap_or_default() + Duration::from_millis(10)
 }

@@ -371,7 +371,7 @@ fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), Test
                     && seen.retention != Retention::default()
             }
             Effect::CreateRunner { .. } => matches!(state, State::Created(_)),
-            Effect::DeleteRunner { .. } => matches!(state, State::Finished(_)),
+            Effect::DeleteRunner { .. } => matches!(state, State::Stopping(_) | State::Finished(_)),
             Effect::CreateStarter(targets) => {
                 // The machine itself would order these very pods.
                 let State::Starting(starting) = state else {

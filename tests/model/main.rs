@@ -332,7 +332,11 @@ fn a_view_of_the_jobs_that_is_behind_the_resource_would_end_a_run_early() {
 fn effects_without_a_write_would_be_those_of_an_older_view() {
     let found = breaks(Configuration {
         reads_before_effects: false,
-        budget: Budget { lost: 1, ..NOTHING },
+        budget: Budget {
+            lost: 1,
+            lags: 1,
+            ..NOTHING
+        },
         ..Configuration::new("2 runners, 1 operator, no read before effects", 2)
     });
     assert!(found.how.starts_with("I9 "), "{found}");

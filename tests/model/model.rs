@@ -711,6 +711,20 @@ impl Runs {
         made
     }
 
+    /// Whether an operator forgets a Job that is there, and that its cache does not show yet.
+    fn forgets_too_early(&self, world: &World, by: usize) -> bool {
+        let kept = self.forgotten(world, by);
+        (0..ATTEMPTS).any(|attempt| {
+            let lost = world.operators[by].made[attempt] & !kept[attempt];
+            let is_there = |role: Role| {
+                let shown = world.operators[by].families[attempt].job(role);
+                let there = world.families[attempt].job(role);
+                lost >> role.index() & 1 == 1 && there.is_some() && shown != there
+            };
+            Role::ALL.into_iter().any(is_there)
+        })
+    }
+
     /// Whether another look of this operator, which sees all, changes nothing.
     fn is_quiet(&self, world: &World, by: usize) -> bool {
         let mut operator = world.operators[by];
@@ -847,7 +861,9 @@ impl Model for Runs {
         let left = &world.left;
         let collects = match &world.resource {
             Some(resource) => {
-                if self.looks.aged(resource.history) != resource.history {
+                // A pod that was told to end is given less time than any deadline.
+                let leaving = world.families.iter().any(|family| family.starter.leaving);
+                if !leaving && self.looks.aged(resource.history) != resource.history {
                     all.push(Action::ClockMoves);
                 }
                 if resource.deleting {
@@ -914,13 +930,7 @@ impl Model for Runs {
             Action::IsRefused(by, deed) => self.does(world, by, deed, Answer::Refused)?,
             Action::Forgets(by) => {
                 let made = self.forgotten(world, by);
-                let lags = (0..ATTEMPTS).any(|attempt| {
-                    let lost = world.operators[by].made[attempt] & !made[attempt];
-                    Role::ALL.into_iter().any(|role| {
-                        lost >> role.index() & 1 == 1 && world.families[attempt].job(role).is_some()
-                    })
-                });
-                world.left.lags -= u8::from(lags);
+                world.left.lags -= u8::from(self.forgets_too_early(world, by));
                 world.operators[by].made = made;
             }
             Action::Crashes(by) => {
@@ -1040,7 +1050,7 @@ impl Model for Runs {
             | Action::StopperStops(_)
             | Action::GarbageIsCollected
             | Action::ResourceGoes => true,
-            Action::Forgets(_) => world.left.lags == 0,
+            Action::Forgets(by) => !self.forgets_too_early(world, *by),
             Action::LooksUnanswered(_)
             | Action::DoesUnanswered(..)
             | Action::IsRefused(..)

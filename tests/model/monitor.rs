@@ -261,6 +261,32 @@ fn the_same_process_may_be_released_again() {
 }
 
 #[test]
+fn a_verdict_on_a_runner_whose_job_was_deleted_needs_not_be_what_it_was() {
+    let failed = finished(5, RunResult::Error, Reason::RunnerFailed);
+    let ends = [
+        exited(1, Some(0)),
+        exited(2, Some(0)),
+        Fact::RunnerGone { id: id(1) },
+    ];
+    let facts = with(started(), ends.into_iter().chain([failed]));
+    assert_eq!(broken_by(Fencing::OneActs, &facts), None);
+}
+
+#[test]
+fn a_runner_that_nobody_holds_begins_again_only_if_its_job_was_deleted() {
+    let unpaused = Told {
+        unpaused: true,
+        ..told(StateName::Created)
+    };
+    let begun = vec![written(2, unpaused), made(1, "0:1/2"), released(1, &process(1))];
+    let again = released(1, "another process");
+    let twice = with(begun.clone(), [again.clone()]);
+    assert_eq!(broken_by(Fencing::OneActs, &twice), Some(Invariant::I1));
+    let remade = with(begun, [Fact::RunnerGone { id: id(1) }, made(1, "0:1/2"), again]);
+    assert_eq!(broken_by(Fencing::OneActs, &remade), None);
+}
+
+#[test]
 fn an_operator_that_was_frozen_may_make_a_runner_again() {
     let facts = with(started(), [Fact::RunnerGone { id: id(1) }, made(1, "0:1/2")]);
     assert_eq!(broken_by(Fencing::ManyAct, &facts), None);
