@@ -10,6 +10,7 @@ use super::state::{
     Stopping, Verdict,
 };
 use super::{NAMED_AT_MOST, Tally};
+use crate::build::check::PARALLELISM_LIMIT;
 use jiff::Timestamp;
 use statig::Outcome;
 use statig::blocking::{self, IntoStateMachine, StateExt};
@@ -67,6 +68,17 @@ impl blocking::State<Lifecycle> for State {
         let Record { time, event } = record;
         match self {
             Self::Initializing(state) => match (event, &state.accepted) {
+                // Said by no run: a history can be edited by hand, and runners are counted one by one.
+                (Event::Accepted { terms, .. }, None | Some(_))
+                    if !(1..=PARALLELISM_LIMIT).contains(&terms.parallelism) =>
+                {
+                    Outcome::Super
+                }
+                (Event::ScriptInspected { plan } | Event::InspectionSkipped { plan }, Some(accepted))
+                    if plan.parallelism != accepted.terms.parallelism =>
+                {
+                    Outcome::Super
+                }
                 // Said again by the spec that was accepted already.
                 (Event::Accepted { generation, .. }, Some(accepted))
                     if *generation == accepted.generation =>

@@ -8,7 +8,7 @@ mod announce;
 mod backoff;
 mod clock;
 mod controller;
-mod defaults;
+pub mod defaults;
 mod execute;
 mod lead;
 pub mod lease;

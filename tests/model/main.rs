@@ -10,6 +10,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod covered;
+#[path = "../support/happened.rs"]
+mod happened;
 #[path = "../support/invariants.rs"]
 mod invariants;
 mod lease;
@@ -17,6 +20,8 @@ mod look;
 mod model;
 mod monitor;
 mod search;
+#[path = "../support/faults.rs"]
+mod table;
 mod world;
 
 use look::Spec;

@@ -1,5 +1,7 @@
 //! What can happen to a run, its Jobs and its operators.
 
+use crate::covered::fault;
+use crate::happened::happens;
 use crate::invariants::{Fact, Fencing, Monitor, RunnerId};
 use crate::look::{Ended, Looks, Outcome, Seen, Sight, Spec};
 use crate::search::Model;
@@ -897,6 +899,9 @@ impl Model for Runs {
     }
 
     fn next(&self, world: &World, action: &Action) -> Result<World, String> {
+        if let (Some(fault), Some(resource)) = (fault(action, &self.configuration), &world.resource) {
+            happens(fault, self.looks.chronicle(resource.history).state());
+        }
         let mut next = *world;
         let world = &mut next;
         match *action {
