@@ -334,11 +334,11 @@ fn effects_without_a_write_would_be_those_of_an_older_view() {
         reads_before_effects: false,
         budget: Budget {
             lost: 1,
-            lags: 1,
+            harm: 1,
             ..NOTHING
         },
         ..Configuration::new(
-            "1 runner, 1 operator, 1 lost answer, a long lag, no read before effects",
+            "1 runner, 1 operator, 1 lost answer, 1 loss, no read before effects",
             1,
         )
     });
