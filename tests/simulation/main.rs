@@ -18,6 +18,7 @@ mod seeds;
 #[path = "../support/sequences.rs"]
 mod sequences;
 mod sim;
+mod states;
 mod store;
 mod strike;
 #[path = "../support/faults.rs"]
