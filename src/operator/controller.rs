@@ -29,11 +29,11 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// How soon an object that was refused for now is tried again, at first and at most.
 const REFUSED_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(15));
 
-/// How soon a run whose reconcile failed is looked at again, at first and at most.
-const FAILED_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
-
 /// How soon a run is looked at again whose moment has passed.
 const OVERDUE_RETRY: Duration = Duration::from_secs(1);
+
+/// How soon a run whose reconcile failed is looked at again, at first and at most.
+const FAILED_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
 
 /// What can go wrong on the way; all of it is tried again.
 #[derive(Debug, Error)]

@@ -117,6 +117,17 @@ async fn a_node_that_is_not_ready_for_a_while_gives_a_run_its_true_result() {
     assert_eq!(status.state, Some(StateName::Started), "{status:#?}");
     contains_all(&status.message.unwrap(), &["the runners to end: 0 of 2"]);
     drop(kubelet);
+    run.passes().await;
+    // Kubernetes took the target for lost too.
+    let target = [
+        "rollout",
+        "status",
+        "deployment/k6-target",
+        "-n",
+        "k6-target",
+        "--timeout=60s",
+    ];
+    test.kubectl(&target);
     passed_once(&run, 2).await;
 }
 

@@ -169,9 +169,9 @@ impl Looks {
             retention: self.retention(),
             ..Observed::unknown(1, Err(String::new()))
         };
-        for i in 0..history.len() {
-            let recent = history[i].time.as_second() >= PRESENT;
-            history[i].time = at(if recent { PRESENT } else { 0 }, i);
+        for (i, record) in history.iter_mut().enumerate() {
+            let recent = record.time.as_second() >= PRESENT;
+            record.time = at(if recent { PRESENT } else { 0 }, i);
         }
         let deadline = |history: &[Record]| wake_at(&replay(history).unwrap().state, &seen);
         let wanted = deadline(&history);
