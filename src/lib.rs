@@ -24,6 +24,9 @@
 //!   derived from the state, not from the way into it, so a crash anywhere derives them again.
 //! - **announce** tells transitions as Kubernetes Events.
 //!
+//! Of several operators one acts, the holder of a Lease: [`operator::lease`]. It is checked before each write; what
+//! would slip through is met by the compare-and-swap of persist and the fixed names of execute.
+//!
 //! [`machine::replay`] folds a history into a run, and a run into the status that users see; for every status
 //! ever written, the replay of its history gives that status.
 //!

@@ -5,7 +5,8 @@
 //! [`DURATION`], and a leader stops to act [`RENEWED_WITHIN`] after it *sent* its last renewal. As the second is
 //! shorter, there is never a moment at which two hold the lease, if their clocks run at about the same speed. What
 //! a process does that was frozen just after it looked, the compare-and-swap of the status and the fixed names of
-//! the Jobs make harmless.
+//! the Jobs make harmless; so they do where somebody deletes the Lease and a candidate starts just then, which takes
+//! it for a new installation.
 
 use super::clock::Clock;
 use super::controller::{Error, bounded};
@@ -262,9 +263,11 @@ impl Candidate {
 
     fn spec(&self, before: Option<&LeaseSpec>, holder: &str) -> LeaseSpec {
         let now = MicroTime(self.clock.now());
+        let made = before.is_none();
         let before = before.cloned().unwrap_or_default();
         let same = before.holder_identity.as_deref() == Some(holder);
         let transitions = before.lease_transitions.unwrap_or_default();
+        let changes_hands = !made && !same && !holder.is_empty();
         let seconds = if holder.is_empty() { 1 } else { DURATION.as_secs() };
         LeaseSpec {
             acquire_time: if same {
@@ -274,11 +277,7 @@ impl Candidate {
             },
             holder_identity: Some(holder.to_owned()),
             lease_duration_seconds: i32::try_from(seconds).ok(),
-            lease_transitions: Some(if same || holder.is_empty() {
-                transitions
-            } else {
-                transitions + 1
-            }),
+            lease_transitions: Some(transitions + i32::from(changes_hands)),
             renew_time: Some(now),
             ..before
         }

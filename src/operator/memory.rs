@@ -31,6 +31,7 @@ struct Entry {
     deleted: BTreeSet<String>,
     gone: BTreeSet<String>,
     refused: Option<Refusal>,
+    refusals: u32,
     failures: u32,
     failure: Option<String>,
 }
@@ -140,9 +141,17 @@ impl Memory {
         })
     }
 
-    /// Remembers what the API server refused, or that it refused nothing.
-    pub fn set_refused(&self, uid: &str, refused: Option<Refusal>) {
-        self.with(uid, |entry| entry.refused = refused);
+    /// Remembers what the API server refused, or that it refused nothing, and says how often it did in a row.
+    pub fn set_refused(&self, uid: &str, refused: Option<Refusal>) -> u32 {
+        self.with(uid, |entry| {
+            entry.refusals = if refused.is_some() {
+                entry.refusals.saturating_add(1)
+            } else {
+                0
+            };
+            entry.refused = refused;
+            entry.refusals
+        })
     }
 
     /// Counts a failure and says how often it has failed in a row.

@@ -1,20 +1,26 @@
 //! The only asynchronous code that talks to Kubernetes.
 //!
-//! `controller` is the driver; [`lease`] sees to it that one operator acts at a time; `observe` gathers the world of one run, `persist` is the one place that
-//! writes status, `execute` performs effects, `announce` tells transitions as Kubernetes Events.
+//! `program` is the subcommand, `lead` the operator as one future, and `controller` the driver of one run. [`lease`]
+//! sees to it that one operator acts at a time. `observe` gathers the world of one run, `persist` is the one place
+//! that writes status, `execute` performs effects, `announce` tells transitions as Kubernetes Events.
 
 mod announce;
+mod backoff;
 mod clock;
 mod controller;
 mod defaults;
 mod execute;
+mod lead;
 pub mod lease;
 mod memory;
 mod observe;
 mod persist;
 mod pods;
+mod program;
 pub mod telemetry;
 mod world;
 
 pub use clock::Clock;
-pub use controller::{Error, RunArgs, Settings, operate, run};
+pub use controller::Error;
+pub use lead::{Settings, operate};
+pub use program::{RunArgs, run};

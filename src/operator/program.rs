@@ -1,0 +1,160 @@
+//! The subcommand `run`: its arguments, and what of the operator touches the process it is in.
+
+use super::clock::Clock;
+use super::controller::bounded;
+use super::lead::{Settings, operate};
+use super::telemetry::{Endpoints, Health, Metrics};
+use super::{defaults, lease};
+use crate::build::Defaults;
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The name of the Lease by which one of several operators leads.
+const LEASE: &str = "k6-operator";
+
+/// The settings of the operator.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunArgs {
+    /// Image of the runners of a resource that names none.
+    #[arg(long, env = "RUNNER_IMAGE", default_value = "grafana/k6:1.1.0")]
+    pub runner_image: String,
+    /// Image of the starter and stopper of a resource that names none; default: the image of this pod.
+    #[arg(long, env = "STARTER_IMAGE")]
+    pub starter_image: Option<String>,
+    /// Where Prometheus metrics are served.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    pub metrics_bind_address: SocketAddr,
+    /// Where /healthz and /readyz are served.
+    #[arg(long, default_value = "0.0.0.0:8081")]
+    pub health_probe_bind_address: SocketAddr,
+    /// Settings that all resources have in common, as YAML with podTemplate, initializer, runner and starter.
+    #[arg(long, env = "DEFAULTS_FILE")]
+    pub defaults_file: Option<PathBuf>,
+    /// Watch this namespace only; default: all.
+    #[arg(long, env = "WATCH_NAMESPACE")]
+    pub watch_namespace: Option<String>,
+    /// Watch these namespaces only, separated by commas. Wins over --watch-namespace.
+    #[arg(long, env = "WATCH_NAMESPACES")]
+    pub watch_namespaces: Option<String>,
+    /// Act only while holding the Lease k6-operator in the namespace of this pod: for more than one replica.
+    #[arg(long, env = "LEADER_ELECT")]
+    pub leader_elect: bool,
+    /// The namespace of this pod.
+    #[arg(long, env = "POD_NAMESPACE", hide = true)]
+    pub pod_namespace: Option<String>,
+    /// The name of this pod.
+    #[arg(long, env = "POD_NAME", hide = true)]
+    pub pod_name: Option<String>,
+}
+
+impl RunArgs {
+    /// What is watched: each namespace by itself, or all of them.
+    fn namespaces(&self) -> Vec<Option<String>> {
+        let lists = [&self.watch_namespaces, &self.watch_namespace];
+        let names = lists.into_iter().map(|list| {
+            let names = list.as_deref().unwrap_or_default().split(',');
+            names
+                .map(str::trim)
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect::<BTreeSet<_>>()
+        });
+        let chosen = names
+            .into_iter()
+            .find(|names| !names.is_empty())
+            .unwrap_or_default();
+        if chosen.is_empty() {
+            vec![None]
+        } else {
+            chosen.into_iter().map(Some).collect()
+        }
+    }
+
+    fn lease(&self) -> Result<Option<lease::Settings>, String> {
+        if !self.leader_elect {
+            return Ok(None);
+        }
+        let (Some(namespace), Some(identity)) = (&self.pod_namespace, &self.pod_name) else {
+            return Err("--leader-elect needs POD_NAMESPACE and POD_NAME in the environment".to_owned());
+        };
+        Ok(Some(lease::Settings {
+            namespace: namespace.clone(),
+            name: LEASE.to_owned(),
+            identity: identity.clone(),
+        }))
+    }
+}
+
+/// Runs the operator until it is told to end.
+pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let endpoints = Endpoints::bind(args.metrics_bind_address, args.health_probe_bind_address).await?;
+    let client = Client::try_default().await?;
+    let starter_image = match args.starter_image.clone() {
+        Some(image) => image,
+        None => own_image(&client, &args).await?,
+    };
+    let settings = Settings {
+        scopes: args.namespaces(),
+        defaults: Defaults {
+            runner_image: args.runner_image.clone(),
+            starter_image,
+            common: defaults::read(args.defaults_file.as_deref())?,
+        },
+        lease: args.lease()?,
+        instance: args.pod_name.clone(),
+        clock: Clock::system(),
+        metrics: Metrics::new("k6"),
+        health: Health::default(),
+    };
+    let end = async {
+        terminated().await;
+        tracing::info!("told to end");
+    };
+    let end = end.boxed().shared();
+    let (metrics, health) = (settings.metrics.clone(), settings.health.clone());
+    let serving = tokio::spawn(endpoints.run(metrics, health, end.clone()));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespaces = settings.watched().join(","),
+        "started"
+    );
+    operate(client, settings, end).await;
+    serving.await??;
+    tracing::info!("ended");
+    Ok(())
+}
+
+async fn own_image(client: &Client, args: &RunArgs) -> Result<String, Box<dyn std::error::Error>> {
+    let (Some(namespace), Some(name)) = (&args.pod_namespace, &args.pod_name) else {
+        return Err("outside a cluster, --starter-image must name the image of this program".into());
+    };
+    let pod = bounded(Api::<Pod>::namespaced(client.clone(), namespace).get(name)).await?;
+    let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
+    let manager = containers
+        .iter()
+        .find(|c| c.name == "manager")
+        .or_else(|| containers.first());
+    manager
+        .and_then(|c| c.image.clone())
+        .ok_or_else(|| format!("pod {namespace}/{name} has no image").into())
+}
+
+async fn terminated() {
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "signals can't be awaited");
+            std::future::pending::<()>().await;
+        }
+    }
+}
