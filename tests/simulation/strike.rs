@@ -27,7 +27,11 @@ impl World {
         self.note(&format!("fault {index}: {fault:?}"));
         self.disturbed = self.disturbed.max(self.now);
         match fault {
-            Fault::Write { .. } | Fault::Request { .. } | Fault::Outage { .. } | Fault::Pod { .. } => {}
+            Fault::Write { .. }
+            | Fault::Read { .. }
+            | Fault::Request { .. }
+            | Fault::Outage { .. }
+            | Fault::Pod { .. } => {}
             Fault::Watch {
                 operator,
                 table,
@@ -84,6 +88,7 @@ impl World {
             }
             Some(
                 Fault::Write { .. }
+                | Fault::Read { .. }
                 | Fault::Request { .. }
                 | Fault::Outage { .. }
                 | Fault::Watch { .. }
