@@ -65,7 +65,7 @@ pub async fn observe(
         State::Initializing(Initializing { accepted: Some(accepted) }) if !accepted.terms.suspended
     );
     if let (true, Fact::Absent, Ok(checked)) = (needs_script, &seen.initializer, checked) {
-        seen.script = script(context, &children.namespace, &name, checked).await;
+        seen.script = script(context, &uid, &children.namespace, &name, checked).await;
     }
     if overdue(&run.state, now) {
         seen.hint = children.hint(context, &name, run).await;
@@ -166,6 +166,7 @@ impl Children {
             }
             Err(error) => {
                 tracing::warn!(%error, name, "whether the Job is there could not be read");
+                context.memory.unread(&self.uid);
                 Fact::Unknown
             }
         }
@@ -238,6 +239,7 @@ impl Children {
             }
             Err(error) => {
                 tracing::warn!(%error, job = job.name_any(), "whether its pod is there could not be read");
+                context.memory.unread(&self.uid);
                 Fact::Unknown
             }
         }
@@ -304,6 +306,7 @@ impl Children {
             Ok(text) => Fact::Known(Initializer::Succeeded(Inspection::parse(&text))),
             Err(error) => {
                 tracing::warn!(%error, "the initializer's log could not be read");
+                context.memory.unread(&self.uid);
                 Fact::Unknown
             }
         }
@@ -345,6 +348,7 @@ impl Children {
 /// Whether the script is there. What is in a volume or in an image only a pod can see.
 async fn script(
     context: &Context,
+    uid: &str,
     namespace: &str,
     stem: &str,
     checked: &Checked,
@@ -364,6 +368,7 @@ async fn script(
         (Ok(None), None) => Fact::Absent,
         (Err(error), _) => {
             tracing::warn!(%error, name, "the script's ConfigMap could not be read");
+            context.memory.unread(uid);
             Fact::Unknown
         }
     }

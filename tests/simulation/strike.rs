@@ -35,7 +35,11 @@ impl World {
         }
         self.disturbed = self.disturbed.max(self.now);
         match fault {
-            Fault::Write { .. } | Fault::Request { .. } | Fault::Outage { .. } | Fault::Pod { .. } => {}
+            Fault::Write { .. }
+            | Fault::Read { .. }
+            | Fault::Request { .. }
+            | Fault::Outage { .. }
+            | Fault::Pod { .. } => {}
             Fault::Watch {
                 operator,
                 table,
@@ -109,6 +113,7 @@ impl World {
             }
             Some(
                 Fault::Write { .. }
+                | Fault::Read { .. }
                 | Fault::Request { .. }
                 | Fault::Outage { .. }
                 | Fault::Watch { .. }
