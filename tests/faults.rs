@@ -27,7 +27,7 @@ const SPENT: &str = "nothing is waited for, and no deadline is left";
 const READ: &str = "its pods have read it by then";
 
 /// Why no test lets a fault happen in a state. A cell that has a test needs none.
-const REASONS: [(Fault, &[StateName], &str); 18] = [
+const REASONS: [(Fault, &[StateName], &str); 21] = [
     (
         Fault::LeaderKilled,
         &[Stopping, Finished],
@@ -68,6 +68,17 @@ const REASONS: [(Fault, &[StateName], &str); 18] = [
         &[Initializing, Created, Started, Stopping, Finished],
         NO_STARTER,
     ),
+    (
+        Fault::NodeLost,
+        &[Initializing],
+        "no runners yet; an initializer that is lost has failed",
+    ),
+    (
+        Fault::NetworkCut,
+        &[Created],
+        "as runner never ready: the kubelet asks, not the operator",
+    ),
+    (Fault::NetworkCut, &[Started], "nobody talks to the runners"),
     (
         Fault::NetworkCut,
         &[Initializing, Stopping, Finished],

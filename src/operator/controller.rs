@@ -26,7 +26,8 @@ use thiserror::Error;
 /// The longest that one request may take, watches excepted.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How soon an object that was refused for now is tried again, at first and at most.
+/// How soon an object that was refused for now is tried again, and what could not be read is read again, at first
+/// and at most.
 const REFUSED_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(15));
 
 /// How soon a run is looked at again whose moment has passed.
@@ -177,8 +178,16 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
         let deadline = wake_at(&run.state, &seen).map(|at| until(now, at));
         let (first, most) = REFUSED_RETRY;
         let retry = refused.map(|_| backoff(first, most, refusals, &uid));
+        // Nothing else calls for another look when what was to be read could not be.
+        let unread = context.memory.unreads(&uid);
+        let again = unread.map(|unreads| backoff(first, most, unreads, &uid));
         let progress = later.then_some(pause);
-        let wake = deadline.into_iter().chain(retry).chain(progress).min();
+        let wake = deadline
+            .into_iter()
+            .chain(retry)
+            .chain(again)
+            .chain(progress)
+            .min();
         return Ok(wake.map_or_else(Action::await_change, Action::requeue));
     }
 }

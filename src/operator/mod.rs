@@ -14,6 +14,7 @@ mod lead;
 pub mod lease;
 mod memory;
 mod observe;
+mod patience;
 mod persist;
 mod pods;
 mod program;

@@ -384,12 +384,11 @@ fn delete(store: &mut Store, request: &Request, key: &Key, now: Timestamp) -> Re
             })),
         ));
     }
-    let object = if is_leaving(&object) {
-        object
-    } else {
-        let marked = store.mutate(key, |object| mark_leaving(object, deletion, now));
-        marked.unwrap_or(object)
-    };
+    if is_leaving(&object) {
+        return Ok(Answer::ok(200, object));
+    }
+    let marked = store.mutate(key, |object| mark_leaving(object, deletion, now));
+    let object = marked.unwrap_or(object);
     Ok(Answer {
         code: 200,
         body: object,

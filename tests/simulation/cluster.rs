@@ -223,14 +223,13 @@ impl World {
         };
         match deletion {
             Deletion::Background => self.remove(key),
-            Deletion::Foreground | Deletion::Graceful => {
-                if !is_leaving(&object) {
-                    let now = self.time();
-                    self.note(&format!("deleted: {:?} {}", key.table, key.name));
-                    self.mutate(key, |object| mark_leaving(object, deletion, now));
-                }
+            Deletion::Foreground | Deletion::Graceful if !is_leaving(&object) => {
+                let now = self.time();
+                self.note(&format!("deleted: {:?} {}", key.table, key.name));
+                self.mutate(key, |object| mark_leaving(object, deletion, now));
                 self.to_go(key, deletion);
             }
+            Deletion::Foreground | Deletion::Graceful => {}
         }
     }
 
@@ -302,7 +301,8 @@ impl World {
             );
         }
         let pod = json!({
-            "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template.get("spec")
+            "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+            "spec": slim(template.get("spec").unwrap_or(&Value::Null))
         });
         let at = Key::new(Table::Pods, NAMESPACE, &name);
         let Some(pod) = self.create(&at, pod) else {
@@ -684,6 +684,22 @@ impl World {
         }
         self.remove(&pod.key);
     }
+}
+
+/// What anybody here reads of the spec of a pod: most of the time of a simulation goes into copies of objects.
+fn slim(spec: &Value) -> Value {
+    let containers = |list: &str| -> Vec<Value> {
+        let all = spec.get(list).and_then(Value::as_array);
+        let fields = |container: &Value| {
+            let named = ["name", "image", "command", "args", "restartPolicy"].map(|field| {
+                let value = container.get(field)?;
+                Some((field.to_owned(), value.clone()))
+            });
+            Value::Object(named.into_iter().flatten().collect())
+        };
+        all.into_iter().flatten().map(fields).collect()
+    };
+    json!({"containers": containers("containers"), "initContainers": containers("initContainers")})
 }
 
 fn ended(job: &Value) -> bool {

@@ -45,6 +45,7 @@ pub fn of(fault: &Fault) -> Option<table::Fault> {
         | Fault::Compacted { .. }
         | Fault::Blow { .. }
         | Fault::Write { .. }
+        | Fault::Read { .. }
         | Fault::Request { .. }
         | Fault::Outage { .. }
         | Fault::Pod { .. } => None,

@@ -112,6 +112,12 @@ pub enum Fault {
         nth: u64,
         what: OnRequest,
     },
+    /// Of its n-th request that changes nothing.
+    Read {
+        operator: usize,
+        nth: u64,
+        what: OnRequest,
+    },
     /// Of any request at this time or later; the first that fits.
     Request {
         operator: usize,
@@ -181,6 +187,7 @@ impl Fault {
     pub fn is_benign(&self) -> bool {
         match self {
             Self::Write { .. }
+            | Self::Read { .. }
             | Self::Request { .. }
             | Self::Outage { .. }
             | Self::Compacted { .. }
@@ -273,7 +280,12 @@ fn of_the_operator(rng: &mut fastrand::Rng, scenario: &Scenario) -> Fault {
     ];
     let table = table[rng.usize(..table.len())];
     match rng.u8(..16) {
-        0..=4 => Fault::Write {
+        0..=3 => Fault::Write {
+            operator,
+            nth: rng.u64(1..30),
+            what: on_request(rng),
+        },
+        4 => Fault::Read {
             operator,
             nth: rng.u64(1..30),
             what: on_request(rng),

@@ -18,6 +18,7 @@ mod seeds;
 #[path = "../support/sequences.rs"]
 mod sequences;
 mod sim;
+mod states;
 mod store;
 mod strike;
 #[path = "../support/faults.rs"]
@@ -26,11 +27,13 @@ mod watch;
 mod witness;
 mod world;
 
-use faults::{Fault, OnRequest, Plan};
-use scenario::Scenario;
+use faults::{Fault, OnRequest, OnWatch, Plan, When};
+use k6_operator::machine::StateName;
+use scenario::{Scenario, Source};
 use seeds::{Budget, report, run};
-use sim::simulate;
+use sim::{Outcome, simulate};
 use std::time::Duration;
+use store::Table;
 
 #[test]
 fn a_run_in_which_nothing_goes_wrong_passes() {
@@ -46,6 +49,23 @@ fn a_run_in_which_nothing_goes_wrong_passes() {
     }
 }
 
+/// Each fault by itself comes to the end that the run has without it.
+fn same_end(seed: u64, scenario: &Scenario, faults: impl Fn(&Outcome) -> Vec<Fault>) -> usize {
+    let clean = simulate(seed, scenario, &Plan::default());
+    let faults = faults(&clean);
+    let mut wrong = Vec::new();
+    for fault in &faults {
+        let plan = Plan(vec![*fault]);
+        let outcome = simulate(seed, scenario, &plan);
+        if !outcome.broken.is_empty() || outcome.ends != clean.ends {
+            println!("{plan}{}", outcome.lines.join("\n"));
+            wrong.push(format!("{fault:?}: {:?} {:?}", outcome.ends, outcome.broken));
+        }
+    }
+    assert!(wrong.is_empty(), "{:?} without\n{}", clean.ends, wrong.join("\n"));
+    faults.len()
+}
+
 #[test]
 fn a_crash_or_a_lost_reply_at_any_write_changes_no_end() {
     let faults = [
@@ -54,29 +74,55 @@ fn a_crash_or_a_lost_reply_at_any_write_changes_no_end() {
         OnRequest::ReplyLost { silent: false },
         OnRequest::ReplyLost { silent: true },
     ];
-    let mut simulations = 0;
-    for runners in 1..=4 {
-        let (seed, scenario) = (u64::from(runners), Scenario::plain(runners));
-        let clean = simulate(seed, &scenario, &Plan::default());
-        for nth in 1..=clean.writes[0] {
-            for what in faults {
-                let plan = Plan(vec![Fault::Write {
-                    operator: 0,
-                    nth,
-                    what,
-                }]);
-                let outcome = simulate(seed, &scenario, &plan);
-                simulations += 1;
-                assert_eq!(
-                    (&outcome.broken, &outcome.ends),
-                    (&Vec::new(), &clean.ends),
-                    "{runners} runners, {plan}\n{}",
-                    outcome.lines.join("\n")
-                );
-            }
-        }
-    }
+    let simulations = (1..=4).map(|runners| {
+        same_end(runners.into(), &Scenario::plain(runners), |clean| {
+            let writes = (1..=clean.writes[0]).flat_map(|nth| faults.map(|what| (nth, what)));
+            let fault = |(nth, what)| Fault::Write {
+                operator: 0,
+                nth,
+                what,
+            };
+            writes.map(fault).collect()
+        })
+    });
+    let simulations: usize = simulations.sum();
     assert!(simulations > 150, "only {simulations} simulations");
+}
+
+#[test]
+fn a_read_that_fails_changes_no_end() {
+    let faults = [OnRequest::Answered(500), OnRequest::RequestLost { silent: true }];
+    for source in [Source::ConfigMap, Source::Inline] {
+        let mut scenario = Scenario::plain(2);
+        scenario.tests[0].source = source;
+        same_end(2, &scenario, |clean| {
+            let reads = (1..=clean.reads[0]).flat_map(|nth| faults.map(|what| (nth, what)));
+            let fault = |(nth, what)| Fault::Read {
+                operator: 0,
+                nth,
+                what,
+            };
+            reads.map(fault).collect()
+        });
+    }
+}
+
+#[test]
+fn a_view_that_lags_behind_changes_no_end() {
+    same_end(2, &Scenario::plain(2), |_| {
+        let tables = [Table::K6s, Table::Jobs, Table::Pods];
+        let views = StateName::ALL
+            .into_iter()
+            .flat_map(|state| tables.map(|table| (state, table)));
+        let held = views.flat_map(|(state, table)| [5, 400, 1_500].map(|later| (state, table, later)));
+        let fault = |(state, table, later)| Fault::Watch {
+            operator: 0,
+            table,
+            when: When::In(0, state, later),
+            what: OnWatch::Held(15_000),
+        };
+        held.map(fault).collect()
+    });
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub struct Outcome {
     pub histories: Vec<String>,
     /// Writes of each operator until all runs had ended.
     pub writes: Vec<u64>,
+    /// Reads likewise.
+    pub reads: Vec<u64>,
     /// Virtual time, in ms.
     pub took: u64,
 }
@@ -91,7 +93,10 @@ async fn simulation(seed: u64, scenario: Scenario, plan: Plan) -> Outcome {
 fn is_late(fault: &Fault) -> bool {
     use super::faults::OnRequest;
     match fault {
-        Fault::Write { what, .. } | Fault::Request { what, .. } | Fault::Outage { what, .. } => {
+        Fault::Write { what, .. }
+        | Fault::Read { what, .. }
+        | Fault::Request { what, .. }
+        | Fault::Outage { what, .. } => {
             matches!(what, OnRequest::Late(_))
         }
         Fault::Freeze { .. } => true,
@@ -182,6 +187,7 @@ impl Run {
             ends: tests.clone().map(|test| end_of(&world, test)).collect(),
             histories: tests.map(|test| history_of(&world, test)).collect(),
             writes: world.operators.iter().map(|operator| operator.writes).collect(),
+            reads: world.operators.iter().map(|operator| operator.reads).collect(),
             took: 0,
         }
     }

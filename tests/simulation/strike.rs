@@ -30,10 +30,16 @@ impl World {
             Fault::Blow { test, .. } | Fault::Hand { test, .. } => Some(test),
             _ => None,
         };
-        self.covered(covered::of(&fault), test);
+        if self.meets(&fault) {
+            self.covered(covered::of(&fault), test);
+        }
         self.disturbed = self.disturbed.max(self.now);
         match fault {
-            Fault::Write { .. } | Fault::Request { .. } | Fault::Outage { .. } | Fault::Pod { .. } => {}
+            Fault::Write { .. }
+            | Fault::Read { .. }
+            | Fault::Request { .. }
+            | Fault::Outage { .. }
+            | Fault::Pod { .. } => {}
             Fault::Watch {
                 operator,
                 table,
@@ -70,6 +76,23 @@ impl World {
         }
     }
 
+    /// Whether what a fault is done to is there.
+    fn meets(&self, fault: &Fault) -> bool {
+        let runs = |id: String| {
+            let pod = self.pods.get(&id);
+            pod.is_some_and(|pod| pod.stage == Stage::Running)
+        };
+        match fault {
+            Fault::Blow { test, part, .. } => self.pod_of(*test, *part).is_some_and(runs),
+            Fault::Hand { test, what, .. } => match what {
+                ByHand::DeletePod(part) => self.pod_of(*test, *part).is_some(),
+                ByHand::DeleteJob(part) => self.store.get(&self.key_of(*test, *part)).is_some(),
+                _ => true,
+            },
+            _ => true,
+        }
+    }
+
     pub fn over(&mut self, index: usize) {
         self.note(&format!("fault {index} is over"));
         match self.plan.0.get(index).copied() {
@@ -90,6 +113,7 @@ impl World {
             }
             Some(
                 Fault::Write { .. }
+                | Fault::Read { .. }
                 | Fault::Request { .. }
                 | Fault::Outage { .. }
                 | Fault::Watch { .. }

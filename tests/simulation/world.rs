@@ -76,6 +76,8 @@ pub struct Operator {
     pub alive: bool,
     /// Requests that change something, but for leases.
     pub writes: u64,
+    /// Requests that change nothing, but for leases.
+    pub reads: u64,
     /// Added to its clock, in ms.
     pub clock: i64,
 }
@@ -151,6 +153,7 @@ impl World {
             process: 0,
             alive: false,
             writes: 0,
+            reads: 0,
             clock: 0,
         };
         let mut world = Self {
@@ -326,17 +329,27 @@ impl World {
         if call.late {
             return None;
         }
-        let counts = request.verb.is_write() && request.table != Table::Leases;
-        let writes = self.operators.get_mut(call.operator).map_or(0, |operator| {
-            operator.writes += u64::from(counts);
-            operator.writes
+        let counts = request.table != Table::Leases;
+        let (writes, reads) = (
+            counts && request.verb.is_write(),
+            counts && !request.verb.is_write(),
+        );
+        let (nth_write, nth_read) = self.operators.get_mut(call.operator).map_or((0, 0), |operator| {
+            operator.writes += u64::from(writes);
+            operator.reads += u64::from(reads);
+            (operator.writes, operator.reads)
         });
         let now = self.now;
         let mut found = None;
         for (index, fault) in self.plan.0.iter().enumerate() {
             let (hits, once, what) = match *fault {
-                Fault::Write { operator, nth, what } => {
-                    (counts && operator == call.operator && nth == writes, true, what)
+                Fault::Write { operator, nth, what } => (
+                    writes && operator == call.operator && nth == nth_write,
+                    true,
+                    what,
+                ),
+                Fault::Read { operator, nth, what } => {
+                    (reads && operator == call.operator && nth == nth_read, true, what)
                 }
                 Fault::Request {
                     operator,
@@ -618,7 +631,11 @@ impl World {
 /// When a fault strikes by itself.
 pub fn fault_time(fault: &Fault) -> Option<When> {
     match fault {
-        Fault::Write { .. } | Fault::Request { .. } | Fault::Outage { .. } | Fault::Pod { .. } => None,
+        Fault::Write { .. }
+        | Fault::Read { .. }
+        | Fault::Request { .. }
+        | Fault::Outage { .. }
+        | Fault::Pod { .. } => None,
         Fault::Watch { when, .. }
         | Fault::Compacted { when }
         | Fault::Crash { when, .. }

@@ -9,11 +9,15 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 /// Says that this fault happens to a run that is in this state.
 pub fn happens(fault: Fault, state: StateName) {
     static ASKED: OnceLock<bool> = OnceLock::new();
-    static TOLD: Mutex<BTreeSet<(Option<String>, Fault, StateName)>> = Mutex::new(BTreeSet::new());
+    static TOLD: Mutex<BTreeSet<(String, Fault, StateName)>> = Mutex::new(BTreeSet::new());
     if !ASKED.get_or_init(|| std::env::var_os("K6OP_FAULTS").is_some()) {
         return;
     }
-    let test = std::thread::current().name().map(str::to_owned);
+    // Threads of a sweep have no name: what is drawn at random, as many as there is time for, is not told, or the
+    // table would be another each time.
+    let Some(test) = std::thread::current().name().map(str::to_owned) else {
+        return;
+    };
     let is_new = TOLD
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
