@@ -51,6 +51,10 @@ delete: ## Delete it from there, with all K6 resources
 test: ## All tests, the end-to-end ones in an embedded cluster
 	@tests/cluster/check
 
+.PHONY: torture
+torture: ## Simulate runs with random faults on all cores until stopped (K6OP_SECONDS, K6OP_SEEDS=from..to)
+	cargo test --release --locked --test simulation -- --ignored --nocapture torture
+
 .PHONY: bench
 bench: ## Run the benchmarks
 	@tests/cluster/bench

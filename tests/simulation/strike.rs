@@ -3,7 +3,7 @@
 use super::api::Deletion;
 use super::cluster::{End, Stage};
 use super::faults::{Blow, ByHand, Fault, Part};
-use super::scenario::{NAMESPACE, Test};
+use super::scenario::{NAMESPACE, Source, Test};
 use super::store::{Key, Table, text, uid, within};
 use super::world::{Event, World};
 use k6_operator::build::{initializer_name, runner_name, script_name, starter_name, stem, stopper_name};
@@ -225,7 +225,12 @@ impl World {
                 }
             }
             ByHand::DeleteScript => {
-                let key = Key::new(Table::ConfigMaps, NAMESPACE, "script");
+                let inline = self.scenario.tests[test].source == Source::Inline;
+                let key = if inline {
+                    self.key_of(test, Part::Script)
+                } else {
+                    Key::new(Table::ConfigMaps, NAMESPACE, "script")
+                };
                 self.delete(&key, Deletion::Background);
             }
             ByHand::Squat(part, ms) => {
