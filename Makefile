@@ -68,6 +68,10 @@ mutants: ## Plant defects into a copy of the code, and see each caught by a test
 fuzz: ## Bend the corpus of bad input longer than `make test` does (PROPTEST_CASES=20000)
 	PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --locked --test fuzz
 
+.PHONY: torture
+torture: ## Simulate runs with random faults on all cores until stopped (K6OP_SECONDS, K6OP_SEEDS=from..to)
+	cargo test --release --locked --test simulation -- --ignored --nocapture torture
+
 .PHONY: bench
 bench: ## Run the benchmarks
 	@tests/cluster/bench

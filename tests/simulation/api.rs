@@ -170,9 +170,10 @@ impl Request {
 
     /// The object that it is about.
     pub fn key(&self) -> Key {
-        let name = match self.verb {
-            Verb::Create => text(&self.body, "/metadata/name"),
-            _ => &self.name,
+        let name = if self.verb == Verb::Create {
+            text(&self.body, "/metadata/name")
+        } else {
+            &self.name
         };
         Key::new(self.table, &self.namespace, name)
     }
@@ -348,7 +349,7 @@ fn delete(store: &mut Store, request: &Request, key: &Key, now: Timestamp) -> Re
         (!value.is_empty()).then(|| value.to_owned())
     };
     if let Some(expected) = precondition("uid").filter(|expected| expected != uid(&object)) {
-        return Err(Refused::conflict(
+        return Err(Refused::precondition(
             key,
             &format!(
                 "the UID in the precondition ({expected}) does not match the UID in record ({}). The object might have been deleted and then recreated",
@@ -359,7 +360,7 @@ fn delete(store: &mut Store, request: &Request, key: &Key, now: Timestamp) -> Re
     if let Some(expected) =
         precondition("resourceVersion").filter(|expected| *expected != version(&object).to_string())
     {
-        return Err(Refused::conflict(
+        return Err(Refused::precondition(
             key,
             &format!(
                 "the ResourceVersion in the precondition ({expected}) does not match the ResourceVersion in record ({}). The object might have been modified",
@@ -402,6 +403,9 @@ pub fn mark_leaving(object: &mut Value, deletion: Deletion, now: Timestamp) {
         return;
     };
     metadata.insert("deletionTimestamp".to_owned(), time(now));
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
+        metadata.insert("generation".to_owned(), json!(generation + 1));
+    }
     match deletion {
         Deletion::Foreground => {
             metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(0));

@@ -3,7 +3,7 @@
 //! A Job here has one pod and no second chance (`backoffLimit: 0`), as all Jobs of the operator.
 
 use super::api::{Deletion, mark_leaving};
-use super::faults::{OnPod, Part};
+use super::faults::{Fault, OnPod, Part};
 use super::scenario::NAMESPACE;
 use super::store::{Change, How, Key, Table, is_leaving, label, owners, text, time, uid, within};
 use super::world::{Event, World};
@@ -201,7 +201,7 @@ impl World {
     }
 
     /// An object is told to go: see [`Deletion`].
-    pub fn to_go(&mut self, key: &Key, deletion: Deletion) {
+    pub fn going(&mut self, key: &Key, deletion: Deletion) {
         let Some(object) = self.store.get(key).cloned() else {
             return;
         };
@@ -227,7 +227,7 @@ impl World {
                 let now = self.time();
                 self.note(&format!("deleted: {:?} {}", key.table, key.name));
                 self.mutate(key, |object| mark_leaving(object, deletion, now));
-                self.to_go(key, deletion);
+                self.going(key, deletion);
             }
             Deletion::Foreground | Deletion::Graceful => {}
         }
@@ -447,19 +447,32 @@ impl World {
         }
     }
 
-    /// What is wrong with pods of this part of this test, if anything is.
-    pub fn pod_fault(&self, pod: &Pod, fits: fn(OnPod) -> Option<Option<u64>>) -> bool {
-        self.plan.0.iter().any(|fault| match fault {
-            super::faults::Fault::Pod { test, part, what } => {
-                let hits = Some(*test) == pod.test && *part == pod.part;
-                let met = hits && fits(*what).is_some_and(|lasts| lasts.is_none_or(|until| self.now < until));
-                if met {
-                    self.covered(super::covered::of_pod(*part, *what), Some(*test));
-                }
-                met
+    /// What is wrong with pods of this part of this test.
+    pub fn pod_faults(&self, pod: &Pod) -> impl Iterator<Item = OnPod> {
+        self.plan.0.iter().filter_map(|fault| {
+            if let Fault::Pod { test, part, what } = fault
+                && Some(*test) == pod.test
+                && *part == pod.part
+            {
+                Some(*what)
+            } else {
+                None
             }
-            _ => false,
         })
+    }
+
+    /// Whether pods of this part of this test meet something like this.
+    pub fn suffers(&self, pod: &Pod, fits: impl Fn(OnPod) -> bool) -> bool {
+        let met = self.pod_faults(pod).find(|what| fits(*what));
+        if let Some(what) = met {
+            self.covered(super::covered::of_pod(pod.part, what), pod.test);
+        }
+        met.is_some()
+    }
+
+    /// Whether what is wrong until then is so now.
+    pub fn lasts(&self, until: Option<u64>) -> bool {
+        until.is_none_or(|until| self.now < until)
     }
 
     fn schedule_pod(&mut self, id: &str) {
@@ -469,10 +482,10 @@ impl World {
         if pod.stage != Stage::Pending {
             return;
         }
-        let unschedulable = self.pod_fault(&pod, |what| match what {
-            OnPod::Unschedulable(lasts) => Some(lasts),
-            _ => None,
-        });
+        let unschedulable = self.suffers(
+            &pod,
+            |what| matches!(what, OnPod::Unschedulable(until) if self.lasts(until)),
+        );
         let full = matches!(pod.part, Part::Runner(_)) && self.free_address().is_none();
         if unschedulable || full {
             self.told_of_pod(
@@ -527,10 +540,10 @@ impl World {
         if pod.stage != Stage::Pending {
             return;
         }
-        let unpulled = self.pod_fault(&pod, |what| match what {
-            OnPod::ImagePull(lasts) => Some(lasts),
-            _ => None,
-        });
+        let unpulled = self.suffers(
+            &pod,
+            |what| matches!(what, OnPod::ImagePull(until) if self.lasts(until)),
+        );
         if unpulled {
             self.told_of_pod(&pod, "Failed", "Failed to pull image \"k6\": not found");
             self.mutate(&pod.key, |pod| {

@@ -59,7 +59,7 @@ pub enum Part {
     Script,
 }
 
-/// What happens to a pod, whenever there is one of this part. Of `Some`, so many ms; of `None`, for ever.
+/// What happens to a pod, whenever there is one of this part: until so many ms after the beginning, or for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnPod {
     Unschedulable(Option<u64>),
@@ -304,10 +304,14 @@ fn of_the_operator(rng: &mut fastrand::Rng, scenario: &Scenario) -> Fault {
         },
         6 => {
             let from = rng.u64(0..30_000);
-            let what = match on_request(rng) {
+            let what = on_request(rng);
+            let what = match what {
                 // A restart in a loop is no outage of the API server.
                 OnRequest::CrashBefore | OnRequest::CrashAfter => OnRequest::RequestLost { silent: false },
-                what => what,
+                OnRequest::RequestLost { .. }
+                | OnRequest::ReplyLost { .. }
+                | OnRequest::Late(_)
+                | OnRequest::Answered(_) => what,
             };
             Fault::Outage {
                 operator,

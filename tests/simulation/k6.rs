@@ -1,7 +1,7 @@
 //! What runs in the pods: k6, waiting and running, and the programs that release and stop it.
 
 use super::cluster::{End, Pod, Stage, Step, Work};
-use super::faults::{Fault, OnPod, Part};
+use super::faults::{OnPod, Part};
 use super::scenario::{Ending, Inspected};
 use super::world::{Reply, World};
 use k6_operator::runners::report::{Failure, Report};
@@ -82,14 +82,14 @@ impl World {
 
     /// Whether requests to this runner's k6 go wrong: refused, or without a useful answer.
     fn port(&self, pod: &Pod) -> Option<Answers> {
-        let refuses = self.pod_fault(pod, |what| match what {
-            OnPod::Refuses(lasts) => Some(lasts),
-            _ => None,
-        });
-        let broken = self.pod_fault(pod, |what| match what {
-            OnPod::Hangs(lasts) | OnPod::Broken(lasts) => Some(lasts),
-            _ => None,
-        });
+        let refuses = self.suffers(
+            pod,
+            |what| matches!(what, OnPod::Refuses(until) if self.lasts(until)),
+        );
+        let broken = self.suffers(
+            pod,
+            |what| matches!(what, OnPod::Hangs(until) | OnPod::Broken(until) if self.lasts(until)),
+        );
         match (refuses, broken) {
             (true, _) => Some(Answers::Refuses),
             (false, true) => Some(Answers::Not),
@@ -166,13 +166,12 @@ impl World {
     }
 
     fn killed_after(&self, pod: &Pod) -> Option<u32> {
-        self.plan.0.iter().find_map(|fault| match fault {
-            Fault::Pod {
-                test,
-                part,
-                what: OnPod::KilledAfter(count),
-            } if Some(*test) == pod.test && *part == pod.part => Some(*count),
-            _ => None,
+        self.pod_faults(pod).find_map(|what| {
+            if let OnPod::KilledAfter(count) = what {
+                Some(count)
+            } else {
+                None
+            }
         })
     }
 

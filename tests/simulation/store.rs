@@ -155,6 +155,21 @@ impl Refused {
         )
     }
 
+    /// Of a delete: the message then has the kind in the place of the plural.
+    pub fn precondition(key: &Key, why: &str) -> Self {
+        let Self {
+            code,
+            reason,
+            message,
+        } = Self::conflict(key, why);
+        let (table, kind) = (key.table, key.table.kind());
+        let message = match table.group() {
+            "" => message.replacen(table.plural(), kind, 1),
+            group => message.replacen(&table.qualified(), &format!("{kind}.{group}"), 1),
+        };
+        Self::new(code, reason, message)
+    }
+
     fn modified(key: &Key) -> Self {
         Self::conflict(
             key,
@@ -251,10 +266,10 @@ pub fn within<'a>(object: &'a mut Value, key: &str) -> &'a mut Value {
     if !object.is_object() {
         *object = Value::Object(Map::new());
     }
-    match object {
-        Value::Object(map) => map.entry(key).or_insert_with(|| Value::Object(Map::new())),
-        other => other,
+    if object.get(key).is_none() {
+        object[key] = Value::Object(Map::new());
     }
+    &mut object[key]
 }
 
 fn meta(object: &mut Value, field: &str, value: Value) {
@@ -429,7 +444,11 @@ impl Store {
             return Err(Refused::conflict(
                 key,
                 &format!(
-                    "Precondition failed: UID in precondition: {expected}, UID in object meta: {}",
+                    "StorageError: invalid object, Code: 4, Key: /registry/{}/{}/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {expected}, UID in object meta: {}",
+                    key.table.group(),
+                    key.table.plural(),
+                    key.namespace,
+                    key.name,
                     uid(&before)
                 ),
             ));

@@ -4,7 +4,7 @@ use super::api::Deletion;
 use super::cluster::{End, Stage};
 use super::covered;
 use super::faults::{Blow, ByHand, Fault, Part};
-use super::scenario::{NAMESPACE, Test};
+use super::scenario::{NAMESPACE, Source, Test};
 use super::store::{Key, Table, text, uid, within};
 use super::world::{Event, World};
 use k6_operator::build::{initializer_name, runner_name, script_name, starter_name, stem, stopper_name};
@@ -26,9 +26,10 @@ impl World {
             return;
         };
         self.note(&format!("fault {index}: {fault:?}"));
-        let test = match fault {
-            Fault::Blow { test, .. } | Fault::Hand { test, .. } => Some(test),
-            _ => None,
+        let test = if let Fault::Blow { test, .. } | Fault::Hand { test, .. } = fault {
+            Some(test)
+        } else {
+            None
         };
         if self.meets(&fault) {
             self.covered(covered::of(&fault), test);
@@ -82,15 +83,19 @@ impl World {
             let pod = self.pods.get(&id);
             pod.is_some_and(|pod| pod.stage == Stage::Running)
         };
-        match fault {
-            Fault::Blow { test, part, .. } => self.pod_of(*test, *part).is_some_and(runs),
-            Fault::Hand { test, what, .. } => match what {
-                ByHand::DeletePod(part) => self.pod_of(*test, *part).is_some(),
-                ByHand::DeleteJob(part) => self.store.get(&self.key_of(*test, *part)).is_some(),
-                _ => true,
-            },
-            _ => true,
+        if let Fault::Blow { test, part, .. } = fault {
+            return self.pod_of(*test, *part).is_some_and(runs);
         }
+        let Fault::Hand { test, what, .. } = fault else {
+            return true;
+        };
+        if let ByHand::DeletePod(part) = what {
+            return self.pod_of(*test, *part).is_some();
+        }
+        if let ByHand::DeleteJob(part) = what {
+            return self.store.get(&self.key_of(*test, *part)).is_some();
+        }
+        true
     }
 
     pub fn over(&mut self, index: usize) {
@@ -250,7 +255,12 @@ impl World {
                 }
             }
             ByHand::DeleteScript => {
-                let key = Key::new(Table::ConfigMaps, NAMESPACE, "script");
+                let inline = self.scenario.tests[test].source == Source::Inline;
+                let key = if inline {
+                    self.key_of(test, Part::Script)
+                } else {
+                    Key::new(Table::ConfigMaps, NAMESPACE, "script")
+                };
                 self.delete(&key, Deletion::Background);
             }
             ByHand::Squat(part, ms) => {

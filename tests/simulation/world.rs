@@ -507,7 +507,7 @@ impl World {
         self.witness.request(by, request, before.as_deref(), code, &body);
         self.follow(from);
         if let Some((key, deletion)) = deletion {
-            self.to_go(&key, deletion);
+            self.going(&key, deletion);
         }
         self.told();
         Reply::Answer(code, body)
@@ -515,9 +515,9 @@ impl World {
 
     /// Whether a webhook or a quota refuses it.
     fn admission(&self, request: &Request) -> Option<Refused> {
-        let refuses = |(index, fault): (usize, &Fault)| match fault {
-            Fault::Refused { table, .. } => *table == request.table && self.spent.contains(&index),
-            _ => false,
+        let refuses = |(index, fault): (usize, &Fault)| {
+            matches!(fault, Fault::Refused { table, .. } if *table == request.table)
+                && self.spent.contains(&index)
         };
         let refused = request.verb == Verb::Create && self.plan.0.iter().enumerate().any(refuses);
         refused.then(|| {
