@@ -51,9 +51,22 @@ delete: ## Delete it from there, with all K6 resources
 test: ## All tests, the end-to-end ones in an embedded cluster
 	@tests/cluster/check
 
+.PHONY: model
+model: ## Check all that can happen to a run, up to MODEL_STATES states (4 million) of each configuration
+	MODEL_STATES=$${MODEL_STATES:-4000000} cargo test --locked \
+	    --config 'profile.dev.package.k6-operator.opt-level=2' --test model -- --nocapture --test-threads 1
+
 .PHONY: torture-cluster
 torture-cluster: ## The faults that take long, in an embedded cluster (K6OP_KILLS=50)
 	@tests/cluster/torture
+
+.PHONY: mutants
+mutants: ## Plant defects into a copy of the code, and see each caught by a test (about an hour)
+	@tests/mutants/run
+
+.PHONY: fuzz
+fuzz: ## Bend the corpus of bad input longer than `make test` does (PROPTEST_CASES=20000)
+	PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --locked --test fuzz
 
 .PHONY: bench
 bench: ## Run the benchmarks
@@ -66,7 +79,7 @@ fmt: ## Format the code
 .PHONY: lint
 lint: ## Lint the code, the scripts and the Go module of the target
 	cargo clippy --all-targets --all-features --locked -- -D warnings
-	@! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR .ci/run tests/cluster/lib.sh $$(grep -ls '^#!.*bash' tests/cluster/* tests/argocd/*)
+	@! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR .ci/run tests/cluster/lib.sh $$(grep -ls '^#!.*bash' tests/cluster/* tests/argocd/* tests/mutants/*)
 
 .PHONY: deny
 deny: ## Check licences and sources of the dependencies (installs cargo-deny)

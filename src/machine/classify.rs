@@ -451,17 +451,32 @@ fn stopping(state: &Stopping, seen: &Observed, now: Timestamp) -> Option<Event> 
         Fact::Absent => 0,
         Fact::Unknown => return None,
     };
-    // What may still release a runner has to go first.
+    // What may still release a runner has to go first; without runners it is not waited for for ever.
     let starting = match &seen.starter {
         Fact::Known(Program::Running(_)) | Fact::Unknown => true,
         Fact::Known(Program::Reported(_) | Program::Failed(_)) | Fact::Absent => false,
     };
-    // A stopper that could not do its work will not do it later.
-    let failed = matches!(seen.stopper, Fact::Known(Program::Failed(_))) && !starting;
-    let over = failed || state.at.checked_add(STOP_GRACE).is_ok_and(|end| now >= end);
-    (alive == 0 && !starting || over).then(|| Event::RunnersStopped {
-        forced: u32::try_from(alive).unwrap_or(u32::MAX),
+    if alive > 0 || starting && !stop_overdue(state, now) {
+        return None;
+    }
+    let ended = match &seen.runners {
+        Fact::Known(runners) => u32::try_from(runners.len()).unwrap_or(u32::MAX),
+        Fact::Absent | Fact::Unknown => 0,
+    };
+    Some(Event::RunnersStopped {
+        forced: state.runners.saturating_sub(ended),
     })
+}
+
+/// Whether runners that have not ended by now are to be deleted: they had their time, or nobody tells them to.
+/// The end is told once they are gone, so that none that was slow begins to run after it.
+pub(super) fn stop_is_forced(state: &Stopping, seen: &Observed, now: Timestamp) -> bool {
+    // A stopper that could not do its work will not do it later.
+    matches!(seen.stopper, Fact::Known(Program::Failed(_))) || stop_overdue(state, now)
+}
+
+fn stop_overdue(state: &Stopping, now: Timestamp) -> bool {
+    state.at.checked_add(STOP_GRACE).is_ok_and(|end| now >= end)
 }
 
 /// In the order in which they decide the verdict, and in which runners are named.

@@ -1,7 +1,7 @@
 //! What a state wants to exist and does not, or exists and should not. Derived from the state, not from the
 //! transition into it, so that a crash anywhere re-derives it.
 
-use super::classify::{expiry, pods_digest};
+use super::classify::{expiry, pods_digest, stop_is_forced};
 use super::observed::{Fact, Initializer, Observed, Program, Runner};
 use super::state::{Reason, State, Terms};
 use jiff::Timestamp;
@@ -58,10 +58,10 @@ pub fn effects(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
         return vec![Effect::DeleteResource];
     }
     let former = seen.former.iter().cloned().map(Effect::DeleteFormer);
-    of_this_run(state, seen).into_iter().chain(former).collect()
+    of_this_run(state, seen, now).into_iter().chain(former).collect()
 }
 
-fn of_this_run(state: &State, seen: &Observed) -> Vec<Effect> {
+fn of_this_run(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
     match state {
         State::Initializing(state) => match &state.accepted {
             Some(accepted) => initializing(&accepted.terms, seen),
@@ -92,6 +92,9 @@ fn of_this_run(state: &State, seen: &Observed) -> Vec<Effect> {
             (Fact::Known(_) | Fact::Unknown, _) | (Fact::Absent, Fact::Absent | Fact::Unknown) => Vec::new(),
         },
         State::Started(_) => Vec::new(),
+        State::Stopping(state) if stop_is_forced(state, seen, now) => {
+            runners_to_delete(seen).chain(starter_to_delete(seen)).collect()
+        }
         State::Stopping(_) => {
             let stopper = match (&seen.stopper, &seen.runners) {
                 (Fact::Absent, Fact::Known(runners)) => {
@@ -103,15 +106,10 @@ fn of_this_run(state: &State, seen: &Observed) -> Vec<Effect> {
             starter_to_delete(seen).into_iter().chain(stopper).collect()
         }
         State::Finished(end) => {
-            let Fact::Known(runners) = &seen.runners else {
-                return Vec::new();
-            };
             // Nobody waits for it any more.
             let moot = matches!(end.verdict.reason, Reason::StopRequested | Reason::InvalidSpec)
                 && matches!(seen.initializer, Fact::Known(Initializer::Running(_)));
-            let alive = runners.iter().filter(|(_, runner)| runner.end.is_none());
-            alive
-                .map(|(i, _)| Effect::DeleteRunner { runner: *i })
+            runners_to_delete(seen)
                 .chain(initializer_to_delete(seen))
                 .chain(moot.then_some(Effect::DeleteInitializer))
                 .chain(starter_to_delete(seen))
@@ -148,6 +146,19 @@ fn initializer_to_delete(seen: &Observed) -> Option<Effect> {
         | Fact::Absent
         | Fact::Unknown => None,
     }
+}
+
+/// Those that have not ended.
+fn runners_to_delete(seen: &Observed) -> impl Iterator<Item = Effect> {
+    let runners = match &seen.runners {
+        Fact::Known(runners) => Some(runners),
+        Fact::Absent | Fact::Unknown => None,
+    };
+    let alive = runners
+        .into_iter()
+        .flatten()
+        .filter(|(_, runner)| runner.end.is_none());
+    alive.map(|(i, _)| Effect::DeleteRunner { runner: *i })
 }
 
 /// One that is left alone would release whoever answers at an address, should it be another run's by then.

@@ -133,7 +133,7 @@ pub enum Event {
     },
     /// After the order to stop: no runner is left that runs.
     RunnersStopped {
-        /// Runners that had to be deleted.
+        /// Runners that had not ended by themselves, and were deleted.
         forced: u32,
     },
 }

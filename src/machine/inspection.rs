@@ -39,16 +39,38 @@ struct Output {
 /// k6's default for both: <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#setup-timeout>
 const SETUP_TIMEOUT_SECONDS: u64 = 60;
 
+/// The first document in a log that is k6's answer. What a script logs when it is loaded stands there too, and may
+/// have braces; with `K6_LOG_FORMAT=json` even its lines begin with one.
+fn output(text: &str) -> Result<Output, InspectionError> {
+    let mut first = None;
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let indent = line.len() - line.trim_start().len();
+        if let Some(json) = text.get(start + indent..).filter(|json| json.starts_with('{')) {
+            match read(json) {
+                Ok(output) => return Ok(output),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        start += line.len();
+    }
+    let json = text.find('{').and_then(|start| text.get(start..)).unwrap_or(text);
+    read(json).map_err(|error| first.unwrap_or(error))
+}
+
+fn read(json: &str) -> Result<Output, InspectionError> {
+    let mut stream = serde_json::Deserializer::from_str(json).into_iter::<Output>();
+    match stream.next() {
+        Some(Ok(output)) => Ok(output),
+        Some(Err(e)) => Err(InspectionError(e.to_string())),
+        None => Err(InspectionError("it is empty".to_owned())),
+    }
+}
+
 impl Inspection {
     /// Reads the output of k6.
     pub fn parse(text: &str) -> Result<Self, InspectionError> {
-        let json = text.find('{').and_then(|start| text.get(start..)).unwrap_or(text);
-        let mut stream = serde_json::Deserializer::from_str(json).into_iter::<Output>();
-        let output = match stream.next() {
-            Some(Ok(output)) => output,
-            Some(Err(e)) => return Err(InspectionError(e.to_string())),
-            None => return Err(InspectionError("it is empty".to_owned())),
-        };
+        let output = output(text)?;
         let seconds = |text: &str| {
             crate::build::seconds(text).ok_or_else(|| InspectionError(format!("{text:?} is no duration")))
         };

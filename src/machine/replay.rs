@@ -219,7 +219,11 @@ impl Run {
                 .waiting_for
                 .as_ref()
                 .map(|what| format!("Waiting for {what}")),
-            runners: runners(progress.ready, progress.ended, progress.ready + progress.ended),
+            runners: runners(
+                progress.ready,
+                progress.ended,
+                progress.ready.saturating_add(progress.ended),
+            ),
             history,
             ..Status::default()
         };

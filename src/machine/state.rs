@@ -165,6 +165,8 @@ pub struct Started {
 pub struct Stopping {
     /// Since when.
     pub at: Timestamp,
+    /// How many runners the run has.
+    pub runners: u32,
     /// What the verdict will be.
     pub why: Verdict,
 }

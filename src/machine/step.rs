@@ -10,6 +10,7 @@ use super::state::{
     Stopping, Verdict,
 };
 use super::{NAMED_AT_MOST, Tally};
+use crate::build::check::PARALLELISM_LIMIT;
 use jiff::Timestamp;
 use statig::Outcome;
 use statig::blocking::{self, IntoStateMachine, StateExt};
@@ -46,8 +47,8 @@ enum Superstate {
     Live {
         /// Which state.
         state: StateName,
-        /// Whether a runner may have been released.
-        released: bool,
+        /// How many runners may have been released; None before the start.
+        released: Option<u32>,
     },
 }
 
@@ -67,6 +68,17 @@ impl blocking::State<Lifecycle> for State {
         let Record { time, event } = record;
         match self {
             Self::Initializing(state) => match (event, &state.accepted) {
+                // Said by no run: a history can be edited by hand, and runners are counted one by one.
+                (Event::Accepted { terms, .. }, None | Some(_))
+                    if !(1..=PARALLELISM_LIMIT).contains(&terms.parallelism) =>
+                {
+                    Outcome::Super
+                }
+                (Event::ScriptInspected { plan } | Event::InspectionSkipped { plan }, Some(accepted))
+                    if plan.parallelism != accepted.terms.parallelism =>
+                {
+                    Outcome::Super
+                }
                 // Said again by the spec that was accepted already.
                 (Event::Accepted { generation, .. }, Some(accepted))
                     if *generation == accepted.generation =>
@@ -166,7 +178,11 @@ impl blocking::State<Lifecycle> for State {
                     let why = error(Reason::StartFailed, message.clone());
                     match released {
                         Some(0) => finish(*time, why, 0),
-                        Some(_) | None => Outcome::Transition(Self::Stopping(Stopping { at: *time, why })),
+                        Some(_) | None => Outcome::Transition(Self::Stopping(Stopping {
+                            at: *time,
+                            runners: state.plan.parallelism,
+                            why,
+                        })),
                     }
                 }
                 Event::StartOrdered { .. } => Outcome::Handled,
@@ -248,9 +264,11 @@ impl blocking::State<Lifecycle> for State {
 
     fn superstate(&mut self) -> Option<Superstate> {
         let released = match self {
-            Self::Initializing(_) => false,
-            Self::Created(state) => state.accepted.terms.unpaused,
-            Self::Starting(_) | Self::Started(_) | Self::Stopping(_) => true,
+            Self::Initializing(_) => None,
+            Self::Created(state) => state.accepted.terms.unpaused.then_some(state.plan.parallelism),
+            Self::Starting(state) => Some(state.plan.parallelism),
+            Self::Started(state) => Some(state.plan.parallelism),
+            Self::Stopping(state) => Some(state.runners),
             Self::Finished(_) => return None,
         };
         Some(Superstate::Live {
@@ -269,7 +287,7 @@ impl blocking::Superstate<Lifecycle> for Superstate {
             Event::StopOrdered {} => Verdict {
                 result: RunResult::Aborted,
                 reason: Reason::StopRequested,
-                message: if *released {
+                message: if released.is_some() {
                     "Stopped, as spec.stop asks".to_owned()
                 } else {
                     "Stopped before the start, as spec.stop asks".to_owned()
@@ -289,10 +307,13 @@ impl blocking::Superstate<Lifecycle> for Superstate {
             | Event::RunnersEnded { .. }
             | Event::RunnersStopped { .. } => return Outcome::Super,
         };
-        if *released {
-            Outcome::Transition(State::Stopping(Stopping { at: record.time, why }))
-        } else {
-            finish(record.time, why, 0)
+        match *released {
+            Some(runners) => Outcome::Transition(State::Stopping(Stopping {
+                at: record.time,
+                runners,
+                why,
+            })),
+            None => finish(record.time, why, 0),
         }
     }
 }

@@ -26,8 +26,12 @@ use thiserror::Error;
 /// The longest that one request may take, watches excepted.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How soon an object that was refused for now is tried again, at first and at most.
+/// How soon an object that was refused for now is tried again, and what could not be read is read again, at first
+/// and at most.
 const REFUSED_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(15));
+
+/// How soon a run is looked at again whose moment has passed.
+const OVERDUE_RETRY: Duration = Duration::from_secs(1);
 
 /// How soon a run whose reconcile failed is looked at again, at first and at most.
 const FAILED_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
@@ -174,8 +178,16 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
         let deadline = wake_at(&run.state, &seen).map(|at| until(now, at));
         let (first, most) = REFUSED_RETRY;
         let retry = refused.map(|_| backoff(first, most, refusals, &uid));
+        // Nothing else calls for another look when what was to be read could not be.
+        let unread = context.memory.unreads(&uid);
+        let again = unread.map(|unreads| backoff(first, most, unreads, &uid));
         let progress = later.then_some(pause);
-        let wake = deadline.into_iter().chain(retry).chain(progress).min();
+        let wake = deadline
+            .into_iter()
+            .chain(retry)
+            .chain(again)
+            .chain(progress)
+            .min();
         return Ok(wake.map_or_else(Action::await_change, Action::requeue));
     }
 }
@@ -227,8 +239,12 @@ fn namespace<K: Resource>(object: &K) -> String {
     object.namespace().unwrap_or_default()
 }
 
-/// A little later than the moment, so that it has passed for certain.
+/// A little later than the moment, so that it has passed for certain. If it has passed already, what it brought is
+/// under way: runners are being deleted, most often, and their Jobs tell of it when they are gone.
 fn until(now: Timestamp, at: Timestamp) -> Duration {
-    let rest = at.duration_since(now).max(SignedDuration::ZERO);
+    let rest = at.duration_since(now);
+    if rest <= SignedDuration::ZERO {
+        return OVERDUE_RETRY;
+    }
     Duration::try_from(rest).unwrap_or_default() + Duration::from_millis(10)
 }

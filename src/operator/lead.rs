@@ -4,6 +4,7 @@ use super::clock::Clock;
 use super::controller::{Context, Error, after_error, reconcile};
 use super::lease::{self, Candidate, Gate};
 use super::memory::Memory;
+use super::patience::bounded;
 use super::telemetry::{Health, Metrics, Readiness};
 use super::world::{Guarded, Requests, Watch, World};
 use crate::api::Kind;
@@ -52,6 +53,7 @@ impl Settings {
 
 /// The operator: whenever it may act, it does, until it is told to end. Nothing of it goes on when this is dropped.
 pub async fn operate(client: Client, settings: Settings, end: impl Future<Output = ()> + Send + 'static) {
+    let client = bounded(client);
     let end = end.boxed().shared();
     let Settings { metrics, health, .. } = &settings;
     let Some(lease) = settings.lease.clone() else {

@@ -30,6 +30,8 @@ struct Entry {
     made: BTreeMap<String, Instant>,
     deleted: BTreeSet<String>,
     gone: BTreeSet<String>,
+    unread: bool,
+    unreads: u32,
     refused: Option<Refusal>,
     refusals: u32,
     failures: u32,
@@ -151,6 +153,24 @@ impl Memory {
             };
             entry.refused = refused;
             entry.refusals
+        })
+    }
+
+    /// Something could not be read at this look.
+    pub fn unread(&self, uid: &str) {
+        self.with(uid, |entry| entry.unread = true);
+    }
+
+    /// Ends a look: in how many in a row something could not be read, if in this one.
+    pub fn unreads(&self, uid: &str) -> Option<u32> {
+        self.with(uid, |entry| {
+            let unread = std::mem::take(&mut entry.unread);
+            entry.unreads = if unread {
+                entry.unreads.saturating_add(1)
+            } else {
+                0
+            };
+            unread.then_some(entry.unreads)
         })
     }
 

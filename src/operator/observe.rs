@@ -57,7 +57,7 @@ pub async fn observe(
 
     seen.runners = Fact::Known(children.runners(context, &name, run).await);
     seen.starter = children.starter(context, &starter_name(&name), run).await;
-    seen.stopper = children.program(context, &stopper_name(&name));
+    seen.stopper = children.program(context, &stopper_name(&name)).await;
     seen.refused = context.memory.refused(&uid);
     seen.initializer = children.initializer(context, run, &initializer_name(&name)).await;
     let needs_script = matches!(
@@ -65,7 +65,7 @@ pub async fn observe(
         State::Initializing(Initializing { accepted: Some(accepted) }) if !accepted.terms.suspended
     );
     if let (true, Fact::Absent, Ok(checked)) = (needs_script, &seen.initializer, checked) {
-        seen.script = script(context, &children.namespace, &name, checked).await;
+        seen.script = script(context, &uid, &children.namespace, &name, checked).await;
     }
     if overdue(&run.state, now) {
         seen.hint = children.hint(context, &name, run).await;
@@ -166,6 +166,7 @@ impl Children {
             }
             Err(error) => {
                 tracing::warn!(%error, name, "whether the Job is there could not be read");
+                context.memory.unread(&self.uid);
                 Fact::Unknown
             }
         }
@@ -177,11 +178,19 @@ impl Children {
                 .get(COMPONENT_LABEL)
                 .is_some_and(|component| component == "runner")
         };
-        let numbered = self.jobs.values().filter(is_runner).filter_map(|job| {
-            let number = job.labels().get(RUNNER_LABEL)?.parse().ok()?;
-            Some((number, pods::runner(job, pods::pod_of(job, &self.pods))))
-        });
-        let mut runners: BTreeMap<u32, Runner> = numbered.collect();
+        let ended_decides = !matches!(run.state, State::Finished(_));
+        let mut runners: BTreeMap<u32, Runner> = BTreeMap::new();
+        for job in self.jobs.values().filter(is_runner) {
+            let number = job.labels().get(RUNNER_LABEL).and_then(|text| text.parse().ok());
+            if let Some(number) = number {
+                let runner = match self.pod_for_certain(context, job, ended_decides).await {
+                    Fact::Known(pod) => pods::runner(job, Some(pod)),
+                    Fact::Absent => pods::runner(job, None),
+                    Fact::Unknown => Runner::default(),
+                };
+                runners.insert(number, runner);
+            }
+        }
         for i in 1..=run.plan.as_ref().map_or(0, |plan| plan.parallelism) {
             // Before the start, one that is missing is made, which finds out.
             let decides = matches!(
@@ -204,18 +213,55 @@ impl Children {
         runners
     }
 
-    fn program(&self, context: &Context, name: &str) -> Fact<Program> {
-        self.program_of(self.job(context, name))
+    /// The pod of a Job. That one which has ended has none decides how it ended: then a cache does not suffice,
+    /// which may be behind that of the Jobs by any time.
+    async fn pod_for_certain(&self, context: &Context, job: &Job, decides: bool) -> Fact<&Pod> {
+        if let Some(pod) = pods::pod_of(job, &self.pods) {
+            return Fact::Known(pod);
+        }
+        let job_uid = job.uid().unwrap_or_default();
+        if !decides || pods::job_end(job).is_none() || context.memory.is_gone(&self.uid, &job_uid) {
+            return Fact::Absent;
+        }
+        let labels = [RUN_LABEL, COMPONENT_LABEL, RUNNER_LABEL];
+        let labels = labels.into_iter().filter_map(|label| {
+            let value = job.labels().get(label)?;
+            Some(format!("{label}={value}"))
+        });
+        let parameters = ListParams::default().labels(&labels.collect::<Vec<_>>().join(","));
+        let api: Api<Pod> = Api::namespaced(context.client.clone(), &self.namespace);
+        let owned = |pod: &Pod| pod.owner_references().iter().any(|owner| owner.uid == job_uid);
+        match bounded(api.list(&parameters)).await {
+            Ok(found) if found.items.iter().any(owned) => Fact::Unknown,
+            Ok(_) => {
+                context.memory.gone(&self.uid, &job_uid);
+                Fact::Absent
+            }
+            Err(error) => {
+                tracing::warn!(%error, job = job.name_any(), "whether its pod is there could not be read");
+                context.memory.unread(&self.uid);
+                Fact::Unknown
+            }
+        }
+    }
+
+    async fn program(&self, context: &Context, name: &str) -> Fact<Program> {
+        self.program_of(context, self.job(context, name)).await
     }
 
     async fn starter(&self, context: &Context, name: &str, run: &Run) -> Fact<Program> {
         let decides = matches!(run.state, State::Starting(_) | State::Stopping(_));
-        self.program_of(self.job_for_certain(context, name, decides).await)
+        let job = self.job_for_certain(context, name, decides).await;
+        self.program_of(context, job).await
     }
 
-    fn program_of(&self, job: Fact<&Job>) -> Fact<Program> {
+    async fn program_of(&self, context: &Context, job: Fact<&Job>) -> Fact<Program> {
         match job {
-            Fact::Known(job) => Fact::Known(pods::program(job, pods::pod_of(job, &self.pods))),
+            Fact::Known(job) => Fact::Known(match self.pod_for_certain(context, job, true).await {
+                Fact::Known(pod) => pods::program(job, Some(pod)),
+                Fact::Absent => pods::program(job, None),
+                Fact::Unknown => Program::Running(None),
+            }),
             Fact::Absent => Fact::Absent,
             Fact::Unknown => Fact::Known(Program::Running(None)),
         }
@@ -234,7 +280,12 @@ impl Children {
         {
             return Fact::Known(Initializer::Outdated);
         }
-        let pod = pods::pod_of(job, &self.pods);
+        let decides = matches!(run.state, State::Initializing(_));
+        let pod = match self.pod_for_certain(context, job, decides).await {
+            Fact::Known(pod) => Some(pod),
+            Fact::Absent => None,
+            Fact::Unknown => return Fact::Unknown,
+        };
         match pods::initializer(job, pod) {
             InitializerPod::Running(why) => Fact::Known(Initializer::Running(why)),
             InitializerPod::Failed(why) => Fact::Known(Initializer::Failed(why)),
@@ -255,6 +306,7 @@ impl Children {
             Ok(text) => Fact::Known(Initializer::Succeeded(Inspection::parse(&text))),
             Err(error) => {
                 tracing::warn!(%error, "the initializer's log could not be read");
+                context.memory.unread(&self.uid);
                 Fact::Unknown
             }
         }
@@ -296,6 +348,7 @@ impl Children {
 /// Whether the script is there. What is in a volume or in an image only a pod can see.
 async fn script(
     context: &Context,
+    uid: &str,
     namespace: &str,
     stem: &str,
     checked: &Checked,
@@ -315,6 +368,7 @@ async fn script(
         (Ok(None), None) => Fact::Absent,
         (Err(error), _) => {
             tracing::warn!(%error, name, "the script's ConfigMap could not be read");
+            context.memory.unread(uid);
             Fact::Unknown
         }
     }

@@ -196,6 +196,14 @@ fn terminated(containers: &[ContainerStatus]) -> Option<&ContainerStateTerminate
         .find_map(|c| c.state.as_ref()?.terminated.as_ref())
 }
 
+/// Whether a pod has not ended as far as it is known: should its Job have, this is a stale view, and its end is
+/// awaited.
+fn is_behind(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let ended = matches!(phase, Some("Succeeded" | "Failed"));
+    !ended && pod.metadata.deletion_timestamp.is_none() && failed_init(pod).is_none()
+}
+
 /// A starter or stopper, from its Job and pod.
 pub fn program(job: &Job, pod: Option<&Pod>) -> Program {
     let status = pod.and_then(|pod| pod.status.as_ref());
@@ -216,6 +224,9 @@ pub fn program(job: &Job, pod: Option<&Pod>) -> Program {
                 )
             }
         };
+    }
+    if pod.is_some_and(is_behind) {
+        return Program::Running(status.and_then(waiting));
     }
     match job_end(job) {
         Some(Err(why)) => Program::Failed(pod.and_then(failed_init).unwrap_or(why)),
@@ -251,6 +262,9 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
     }
     if let Some((container, ended)) = inspected.or_else(|| pod.and_then(failed_container)) {
         return InitializerPod::Failed(refusal(container, ended));
+    }
+    if pod.is_some_and(is_behind) {
+        return InitializerPod::Running(status.and_then(waiting));
     }
     match job_end(job) {
         Some(Err(why)) => InitializerPod::Failed(format!("the initializer failed: {why}")),

@@ -30,6 +30,7 @@ mod refusals;
 mod results;
 mod rules;
 mod run;
+mod sequences;
 mod sources;
 mod support;
 mod telling;

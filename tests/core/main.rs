@@ -6,6 +6,7 @@ mod generated;
 mod hostile;
 mod inspection;
 mod kstatus;
+mod mutants;
 mod properties;
 mod scenarios;
 mod shapes;

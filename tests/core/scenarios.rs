@@ -635,7 +635,7 @@ mod stopping_and_after {
     fn a_run_without_runners_is_stopped() {
         let mut seen = world([], Fact::Absent);
         seen.runners = Fact::Absent;
-        let stopped = Some(Event::RunnersStopped { forced: 0 });
+        let stopped = Some(Event::RunnersStopped { forced: 2 });
         assert_eq!(outcome(&stopping(2), &seen, at(10)), (stopped, vec![]));
     }
 
@@ -656,18 +656,35 @@ mod stopping_and_after {
         let seen = world([ended(1, 103), ready(2)], reported(1, 2));
         let over = 4 + STOP_GRACE.as_secs();
         assert_eq!(outcome(&stopping(2), &seen, at(over - 1)), (None, vec![]));
-        let stopped = Some(Event::RunnersStopped { forced: 1 });
+        // The end is told when they are gone, not before.
         let wanted = vec![Effect::DeleteRunner { runner: 2 }];
-        assert_eq!(outcome(&stopping(2), &seen, at(over)), (stopped, wanted));
+        assert_eq!(outcome(&stopping(2), &seen, at(over)), (None, wanted));
+        let seen = world([ended(1, 103)], reported(1, 2));
+        let stopped = Some(Event::RunnersStopped { forced: 1 });
+        assert_eq!(outcome(&stopping(2), &seen, at(over)), (stopped, vec![]));
+    }
+
+    #[test]
+    fn a_starter_that_never_goes_is_not_waited_for_once_the_runners_are_gone() {
+        let mut seen = world([ready(1), ended(2, 103)], Fact::Absent);
+        seen.starter = Fact::Known(Program::Running(None));
+        let over = at(4 + STOP_GRACE.as_secs());
+        let wanted = vec![Effect::DeleteRunner { runner: 1 }, Effect::DeleteStarter];
+        assert_eq!(outcome(&stopping(2), &seen, over), (None, wanted));
+        seen.runners = runners([]);
+        let stopped = Some(Event::RunnersStopped { forced: 2 });
+        assert_eq!(
+            outcome(&stopping(2), &seen, over),
+            (stopped, vec![Effect::DeleteStarter])
+        );
     }
 
     #[test]
     fn runners_are_deleted_at_once_when_the_stopper_could_not_do_its_work() {
         let failed = Program::Failed("exit code 128 (StartError)".to_owned());
         let seen = world([ready(1), ended(2, 103)], Fact::Known(failed));
-        let stopped = Some(Event::RunnersStopped { forced: 1 });
         let wanted = vec![Effect::DeleteRunner { runner: 1 }];
-        assert_eq!(outcome(&stopping(2), &seen, at(5)), (stopped, wanted));
+        assert_eq!(outcome(&stopping(2), &seen, at(5)), (None, wanted));
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn describe(state: &State) -> String {
         State::Started(Started { at, plan, lost }) => {
             format!("Started at {at}, {}, lost {lost}", users(plan))
         }
-        State::Stopping(Stopping { at, why }) => format!("Stopping at {at}, {}", verdict(why)),
+        State::Stopping(Stopping { at, runners: _, why }) => format!("Stopping at {at}, {}", verdict(why)),
         State::Finished(Finished {
             at,
             verdict: why,

@@ -1,6 +1,195 @@
 //! Simulation: the real operator against an API server in this process, under virtual time and one seed.
-
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod api;
+mod cluster;
+mod covered;
+mod dice;
+mod faults;
+mod fidelity;
+#[path = "../support/happened.rs"]
+mod happened;
 #[path = "../support/invariants.rs"]
 mod invariants;
+mod k6;
+mod process;
+mod scenario;
+mod seeds;
+#[path = "../support/sequences.rs"]
+mod sequences;
+mod sim;
+mod states;
+mod store;
+mod strike;
+#[path = "../support/faults.rs"]
+mod table;
+mod watch;
+mod witness;
+mod world;
+
+use faults::{Fault, OnRequest, OnWatch, Plan, When};
+use k6_operator::machine::StateName;
+use scenario::{Scenario, Source};
+use seeds::{Budget, report, run};
+use sim::{Outcome, simulate};
+use std::time::Duration;
+use store::Table;
+
+#[test]
+fn a_run_in_which_nothing_goes_wrong_passes() {
+    for runners in 1..=4 {
+        let outcome = simulate(u64::from(runners), &Scenario::plain(runners), &Plan::default());
+        let end = format!("a: run 1 Finished Passed AllRunnersPassed, {runners} released");
+        assert_eq!(
+            (outcome.broken, outcome.ends),
+            (Vec::new(), vec![end]),
+            "{}",
+            outcome.lines.join("\n")
+        );
+    }
+}
+
+/// Each fault by itself comes to the end that the run has without it.
+fn same_end(seed: u64, scenario: &Scenario, faults: impl Fn(&Outcome) -> Vec<Fault>) -> usize {
+    let clean = simulate(seed, scenario, &Plan::default());
+    let faults = faults(&clean);
+    let mut wrong = Vec::new();
+    for fault in &faults {
+        let plan = Plan(vec![*fault]);
+        let outcome = simulate(seed, scenario, &plan);
+        if !outcome.broken.is_empty() || outcome.ends != clean.ends {
+            println!("{plan}{}", outcome.lines.join("\n"));
+            wrong.push(format!("{fault:?}: {:?} {:?}", outcome.ends, outcome.broken));
+        }
+    }
+    assert!(wrong.is_empty(), "{:?} without\n{}", clean.ends, wrong.join("\n"));
+    faults.len()
+}
+
+#[test]
+fn a_crash_or_a_lost_reply_at_any_write_changes_no_end() {
+    let faults = [
+        OnRequest::CrashBefore,
+        OnRequest::CrashAfter,
+        OnRequest::ReplyLost { silent: false },
+        OnRequest::ReplyLost { silent: true },
+    ];
+    let simulations = (1..=4).map(|runners| {
+        same_end(runners.into(), &Scenario::plain(runners), |clean| {
+            let writes = (1..=clean.writes[0]).flat_map(|nth| faults.map(|what| (nth, what)));
+            let fault = |(nth, what)| Fault::Write {
+                operator: 0,
+                nth,
+                what,
+            };
+            writes.map(fault).collect()
+        })
+    });
+    let simulations: usize = simulations.sum();
+    assert!(simulations > 150, "only {simulations} simulations");
+}
+
+#[test]
+fn a_read_that_fails_changes_no_end() {
+    let faults = [OnRequest::Answered(500), OnRequest::RequestLost { silent: true }];
+    for source in [Source::ConfigMap, Source::Inline] {
+        let mut scenario = Scenario::plain(2);
+        scenario.tests[0].source = source;
+        same_end(2, &scenario, |clean| {
+            let reads = (1..=clean.reads[0]).flat_map(|nth| faults.map(|what| (nth, what)));
+            let fault = |(nth, what)| Fault::Read {
+                operator: 0,
+                nth,
+                what,
+            };
+            reads.map(fault).collect()
+        });
+    }
+}
+
+#[test]
+fn a_view_that_lags_behind_changes_no_end() {
+    same_end(2, &Scenario::plain(2), |_| {
+        let tables = [Table::K6s, Table::Jobs, Table::Pods];
+        let views = StateName::ALL
+            .into_iter()
+            .flat_map(|state| tables.map(|table| (state, table)));
+        let held = views.flat_map(|(state, table)| [5, 400, 1_500].map(|later| (state, table, later)));
+        let fault = |(state, table, later)| Fault::Watch {
+            operator: 0,
+            table,
+            when: When::In(0, state, later),
+            what: OnWatch::Held(15_000),
+        };
+        held.map(fault).collect()
+    });
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in 0..40 {
+        let (first, second) = (run(seed), run(seed));
+        let differs = first
+            .outcome
+            .lines
+            .iter()
+            .zip(&second.outcome.lines)
+            .position(|(a, b)| a != b);
+        assert_eq!(
+            (first.outcome.hash, differs),
+            (second.outcome.hash, None),
+            "seed {seed}:\n{}\n{}",
+            first.outcome.lines[differs.unwrap_or(0)..]
+                .iter()
+                .take(3)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("\n"),
+            second.outcome.lines[differs.unwrap_or(0)..]
+                .iter()
+                .take(3)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("\n"),
+        );
+    }
+}
+
+#[test]
+fn random_faults_break_no_invariant() {
+    let budget = Budget::from_environment(Duration::from_secs(60));
+    let (done, failed) = seeds::sweep(&budget, 1);
+    println!("{done} simulations");
+    assert!(
+        failed.is_empty(),
+        "{}",
+        failed.iter().map(|seed| report(*seed)).collect::<String>()
+    );
+}
+
+/// `make torture`: on all cores, until it is stopped.
+#[test]
+#[ignore = "goes on until it is stopped, or for K6OP_SECONDS"]
+fn torture() {
+    let budget = Budget::from_environment(Duration::MAX);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (done, failed) = seeds::sweep(&budget, cores);
+    println!("{done} simulations");
+    assert!(
+        failed.is_empty(),
+        "{}",
+        failed.iter().map(|seed| report(*seed)).collect::<String>()
+    );
+}
+
+/// `K6OP_SEEDS=from..to cargo test --test simulation -- --ignored --nocapture trace` prints all that happens.
+#[test]
+#[ignore = "for reading"]
+fn trace() {
+    for seed in Budget::from_environment(Duration::ZERO).seeds {
+        let ran = run(seed);
+        println!("{}\n{}", ran.scenario, ran.plan);
+        println!("{}\n{:?}", ran.outcome.lines.join("\n"), ran.outcome.ends);
+        println!("{:?}, {} ms", ran.outcome.broken, ran.outcome.took);
+    }
+}

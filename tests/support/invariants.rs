@@ -202,6 +202,9 @@ pub struct Monitor {
     ready: BTreeSet<RunnerId>,
     released: BTreeMap<RunnerId, String>,
     exits: BTreeMap<RunnerId, Option<i32>>,
+    /// Runners whose Job was gone, and made again.
+    remade: BTreeSet<RunnerId>,
+    gone: BTreeSet<RunnerId>,
 }
 
 impl Monitor {
@@ -237,6 +240,9 @@ impl Monitor {
             Fact::RunnerMade { id, segment } => self.made(*id, segment),
             Fact::RunnerGone { id } => {
                 self.runners.remove(id);
+                if self.unpaused() {
+                    self.gone.insert(*id);
+                }
                 Ok(())
             }
             Fact::Ready { id, process: _ } => {
@@ -338,7 +344,9 @@ impl Monitor {
                     | Reason::StartFailed
             )
         );
-        if all_well && !passed && !cut_short {
+        // How a runner ended is in its Job: who deletes that takes the evidence away.
+        let evident = ids.clone().all(|id| self.runners.contains_key(&id));
+        if all_well && evident && !passed && !cut_short {
             return broken(
                 Invariant::I7,
                 format!("{result:?} {reason:?}, but all {n} exited 0"),
@@ -379,6 +387,11 @@ impl Monitor {
             return broken(Invariant::I4, format!("a second Job of runner {}", id.runner));
         }
         self.runners.insert(id, segment.to_owned());
+        if self.gone.remove(&id) {
+            self.remade.insert(id);
+            // What the one before it did has no part in the result.
+            self.exits.remove(&id);
+        }
         let now = self.told.as_ref().filter(|told| told.attempt == id.attempt);
         let Some(now) = now else {
             return broken(
@@ -409,9 +422,19 @@ impl Monitor {
         Ok(())
     }
 
+    fn begins_again(&self, id: RunnerId) -> bool {
+        self.told
+            .as_ref()
+            .is_some_and(|told| told.unpaused && !told.confirmed && told.attempt == id.attempt)
+            && self.remade.contains(&id)
+    }
+
     fn release(&mut self, id: RunnerId, process: &str) -> Result<(), Broken> {
         match self.released.get(&id) {
             Some(earlier) if earlier == process => return Ok(()),
+            // Nobody holds back what `paused: false` starts: one whose Job is deleted before all have begun is made
+            // again, as it would be with a barrier, and begins again.
+            Some(_) if self.begins_again(id) => {}
             Some(earlier) => {
                 return broken(
                     Invariant::I1,

@@ -1,0 +1,453 @@
+//! One look of an operator: the real `Run::next`, `Run::after`, `chronicle`, `effects` and `wake_at`, in the order
+//! of `operator::controller`. What it comes to depends on what is seen alone, and is remembered.
+// A table that is only asked, never walked through: its order does not matter.
+#![allow(clippy::disallowed_types)]
+
+use crate::invariants::{Broken, Fact as Told, Monitor, Told as Telling};
+use crate::world::{Deed, Effects, HistoryId, MonitorId, N, Phase, Refused, Role};
+use crate::world::{Exit, Stage};
+use jiff::Timestamp;
+use k6_operator::api::Cleanup;
+use k6_operator::build::{initializer_name, runner_name, starter_name, stem, stopper_name};
+use k6_operator::machine::{
+    Effect, End, Fact, Initializer, Inspection, Observed, PodSeen, Program, Progress, Record, Refusal,
+    Retention, Run, Runner, State, StateName, Target, Terms, chronicle, effects, replay, wake_at,
+};
+use k6_operator::runners::report::Report;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+/// The clock says this; what was recorded before it moved last was at about 0. Longer than any deadline.
+const PRESENT: i64 = 10 * 24 * 3600;
+
+/// A Job, as a look finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Seen<T> {
+    Absent,
+    /// Its cache does not show what the operator itself did.
+    Unknown,
+    Known(T),
+}
+
+/// All that a look depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sight {
+    pub history: HistoryId,
+    pub generation: u8,
+    pub observed: u8,
+    pub stop: bool,
+    pub rerun: bool,
+    pub deleting: bool,
+    pub refused: Refused,
+    pub initializer: Seen<(Stage, u8)>,
+    pub runners: [Seen<(u8, Phase)>; N],
+    pub starter: Seen<Ended>,
+    pub stopper: Seen<Ended>,
+    /// The Jobs of the other run, one bit each.
+    pub former: u8,
+}
+
+/// A starter or stopper: where it is, how many it was to reach, and how many confirmed.
+pub type Ended = (Stage, u8, u8);
+
+/// What a look comes to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub history: HistoryId,
+    /// The status is written.
+    pub writes: bool,
+    pub told: Telling,
+    pub effects: Effects,
+    pub targets: [u8; N],
+    /// Index of the run after it.
+    pub attempt: u8,
+    pub new_run: bool,
+    /// Woken when the clock has moved; or at once, for a moment that has passed already.
+    pub timer: bool,
+    pub due: bool,
+}
+
+/// A history that was seen.
+pub struct Chronicle {
+    pub records: Vec<Record>,
+    pub run: Run,
+}
+
+impl Chronicle {
+    /// Index of the run.
+    pub fn attempt(&self) -> usize {
+        self.run.attempt as usize - 1
+    }
+
+    pub fn state(&self) -> StateName {
+        self.run.state.name()
+    }
+}
+
+/// What of the spec does not change.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spec {
+    pub runners: u8,
+    pub unpaused: bool,
+    pub uninspected: bool,
+    /// `cleanup: post`.
+    pub cleanup: bool,
+}
+
+/// The tables.
+pub struct Looks {
+    spec: Spec,
+    chronicles: RefCell<Vec<Rc<Chronicle>>>,
+    numbers: RefCell<HashMap<String, HistoryId>>,
+    outcomes: RefCell<HashMap<Sight, Result<Rc<Outcome>, String>>>,
+    aged: RefCell<HashMap<HistoryId, HistoryId>>,
+    monitors: RefCell<Vec<Monitor>>,
+    monitor_numbers: RefCell<HashMap<Monitor, MonitorId>>,
+    facts: RefCell<HashMap<(MonitorId, Told), Result<MonitorId, Broken>>>,
+}
+
+impl Looks {
+    pub fn new(spec: Spec, monitor: Monitor) -> Self {
+        let looks = Self {
+            spec,
+            chronicles: RefCell::default(),
+            numbers: RefCell::default(),
+            outcomes: RefCell::default(),
+            aged: RefCell::default(),
+            monitors: RefCell::default(),
+            monitor_numbers: RefCell::default(),
+            facts: RefCell::default(),
+        };
+        looks.history(Vec::new());
+        looks.monitor(monitor);
+        looks
+    }
+
+    pub fn chronicle(&self, history: HistoryId) -> Rc<Chronicle> {
+        Rc::clone(&self.chronicles.borrow()[history as usize])
+    }
+
+    fn history(&self, records: Vec<Record>) -> HistoryId {
+        let key = serde_json::to_string(&records).unwrap();
+        if let Some(number) = self.numbers.borrow().get(&key) {
+            return *number;
+        }
+        let run = replay(&records).unwrap();
+        let mut all = self.chronicles.borrow_mut();
+        let number = u32::try_from(all.len()).unwrap();
+        all.push(Rc::new(Chronicle { records, run }));
+        self.numbers.borrow_mut().insert(key, number);
+        number
+    }
+
+    /// The history after the clock has moved.
+    pub fn aged(&self, history: HistoryId) -> HistoryId {
+        if let Some(aged) = self.aged.borrow().get(&history) {
+            return *aged;
+        }
+        let mut records = self.chronicle(history).records.clone();
+        for (i, record) in (0..).zip(&mut records) {
+            record.time = at(0, i);
+        }
+        let aged = self.history(records);
+        self.aged.borrow_mut().insert(history, aged);
+        aged
+    }
+
+    fn retention(&self) -> Retention {
+        Retention {
+            cleanup: self.spec.cleanup.then_some(Cleanup::Post),
+            ttl_seconds: None,
+        }
+    }
+
+    /// Two histories that differ only in times that nothing waits for are one: each record whose time no deadline
+    /// is counted from has happened long ago.
+    fn without_idle_times(&self, mut history: Vec<Record>) -> Vec<Record> {
+        let seen = Observed {
+            retention: self.retention(),
+            ..Observed::unknown(1, Err(String::new()))
+        };
+        for (i, record) in history.iter_mut().enumerate() {
+            let recent = record.time.as_second() >= PRESENT;
+            record.time = at(if recent { PRESENT } else { 0 }, i);
+        }
+        let deadline = |history: &[Record]| wake_at(&replay(history).unwrap().state, &seen);
+        let wanted = deadline(&history);
+        for i in 0..history.len() {
+            let time = std::mem::replace(&mut history[i].time, at(0, i));
+            if deadline(&history) != wanted {
+                history[i].time = time;
+            }
+        }
+        history
+    }
+
+    fn monitor(&self, monitor: Monitor) -> MonitorId {
+        if let Some(number) = self.monitor_numbers.borrow().get(&monitor) {
+            return *number;
+        }
+        let mut all = self.monitors.borrow_mut();
+        let number = u32::try_from(all.len()).unwrap();
+        all.push(monitor.clone());
+        self.monitor_numbers.borrow_mut().insert(monitor, number);
+        number
+    }
+
+    /// The monitor after a fact.
+    pub fn see(&self, monitor: MonitorId, fact: Told) -> Result<MonitorId, Broken> {
+        let key = (monitor, fact);
+        if let Some(known) = self.facts.borrow().get(&key) {
+            return known.clone();
+        }
+        let mut after = self.monitors.borrow()[monitor as usize].clone();
+        let after = after.see(&key.1).map(|()| self.monitor(after));
+        self.facts.borrow_mut().insert(key, after.clone());
+        after
+    }
+
+    pub fn look(&self, sight: &Sight) -> Result<Rc<Outcome>, String> {
+        if let Some(known) = self.outcomes.borrow().get(sight) {
+            return known.clone();
+        }
+        let outcome = self.looked(sight).map(Rc::new);
+        self.outcomes.borrow_mut().insert(*sight, outcome.clone());
+        outcome
+    }
+
+    fn looked(&self, sight: &Sight) -> Result<Outcome, String> {
+        let before = self.chronicle(sight.history);
+        let mut history = before.records.clone();
+        let mut run = before.run.clone();
+        let now = at(PRESENT, history.len());
+        let seen = self.observed(sight, &run);
+
+        let mut steps = 0;
+        let mut new_run = false;
+        while let Some(event) = run.next(&seen, now) {
+            let record = Record { time: now, event };
+            let Some(after) = run.after(&record) else {
+                return Err(format!(
+                    "{} is refused in {:?}",
+                    record.event.name(),
+                    run.state.name()
+                ));
+            };
+            if after == run {
+                break;
+            }
+            chronicle(&mut history, record);
+            steps += 1;
+            new_run = after.attempt != run.attempt;
+            run = after;
+            if new_run {
+                break;
+            }
+        }
+        match replay(&history) {
+            Ok(replayed) if replayed == run => {}
+            other => return Err(format!("the replay of {history:?} is {other:?}, not {run:?}")),
+        }
+        let mut wanted = effects(&run.state, &seen, now);
+        wanted.retain(|effect| steps == 0 || *effect != Effect::DeleteResource);
+        let (effects, targets) = deeds(&wanted, before.run.attempt)?;
+        let wake = wake_at(&run.state, &seen);
+        let status = run.status(history.clone(), &Progress::of(&run.state, &seen, &[]));
+        let history = self.without_idle_times(history);
+        Ok(Outcome {
+            writes: !seen.deleting && (steps > 0 || sight.observed != sight.generation),
+            told: Telling::of(&status),
+            effects,
+            targets,
+            attempt: u8::try_from(run.attempt - 1).unwrap(),
+            new_run,
+            timer: wake.is_some_and(|wake| wake > now),
+            due: wake.is_some_and(|wake| wake <= now),
+            history: self.history(history),
+        })
+    }
+
+    fn observed(&self, sight: &Sight, run: &Run) -> Observed {
+        let n = self.spec.runners;
+        let terms = Terms {
+            parallelism: n.into(),
+            initialization_timeout_seconds: 300,
+            start_timeout_seconds: 300,
+            unpaused: self.spec.unpaused,
+            uninspected: self.spec.uninspected,
+            ..Terms::default()
+        };
+        let accepted = match &run.state {
+            State::Initializing(state) => state.accepted.as_ref(),
+            State::Created(_)
+            | State::Starting(_)
+            | State::Started(_)
+            | State::Stopping(_)
+            | State::Finished(_) => None,
+        };
+        let initializer = match sight.initializer {
+            Seen::Absent => Fact::Absent,
+            Seen::Unknown => Fact::Unknown,
+            Seen::Known((_, generation))
+                if accepted.is_some_and(|accepted| accepted.generation != i64::from(generation)) =>
+            {
+                Fact::Known(Initializer::Outdated)
+            }
+            Seen::Known((Stage::Reported, _)) if run.state.name() != StateName::Initializing => {
+                Fact::Known(Initializer::Done)
+            }
+            Seen::Known((stage, _)) => Fact::Known(initializer(stage, n)),
+        };
+        let script = if accepted.is_some() && initializer == Fact::Absent {
+            Fact::Known(Ok(()))
+        } else {
+            Fact::Unknown
+        };
+        let mut runners = BTreeMap::new();
+        for (i, seen) in (1..).zip(sight.runners) {
+            match seen {
+                Seen::Absent => {}
+                Seen::Unknown => {
+                    runners.insert(i, Runner::default());
+                }
+                Seen::Known((made, phase)) => {
+                    runners.insert(i, runner(run.attempt, i, made, phase));
+                }
+            }
+        }
+        let name = stem(NAME, other(run.attempt));
+        let former = Role::ALL
+            .into_iter()
+            .filter(|role| sight.former >> role.index() & 1 == 1);
+        Observed {
+            deleting: sight.deleting,
+            rerun: sight.rerun.then(|| "again".to_owned()),
+            stop: sight.stop,
+            retention: self.retention(),
+            former: former.map(|role| job_name(&name, role)).collect(),
+            script,
+            initializer,
+            runners: Fact::Known(runners),
+            starter: program(sight.starter),
+            stopper: program(sight.stopper),
+            refused: match sight.refused {
+                Refused::Nothing => None,
+                Refused::Foreign => Some(Refusal::Foreign("a foreign object".to_owned())),
+                Refused::ForNow => Some(Refusal::ForNow("a quota".to_owned())),
+            },
+            ..Observed::unknown(sight.generation.into(), Ok(terms))
+        }
+    }
+}
+
+/// The name of the resource.
+const NAME: &str = "test";
+
+fn job_name(stem: &str, role: Role) -> String {
+    match role {
+        Role::Initializer => initializer_name(stem),
+        Role::Starter => starter_name(stem),
+        Role::Stopper => stopper_name(stem),
+        Role::Runner(i) => runner_name(stem, i.into()),
+    }
+}
+
+/// Of the two runs, not this one: a view of the Jobs may be of a later run than that of the resource.
+fn other(attempt: u32) -> u32 {
+    3 - attempt
+}
+
+fn at(since: i64, millis: usize) -> Timestamp {
+    Timestamp::from_millisecond(since * 1000 + i64::try_from(millis).unwrap()).unwrap()
+}
+
+fn initializer(stage: Stage, n: u8) -> Initializer {
+    match stage {
+        Stage::Absent | Stage::Pending | Stage::Working => Initializer::Running(None),
+        Stage::Reported => Initializer::Succeeded(Ok(Inspection {
+            max_vus: u64::from(n) * 10,
+            total_duration: "1m30s".to_owned(),
+            total_seconds: 90,
+            setup_and_teardown_seconds: 120,
+            thresholds: 1,
+        })),
+        Stage::Failed => Initializer::Failed("k6 refused the script".to_owned()),
+    }
+}
+
+fn runner(attempt: u32, i: u32, made: u8, phase: Phase) -> Runner {
+    let end = |code: Option<u8>| End {
+        code: code.map(i32::from),
+        reason: None,
+        message: String::new(),
+    };
+    let (end, pod) = match phase {
+        Phase::Absent | Phase::Pending | Phase::Ready | Phase::Running => (None, true),
+        Phase::Ended(Exit::Code(code)) => (Some(end(Some(code))), true),
+        Phase::Ended(Exit::Lost) => (Some(end(None)), false),
+    };
+    let pod = pod.then(|| PodSeen {
+        uid: format!("{attempt}.{i}.{made}"),
+        // The number of its Job stands for the address: the effects give it back.
+        ip: (phase != Phase::Pending).then(|| made.to_string()),
+        ready: phase.answers(),
+        waiting: None,
+    });
+    Runner { pod, end }
+}
+
+fn program(seen: Seen<Ended>) -> Fact<Program> {
+    match seen {
+        Seen::Absent => Fact::Absent,
+        Seen::Unknown => Fact::Known(Program::Running(None)),
+        Seen::Known((Stage::Absent | Stage::Pending | Stage::Working, _, _)) => {
+            Fact::Known(Program::Running(None))
+        }
+        Seen::Known((Stage::Reported, total, confirmed)) => Fact::Known(Program::Reported(Report {
+            total: total.into(),
+            confirmed: confirmed.into(),
+            spread_micros: 0,
+            failures: Vec::new(),
+        })),
+        Seen::Known((Stage::Failed, _, _)) => Fact::Known(Program::Failed("it was killed".to_owned())),
+    }
+}
+
+fn deeds(wanted: &[Effect], attempt: u32) -> Result<(Effects, [u8; N]), String> {
+    let mut effects = Effects::default();
+    let mut targets = [0; N];
+    let small = |i: &u32| u8::try_from(*i).unwrap();
+    let mut aim = |at: &[Target]| {
+        for target in at {
+            targets[target.runner as usize - 1] = target.ip.parse().unwrap();
+        }
+    };
+    for effect in wanted {
+        effects.insert(match effect {
+            Effect::CreateScript => return Err("the script is there".to_owned()),
+            Effect::CreateInitializer => Deed::Create(Role::Initializer),
+            Effect::DeleteInitializer => Deed::Delete(Role::Initializer),
+            Effect::CreateRunner { runner, of: _ } => Deed::Create(Role::Runner(small(runner))),
+            Effect::DeleteRunner { runner } => Deed::Delete(Role::Runner(small(runner))),
+            Effect::CreateStarter(at) => {
+                aim(at);
+                Deed::Create(Role::Starter)
+            }
+            Effect::DeleteStarter => Deed::Delete(Role::Starter),
+            Effect::CreateStopper(at) => {
+                aim(at);
+                Deed::Create(Role::Stopper)
+            }
+            Effect::DeleteFormer(name) => {
+                let former = stem(NAME, other(attempt));
+                let role = Role::ALL
+                    .into_iter()
+                    .find(|role| job_name(&former, *role) == *name);
+                Deed::DeleteFormer(role.ok_or_else(|| format!("{name} is no former Job"))?)
+            }
+            Effect::DeleteResource => Deed::DeleteResource,
+        });
+    }
+    Ok((effects, targets))
+}

@@ -1,0 +1,1137 @@
+//! What can happen to a run, its Jobs and its operators.
+
+use crate::covered::fault;
+use crate::happened::happens;
+use crate::invariants::{Fact, Fencing, Monitor, RunnerId};
+use crate::look::{Ended, Looks, Outcome, Seen, Sight, Spec};
+use crate::search::Model;
+use crate::world::{
+    ATTEMPTS, Budget, Deed, Effects, Exit, Family, Initializer, N, Operator, Phase, Program, Refused,
+    Resource, Role, Runner, Stage, Task, World,
+};
+use k6_operator::build::segment;
+use k6_operator::machine::StateName;
+use std::fmt::Write;
+
+/// What is explored together.
+#[derive(Clone, Copy, Debug)]
+pub struct Configuration {
+    pub name: &'static str,
+    pub spec: Spec,
+    /// How many operators act.
+    pub operators: usize,
+    pub budget: Budget,
+    /// The exit codes that runners may have.
+    pub exits: &'static [u8],
+    /// The script may be refused by k6.
+    pub refuses: bool,
+    /// Somebody else's Job has the name of this one.
+    pub foreign: Option<Role>,
+    /// Each operator's views lag behind the truth, and behind each other; else they never do.
+    pub lagging: bool,
+    /// A pod has the address of the pod of the same number before it.
+    pub reused: bool,
+    /// An operator looks when something asks for it; else by itself every now and then, which makes fewer states.
+    pub wakes: bool,
+    /// Runners become ready in the order of their numbers.
+    pub in_order: bool,
+    /// What guards against stale views; off only to show that the model finds what they are for.
+    pub confirms_absence: bool,
+    pub reads_before_effects: bool,
+}
+
+impl Configuration {
+    pub const fn new(name: &'static str, runners: u8) -> Self {
+        Self {
+            name,
+            spec: Spec {
+                runners,
+                unpaused: false,
+                uninspected: false,
+                cleanup: false,
+            },
+            operators: 1,
+            budget: Budget {
+                stop: false,
+                rerun: false,
+                delete: false,
+                edits: 0,
+                touches: 0,
+                crashes: 0,
+                harm: 0,
+                refusals: 0,
+                lost: 0,
+                lags: 0,
+            },
+            exits: &[0],
+            refuses: false,
+            foreign: None,
+            lagging: true,
+            reused: false,
+            wakes: false,
+            in_order: false,
+            confirms_absence: true,
+            reads_before_effects: true,
+        }
+    }
+}
+
+/// What happens next. Runs are told by their index, operators and runners too.
+#[derive(Clone, Copy, Debug)]
+pub enum Action {
+    /// A cache catches up with the present.
+    SeesResource(usize),
+    SeesJobs(usize),
+    /// An operator looks, and writes what it found.
+    Looks(usize),
+    /// The same, and the answer to its write is lost.
+    LooksUnanswered(usize),
+    /// It does one of the things that follow.
+    Does(usize, Deed),
+    DoesUnanswered(usize, Deed),
+    IsRefused(usize, Deed),
+    /// Its memory of what it made has run out.
+    Forgets(usize),
+    Crashes(usize),
+    /// All deadlines pass.
+    ClockMoves,
+    ScriptIsInspected(usize),
+    ScriptIsRefused(usize),
+    RunnerAnswers(usize, usize),
+    RunnerExits(usize, usize, u8),
+    RunnerIsKilled(usize, usize),
+    PodIsLost(usize, usize),
+    JobIsDeleted(usize, Role),
+    StarterFindsRunners(usize),
+    StarterReleases(usize),
+    StarterReports(usize),
+    StarterIsKilled(usize),
+    StarterLeaves(usize),
+    StopperStops(usize),
+    StopperIsKilled(usize),
+    PersonStops,
+    PersonOrdersRerun,
+    PersonEdits,
+    SomebodyTouches,
+    PersonDeletes,
+    PersonDeletesInForeground,
+    GarbageIsCollected,
+    ResourceGoes,
+}
+
+/// The model of one configuration.
+pub struct Runs {
+    configuration: Configuration,
+    looks: Looks,
+}
+
+impl Runs {
+    pub fn new(configuration: Configuration) -> Self {
+        let fencing = if configuration.operators > 1 {
+            Fencing::ManyAct
+        } else {
+            Fencing::OneActs
+        };
+        Self {
+            configuration,
+            looks: Looks::new(configuration.spec, Monitor::new(fencing)),
+        }
+    }
+
+    fn n(&self) -> usize {
+        self.configuration.spec.runners.into()
+    }
+
+    /// What an operator sees of its run, as `operator::observe` has it.
+    fn sight(&self, world: &World, operator: &mut Operator, resource: &Resource) -> Sight {
+        let chronicle = self.looks.chronicle(resource.history);
+        let attempt = chronicle.attempt();
+        let state = chronicle.state();
+        let family = operator.families[attempt];
+        let before_end = matches!(
+            state,
+            StateName::Starting | StateName::Started | StateName::Stopping
+        );
+        let mut found = |role: Role| {
+            let bit = 1 << role.index();
+            if let Some(uid) = family.job(role) {
+                operator.made[attempt] &= !bit;
+                operator.gone[attempt] &= !bit;
+                let deleted = operator.deleted[attempt][role.index()] >> uid & 1 == 1;
+                return if deleted { Seen::Unknown } else { Seen::Known(()) };
+            }
+            if operator.made[attempt] & bit != 0 {
+                return Seen::Unknown;
+            }
+            let decides = match role {
+                Role::Initializer | Role::Stopper => false,
+                Role::Starter => matches!(state, StateName::Starting | StateName::Stopping),
+                Role::Runner(_) => before_end,
+            };
+            if !decides || !self.configuration.confirms_absence || operator.gone[attempt] & bit != 0 {
+                return Seen::Absent;
+            }
+            if world.families[attempt].job(role).is_some() {
+                return Seen::Unknown;
+            }
+            operator.gone[attempt] |= bit;
+            Seen::Absent
+        };
+        let program = |seen: Seen<()>, program: Program| match seen {
+            Seen::Absent => Seen::Absent,
+            Seen::Unknown => Seen::Unknown,
+            Seen::Known(()) => Seen::Known(ended(program)),
+        };
+        let mut runners = [Seen::Absent; N];
+        for (i, runner) in runners.iter_mut().enumerate().take(self.n()) {
+            *runner = match found(number(i)) {
+                Seen::Absent => Seen::Absent,
+                Seen::Unknown => Seen::Unknown,
+                Seen::Known(()) => {
+                    let Runner { made, phase } = family.runners[i];
+                    Seen::Known((made, phase))
+                }
+            };
+        }
+        let starter = program(found(Role::Starter), family.starter);
+        let stopper = program(found(Role::Stopper), family.stopper);
+        let initializer = match found(Role::Initializer) {
+            Seen::Absent => Seen::Absent,
+            Seen::Unknown => Seen::Unknown,
+            Seen::Known(()) => Seen::Known((family.initializer.stage, family.initializer.generation)),
+        };
+        let other = ATTEMPTS - 1 - attempt;
+        let former = Role::ALL.into_iter().filter(|role| {
+            operator.families[other].job(*role).is_some_and(|uid| {
+                let leaving = *role == Role::Starter && operator.families[other].starter.leaving;
+                !leaving && operator.deleted[other][role.index()] >> uid & 1 == 0
+            })
+        });
+        Sight {
+            history: resource.history,
+            generation: resource.generation,
+            observed: resource.observed,
+            stop: resource.stop,
+            rerun: resource.rerun,
+            deleting: resource.deleting,
+            refused: operator.refused,
+            initializer,
+            runners,
+            starter,
+            stopper,
+            former: former.fold(0, |bits, role| bits | 1 << role.index()),
+        }
+    }
+
+    /// Orders versions of a resource as `operator::memory` does.
+    fn age(&self, resource: &Resource) -> (usize, usize, u8) {
+        let chronicle = self.looks.chronicle(resource.history);
+        let events = chronicle.records.len();
+        let attempt = if events == 0 { 0 } else { chronicle.attempt() + 1 };
+        (attempt, events, resource.version)
+    }
+
+    /// One round of the loop in `operator::controller`, up to the effects.
+    fn looks(&self, world: &mut World, by: usize, answered: bool) -> Result<(), String> {
+        let mut operator = world.operators[by];
+        let Some(view) = operator.view else {
+            return Ok(());
+        };
+        let mut resource = view;
+        let sight = self.sight(world, &mut operator, &resource);
+        let former = ATTEMPTS - 1 - self.looks.chronicle(resource.history).attempt();
+        let outcome: std::rc::Rc<Outcome> = self.looks.look(&sight)?;
+        operator.awake = false;
+        operator.timer = false;
+        if outcome.writes {
+            let Some(truth) = world.resource.filter(|truth| truth.version == resource.version) else {
+                operator.awake = true;
+                world.operators[by] = operator;
+                return Ok(());
+            };
+            let read = truth.version.into();
+            resource = Resource {
+                version: truth.version + 1,
+                observed: truth.generation,
+                history: outcome.history,
+                ..truth
+            };
+            if self.age(&resource) <= self.age(&truth) {
+                return Err("what was written is not newer than what was read".to_owned());
+            }
+            world.resource = Some(resource);
+            let fact = Fact::StatusWritten {
+                by: small(by),
+                read,
+                got: resource.version.into(),
+                told: outcome.told.clone(),
+            };
+            self.tell(world, fact)?;
+            if !answered {
+                world.left.lost -= 1;
+                operator.awake = true;
+                world.operators[by] = operator;
+                return Ok(());
+            }
+            // Its memory has it at once, and its cache will tell it of it.
+            operator.view = Some(resource);
+            operator.awake = true;
+        } else if !outcome.effects.is_empty() && self.configuration.reads_before_effects {
+            match world.resource {
+                Some(truth) if truth.version == resource.version => {}
+                Some(truth) => {
+                    operator.view = Some(truth);
+                    operator.awake = true;
+                    world.operators[by] = operator;
+                    return Ok(());
+                }
+                None => {
+                    world.operators[by] = operator;
+                    return Ok(());
+                }
+            }
+        }
+        operator.awake |= outcome.due;
+        operator.timer = outcome.timer;
+        operator.task = Task {
+            effects: outcome.effects,
+            targets: outcome.targets,
+            attempt: outcome.attempt,
+            former: u8::try_from(former).unwrap(),
+            version: resource.version,
+            generation: resource.generation,
+            refused_before: sight.refused,
+            refused: Refused::Nothing,
+            failed: false,
+            new_run: outcome.new_run,
+        };
+        finish(&mut operator);
+        world.operators[by] = operator;
+        Ok(())
+    }
+
+    /// One effect, as `operator::execute` performs it.
+    fn does(&self, world: &mut World, by: usize, deed: Deed, answer: Answer) -> Result<(), String> {
+        let mut operator = world.operators[by];
+        let task = operator.task;
+        operator.task.effects.remove(deed);
+        self.tell(
+            world,
+            Fact::Acted {
+                by: small(by),
+                read: task.version.into(),
+            },
+        )?;
+        let attempt = usize::from(task.attempt);
+        match deed {
+            Deed::Create(role) => {
+                let foreign = self.configuration.foreign == Some(role) && attempt == 0;
+                let there = world.families[attempt].job(role).is_some();
+                match answer {
+                    Answer::Refused => {
+                        world.left.refusals -= 1;
+                        operator.task.refused = Refused::ForNow;
+                    }
+                    Answer::Given | Answer::Lost if foreign => operator.task.refused = Refused::Foreign,
+                    Answer::Given | Answer::Lost => {
+                        if !there {
+                            self.make(world, attempt, role, &task)?;
+                        }
+                        if answer == Answer::Lost {
+                            world.left.lost -= 1;
+                            operator.task.failed = true;
+                        } else {
+                            operator.made[attempt] |= 1 << role.index();
+                            operator.gone[attempt] &= !(1 << role.index());
+                        }
+                    }
+                }
+            }
+            Deed::Delete(role) => self.delete(world, &mut operator, attempt, role)?,
+            Deed::DeleteFormer(role) => self.delete(world, &mut operator, task.former.into(), role)?,
+            Deed::DeleteResource => match world.resource {
+                Some(truth) if truth.version == task.version => world.resource = None,
+                Some(_) => operator.task.failed = true,
+                None => {}
+            },
+        }
+        finish(&mut operator);
+        world.operators[by] = operator;
+        Ok(())
+    }
+
+    fn make(&self, world: &mut World, attempt: usize, role: Role, task: &Task) -> Result<(), String> {
+        let family = &mut world.families[attempt];
+        let program = |made: u8| Program {
+            made: made + 1,
+            stage: Stage::Pending,
+            targets: task.targets,
+            ..Program::default()
+        };
+        match role {
+            Role::Initializer => {
+                family.initializer = Initializer {
+                    made: family.initializer.made + 1,
+                    stage: Stage::Pending,
+                    generation: task.generation,
+                };
+            }
+            Role::Starter => family.starter = program(family.starter.made),
+            Role::Stopper => family.stopper = program(family.stopper.made),
+            Role::Runner(i) => {
+                let runner = &mut family.runners[usize::from(i) - 1];
+                runner.made += 1;
+                runner.phase = Phase::Pending;
+                let fact = Fact::RunnerMade {
+                    id: id(attempt, usize::from(i) - 1),
+                    segment: segment(i.into(), self.configuration.spec.runners.into()),
+                };
+                self.tell(world, fact)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A Job is deleted, if it is the one that the cache shows.
+    fn delete(
+        &self,
+        world: &mut World,
+        operator: &mut Operator,
+        attempt: usize,
+        role: Role,
+    ) -> Result<(), String> {
+        let shown = operator.families[attempt];
+        let leaving = role == Role::Starter && shown.starter.leaving;
+        let Some(uid) = shown.job(role).filter(|_| !leaving) else {
+            return Ok(());
+        };
+        operator.deleted[attempt][role.index()] |= 1 << uid;
+        if world.families[attempt].job(role) != Some(uid) {
+            return Ok(());
+        }
+        let starter = &mut world.families[attempt].starter;
+        if role == Role::Starter && starter.stage.is_alive() && attempt == usize::from(operator.task.attempt)
+        {
+            starter.leaving = true;
+            return Ok(());
+        }
+        self.remove(world, attempt, role)
+    }
+
+    /// A Job is gone, and its pod with it.
+    fn remove(&self, world: &mut World, attempt: usize, role: Role) -> Result<(), String> {
+        let family = &mut world.families[attempt];
+        let gone = |program: Program| Program {
+            made: program.made,
+            ..Program::default()
+        };
+        match role {
+            Role::Initializer => {
+                family.initializer = Initializer {
+                    made: family.initializer.made,
+                    ..Initializer::default()
+                };
+            }
+            Role::Starter => family.starter = gone(family.starter),
+            Role::Stopper => family.stopper = gone(family.stopper),
+            Role::Runner(i) => {
+                let i = usize::from(i) - 1;
+                if world.families[attempt].runners[i].phase.is_alive() {
+                    self.ends(world, attempt, i, Exit::Lost)?;
+                }
+                world.families[attempt].runners[i].phase = Phase::Absent;
+                let id = id(attempt, i);
+                self.tell(world, Fact::RunnerGone { id })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ends(&self, world: &mut World, attempt: usize, i: usize, exit: Exit) -> Result<(), String> {
+        let process = process(world, attempt, i);
+        let runner = &mut world.families[attempt].runners[i];
+        let was_alive = runner.phase.is_alive();
+        runner.phase = Phase::Ended(exit);
+        if !was_alive {
+            return Ok(());
+        }
+        let code = match exit {
+            Exit::Code(code) => Some(code.into()),
+            Exit::Lost => None,
+        };
+        let id = id(attempt, i);
+        self.tell(world, Fact::Exited { id, process, code })
+    }
+
+    /// Which runner's process answers where this target is.
+    fn at_address(&self, world: &World, attempt: usize, i: usize, made: u8) -> Option<(usize, usize)> {
+        let runner = world.families[attempt].runners[i];
+        if runner.made == made && runner.phase.answers() {
+            return Some((attempt, i));
+        }
+        let answers = |attempt: &usize| world.families[*attempt].runners[i].phase.answers();
+        let now = (0..ATTEMPTS).rev().find(answers);
+        now.filter(|_| self.configuration.reused)
+            .map(|attempt| (attempt, i))
+    }
+
+    fn targets(program: Program) -> impl Iterator<Item = (usize, u8)> {
+        let all = program.targets.into_iter().enumerate();
+        all.filter(|(_, made)| *made > 0)
+    }
+
+    fn finds_runners(&self, world: &mut World, attempt: usize) {
+        let starter = world.families[attempt].starter;
+        let mut all = true;
+        let mut confirmed = 0;
+        for (i, made) in Self::targets(starter) {
+            match self.at_address(world, attempt, i, made) {
+                Some((run, j)) if world.families[run].runners[j].phase == Phase::Running => {
+                    confirmed |= 1 << i
+                }
+                Some(_) => {}
+                None => all = false,
+            }
+        }
+        let starter = &mut world.families[attempt].starter;
+        if all {
+            starter.stage = Stage::Working;
+        } else {
+            starter.stage = Stage::Reported;
+            starter.confirmed = confirmed;
+        }
+    }
+
+    /// The next runner gets its order.
+    fn releases(&self, world: &mut World, attempt: usize) -> Result<(), String> {
+        let starter = world.families[attempt].starter;
+        let next = Self::targets(starter).find(|(i, _)| starter.tried >> i & 1 == 0);
+        let Some((i, made)) = next else {
+            return Ok(());
+        };
+        let found = self.at_address(world, attempt, i, made);
+        let starter = &mut world.families[attempt].starter;
+        starter.tried |= 1 << i;
+        if let Some((run, j)) = found {
+            starter.confirmed |= 1 << i;
+            if world.families[run].runners[j].phase == Phase::Ready {
+                world.families[run].runners[j].phase = Phase::Running;
+                let process = process(world, run, j);
+                let id = id(run, j);
+                self.tell(world, Fact::Released { id, process })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stops(&self, world: &mut World, attempt: usize) -> Result<(), String> {
+        let stopper = world.families[attempt].stopper;
+        for (i, made) in Self::targets(stopper) {
+            if let Some((run, j)) = self.at_address(world, attempt, i, made) {
+                self.ends(world, run, j, Exit::Code(103))?;
+            }
+        }
+        let stopper = &mut world.families[attempt].stopper;
+        stopper.stage = Stage::Reported;
+        stopper.confirmed = (1 << self.n()) - 1;
+        Ok(())
+    }
+
+    fn answers(&self, world: &mut World, attempt: usize, i: usize) -> Result<(), String> {
+        let unpaused = self.configuration.spec.unpaused;
+        world.families[attempt].runners[i].phase = if unpaused { Phase::Running } else { Phase::Ready };
+        let process = process(world, attempt, i);
+        let id = id(attempt, i);
+        let ready = Fact::Ready {
+            id,
+            process: process.clone(),
+        };
+        self.tell(world, ready)?;
+        if unpaused {
+            self.tell(world, Fact::Released { id, process })?;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, world: &mut World, fact: Fact) -> Result<(), String> {
+        world.monitor = self
+            .looks
+            .see(world.monitor, fact)
+            .map_err(|broken| broken.to_string())?;
+        Ok(())
+    }
+
+    fn clock_moves(&self, world: &mut World) {
+        let aged = |resource: &mut Option<Resource>| {
+            if let Some(resource) = resource {
+                resource.history = self.looks.aged(resource.history);
+            }
+        };
+        aged(&mut world.resource);
+        for operator in &mut world.operators {
+            aged(&mut operator.view);
+            operator.awake |= operator.timer;
+            operator.timer = false;
+        }
+    }
+
+    fn edit(world: &mut World, change: impl FnOnce(&mut Resource)) {
+        if let Some(resource) = &mut world.resource {
+            resource.version += 1;
+            change(resource);
+        }
+    }
+
+    /// All that may happen to the Jobs of one run.
+    fn of_family(&self, world: &World, attempt: usize, all: &mut Vec<Action>) {
+        let family = &world.families[attempt];
+        let harm = world.left.harm > 0;
+        if family.initializer.stage == Stage::Pending {
+            all.push(Action::ScriptIsInspected(attempt));
+            if self.configuration.refuses {
+                all.push(Action::ScriptIsRefused(attempt));
+            }
+        }
+        for i in 0..self.n() {
+            let Runner { made, phase } = family.runners[i];
+            match phase {
+                Phase::Absent => {}
+                Phase::Pending => {
+                    let earlier = &family.runners[..i];
+                    let waits = self.configuration.in_order
+                        && made == 1
+                        && earlier.iter().any(|runner| runner.phase == Phase::Pending);
+                    if !waits {
+                        all.push(Action::RunnerAnswers(attempt, i));
+                    }
+                    if harm {
+                        all.push(Action::PodIsLost(attempt, i));
+                    }
+                }
+                Phase::Running => {
+                    let exits = self.configuration.exits.iter();
+                    all.extend(exits.map(|code| Action::RunnerExits(attempt, i, *code)));
+                    if harm {
+                        all.push(Action::RunnerIsKilled(attempt, i));
+                        all.push(Action::PodIsLost(attempt, i));
+                    }
+                }
+                Phase::Ready if harm => {
+                    all.push(Action::RunnerIsKilled(attempt, i));
+                    all.push(Action::PodIsLost(attempt, i));
+                }
+                // The code of a Job that failed is in its pod.
+                Phase::Ended(Exit::Code(1..)) if harm => all.push(Action::PodIsLost(attempt, i)),
+                Phase::Ready | Phase::Ended(_) => {}
+            }
+            if harm && phase != Phase::Absent {
+                all.push(Action::JobIsDeleted(attempt, number(i)));
+            }
+        }
+        let starter = family.starter;
+        match starter.stage {
+            Stage::Pending => all.push(Action::StarterFindsRunners(attempt)),
+            Stage::Working => {
+                let done = Self::targets(starter).all(|(i, _)| starter.tried >> i & 1 == 1);
+                all.push(if done {
+                    Action::StarterReports(attempt)
+                } else {
+                    Action::StarterReleases(attempt)
+                });
+            }
+            Stage::Absent | Stage::Reported | Stage::Failed => {}
+        }
+        if starter.leaving {
+            all.push(Action::StarterLeaves(attempt));
+        }
+        if harm && starter.stage.is_alive() {
+            all.push(Action::StarterIsKilled(attempt));
+        }
+        if harm && starter.stage != Stage::Absent {
+            all.push(Action::JobIsDeleted(attempt, Role::Starter));
+        }
+        if family.stopper.stage.is_alive() {
+            all.push(Action::StopperStops(attempt));
+            if harm {
+                all.push(Action::StopperIsKilled(attempt));
+            }
+        }
+    }
+
+    fn of_operator(&self, world: &World, by: usize, all: &mut Vec<Action>) {
+        let operator = &world.operators[by];
+        if operator.view != world.resource {
+            all.push(Action::SeesResource(by));
+        }
+        if operator.families != world.families {
+            all.push(Action::SeesJobs(by));
+        }
+        if operator.task.effects.is_empty() {
+            if operator.view.is_some() {
+                all.push(Action::Looks(by));
+                if world.left.lost > 0 {
+                    all.push(Action::LooksUnanswered(by));
+                }
+            }
+        } else {
+            for deed in next_deeds(operator.task.effects) {
+                all.push(Action::Does(by, deed));
+                if let Deed::Create(_) = deed {
+                    if world.left.lost > 0 {
+                        all.push(Action::DoesUnanswered(by, deed));
+                    }
+                    if world.left.refusals > 0 {
+                        all.push(Action::IsRefused(by, deed));
+                    }
+                }
+            }
+        }
+        if self.forgotten(world, by) != operator.made {
+            all.push(Action::Forgets(by));
+        }
+        if world.left.crashes > 0 {
+            all.push(Action::Crashes(by));
+        }
+    }
+
+    /// What an operator still remembers when its memory has run out. A Job that is there is shown by then, unless
+    /// the cache lags very much.
+    fn forgotten(&self, world: &World, by: usize) -> [u8; ATTEMPTS] {
+        let mut made = world.operators[by].made;
+        if world.left.lags > 0 {
+            return [0; ATTEMPTS];
+        }
+        for (family, made) in world.families.iter().zip(&mut made) {
+            for role in Role::ALL {
+                if family.job(role).is_none() {
+                    *made &= !(1 << role.index());
+                }
+            }
+        }
+        made
+    }
+
+    /// Whether an operator forgets a Job that is there, and that its cache does not show yet.
+    fn forgets_too_early(&self, world: &World, by: usize) -> bool {
+        let kept = self.forgotten(world, by);
+        (0..ATTEMPTS).any(|attempt| {
+            let lost = world.operators[by].made[attempt] & !kept[attempt];
+            let is_there = |role: Role| {
+                let shown = world.operators[by].families[attempt].job(role);
+                let there = world.families[attempt].job(role);
+                lost >> role.index() & 1 == 1 && there.is_some() && shown != there
+            };
+            Role::ALL.into_iter().any(is_there)
+        })
+    }
+
+    /// Whether another look of this operator, which sees all, changes nothing.
+    fn is_quiet(&self, world: &World, by: usize) -> bool {
+        let mut operator = world.operators[by];
+        let fresh = operator.view == world.resource && operator.families == world.families;
+        let Some(resource) = world.resource else {
+            return fresh && operator.task.effects.is_empty();
+        };
+        let awake = operator.awake && self.configuration.wakes;
+        if !fresh || awake || !operator.task.effects.is_empty() {
+            return false;
+        }
+        let sight = self.sight(world, &mut operator, &resource);
+        self.looks
+            .look(&sight)
+            .is_ok_and(|outcome| !outcome.writes && outcome.effects.is_empty())
+    }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Given,
+    Lost,
+    Refused,
+}
+
+/// Effects are performed in any order, but for two that only make more states: what is done to several runners is
+/// done in the order of their numbers, and the initializer, on which nothing depends by then, is deleted first.
+fn next_deeds(effects: Effects) -> Vec<Deed> {
+    let mut all: Vec<Deed> = effects.iter().collect();
+    if let Some(first) = all.iter().find(|deed| **deed == Deed::Delete(Role::Initializer)) {
+        return vec![*first];
+    }
+    let is_same = |a: &Deed, b: &Deed| {
+        matches!(
+            (a, b),
+            (Deed::Create(Role::Runner(_)), Deed::Create(Role::Runner(_)))
+                | (Deed::Delete(Role::Runner(_)), Deed::Delete(Role::Runner(_)))
+                | (Deed::DeleteFormer(_), Deed::DeleteFormer(_))
+        )
+    };
+    all.dedup_by(|later, first| is_same(later, first));
+    all
+}
+
+/// The end of a round, when nothing is left to do.
+fn finish(operator: &mut Operator) {
+    let task = operator.task;
+    if !task.effects.is_empty() {
+        return;
+    }
+    if task.failed {
+        operator.awake = true;
+    } else {
+        operator.refused = task.refused;
+        let told = task.refused == Refused::Foreign && task.refused_before != task.refused;
+        operator.awake |= told || task.refused == Refused::ForNow || task.new_run;
+    }
+    operator.task = Task::default();
+}
+
+fn ended(program: Program) -> Ended {
+    let count = |bits: u8| u8::try_from(bits.count_ones()).unwrap();
+    let targets = program.targets.iter().filter(|made| **made > 0).count();
+    match program.stage {
+        Stage::Reported => (
+            Stage::Reported,
+            u8::try_from(targets).unwrap(),
+            count(program.confirmed),
+        ),
+        Stage::Absent | Stage::Pending | Stage::Working => (Stage::Pending, 0, 0),
+        Stage::Failed => (Stage::Failed, 0, 0),
+    }
+}
+
+fn number(i: usize) -> Role {
+    Role::Runner(u8::try_from(i + 1).unwrap())
+}
+
+fn small(i: usize) -> u32 {
+    u32::try_from(i).unwrap()
+}
+
+fn id(attempt: usize, i: usize) -> RunnerId {
+    RunnerId {
+        attempt: small(attempt + 1),
+        runner: small(i + 1),
+    }
+}
+
+fn process(world: &World, attempt: usize, i: usize) -> String {
+    format!(
+        "{}.{}.{}",
+        attempt + 1,
+        i + 1,
+        world.families[attempt].runners[i].made
+    )
+}
+
+impl Model for Runs {
+    type State = World;
+    type Action = Action;
+
+    fn initial(&self) -> World {
+        let resource = Some(Resource {
+            version: 1,
+            generation: 1,
+            ..Resource::default()
+        });
+        let operator = Operator {
+            view: resource,
+            awake: true,
+            ..Operator::default()
+        };
+        let mut operators = [Operator::default(); 2];
+        operators[..self.configuration.operators].fill(operator);
+        World {
+            resource,
+            families: [Family::default(); ATTEMPTS],
+            operators,
+            left: self.configuration.budget,
+            monitor: 0,
+        }
+    }
+
+    fn actions(&self, world: &World) -> Vec<Action> {
+        let mut all = Vec::new();
+        for by in 0..self.configuration.operators {
+            self.of_operator(world, by, &mut all);
+        }
+        for attempt in 0..ATTEMPTS {
+            self.of_family(world, attempt, &mut all);
+        }
+        let left = &world.left;
+        let collects = match &world.resource {
+            Some(resource) => {
+                // A pod that was told to end is given less time than any deadline.
+                let leaving = world.families.iter().any(|family| family.starter.leaving);
+                if !leaving && self.looks.aged(resource.history) != resource.history {
+                    all.push(Action::ClockMoves);
+                }
+                if resource.deleting {
+                    if world.families.iter().all(Family::is_empty) {
+                        all.push(Action::ResourceGoes);
+                    }
+                } else {
+                    if left.stop && !resource.stop {
+                        all.push(Action::PersonStops);
+                    }
+                    if left.rerun {
+                        all.push(Action::PersonOrdersRerun);
+                    }
+                    if left.edits > 0 {
+                        all.push(Action::PersonEdits);
+                    }
+                    if left.touches > 0 {
+                        all.push(Action::SomebodyTouches);
+                    }
+                    if left.delete {
+                        all.push(Action::PersonDeletes);
+                        all.push(Action::PersonDeletesInForeground);
+                    }
+                }
+                resource.deleting
+            }
+            None => true,
+        };
+        if collects && !world.families.iter().all(Family::is_empty) {
+            all.push(Action::GarbageIsCollected);
+        }
+        all
+    }
+
+    fn next(&self, world: &World, action: &Action) -> Result<World, String> {
+        if let (Some(fault), Some(resource)) = (fault(action, &self.configuration), &world.resource) {
+            happens(fault, self.looks.chronicle(resource.history).state());
+        }
+        let mut next = *world;
+        let world = &mut next;
+        match *action {
+            Action::SeesResource(by) => {
+                let operator = &mut world.operators[by];
+                operator.view = world.resource;
+                operator.awake = world.resource.is_some();
+                if world.resource.is_none() {
+                    // Forgotten with the resource.
+                    *operator = Operator {
+                        families: operator.families,
+                        task: operator.task,
+                        ..Operator::default()
+                    };
+                }
+            }
+            Action::SeesJobs(by) => {
+                let operator = &mut world.operators[by];
+                operator.families = world.families;
+                operator.awake = operator.view.is_some();
+            }
+            Action::Looks(by) => self.looks(world, by, true)?,
+            Action::LooksUnanswered(by) => self.looks(world, by, false)?,
+            Action::Does(by, deed) => self.does(world, by, deed, Answer::Given)?,
+            Action::DoesUnanswered(by, deed) => self.does(world, by, deed, Answer::Lost)?,
+            Action::IsRefused(by, deed) => self.does(world, by, deed, Answer::Refused)?,
+            Action::Forgets(by) => {
+                let made = self.forgotten(world, by);
+                world.left.lags -= u8::from(self.forgets_too_early(world, by));
+                world.operators[by].made = made;
+            }
+            Action::Crashes(by) => {
+                world.left.crashes -= 1;
+                // It begins with all that is true now.
+                world.operators[by] = Operator {
+                    view: world.resource,
+                    families: world.families,
+                    awake: world.resource.is_some(),
+                    ..Operator::default()
+                };
+            }
+            Action::ClockMoves => self.clock_moves(world),
+            Action::ScriptIsInspected(attempt) => world.families[attempt].initializer.stage = Stage::Reported,
+            Action::ScriptIsRefused(attempt) => world.families[attempt].initializer.stage = Stage::Failed,
+            Action::RunnerAnswers(attempt, i) => self.answers(world, attempt, i)?,
+            Action::RunnerExits(attempt, i, code) => self.ends(world, attempt, i, Exit::Code(code))?,
+            Action::RunnerIsKilled(attempt, i) => {
+                world.left.harm -= 1;
+                self.ends(world, attempt, i, Exit::Code(137))?;
+            }
+            Action::PodIsLost(attempt, i) => {
+                world.left.harm -= 1;
+                self.ends(world, attempt, i, Exit::Lost)?;
+            }
+            Action::JobIsDeleted(attempt, role) => {
+                world.left.harm -= 1;
+                self.remove(world, attempt, role)?;
+            }
+            Action::StarterFindsRunners(attempt) => self.finds_runners(world, attempt),
+            Action::StarterReleases(attempt) => self.releases(world, attempt)?,
+            Action::StarterReports(attempt) => world.families[attempt].starter.stage = Stage::Reported,
+            Action::StarterIsKilled(attempt) => {
+                world.left.harm -= 1;
+                world.families[attempt].starter.stage = Stage::Failed;
+            }
+            Action::StarterLeaves(attempt) => self.remove(world, attempt, Role::Starter)?,
+            Action::StopperStops(attempt) => self.stops(world, attempt)?,
+            Action::StopperIsKilled(attempt) => {
+                world.left.harm -= 1;
+                world.families[attempt].stopper.stage = Stage::Failed;
+            }
+            Action::PersonStops => {
+                world.left.stop = false;
+                Self::edit(world, |resource| {
+                    resource.generation += 1;
+                    resource.stop = true;
+                });
+            }
+            Action::PersonOrdersRerun => {
+                world.left.rerun = false;
+                Self::edit(world, |resource| {
+                    resource.generation += 1;
+                    resource.rerun = true;
+                    resource.stop = false;
+                });
+            }
+            Action::PersonEdits => {
+                world.left.edits -= 1;
+                Self::edit(world, |resource| resource.generation += 1);
+            }
+            Action::SomebodyTouches => {
+                world.left.touches -= 1;
+                Self::edit(world, |_| {});
+            }
+            Action::PersonDeletes => {
+                world.left.delete = false;
+                world.resource = None;
+            }
+            Action::PersonDeletesInForeground => {
+                world.left.delete = false;
+                Self::edit(world, |resource| resource.deleting = true);
+            }
+            Action::GarbageIsCollected => {
+                for attempt in 0..ATTEMPTS {
+                    for role in Role::ALL {
+                        if world.families[attempt].job(role).is_some() {
+                            self.remove(world, attempt, role)?;
+                        }
+                    }
+                }
+            }
+            Action::ResourceGoes => world.resource = None,
+        }
+        if !self.configuration.wakes {
+            for operator in &mut world.operators {
+                operator.awake = operator.view.is_some();
+                operator.timer = false;
+            }
+        }
+        if !self.configuration.lagging {
+            let (resource, families) = (world.resource, world.families);
+            for operator in &mut world.operators[..self.configuration.operators] {
+                operator.awake |= operator.view != resource || operator.families != families;
+                operator.view = resource;
+                operator.families = families;
+                operator.awake &= resource.is_some();
+            }
+        }
+        Ok(next)
+    }
+
+    fn is_fair(&self, world: &World, action: &Action) -> bool {
+        match action {
+            Action::Looks(by) => world.operators[*by].awake,
+            Action::SeesResource(_)
+            | Action::SeesJobs(_)
+            | Action::Does(..)
+            | Action::ClockMoves
+            | Action::ScriptIsInspected(_)
+            | Action::RunnerAnswers(..)
+            | Action::RunnerExits(_, _, 0)
+            | Action::StarterFindsRunners(_)
+            | Action::StarterReleases(_)
+            | Action::StarterReports(_)
+            | Action::StarterLeaves(_)
+            | Action::StopperStops(_)
+            | Action::GarbageIsCollected
+            | Action::ResourceGoes => true,
+            Action::Forgets(by) => !self.forgets_too_early(world, *by),
+            Action::LooksUnanswered(_)
+            | Action::DoesUnanswered(..)
+            | Action::IsRefused(..)
+            | Action::Crashes(_)
+            | Action::ScriptIsRefused(_)
+            | Action::RunnerExits(..)
+            | Action::RunnerIsKilled(..)
+            | Action::PodIsLost(..)
+            | Action::JobIsDeleted(..)
+            | Action::StarterIsKilled(_)
+            | Action::StopperIsKilled(_)
+            | Action::PersonStops
+            | Action::PersonOrdersRerun
+            | Action::PersonEdits
+            | Action::SomebodyTouches
+            | Action::PersonDeletes
+            | Action::PersonDeletesInForeground => false,
+        }
+    }
+
+    /// Finished, or deleted and gone: nothing runs any more, and no operator has anything to do.
+    fn is_settled(&self, world: &World) -> bool {
+        let over = match &world.resource {
+            Some(resource) => {
+                self.looks.chronicle(resource.history).state() == StateName::Finished
+                    && !world.families.iter().any(Family::is_alive)
+            }
+            None => world.families.iter().all(Family::is_empty),
+        };
+        over && (0..self.configuration.operators).all(|by| self.is_quiet(world, by))
+    }
+
+    fn describe(&self, world: &World) -> String {
+        let mut text = String::new();
+        let told = |resource: &Option<Resource>| match resource {
+            Some(resource) => {
+                let chronicle = self.looks.chronicle(resource.history);
+                let events: Vec<&str> = chronicle.records.iter().map(|r| r.event.name()).collect();
+                format!(
+                    "v{} {} [{}]{}{}",
+                    resource.version,
+                    chronicle.state().as_str(),
+                    events.join(" "),
+                    if resource.stop { " stop" } else { "" },
+                    if resource.rerun { " rerun" } else { "" }
+                )
+            }
+            None => "gone".to_owned(),
+        };
+        let families = |families: &[Family; ATTEMPTS]| {
+            let mut text = String::new();
+            for (attempt, family) in families.iter().enumerate() {
+                for role in Role::ALL {
+                    if let Some(uid) = family.job(role) {
+                        let what = match role {
+                            Role::Initializer => format!("{:?}", family.initializer.stage),
+                            Role::Starter if family.starter.leaving => "Leaving".to_owned(),
+                            Role::Starter => format!("{:?}", family.starter.stage),
+                            Role::Stopper => format!("{:?}", family.stopper.stage),
+                            Role::Runner(i) => format!("{:?}", family.runners[usize::from(i) - 1].phase),
+                        };
+                        let _ = write!(text, "{}/{role:?}#{uid} {what}; ", attempt + 1);
+                    }
+                }
+            }
+            text
+        };
+        let _ = writeln!(text, "truth: {}", told(&world.resource));
+        let _ = writeln!(text, "       {}", families(&world.families));
+        for (by, operator) in world.operators[..self.configuration.operators].iter().enumerate() {
+            let task = operator.task.effects;
+            if operator.view == world.resource && operator.families == world.families && task.is_empty() {
+                continue;
+            }
+            let _ = writeln!(
+                text,
+                "op {by}:  {}; {}to do: {task:?}",
+                told(&operator.view),
+                families(&operator.families)
+            );
+        }
+        text
+    }
+}

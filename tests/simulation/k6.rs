@@ -1,0 +1,378 @@
+//! What runs in the pods: k6, waiting and running, and the programs that release and stop it.
+
+use super::cluster::{End, Pod, Stage, Step, Work};
+use super::faults::{Fault, OnPod, Part};
+use super::scenario::{Ending, Inspected};
+use super::world::{Reply, World};
+use k6_operator::runners::report::{Failure, Report};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// As the starter has it: until all are found ready, and until all are released.
+const CONNECT: u64 = 20_000;
+const RELEASE: u64 = 10_000;
+/// As the stopper has it.
+const STOP: u64 = 15_000;
+const REFUSED_FOR: u64 = 3_000;
+/// Between two attempts of either.
+const PAUSE: u64 = 320;
+
+/// What answers at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answers {
+    Paused(String),
+    Released(String),
+    Stopped,
+    Refuses,
+    Not,
+}
+
+impl World {
+    /// What a container does from its beginning.
+    pub fn process_begins(&mut self, id: &str) {
+        let Some(pod) = self.pods.get(id).cloned() else {
+            return;
+        };
+        let what = format!("process {}", pod.key.name);
+        let test = pod.test.and_then(|test| self.scenario.tests.get(test)).cloned();
+        match pod.part {
+            Part::Initializer => {
+                let delay = self.draw(&what, 100, 1_500);
+                match test.map_or(Inspected::Well, |test| test.inspected) {
+                    Inspected::Well => self.fate(id, delay, End::code(0)),
+                    Inspected::Badly => self.fate(id, delay, End::code(107)),
+                    Inspected::Hangs => {}
+                }
+            }
+            Part::Runner(i) => {
+                let ending = test.and_then(|test| test.endings.get(i.saturating_sub(1) as usize).copied());
+                if let Some((_, Ending::Early(code))) = ending {
+                    let delay = self.draw(&what, 50, 500);
+                    return self.fate(id, delay, End::code(code));
+                }
+                let delay = self.draw(&what, 50, 2_500);
+                self.later(delay, Step::Listen(id.to_owned()));
+            }
+            Part::Starter => {
+                let targets = targets(&pod).len();
+                self.begin_work(id, targets);
+                self.later(20, Step::Start(id.to_owned()));
+            }
+            Part::Stopper => {
+                let targets = targets(&pod).len();
+                self.begin_work(id, targets);
+                self.later(20, Step::Stop(id.to_owned()));
+            }
+            Part::Script => {}
+        }
+    }
+
+    fn begin_work(&mut self, id: &str, targets: usize) {
+        let now = self.now;
+        if let Some(pod) = self.pods.get_mut(id) {
+            pod.work = Work {
+                since: now,
+                refused: vec![None; targets],
+                done: vec![false; targets],
+                ..Work::default()
+            };
+        }
+    }
+
+    /// Whether requests to this runner's k6 go wrong: refused, or without a useful answer.
+    fn port(&self, pod: &Pod) -> Option<Answers> {
+        let refuses = self.pod_fault(pod, |what| match what {
+            OnPod::Refuses(lasts) => Some(lasts),
+            _ => None,
+        });
+        let broken = self.pod_fault(pod, |what| match what {
+            OnPod::Hangs(lasts) | OnPod::Broken(lasts) => Some(lasts),
+            _ => None,
+        });
+        match (refuses, broken) {
+            (true, _) => Some(Answers::Refuses),
+            (false, true) => Some(Answers::Not),
+            (false, false) => None,
+        }
+    }
+
+    /// k6 answers, and the kubelet finds out.
+    pub fn listen(&mut self, id: &str) {
+        let Some(pod) = self.pods.get(id).cloned() else {
+            return;
+        };
+        if pod.stage != Stage::Running {
+            return;
+        }
+        if !pod.listens {
+            if let Some(pod) = self.pods.get_mut(id) {
+                pod.listens = true;
+            }
+            if pod.paused {
+                self.note(&format!("{} waits", pod.key.name));
+                self.witness.ready(&pod, id);
+            } else {
+                self.release(id);
+            }
+        }
+        if self.port(&pod).is_some() {
+            return self.later(1_000, Step::Listen(id.to_owned()));
+        }
+        self.set_ready(id);
+    }
+
+    /// The test of a runner begins.
+    fn release(&mut self, id: &str) {
+        let Some(pod) = self.pods.get_mut(id) else {
+            return;
+        };
+        if pod.released {
+            return;
+        }
+        pod.released = true;
+        let pod = pod.clone();
+        self.note(&format!("{} is released", pod.key.name));
+        self.witness.released(&pod, id);
+        let Part::Runner(i) = pod.part else { return };
+        let test = pod.test.and_then(|test| self.scenario.tests.get(test));
+        let ending = test.and_then(|test| test.endings.get(i.saturating_sub(1) as usize).copied());
+        let (ms, ending) = ending.unwrap_or((10_000, Ending::Code(0)));
+        let end = match ending {
+            Ending::Code(code) | Ending::Early(code) => End::code(code),
+            Ending::OutOfMemory => End {
+                reason: "OOMKilled",
+                ..End::code(137)
+            },
+            Ending::Hangs => return,
+        };
+        self.fate(id, ms, end);
+    }
+
+    fn at(&self, address: &str) -> Answers {
+        let found = self
+            .addresses
+            .get(address)
+            .and_then(|id| Some((id, self.pods.get(id)?)));
+        let Some((id, pod)) = found.filter(|(_, pod)| pod.listens && pod.stage == Stage::Running) else {
+            return Answers::Refuses;
+        };
+        match self.port(pod) {
+            Some(answers) => answers,
+            None if pod.stopped => Answers::Stopped,
+            None if pod.paused && !pod.released => Answers::Paused(id.clone()),
+            None => Answers::Released(id.clone()),
+        }
+    }
+
+    fn killed_after(&self, pod: &Pod) -> Option<u32> {
+        self.plan.0.iter().find_map(|fault| match fault {
+            Fault::Pod {
+                test,
+                part,
+                what: OnPod::KilledAfter(count),
+            } if Some(*test) == pod.test && *part == pod.part => Some(*count),
+            _ => None,
+        })
+    }
+
+    /// One look of a starter: all are to be found ready first, then they are released one after the other.
+    pub fn start_runners(&mut self, id: &str) {
+        let Some(mut pod) = self.pods.get(id).cloned() else {
+            return;
+        };
+        if pod.stage != Stage::Running {
+            return;
+        }
+        let targets = targets(&pod);
+        let since = pod.work.since;
+        if !pod.work.all_found {
+            let found: Vec<Answers> = targets.iter().map(|(_, address)| self.at(address)).collect();
+            let ready = |answers: &Answers| matches!(answers, Answers::Paused(_) | Answers::Released(_));
+            if !found.iter().all(ready) {
+                if self.now < since + CONNECT {
+                    return self.later(PAUSE, Step::Start(id.to_owned()));
+                }
+                for ((runner, address), answers) in targets.iter().zip(&found) {
+                    match answers {
+                        Answers::Released(_) => pod.work.confirmed += 1,
+                        Answers::Paused(_) => {}
+                        Answers::Stopped | Answers::Refuses | Answers::Not => {
+                            pod.work
+                                .failures
+                                .push(failure(*runner, address, "not ready within 20 s"));
+                        }
+                    }
+                }
+                return self.report(id, &pod, targets.len());
+            }
+            pod.work.all_found = true;
+            pod.work.since = self.now;
+            self.set_work(id, &pod.work);
+            return self.later(1, Step::Start(id.to_owned()));
+        }
+        if self.killed_after(&pod) == Some(pod.work.released) {
+            self.covered(Some(crate::table::Fault::StarterKilledHalfway), pod.test);
+            return self.end_pod(id, End::code(137));
+        }
+        let Some((runner, address)) = targets.get(pod.work.next) else {
+            return self.report(id, &pod, targets.len());
+        };
+        match self.at(address) {
+            Answers::Paused(runner) => {
+                self.release(&runner);
+                pod.work.released += 1;
+                pod.work.confirmed += 1;
+                pod.work.next += 1;
+            }
+            Answers::Released(_) => {
+                pod.work.confirmed += 1;
+                pod.work.next += 1;
+            }
+            Answers::Stopped | Answers::Refuses | Answers::Not => {
+                if self.now < since + RELEASE {
+                    return self.later(PAUSE, Step::Start(id.to_owned()));
+                }
+                pod.work
+                    .failures
+                    .push(failure(*runner, address, "no confirmation within 10 s"));
+                pod.work.next += 1;
+            }
+        }
+        self.set_work(id, &pod.work);
+        self.later(1, Step::Start(id.to_owned()));
+    }
+
+    fn set_work(&mut self, id: &str, work: &Work) {
+        if let Some(pod) = self.pods.get_mut(id) {
+            pod.work = work.clone();
+        }
+    }
+
+    fn report(&mut self, id: &str, pod: &Pod, targets: usize) {
+        let report = Report::new(
+            targets,
+            pod.work.confirmed as usize,
+            Duration::from_micros(u64::from(pod.work.released) * 100),
+            pod.work.failures.clone(),
+        );
+        let end = End {
+            message: report.to_message(),
+            ..End::code(if report.complete() { 0 } else { 1 })
+        };
+        self.end_pod(id, end);
+    }
+
+    /// One look of a stopper.
+    pub fn stop_runners(&mut self, id: &str) {
+        let Some(mut pod) = self.pods.get(id).cloned() else {
+            return;
+        };
+        if pod.stage != Stage::Running {
+            return;
+        }
+        let targets = targets(&pod);
+        let over = self.now >= pod.work.since + STOP;
+        for (index, (runner, address)) in targets.iter().enumerate() {
+            if pod.work.done.get(index).copied().unwrap_or(true) {
+                continue;
+            }
+            let answers = self.at(address);
+            let refused = pod.work.refused.get(index).copied().flatten();
+            let done = match &answers {
+                Answers::Paused(target) | Answers::Released(target) => {
+                    let target = target.clone();
+                    self.stop(&target);
+                    true
+                }
+                Answers::Stopped => true,
+                Answers::Refuses => {
+                    let since = refused.unwrap_or(self.now);
+                    if let Some(refused) = pod.work.refused.get_mut(index) {
+                        *refused = Some(since);
+                    }
+                    self.now >= since + REFUSED_FOR
+                }
+                Answers::Not => false,
+            };
+            if done {
+                pod.work.confirmed += 1;
+            } else if over {
+                pod.work
+                    .failures
+                    .push(failure(*runner, address, "not stopped within 15 s"));
+            }
+            if let Some(flag) = pod.work.done.get_mut(index) {
+                *flag = done || over;
+            }
+        }
+        self.set_work(id, &pod.work);
+        if pod.work.done.iter().all(|done| *done) {
+            self.report(id, &pod, targets.len());
+        } else {
+            self.later(PAUSE, Step::Stop(id.to_owned()));
+        }
+    }
+
+    fn stop(&mut self, id: &str) {
+        let Some(pod) = self.pods.get_mut(id) else {
+            return;
+        };
+        pod.stopped = true;
+        let pod = pod.clone();
+        self.note(&format!("{} is told to stop", pod.key.name));
+        self.witness.stopped(&pod);
+        let stubborn = pod
+            .test
+            .and_then(|test| self.scenario.tests.get(test))
+            .is_some_and(|test| test.stubborn);
+        let (low, high) = if stubborn { (70_000, 90_000) } else { (20, 2_000) };
+        let delay = self.draw(&format!("stop {}", pod.key.name), low, high);
+        self.fate(id, delay, End::code(103));
+    }
+
+    /// What a container has printed.
+    pub fn log_of(&self, name: &str) -> Reply {
+        let pod = self.pods.values().find(|pod| pod.key.name == name);
+        let there = pod.filter(|pod| self.store.get(&pod.key).is_some());
+        match there {
+            Some(pod) => {
+                let vus = pod
+                    .test
+                    .and_then(|test| self.scenario.tests.get(test))
+                    .map_or(1, |test| test.runners * 5);
+                let text = json!({
+                    "maxVUs": vus.max(20), "totalDuration": "50s", "setupTimeout": "0s", "teardownTimeout": "0s",
+                    "thresholds": {"http_req_duration": ["p(95)<500"]}
+                });
+                Reply::Text(200, text.to_string())
+            }
+            None => {
+                let key = super::store::Key::new(super::store::Table::Pods, "", name);
+                let refused = super::store::Refused::not_found(&key);
+                Reply::Answer(404, Arc::new(refused.status()))
+            }
+        }
+    }
+}
+
+fn failure(runner: u32, address: &str, what: &str) -> Failure {
+    Failure {
+        runner,
+        message: format!("{what}: {address}:6565"),
+    }
+}
+
+/// The runners that a starter or stopper is to reach, as its arguments have them: `--runner=3=10.0.0.3:6565`.
+fn targets(pod: &Pod) -> Vec<(u32, String)> {
+    let given = pod
+        .arguments
+        .iter()
+        .filter_map(|word| word.strip_prefix("--runner="));
+    let target = |text: &str| {
+        let (runner, address) = text.split_once('=')?;
+        let (address, _) = address.rsplit_once(':')?;
+        Some((runner.parse().ok()?, address.to_owned()))
+    };
+    given.filter_map(target).collect()
+}

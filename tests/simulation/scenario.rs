@@ -1,0 +1,229 @@
+//! What users ask for and how their scripts behave, before anything goes wrong.
+
+use serde_json::{Value, json};
+use std::fmt;
+
+/// The namespace of all resources here.
+pub const NAMESPACE: &str = "load";
+
+/// How a runner's k6 ends by itself, once it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With this exit code.
+    Code(i32),
+    /// Killed for its memory.
+    OutOfMemory,
+    /// Never.
+    Hangs,
+    /// Before it waits: the script fails in its init code.
+    Early(i32),
+}
+
+/// What k6 inspect does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inspected {
+    /// It says what the script needs.
+    Well,
+    /// It refuses the script.
+    Badly,
+    /// It never ends.
+    Hangs,
+}
+
+/// Where the script is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    ConfigMap,
+    /// The ConfigMap is not there.
+    Missing,
+    Inline,
+    LocalFile,
+}
+
+/// One resource.
+#[derive(Clone, Debug)]
+pub struct Test {
+    pub name: &'static str,
+    pub test_run: bool,
+    pub runners: u32,
+    pub source: Source,
+    pub paused: bool,
+    pub inspects: bool,
+    pub inspected: Inspected,
+    /// How long each runner runs, in ms, and how it ends.
+    pub endings: Vec<(u64, Ending)>,
+    /// Whether a runner that is told to stop takes longer than it may.
+    pub stubborn: bool,
+    pub cleanup: Option<&'static str>,
+    pub ttl: Option<u64>,
+    pub suspended: bool,
+    /// When it is made, in ms.
+    pub at: u64,
+}
+
+/// How long initialization and start may take, in seconds; the run may take [`RUN_TIMEOUT`].
+pub const TIMEOUT: u64 = 60;
+/// How long a run may take, in seconds.
+pub const RUN_TIMEOUT: u64 = 120;
+
+impl Test {
+    /// A test of which nothing is out of the ordinary.
+    pub fn plain(name: &'static str, runners: u32) -> Self {
+        Self {
+            name,
+            test_run: false,
+            runners,
+            source: Source::ConfigMap,
+            paused: true,
+            inspects: true,
+            inspected: Inspected::Well,
+            endings: vec![(20_000, Ending::Code(0)); runners as usize],
+            stubborn: false,
+            cleanup: None,
+            ttl: None,
+            suspended: false,
+            at: 100,
+        }
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> Value {
+        let script = match self.source {
+            Source::ConfigMap => json!({"configMap": {"name": "script"}}),
+            Source::Missing => json!({"configMap": {"name": "nowhere"}}),
+            Source::Inline => json!({"inline": "export default function () {}"}),
+            Source::LocalFile => json!({"localFile": "/scripts/test.js"}),
+        };
+        let mut spec = json!({
+            "parallelism": self.runners,
+            "script": script,
+            "timeouts": {
+                "initialization": format!("{TIMEOUT}s"), "start": format!("{TIMEOUT}s"),
+                "run": format!("{RUN_TIMEOUT}s")
+            }
+        });
+        let mut set = |field: &str, value: Value| {
+            if let Value::Object(spec) = &mut spec {
+                spec.insert(field.to_owned(), value);
+            }
+        };
+        if !self.paused {
+            set("paused", json!("false"));
+        }
+        if !self.inspects {
+            set("initializer", json!({"disabled": true}));
+        }
+        if let Some(cleanup) = self.cleanup {
+            set("cleanup", json!(cleanup));
+        }
+        if let Some(ttl) = self.ttl {
+            set("ttlSecondsAfterFinished", json!(ttl));
+        }
+        if self.suspended {
+            set("suspend", json!(true));
+        }
+        json!({"metadata": {"name": self.name, "namespace": NAMESPACE}, "spec": spec})
+    }
+}
+
+/// Which operators there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operators {
+    /// One, which needs no lease.
+    One,
+    /// Two that both act, as when somebody runs a second by mistake.
+    Two,
+    /// Two with a lease.
+    Leased,
+}
+
+/// All that users ask for.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub tests: Vec<Test>,
+    pub operators: Operators,
+    /// How many addresses there are for the pods of runners.
+    pub addresses: u64,
+}
+
+impl Scenario {
+    /// One plain test and one operator.
+    pub fn plain(runners: u32) -> Self {
+        Self {
+            tests: vec![Test::plain("a", runners)],
+            operators: Operators::One,
+            addresses: u64::from(runners) + 2,
+        }
+    }
+
+    /// Draws one.
+    pub fn draw(rng: &mut fastrand::Rng) -> Self {
+        let count = if rng.u8(..3) == 0 { 2 } else { 1 };
+        let tests: Vec<Test> = ["a", "b"]
+            .into_iter()
+            .take(count)
+            .map(|name| test(rng, name))
+            .collect();
+        let runners: u32 = tests.iter().map(|test| test.runners).sum();
+        Self {
+            operators: match rng.u8(..10) {
+                0 => Operators::Two,
+                1 | 2 => Operators::Leased,
+                _ => Operators::One,
+            },
+            addresses: u64::from(runners) + rng.u64(0..3),
+            tests,
+        }
+    }
+}
+
+fn test(rng: &mut fastrand::Rng, name: &'static str) -> Test {
+    let runners = rng.u32(1..=4);
+    let ending = |rng: &mut fastrand::Rng| {
+        let how = match rng.u8(..24) {
+            0 => Ending::Code(99),
+            1 => Ending::Code(108),
+            2 => Ending::Code(137),
+            3 => Ending::OutOfMemory,
+            4 => Ending::Hangs,
+            5 => Ending::Early(107),
+            _ => Ending::Code(0),
+        };
+        (rng.u64(1_000..40_000), how)
+    };
+    let rarely = |rng: &mut fastrand::Rng| rng.u8(..12) == 0;
+    Test {
+        name,
+        test_run: rng.bool(),
+        runners,
+        source: match rng.u8(..12) {
+            0 => Source::Missing,
+            1..=3 => Source::Inline,
+            4 => Source::LocalFile,
+            _ => Source::ConfigMap,
+        },
+        paused: !rarely(rng),
+        inspects: !rarely(rng),
+        inspected: match rng.u8(..24) {
+            0 => Inspected::Badly,
+            1 => Inspected::Hangs,
+            _ => Inspected::Well,
+        },
+        endings: (0..runners).map(|_| ending(rng)).collect(),
+        stubborn: rarely(rng),
+        cleanup: rarely(rng).then_some(if rng.bool() { "post" } else { "onSuccess" }),
+        ttl: rarely(rng).then(|| rng.u64(0..60)),
+        suspended: rarely(rng),
+        at: rng.u64(0..3_000),
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "operators: {:?}, {} addresses", self.operators, self.addresses)?;
+        for test in &self.tests {
+            writeln!(f, "{test:?}")?;
+        }
+        Ok(())
+    }
+}

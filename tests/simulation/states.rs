@@ -1,0 +1,93 @@
+//! One fault at a time, in every state of a run.
+
+use crate::faults::{Blow, ByHand, Fault, OnRequest, OnWatch, Part, Plan, When};
+use crate::scenario::Scenario;
+use crate::sim::simulate;
+use crate::store::Table;
+use k6_operator::machine::StateName;
+
+fn faults(when: When) -> Vec<Fault> {
+    let clock = |ms| Fault::Clock {
+        operator: 0,
+        when,
+        ms,
+    };
+    let held = |table| Fault::Watch {
+        operator: 0,
+        table,
+        when,
+        what: OnWatch::Held(8_000),
+    };
+    vec![
+        clock(600_000),
+        clock(-60_000),
+        held(Table::Jobs),
+        held(Table::Pods),
+        held(Table::K6s),
+        Fault::Freeze {
+            operator: 0,
+            when,
+            ms: 5_000,
+        },
+        Fault::Blow {
+            test: 0,
+            part: Part::Runner(1),
+            when,
+            what: Blow::NodeLost,
+        },
+    ]
+}
+
+#[test]
+fn no_fault_in_any_state_breaks_an_invariant() {
+    for state in StateName::ALL {
+        for fault in faults(When::In(0, state, 0)) {
+            let mut plan = vec![fault];
+            if state == StateName::Stopping {
+                plan.push(Fault::Hand {
+                    test: 0,
+                    when: When::In(0, StateName::Started, 0),
+                    what: ByHand::Stop,
+                });
+            }
+            let plan = Plan(plan);
+            let outcome = simulate(7, &Scenario::plain(2), &plan);
+            assert_eq!(
+                outcome.broken,
+                Vec::<String>::new(),
+                "{plan}\n{}",
+                outcome.lines.join("\n")
+            );
+        }
+    }
+}
+
+#[test]
+fn a_write_that_the_api_server_fails_to_do_changes_no_end() {
+    let stop = Fault::Hand {
+        test: 0,
+        when: When::In(0, StateName::Started, 1_000),
+        what: ByHand::Stop,
+    };
+    for others in [vec![], vec![stop]] {
+        let scenario = Scenario::plain(2);
+        let clean = simulate(7, &scenario, &Plan(others.clone()));
+        for nth in 1..=clean.writes[0] {
+            for what in [OnRequest::Answered(503), OnRequest::Answered(429)] {
+                let fails = Fault::Write {
+                    operator: 0,
+                    nth,
+                    what,
+                };
+                let plan = Plan([&others[..], &[fails]].concat());
+                let outcome = simulate(7, &scenario, &plan);
+                assert_eq!(
+                    (&outcome.broken, &outcome.ends),
+                    (&Vec::new(), &clean.ends),
+                    "{plan}\n{}",
+                    outcome.lines.join("\n")
+                );
+            }
+        }
+    }
+}

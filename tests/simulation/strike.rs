@@ -1,0 +1,292 @@
+//! What a fault does when its time has come.
+
+use super::api::Deletion;
+use super::cluster::{End, Stage};
+use super::covered;
+use super::faults::{Blow, ByHand, Fault, Part};
+use super::scenario::{NAMESPACE, Test};
+use super::store::{Key, Table, text, uid, within};
+use super::world::{Event, World};
+use k6_operator::build::{initializer_name, runner_name, script_name, starter_name, stem, stopper_name};
+use serde_json::{Value, json};
+
+impl Test {
+    pub fn table(&self) -> Table {
+        if self.test_run {
+            Table::TestRuns
+        } else {
+            Table::K6s
+        }
+    }
+}
+
+impl World {
+    pub fn strike(&mut self, index: usize) {
+        let Some(fault) = self.plan.0.get(index).copied() else {
+            return;
+        };
+        self.note(&format!("fault {index}: {fault:?}"));
+        let test = match fault {
+            Fault::Blow { test, .. } | Fault::Hand { test, .. } => Some(test),
+            _ => None,
+        };
+        if self.meets(&fault) {
+            self.covered(covered::of(&fault), test);
+        }
+        self.disturbed = self.disturbed.max(self.now);
+        match fault {
+            Fault::Write { .. }
+            | Fault::Read { .. }
+            | Fault::Request { .. }
+            | Fault::Outage { .. }
+            | Fault::Pod { .. } => {}
+            Fault::Watch {
+                operator,
+                table,
+                what,
+                ..
+            } => self.disturb(operator, table, what),
+            Fault::Compacted { .. } => self.store.compact(),
+            Fault::Crash { operator, .. } => {
+                let down = self.draw("down", 200, 8_000);
+                self.kill(operator, down);
+            }
+            Fault::Freeze { operator, ms, .. } => {
+                if let Some(state) = self.operators.get(operator) {
+                    state.switch.freeze();
+                    self.disturbed = self.disturbed.max(self.now + ms + 20_000);
+                    self.after(ms, "thaw", Event::Thaw(operator));
+                }
+            }
+            Fault::Clock { operator, ms, .. } => {
+                if let Some(state) = self.operators.get_mut(operator) {
+                    state.clock += ms;
+                    self.slack += ms.unsigned_abs();
+                }
+            }
+            Fault::Blow { test, part, what, .. } => self.blow(test, part, what),
+            Fault::Hand { test, what, .. } => self.by_hand(index, test, what),
+            Fault::Refused { ms, .. } => {
+                self.spent.insert(index);
+                if let Some(ms) = ms {
+                    self.disturbed = self.disturbed.max(self.now + ms);
+                    self.after(ms, "over", Event::Over(index));
+                }
+            }
+        }
+    }
+
+    /// Whether what a fault is done to is there.
+    fn meets(&self, fault: &Fault) -> bool {
+        let runs = |id: String| {
+            let pod = self.pods.get(&id);
+            pod.is_some_and(|pod| pod.stage == Stage::Running)
+        };
+        match fault {
+            Fault::Blow { test, part, .. } => self.pod_of(*test, *part).is_some_and(runs),
+            Fault::Hand { test, what, .. } => match what {
+                ByHand::DeletePod(part) => self.pod_of(*test, *part).is_some(),
+                ByHand::DeleteJob(part) => self.store.get(&self.key_of(*test, *part)).is_some(),
+                _ => true,
+            },
+            _ => true,
+        }
+    }
+
+    pub fn over(&mut self, index: usize) {
+        self.note(&format!("fault {index} is over"));
+        match self.plan.0.get(index).copied() {
+            Some(Fault::Refused { .. }) => {
+                self.spent.remove(&index);
+            }
+            Some(Fault::Hand {
+                what: ByHand::Squat(..),
+                ..
+            }) => {
+                let squatter = self
+                    .store
+                    .everything()
+                    .find(|(_, object)| text(object, "/metadata/annotations/squatter") == index.to_string());
+                if let Some(key) = squatter.map(|(key, _)| key.clone()) {
+                    self.delete(&key, Deletion::Background);
+                }
+            }
+            Some(
+                Fault::Write { .. }
+                | Fault::Read { .. }
+                | Fault::Request { .. }
+                | Fault::Outage { .. }
+                | Fault::Watch { .. }
+                | Fault::Compacted { .. }
+                | Fault::Crash { .. }
+                | Fault::Freeze { .. }
+                | Fault::Clock { .. }
+                | Fault::Pod { .. }
+                | Fault::Blow { .. }
+                | Fault::Hand { .. },
+            )
+            | None => {}
+        }
+    }
+
+    /// The pod of this part that runs or is to run, of the last run.
+    fn pod_of(&self, test: usize, part: Part) -> Option<String> {
+        let of_part = self
+            .pods
+            .iter()
+            .filter(|(_, pod)| pod.test == Some(test) && pod.part == part && pod.stage != Stage::Ended);
+        of_part
+            .max_by_key(|(id, pod)| (pod.attempt, (*id).clone()))
+            .map(|(id, _)| id.clone())
+    }
+
+    fn blow(&mut self, test: usize, part: Part, what: Blow) {
+        let Some(id) = self.pod_of(test, part) else {
+            return;
+        };
+        if self.pods.get(&id).is_none_or(|pod| pod.stage != Stage::Running) {
+            return;
+        }
+        match what {
+            Blow::OutOfMemory => {
+                let end = End {
+                    reason: "OOMKilled",
+                    ..End::code(137)
+                };
+                self.end_pod(&id, end);
+            }
+            Blow::Evicted => {
+                self.end_pod(
+                    &id,
+                    End::of_the_pod("Evicted", "The node was low on resource: memory."),
+                );
+            }
+            Blow::NodeLost => {
+                if let Some(pod) = self.pods.get_mut(&id) {
+                    pod.listens = false;
+                    let pod = pod.clone();
+                    if let Part::Runner(_) = pod.part {
+                        self.witness.exited(&pod, &id, None);
+                    }
+                }
+                self.disturbed = self.disturbed.max(self.now + 40_000);
+                self.fate(
+                    &id,
+                    40_000,
+                    End::of_the_pod("NodeLost", "Node node which was running pod is unresponsive"),
+                );
+            }
+        }
+    }
+
+    /// A user changes a spec.
+    fn edit(&mut self, test: usize, change: impl FnOnce(&mut Value)) {
+        let Some(object) = self.object(test).cloned() else {
+            return;
+        };
+        let key = Key::new(
+            self.scenario.tests[test].table(),
+            NAMESPACE,
+            self.scenario.tests[test].name,
+        );
+        let mut edited = (*object).clone();
+        change(within(&mut edited, "spec"));
+        self.witness.edited(uid(&object));
+        self.replaced(&key, edited);
+    }
+
+    fn by_hand(&mut self, index: usize, test: usize, what: ByHand) {
+        let Some(object) = self.object(test).cloned() else {
+            return;
+        };
+        let key = Key::new(
+            self.scenario.tests[test].table(),
+            NAMESPACE,
+            self.scenario.tests[test].name,
+        );
+        let state = text(&object, "/status/state");
+        let (open, finished) = (matches!(state, "" | "Initializing"), state == "Finished");
+        let again = format!("again-{index}");
+        match what {
+            ByHand::Stop => self.edit(test, |spec| spec["stop"] = json!(true)),
+            ByHand::Rerun => {
+                self.slack += super::sim::LONGEST;
+                self.edit(test, |spec| spec["rerun"] = json!(again));
+            }
+            // What the rules of the definition allow.
+            ByHand::Suspend(on) if !on || open || finished => {
+                self.edit(test, |spec| spec["suspend"] = json!(on));
+            }
+            ByHand::Edit(runners) if open || finished => self.edit(test, |spec| {
+                spec["parallelism"] = json!(runners);
+                if finished {
+                    spec["rerun"] = json!(again);
+                }
+            }),
+            ByHand::Suspend(_) | ByHand::Edit(_) => {}
+            ByHand::Delete { foreground } => {
+                let how = if foreground {
+                    Deletion::Foreground
+                } else {
+                    Deletion::Background
+                };
+                self.delete(&key, how);
+            }
+            ByHand::Recreate(ms) => {
+                self.delete(&key, Deletion::Background);
+                self.disturbed = self.disturbed.max(self.now + ms);
+                self.after(ms, "apply", Event::Apply(test));
+            }
+            ByHand::DeleteJob(part) => {
+                let key = self.key_of(test, part);
+                self.witness.tampered(uid(&object));
+                self.delete(&key, Deletion::Background);
+            }
+            ByHand::DeletePod(part) => {
+                self.witness.tampered(uid(&object));
+                if let Some(pod) = self.pod_of(test, part).and_then(|id| self.pods.get(&id)) {
+                    let key = pod.key.clone();
+                    self.delete(&key, Deletion::Graceful);
+                }
+            }
+            ByHand::DeleteScript => {
+                let key = Key::new(Table::ConfigMaps, NAMESPACE, "script");
+                self.delete(&key, Deletion::Background);
+            }
+            ByHand::Squat(part, ms) => {
+                let key = self.key_of(test, part);
+                let squatter = json!({
+                    "apiVersion": key.table.api_version(), "kind": key.table.kind(),
+                    "metadata": {"name": key.name, "annotations": {"squatter": index.to_string()}},
+                });
+                self.create(&key, squatter);
+                if let Some(ms) = ms {
+                    self.disturbed = self.disturbed.max(self.now + ms);
+                    self.after(ms, "over", Event::Over(index));
+                }
+            }
+        }
+    }
+
+    /// Where an object of this part of a test's present run is.
+    fn key_of(&self, test: usize, part: Part) -> Key {
+        let attempt = self
+            .object(test)
+            .and_then(|object| object.pointer("/status/attempt")?.as_u64())
+            .and_then(|attempt| u32::try_from(attempt).ok());
+        let name = self.scenario.tests.get(test).map_or("", |test| test.name);
+        let stem = stem(name, attempt.unwrap_or(1));
+        let job = |name: String| Key::new(Table::Jobs, NAMESPACE, &name);
+        match part {
+            Part::Initializer => job(initializer_name(&stem)),
+            Part::Runner(i) => job(runner_name(&stem, i)),
+            Part::Starter => job(starter_name(&stem)),
+            Part::Stopper => job(stopper_name(&stem)),
+            Part::Script => Key::new(
+                Table::ConfigMaps,
+                NAMESPACE,
+                &script_name(&stem, "export default function () {}"),
+            ),
+        }
+    }
+}
