@@ -129,8 +129,20 @@ async fn a_namespaced_install_has_the_same_rules_and_nothing_of_the_cluster_but_
         ),
     ] {
         let objects = documents(&test, folder);
-        let roles = of_kind(&objects, "Role");
-        let bindings = of_kind(&objects, "RoleBinding");
+        let [roles, bindings] = ["Role", "RoleBinding"].map(|kind| {
+            let (lease, tests): (Vec<&Value>, Vec<&Value>) =
+                of_kind(&objects, kind).into_iter().partition(|object| {
+                    let name = object["metadata"]["name"].as_str().unwrap();
+                    name.contains("leader-election")
+                });
+            // That of the Lease is where the operator is, and only there.
+            assert_eq!(lease.len(), 1, "{folder}");
+            assert_eq!(
+                lease[0]["metadata"]["namespace"], "k6-operator-system",
+                "{folder}"
+            );
+            tests
+        });
         assert_eq!(
             (roles.len(), bindings.len()),
             (namespaces.len(), namespaces.len()),

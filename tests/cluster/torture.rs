@@ -7,6 +7,7 @@ use crate::run::{Run, contains_all};
 use crate::support::{LIMIT, Operator, Test, ip, is_ready, variable};
 use k6_operator::api::{Kind, Status};
 use k6_operator::machine::{Reason, RunResult, StateName};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -72,6 +73,19 @@ pub async fn ended(
     let monitor = evidence.holds(&run.name);
     assert_eq!(monitor.released(1), released, "{}: {evidence:#?}", run.name);
     evidence
+}
+
+/// Waits until no runner waits to be released any more: what ended is kept, for its log.
+async fn none_runs(run: &Run<'_>) {
+    let test = run.test;
+    test.until("no runner runs", LIMIT, async || {
+        let runs = |pod: &Pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            !matches!(phase, Some("Failed" | "Succeeded"))
+        };
+        (!run.pods("runner").await.iter().any(runs)).then_some(())
+    })
+    .await;
 }
 
 /// `tests/cluster/component`: the processes of the cluster itself.
@@ -520,42 +534,6 @@ async fn a_resource_or_its_namespace_that_is_deleted_leaves_nothing_in_any_state
     passed_once(&Run::apply(&next, Kind::K6, "next", held(None, None)), 2).await;
 }
 
-#[tokio::test]
-async fn a_node_that_is_emptied_before_the_start_ends_the_run_and_none_is_released() {
-    use StateName::{Created, Starting};
-    covers(Fault::NodeLost, &[Created, Starting]);
-    let test = Test::new("nodes").await;
-    test.script("once", &once(2, 2)).await;
-    nodes("lost", 1);
-    nodes("drained", 2);
-    let starter = Hold::new(&test, "starter");
-    // One of two has a node.
-    let created = Run::apply(&test, Kind::K6, "created", on_nodes("lost"));
-    let mut spec = on_nodes("drained");
-    spec["starter"] = starter.settings();
-    let starting = Run::apply(&test, Kind::K6, "starting", spec);
-    created
-        .when("half ready", |status| {
-            let message = status.message.as_deref().unwrap_or_default();
-            message.contains("1 of 2 are")
-        })
-        .await;
-    starting.reaches(Starting).await;
-    for node in ["lost-1", "drained-1"] {
-        test.kubectl(&["taint", "node", node, "gone=now:NoExecute"]);
-    }
-    let words = ["Before the start, runner", "evict"];
-    ended(&created, RunResult::Error, Reason::RunnerFailed, 0, &words).await;
-    test.until("it is gone", LIMIT, async || {
-        (starting.pods("runner").await.len() < 2).then_some(())
-    })
-    .await;
-    starter.release();
-    let words = ["0 of 2 runners were released"];
-    ended(&starting, RunResult::Error, Reason::StartFailed, 0, &words).await;
-    test.kubectl(&["delete", "node", "lost-1", "drained-1", "drained-2"]);
-}
-
 /// Nothing that is sent to k6's API of a pod arrives, until this is dropped. Its probe comes another way.
 struct Cut(String);
 
@@ -598,10 +576,7 @@ async fn a_runner_that_the_starter_cannot_reach_is_named_and_none_is_released() 
     starter.release();
     let words = ["0 of 2 runners were released", "runner 2"];
     ended(&run, RunResult::Error, Reason::StartFailed, 0, &words).await;
-    test.until("no runner is left", LIMIT, async || {
-        run.pods("runner").await.is_empty().then_some(())
-    })
-    .await;
+    none_runs(&run).await;
 }
 
 #[tokio::test]
@@ -624,10 +599,7 @@ async fn a_starter_that_is_killed_half_way_is_told_and_its_runners_end() {
     test.kubectl(&["delete", "pod", &pod.name_any(), "--grace-period=1"]);
     let words = ["The starter ended without a report"];
     ended(&run, RunResult::Error, Reason::StartFailed, 0, &words).await;
-    test.until("no runner is left", LIMIT, async || {
-        run.pods("runner").await.is_empty().then_some(())
-    })
-    .await;
+    none_runs(&run).await;
 }
 
 fn quota(test: &Test, what: &str, limit: u32) {

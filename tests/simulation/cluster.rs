@@ -537,7 +537,9 @@ impl World {
         let Some(pod) = self.pods.get(id).cloned() else {
             return;
         };
-        if pod.stage != Stage::Pending {
+        // Nothing is begun in a pod that is to go.
+        let leaving = self.store.get(&pod.key).is_none_or(|pod| is_leaving(pod));
+        if pod.stage != Stage::Pending || leaving {
             return;
         }
         let unpulled = self.suffers(
