@@ -650,7 +650,12 @@ pub fn fault_time(fault: &Fault) -> Option<When> {
 /// The object's name; that of an Event has the time of the real clock in it.
 fn named(request: &Request) -> String {
     match request.table {
-        Table::Events => format!("({})", text(&request.body, "/reason")),
+        // Its own name has a time of the machine's clock in it.
+        Table::Events => format!(
+            "({} of {})",
+            text(&request.body, "/reason"),
+            text(&request.body, "/regarding/name")
+        ),
         Table::K6s
         | Table::TestRuns
         | Table::Jobs
