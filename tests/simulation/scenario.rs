@@ -86,10 +86,15 @@ impl Test {
         }
     }
 
+    /// The name of the ConfigMap with its script. Each test has one of its own, so that it is known who reads it.
+    pub fn script(&self) -> String {
+        format!("script-{}", self.name)
+    }
+
     /// The manifest.
     pub fn manifest(&self) -> Value {
         let script = match self.source {
-            Source::ConfigMap => json!({"configMap": {"name": "script"}}),
+            Source::ConfigMap => json!({"configMap": {"name": self.script()}}),
             Source::Missing => json!({"configMap": {"name": "nowhere"}}),
             Source::Inline => json!({"inline": "export default function () {}"}),
             Source::LocalFile => json!({"localFile": "/scripts/test.js"}),

@@ -259,7 +259,7 @@ impl World {
                 let key = if inline {
                     self.key_of(test, Part::Script)
                 } else {
-                    Key::new(Table::ConfigMaps, NAMESPACE, "script")
+                    Key::new(Table::ConfigMaps, NAMESPACE, &self.scenario.tests[test].script())
                 };
                 self.delete(&key, Deletion::Background);
             }

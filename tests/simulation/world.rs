@@ -189,11 +189,14 @@ impl World {
     }
 
     fn begin(&mut self) {
-        let script = json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "script"},
-            "data": {"test.js": "export default function () {}"}
-        });
-        self.create(&Key::new(Table::ConfigMaps, NAMESPACE, "script"), script);
+        let names: Vec<String> = self.scenario.tests.iter().map(|test| test.script()).collect();
+        for name in names {
+            let script = json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name},
+                "data": {"test.js": "export default function () {}"}
+            });
+            self.create(&Key::new(Table::ConfigMaps, NAMESPACE, &name), script);
+        }
         for operator in 0..self.operators.len() {
             let at = self.dice.between("begin", operator as u64, 0, 1_500);
             self.after(at, "restart", Event::Restart(operator));
@@ -662,6 +665,6 @@ fn named(request: &Request) -> String {
         | Table::Pods
         | Table::ConfigMaps
         | Table::CoreEvents
-        | Table::Leases => request.key().name,
+        | Table::Leases => format!("{}{}", request.key().name, request.query.labels),
     }
 }
