@@ -66,6 +66,8 @@ struct Reader<'a> {
     runners: BTreeMap<String, RunnerId>,
     /// All Jobs that an operator made in this namespace, of any run.
     ours: BTreeSet<String>,
+    /// Jobs that were asked for by an operator that was killed before it had an answer: some were made all the same.
+    unsure: BTreeMap<String, (Timestamp, u32, Value)>,
     /// The last process of each runner.
     current: BTreeMap<RunnerId, String>,
     processes: BTreeMap<String, (RunnerId, Process)>,
@@ -81,6 +83,7 @@ impl Evidence {
             uid: String::new(),
             runners: BTreeMap::new(),
             ours: BTreeSet::new(),
+            unsure: BTreeMap::new(),
             current: BTreeMap::new(),
             processes: BTreeMap::new(),
         };
@@ -139,6 +142,13 @@ impl Reader<'_> {
             .as_u64()
             .is_some_and(|code| code < 300);
         if !done {
+            let job = &entry["requestObject"];
+            let cut_off = entry["responseStatus"]["code"] == 504 && object["resource"] == "jobs";
+            if cut_off && entry["verb"] == "create" && entry["user"]["username"] == OPERATOR {
+                let by = self.operator(entry);
+                let name = text(&job["metadata"]["name"]).to_owned();
+                self.unsure.insert(name, (at, by, job.clone()));
+            }
             return;
         }
         let by = (entry["user"]["username"] == OPERATOR).then(|| self.operator(entry));
@@ -147,7 +157,7 @@ impl Reader<'_> {
             (kind, _, verb) if kind == self.kind && text(&object["name"]) == self.name => {
                 self.resource(at, by, subresource, verb, entry);
             }
-            ("jobs", "", "create") => self.job_made(at, by, entry),
+            ("jobs", "", "create") => self.job_made(at, by, &entry["responseObject"]),
             ("jobs", "", "delete") => self.job_gone(at, by, text(&object["name"])),
             ("jobs", "", "deletecollection") => {
                 for job in self.runners.keys().cloned().collect::<Vec<_>>() {
@@ -205,8 +215,7 @@ impl Reader<'_> {
         }
     }
 
-    fn job_made(&mut self, at: Timestamp, by: Option<u32>, entry: &Value) {
-        let job = &entry["responseObject"];
+    fn job_made(&mut self, at: Timestamp, by: Option<u32>, job: &Value) {
         let name = text(&job["metadata"]["name"]).to_owned();
         let owner = &job["metadata"]["ownerReferences"][0]["uid"];
         let Some(by) = by else {
@@ -271,6 +280,11 @@ impl Reader<'_> {
         let process = if uid.is_empty() { name } else { uid }.to_owned();
         // `<job>-xxxxx`
         let job = name.rsplit_once('-').map_or(name, |(job, _)| job);
+        if let Some((at, by, made)) = self.unsure.remove(job)
+            && !self.runners.contains_key(job)
+        {
+            self.job_made(at, Some(by), &made);
+        }
         let known = self.processes.get(&process).map(|(id, _)| *id);
         let Some(id) = known.or_else(|| self.runners.get(job).copied()) else {
             return;
