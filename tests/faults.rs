@@ -27,7 +27,7 @@ const SPENT: &str = "nothing is waited for, and no deadline is left";
 const READ: &str = "its pods have read it by then";
 
 /// Why no test lets a fault happen in a state. A cell that has a test needs none.
-const REASONS: [(Fault, &[StateName], &str); 21] = [
+const REASONS: [(Fault, &[StateName], &str); 22] = [
     (
         Fault::LeaderKilled,
         &[Stopping, Finished],
@@ -62,6 +62,11 @@ const REASONS: [(Fault, &[StateName], &str); 21] = [
         "all were ready before",
     ),
     (Fault::NodeLost, &[Finished], "no pod is left that runs"),
+    (
+        Fault::NodeLost,
+        &[Created],
+        "as runner never ready, or its pod deleted",
+    ),
     (Fault::StarterDeleted, &[Initializing, Created], NO_STARTER),
     (
         Fault::StarterKilledHalfway,
