@@ -3,7 +3,7 @@
 
 use super::classify::{expiry, pods_digest, stop_is_forced};
 use super::observed::{Fact, Initializer, Observed, Program, Runner};
-use super::state::{Reason, State, Terms};
+use super::state::{Reason, Starting, State, Terms};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -80,11 +80,9 @@ fn of_this_run(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
         }
         State::Starting(state) => match (&seen.starter, &seen.runners) {
             (Fact::Absent, Fact::Known(runners)) => {
-                let targets = targets(runners);
-                let same = pods_digest(runners).as_ref() == Some(&state.pods);
                 // All or none: a start that leaves one out is no start.
-                if same && targets.len() == runners.len() {
-                    vec![Effect::CreateStarter(targets)]
+                if are_as_ordered(state, runners) {
+                    vec![Effect::CreateStarter(targets(runners))]
                 } else {
                     Vec::new()
                 }
@@ -167,6 +165,12 @@ fn starter_to_delete(seen: &Observed) -> Option<Effect> {
         Fact::Known(Program::Running(_)) => Some(Effect::DeleteStarter),
         Fact::Known(Program::Reported(_) | Program::Failed(_)) | Fact::Absent | Fact::Unknown => None,
     }
+}
+
+/// Whether these runners can all be released, and are those that the order to start names.
+pub fn are_as_ordered(state: &Starting, runners: &BTreeMap<u32, Runner>) -> bool {
+    let same = pods_digest(runners).as_ref() == Some(&state.pods);
+    same && targets(runners).len() == runners.len()
 }
 
 fn targets(runners: &BTreeMap<u32, Runner>) -> Vec<Target> {

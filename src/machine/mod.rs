@@ -18,7 +18,7 @@ mod step;
 pub use classify::{
     SCRIPT_GRACE, STOP_GRACE, classify, expiry, overdue, rerun_ordered, waiting_for, wake_at,
 };
-pub use effect::{Effect, Target, effects};
+pub use effect::{Effect, Target, are_as_ordered, effects};
 pub use event::{Event, FORMER_AT_MOST, Former, HISTORY_LIMIT, NAMED_AT_MOST, Record, RunnerFailure, Tally};
 pub use inspection::{Inspection, InspectionError};
 pub use observed::{End, Fact, Initializer, Observed, PodSeen, Program, Refusal, Retention, Runner};

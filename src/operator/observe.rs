@@ -9,7 +9,8 @@ use crate::build::{
     initializer_name, runner_name, script_name, starter_name, stem, stopper_name,
 };
 use crate::machine::{
-    Fact, Initializer, Initializing, Inspection, Observed, Program, Retention, Run, Runner, State, overdue,
+    Fact, Initializer, Initializing, Inspection, Observed, Program, Retention, Run, Runner, State,
+    are_as_ordered, overdue,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
@@ -51,12 +52,27 @@ pub async fn observe(
         ttl_seconds: *ttl_seconds_after_finished,
     };
     let uid = resource.uid().unwrap_or_default();
-    let (children, former) = Children::of(context, resource, &uid, run.attempt);
-    seen.former = former;
+    let children = Children::cached(context, resource, &uid, run.attempt);
+    seen.former = children.former(context);
     let name = stem(&resource.name_any(), run.attempt);
 
-    seen.runners = Fact::Known(children.runners(context, &name, run).await);
+    let runners = children.runners(context, &name, run).await;
     seen.starter = children.starter(context, &starter_name(&name), run).await;
+    seen.runners = match (&run.state, &seen.starter) {
+        // That they are others than the order names ends the run: caches do not suffice, which may be behind an
+        // order that another process gave.
+        (State::Starting(state), Fact::Absent) if !are_as_ordered(state, &runners) => {
+            match Children::listed(context, resource, &uid, run.attempt).await {
+                Ok(children) => Fact::Known(children.runners(context, &name, run).await),
+                Err(error) => {
+                    tracing::warn!(%error, "whether the runners are those of the order could not be read");
+                    context.memory.unread(&uid);
+                    Fact::Unknown
+                }
+            }
+        }
+        _ => Fact::Known(runners),
+    };
     seen.stopper = children.program(context, &stopper_name(&name)).await;
     seen.refused = context.memory.refused(&uid);
     seen.initializer = children.initializer(context, run, &initializer_name(&name)).await;
@@ -93,44 +109,68 @@ struct Children {
     uid: String,
     namespace: String,
     jobs: BTreeMap<String, Arc<Job>>,
+    /// The Jobs of the runs before this one.
+    former: Vec<Arc<Job>>,
     pods: Vec<Arc<Pod>>,
 }
 
 impl Children {
-    /// The children of this run, and the names of the Jobs of those before it.
-    fn of(context: &Context, resource: &LoadTest, uid: &str, attempt: u32) -> (Self, Vec<String>) {
-        let owned = |job: &Job| job.owner_references().iter().any(|owner| owner.uid == uid);
+    fn of(
+        resource: &LoadTest,
+        uid: &str,
+        attempt: u32,
+        jobs: impl IntoIterator<Item = Arc<Job>>,
+        pods: Vec<Arc<Pod>>,
+    ) -> Self {
+        let owned = |job: &Arc<Job>| job.owner_references().iter().any(|owner| owner.uid == uid);
         let attempt = attempt.to_string();
         let of_this_run = |job: &Arc<Job>| {
             job.labels()
                 .get(ATTEMPT_LABEL)
                 .is_none_or(|label| *label == attempt)
         };
+        let (jobs, former): (Vec<_>, Vec<_>) = jobs.into_iter().filter(owned).partition(of_this_run);
+        Self {
+            uid: uid.to_owned(),
+            namespace: resource.namespace().unwrap_or_default(),
+            jobs: jobs.into_iter().map(|job| (job.name_any(), job)).collect(),
+            former,
+            pods,
+        }
+    }
+
+    /// As the caches show them.
+    fn cached(context: &Context, resource: &LoadTest, uid: &str, attempt: u32) -> Self {
+        let owned = |job: &Job| job.owner_references().iter().any(|owner| owner.uid == uid);
+        let of_it = |pod: &Pod| pod.labels().get(RUN_LABEL).is_some_and(|label| label == uid);
         let jobs = context.world.jobs.state_filter(owned);
-        let (jobs, former): (Vec<_>, Vec<_>) = jobs.into_iter().partition(of_this_run);
-        let jobs = jobs.into_iter().map(|job| (job.name_any(), job)).collect();
+        let pods = context.world.pods.state_filter(of_it);
+        Self::of(resource, uid, attempt, jobs, pods)
+    }
+
+    /// As the API server itself has them.
+    async fn listed(context: &Context, resource: &LoadTest, uid: &str, attempt: u32) -> Result<Self, Error> {
+        let namespace = resource.namespace().unwrap_or_default();
+        let (jobs, pods): (Api<Job>, Api<Pod>) = (
+            Api::namespaced(context.client.clone(), &namespace),
+            Api::namespaced(context.client.clone(), &namespace),
+        );
+        let of_it = ListParams::default().labels(&format!("{RUN_LABEL}={uid}"));
+        let jobs = bounded(jobs.list(&of_it)).await?.items.into_iter().map(Arc::new);
+        let pods = bounded(pods.list(&of_it)).await?.items.into_iter().map(Arc::new);
+        Ok(Self::of(resource, uid, attempt, jobs, pods.collect()))
+    }
+
+    /// The names of the Jobs of the runs before this one that nobody has deleted yet.
+    fn former(&self, context: &Context) -> Vec<String> {
         let leaving = |job: &Arc<Job>| {
             job.metadata.deletion_timestamp.is_some()
                 || job
                     .uid()
-                    .is_some_and(|job_uid| context.memory.is_deleted(uid, &job_uid))
+                    .is_some_and(|job_uid| context.memory.is_deleted(&self.uid, &job_uid))
         };
-        let former = former
-            .into_iter()
-            .filter(|job| !leaving(job))
-            .map(|job| job.name_any())
-            .collect();
-        let pods = context
-            .world
-            .pods
-            .state_filter(|pod| pod.labels().get(RUN_LABEL).is_some_and(|label| label == uid));
-        let children = Self {
-            uid: uid.to_owned(),
-            namespace: resource.namespace().unwrap_or_default(),
-            jobs,
-            pods,
-        };
-        (children, former)
+        let staying = self.former.iter().filter(|job| !leaving(job));
+        staying.map(|job| job.name_any()).collect()
     }
 
     /// A Job by name, as the cache shows it, corrected by what was done from here.

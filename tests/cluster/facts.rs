@@ -66,6 +66,8 @@ struct Reader<'a> {
     runners: BTreeMap<String, RunnerId>,
     /// All Jobs that an operator made in this namespace, of any run.
     ours: BTreeSet<String>,
+    /// Those of them that nobody has deleted.
+    present: BTreeSet<String>,
     /// Jobs that were asked for by an operator that was killed before it had an answer: some were made all the same.
     unsure: BTreeMap<String, (Timestamp, u32, Value)>,
     /// The last process of each runner.
@@ -83,6 +85,7 @@ impl Evidence {
             uid: String::new(),
             runners: BTreeMap::new(),
             ours: BTreeSet::new(),
+            present: BTreeSet::new(),
             unsure: BTreeMap::new(),
             current: BTreeMap::new(),
             processes: BTreeMap::new(),
@@ -147,7 +150,9 @@ impl Reader<'_> {
             if cut_off && entry["verb"] == "create" && entry["user"]["username"] == OPERATOR {
                 let by = self.operator(entry);
                 let name = text(&job["metadata"]["name"]).to_owned();
-                self.unsure.insert(name, (at, by, job.clone()));
+                if !self.present.contains(&name) {
+                    self.unsure.insert(name, (at, by, job.clone()));
+                }
             }
             return;
         }
@@ -160,7 +165,7 @@ impl Reader<'_> {
             ("jobs", "", "create") => self.job_made(at, by, &entry["responseObject"]),
             ("jobs", "", "delete") => self.job_gone(at, by, text(&object["name"])),
             ("jobs", "", "deletecollection") => {
-                for job in self.runners.keys().cloned().collect::<Vec<_>>() {
+                for job in std::mem::take(&mut self.present) {
                     self.job_gone(at, None, &job);
                 }
             }
@@ -222,6 +227,8 @@ impl Reader<'_> {
             return;
         };
         self.ours.insert(name.clone());
+        self.present.insert(name.clone());
+        self.unsure.remove(&name);
         if owner.is_null() {
             let object = format!("create jobs {name}, which nobody owns");
             return self.tell(at, Fact::ForeignTouched { by, object });
@@ -254,6 +261,7 @@ impl Reader<'_> {
             let object = format!("delete jobs {name}");
             return self.tell(at, Fact::ForeignTouched { by, object });
         }
+        self.present.remove(name);
         let Some(id) = self.runners.remove(name) else {
             return;
         };
@@ -280,9 +288,7 @@ impl Reader<'_> {
         let process = if uid.is_empty() { name } else { uid }.to_owned();
         // `<job>-xxxxx`
         let job = name.rsplit_once('-').map_or(name, |(job, _)| job);
-        if let Some((at, by, made)) = self.unsure.remove(job)
-            && !self.runners.contains_key(job)
-        {
+        if let Some((at, by, made)) = self.unsure.remove(job) {
             self.job_made(at, Some(by), &made);
         }
         let known = self.processes.get(&process).map(|(id, _)| *id);

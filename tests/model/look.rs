@@ -11,7 +11,8 @@ use k6_operator::api::Cleanup;
 use k6_operator::build::{initializer_name, runner_name, starter_name, stem, stopper_name};
 use k6_operator::machine::{
     Effect, End, Fact, Initializer, Inspection, Observed, PodSeen, Program, Progress, Record, Refusal,
-    Retention, Run, Runner, State, StateName, Target, Terms, chronicle, effects, replay, wake_at,
+    Retention, Run, Runner, State, StateName, Target, Terms, are_as_ordered, chronicle, effects, replay,
+    wake_at,
 };
 use k6_operator::runners::report::Report;
 use std::cell::RefCell;
@@ -207,6 +208,19 @@ impl Looks {
         after
     }
 
+    /// Whether these are the runners that the order to start names.
+    pub fn as_ordered(&self, history: HistoryId, seen: &[Seen<(u8, Phase)>; N]) -> bool {
+        let run = &self.chronicle(history).run;
+        match &run.state {
+            State::Starting(state) => are_as_ordered(state, &runners(run.attempt, seen)),
+            State::Initializing(_)
+            | State::Created(_)
+            | State::Started(_)
+            | State::Stopping(_)
+            | State::Finished(_) => false,
+        }
+    }
+
     pub fn look(&self, sight: &Sight) -> Result<Rc<Outcome>, String> {
         if let Some(known) = self.outcomes.borrow().get(sight) {
             return known.clone();
@@ -304,18 +318,7 @@ impl Looks {
         } else {
             Fact::Unknown
         };
-        let mut runners = BTreeMap::new();
-        for (i, seen) in (1..).zip(sight.runners) {
-            match seen {
-                Seen::Absent => {}
-                Seen::Unknown => {
-                    runners.insert(i, Runner::default());
-                }
-                Seen::Known((made, phase)) => {
-                    runners.insert(i, runner(run.attempt, i, made, phase));
-                }
-            }
-        }
+        let runners = runners(run.attempt, &sight.runners);
         let name = stem(NAME, other(run.attempt));
         let former = Role::ALL
             .into_iter()
@@ -374,6 +377,16 @@ fn initializer(stage: Stage, n: u8) -> Initializer {
         })),
         Stage::Failed => Initializer::Failed("k6 refused the script".to_owned()),
     }
+}
+
+fn runners(attempt: u32, seen: &[Seen<(u8, Phase)>; N]) -> BTreeMap<u32, Runner> {
+    let seen = (1..).zip(seen);
+    let there = seen.filter_map(|(i, seen)| match seen {
+        Seen::Absent => None,
+        Seen::Unknown => Some((i, Runner::default())),
+        Seen::Known((made, phase)) => Some((i, runner(attempt, i, *made, *phase))),
+    });
+    there.collect()
 }
 
 fn runner(attempt: u32, i: u32, made: u8, phase: Phase) -> Runner {

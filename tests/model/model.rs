@@ -194,6 +194,21 @@ impl Runs {
             };
         }
         let starter = program(found(Role::Starter), family.starter);
+        let decides = state == StateName::Starting && starter == Seen::Absent;
+        if decides
+            && self.configuration.confirms_absence
+            && !self.looks.as_ordered(resource.history, &runners)
+        {
+            for (i, runner) in runners.iter_mut().enumerate().take(self.n()) {
+                let Runner { made, phase } = world.families[attempt].runners[i];
+                let there = world.families[attempt].job(number(i)).is_some();
+                *runner = if there {
+                    Seen::Known((made, phase))
+                } else {
+                    Seen::Absent
+                };
+            }
+        }
         let stopper = program(found(Role::Stopper), family.stopper);
         let initializer = match found(Role::Initializer) {
             Seen::Absent => Seen::Absent,

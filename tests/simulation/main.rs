@@ -29,7 +29,7 @@ mod world;
 
 use faults::{Fault, OnRequest, OnWatch, Plan, When};
 use k6_operator::machine::StateName;
-use scenario::{Scenario, Source};
+use scenario::{Operators, Scenario, Source};
 use seeds::{Budget, report, run};
 use sim::{Outcome, simulate};
 use std::time::Duration;
@@ -52,18 +52,29 @@ fn a_run_in_which_nothing_goes_wrong_passes() {
 /// Each fault by itself comes to the end that the run has without it.
 fn same_end(seed: u64, scenario: &Scenario, faults: impl Fn(&Outcome) -> Vec<Fault>) -> usize {
     let clean = simulate(seed, scenario, &Plan::default());
-    let faults = faults(&clean);
+    let plans = faults(&clean).into_iter().map(|fault| Plan(vec![fault]));
+    same_end_as(&clean, seed, scenario, plans)
+}
+
+/// Each plan comes to the end that the run has without it.
+fn same_end_as(
+    clean: &Outcome,
+    seed: u64,
+    scenario: &Scenario,
+    plans: impl IntoIterator<Item = Plan>,
+) -> usize {
     let mut wrong = Vec::new();
-    for fault in &faults {
-        let plan = Plan(vec![*fault]);
+    let mut simulations = 0;
+    for plan in plans {
         let outcome = simulate(seed, scenario, &plan);
         if !outcome.broken.is_empty() || outcome.ends != clean.ends {
             println!("{plan}{}", outcome.lines.join("\n"));
-            wrong.push(format!("{fault:?}: {:?} {:?}", outcome.ends, outcome.broken));
+            wrong.push(format!("{:?}: {:?} {:?}", plan.0, outcome.ends, outcome.broken));
         }
+        simulations += 1;
     }
     assert!(wrong.is_empty(), "{:?} without\n{}", clean.ends, wrong.join("\n"));
-    faults.len()
+    simulations
 }
 
 #[test]
@@ -107,22 +118,47 @@ fn a_read_that_fails_changes_no_end() {
     }
 }
 
-#[test]
-fn a_view_that_lags_behind_changes_no_end() {
-    same_end(2, &Scenario::plain(2), |_| {
-        let tables = [Table::K6s, Table::Jobs, Table::Pods];
-        let views = StateName::ALL
-            .into_iter()
-            .flat_map(|state| tables.map(|table| (state, table)));
-        let held = views.flat_map(|(state, table)| [5, 400, 1_500].map(|later| (state, table, later)));
-        let fault = |(state, table, later)| Fault::Watch {
+/// The views of operator 0 that are held back: of each table, from some moments of each state on.
+fn held() -> impl Iterator<Item = (StateName, Fault)> {
+    let tables = [Table::K6s, Table::Jobs, Table::Pods];
+    let views = StateName::ALL
+        .into_iter()
+        .flat_map(move |state| tables.map(|table| (state, table)));
+    let held = views.flat_map(|(state, table)| [5, 400, 1_500].map(|later| (state, table, later)));
+    held.map(|(state, table, later)| {
+        let fault = Fault::Watch {
             operator: 0,
             table,
             when: When::In(0, state, later),
             what: OnWatch::Held(15_000),
         };
-        held.map(fault).collect()
+        (state, fault)
+    })
+}
+
+#[test]
+fn a_view_that_lags_behind_changes_no_end() {
+    same_end(2, &Scenario::plain(2), |_| {
+        held().map(|(_, fault)| fault).collect()
     });
+}
+
+#[test]
+fn an_operator_whose_view_lags_behind_takes_over_and_changes_no_end() {
+    let mut scenario = Scenario::plain(2);
+    scenario.operators = Operators::Two;
+    let clean = simulate(3, &scenario, &Plan::default());
+    let plans = held().flat_map(|(state, fault)| {
+        let later = StateName::ALL.into_iter().filter(move |later| *later >= state);
+        later.map(move |later| {
+            let crash = Fault::Crash {
+                operator: 1,
+                when: When::In(0, later, 1),
+            };
+            Plan(vec![fault, crash])
+        })
+    });
+    same_end_as(&clean, 3, &scenario, plans);
 }
 
 #[test]
