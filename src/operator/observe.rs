@@ -401,11 +401,14 @@ async fn script(
     };
     match (bounded(api.get_opt(&name)).await, file) {
         (Ok(Some(map)), Some(file)) => Fact::Known(has(&map, &name, file)),
-        (Ok(Some(_)), None) => Fact::Known(Ok(())),
+        (Ok(Some(map)), None) if map.owner_references().iter().any(|owner| owner.uid == uid) => {
+            Fact::Known(Ok(()))
+        }
         (Ok(None), Some(_)) => Fact::Known(Err(format!(
             "there is no ConfigMap {name} in namespace {namespace}; create it, and then set spec.rerun to any new text"
         ))),
-        (Ok(None), None) => Fact::Absent,
+        // A stranger's is found out by whoever makes ours.
+        (Ok(Some(_) | None), None) => Fact::Absent,
         (Err(error), _) => {
             tracing::warn!(%error, name, "the script's ConfigMap could not be read");
             context.memory.unread(uid);

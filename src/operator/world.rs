@@ -15,6 +15,10 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use std::collections::BTreeMap;
 
+/// How long a watch lasts, in seconds. kube gives one up that has said nothing 5 s after it was to end, so no
+/// silently dead connection hides the cluster for longer than 65 s.
+const WATCH_SECONDS: u32 = 60;
+
 /// A resource that may not be readable; one that is not never stops the watch of the others.
 pub type Guarded = DeserializeGuard<LoadTest>;
 
@@ -47,7 +51,8 @@ impl World {
     pub fn watch(client: &Client, namespace: Option<&str>) -> Watch {
         let (jobs, job_writer) = store();
         let (pods, pod_writer) = store();
-        let config = watcher::Config::default().labels(RUN_LABEL);
+        let lasting = watcher::Config::default().timeout(WATCH_SECONDS);
+        let config = lasting.clone().labels(RUN_LABEL);
         let job_events = watcher(api::<Job>(client, namespace), config.clone())
             .default_backoff()
             .modify(slim_job)
@@ -69,7 +74,7 @@ impl World {
                 Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
                 None => Api::all_with(client.clone(), &kind),
             };
-            let events = watcher(api, watcher::Config::default())
+            let events = watcher(api, lasting.clone())
                 .default_backoff()
                 .modify(|test| test.meta_mut().managed_fields = None)
                 .reflect(writer)

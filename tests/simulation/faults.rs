@@ -192,7 +192,7 @@ impl Fault {
             | Self::Outage { .. }
             | Self::Compacted { .. }
             | Self::Crash { .. } => true,
-            // A client finds out after 295 s, when deadlines have passed.
+            // A client finds out after 65 s, when deadlines of 60 s have passed.
             Self::Watch { what, .. } => *what != OnWatch::Silent,
             Self::Freeze { ms, .. } => *ms < 20_000,
             Self::Clock { .. }

@@ -162,6 +162,20 @@ fn an_operator_whose_view_lags_behind_takes_over_and_changes_no_end() {
 }
 
 #[test]
+fn a_watch_that_is_silently_dead_is_opened_again_before_a_deadline_passes() {
+    same_end(2, &Scenario::plain(2), |_| {
+        let tables = [Table::K6s, Table::Jobs, Table::Pods];
+        let silent = tables.map(|table| Fault::Watch {
+            operator: 0,
+            table,
+            when: When::In(0, StateName::Started, 5),
+            what: OnWatch::Silent,
+        });
+        silent.to_vec()
+    });
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in 0..40 {
         let (first, second) = (run(seed), run(seed));

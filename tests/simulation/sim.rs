@@ -192,11 +192,19 @@ impl Run {
         }
     }
 
-    /// After the end: nothing is written in an hour, and nothing is left of what is deleted.
+    /// After the end: nothing is written in an hour, be the resource looked at or not, and nothing is left of what is deleted.
     async fn aftermath(&self) {
         self.shared.lock().witness.writes = 0;
         let idle = if self.leased { IDLE_LEASED } else { IDLE };
-        self.until(self.now() + idle).await;
+        self.until(self.now() + idle / 2).await;
+        {
+            let mut world = self.shared.lock();
+            world.note("all resources are annotated");
+            for test in 0..world.scenario.tests.len() {
+                world.annotate(test);
+            }
+        }
+        self.until(self.now() + idle / 2).await;
         {
             let mut world = self.shared.lock();
             let writes = world.witness.writes;

@@ -1,7 +1,7 @@
 //! One fault at a time, in every state of a run.
 
 use crate::faults::{Blow, ByHand, Fault, OnRequest, OnWatch, Part, Plan, When};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Source};
 use crate::sim::simulate;
 use crate::store::Table;
 use k6_operator::machine::StateName;
@@ -59,6 +59,34 @@ fn no_fault_in_any_state_breaks_an_invariant() {
                 outcome.lines.join("\n")
             );
         }
+    }
+}
+
+#[test]
+fn a_name_that_a_stranger_holds_is_a_conflict_and_the_stranger_is_left_alone() {
+    let parts = [
+        (Part::Initializer, Source::ConfigMap),
+        (Part::Runner(1), Source::ConfigMap),
+        (Part::Runner(2), Source::ConfigMap),
+        (Part::Starter, Source::ConfigMap),
+        (Part::Script, Source::Inline),
+    ];
+    for (part, source) in parts {
+        let mut scenario = Scenario::plain(2);
+        scenario.tests[0].source = source;
+        let plan = Plan(vec![Fault::Hand {
+            test: 0,
+            when: When::In(0, StateName::Initializing, 0),
+            what: ByHand::Squat(part, None),
+        }]);
+        let outcome = simulate(7, &scenario, &plan);
+        let end = "a: run 1 Finished Error NameConflict, 0 released".to_owned();
+        assert_eq!(
+            (&outcome.broken, &outcome.ends),
+            (&Vec::new(), &vec![end]),
+            "{plan}\n{}",
+            outcome.lines.join("\n")
+        );
     }
 }
 

@@ -200,6 +200,21 @@ impl World {
         self.replaced(&key, edited);
     }
 
+    /// A user annotates a resource, which asks for nothing.
+    pub fn annotate(&mut self, test: usize) {
+        let Some(object) = self.object(test).cloned() else {
+            return;
+        };
+        let key = Key::new(
+            self.scenario.tests[test].table(),
+            NAMESPACE,
+            self.scenario.tests[test].name,
+        );
+        let mut edited = (*object).clone();
+        within(within(&mut edited, "metadata"), "annotations")["seen"] = json!("yes");
+        self.replaced(&key, edited);
+    }
+
     fn by_hand(&mut self, index: usize, test: usize, what: ByHand) {
         let Some(object) = self.object(test).cloned() else {
             return;
