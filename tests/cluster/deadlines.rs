@@ -63,7 +63,7 @@ async fn separate_keeps_two_runners_off_one_node() {
     test.script("two", &sleeps(2, 1)).await;
     test.apply(
         "apart",
-        json!({"parallelism": 2, "script": "two", "separate": true, "timeouts": {"start": "8s"}}),
+        json!({"parallelism": 2, "script": "two", "separate": true, "timeouts": {"start": "15s"}}),
     );
     let words = ["1 of 2 are", "anti-affinity"];
     test.errs("apart", Reason::StartDeadlineExceeded, &words).await;

@@ -418,7 +418,7 @@ async fn a_config_map_that_is_deleted_keeps_runners_from_starting_and_running_on
         let mut spec = held(None, None);
         spec["script"] = json!("first");
         spec["initializer"] = initializer.settings();
-        spec["timeouts"] = json!({"initialization": "15s"});
+        spec["timeouts"] = json!({"initialization": "40s"});
         let run = Run::apply(&test, Kind::K6, "in-initializing", spec);
         run.pod("initializer").await;
         test.kubectl(&["delete", "configmap", "first"]);
@@ -436,7 +436,7 @@ async fn a_config_map_that_is_deleted_keeps_runners_from_starting_and_running_on
     let in_created = async {
         let mut spec = held(Some(&runners), None);
         spec["script"] = json!("second");
-        spec["timeouts"] = json!({"start": "15s"});
+        spec["timeouts"] = json!({"start": "40s"});
         let run = Run::apply(&test, Kind::K6, "in-created", spec);
         run.reaches(Created).await;
         test.kubectl(&["delete", "configmap", "second"]);
