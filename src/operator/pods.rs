@@ -28,6 +28,19 @@ pub fn job_end(job: &Job) -> Option<Result<(), String>> {
         })
 }
 
+/// Whether a Job was ended by its own deadline, which is a little later than that of its run: that one is told.
+fn is_overdue(job: &Job) -> bool {
+    let conditions = job
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref());
+    let mut true_ones = conditions
+        .unwrap_or_default()
+        .iter()
+        .filter(|c| c.status == "True");
+    true_ones.any(|c| c.reason.as_deref() == Some("DeadlineExceeded"))
+}
+
 /// The pod of a Job: the newest that is not going away, else the newest.
 pub fn pod_of<'a>(job: &Job, pods: &'a [std::sync::Arc<Pod>]) -> Option<&'a Pod> {
     let uid = job.uid()?;
@@ -260,6 +273,14 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
     {
         return InitializerPod::Done;
     }
+    // Kubernetes ended it: what k6 exited with then, is no answer.
+    if is_overdue(job) {
+        return InitializerPod::Running(status.and_then(waiting));
+    }
+    let leaving = pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some());
+    if leaving && job_end(job).is_none() {
+        return InitializerPod::Running(Some("its pod is being deleted".to_owned()));
+    }
     if let Some((container, ended)) = inspected.or_else(|| pod.and_then(failed_container)) {
         return InitializerPod::Failed(refusal(container, ended));
     }
@@ -294,6 +315,7 @@ mod tests {
     use super::{InitializerPod, initializer, runner};
     use k8s_openapi::api::batch::v1::Job;
     use k8s_openapi::api::core::v1::Pod;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::{Value, json};
 
     fn ended(name: &str, code: i32, reason: &str, message: &str) -> Value {
@@ -347,6 +369,31 @@ mod tests {
         let done = pod("proxy", &init, &[ended("inspect", 0, "Completed", "")]);
         assert_eq!(initializer(&Job::default(), Some(&done)), InitializerPod::Done);
         assert_eq!(refused(&init), InitializerPod::Running(None));
+    }
+
+    #[test]
+    fn what_k6_exits_with_when_kubernetes_ends_it_is_no_answer() {
+        let killed = pod("proxy", &[ended("archive", 105, "Error", "interrupted")], &[]);
+        let failed = |reason: &str| -> Job {
+            let conditions =
+                json!([{"type": "Failed", "status": "True", "reason": reason, "message": "it failed"}]);
+            serde_json::from_value(json!({"status": {"conditions": conditions}})).unwrap()
+        };
+        let overdue = failed("DeadlineExceeded");
+        assert_eq!(
+            initializer(&overdue, Some(&killed)),
+            InitializerPod::Running(None)
+        );
+        assert_eq!(initializer(&overdue, None), InitializerPod::Running(None));
+
+        let mut leaving = killed.clone();
+        leaving.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+        let why = "its pod is being deleted".to_owned();
+        let seen = initializer(&Job::default(), Some(&leaving));
+        assert_eq!(seen, InitializerPod::Running(Some(why)));
+        let refused = "k6 refused the script (exit code 105): interrupted".to_owned();
+        let seen = initializer(&failed("BackoffLimitExceeded"), Some(&leaving));
+        assert_eq!(seen, InitializerPod::Failed(refused));
     }
 
     #[test]
