@@ -73,11 +73,13 @@ export components
 kc() { kubectl --kubeconfig "$kubeconfig" "$@"; }
 
 # born PID: when a process started, so that a reused number is noticed; nothing
-# for one that is dead and only waits to be reaped.
+# for one that is dead and only waits to be reaped. One whose first thread has
+# ended before the others still has its ports.
 born() {
-    local stat
+    local stat threads
     read -r -a stat < <(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) || return 0
-    [[ ${stat[0]} == [ZX] ]] || printf '%s\n' "${stat[19]}"
+    threads=(/proc/"$1"/task/*)
+    [[ ${stat[0]} == [ZX] && ${#threads[@]} -le 1 ]] || printf '%s\n' "${stat[19]}"
 }
 
 # alive COMPONENT: is the process its pid file names still the one we started?
