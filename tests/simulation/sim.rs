@@ -20,7 +20,7 @@ pub const LONGEST: u64 = (10 + 3 * TIMEOUT + RUN_TIMEOUT + 60 + 90) * 1000;
 const SETTLED: u64 = 120_000;
 
 /// How long that is counted.
-const IDLE: u64 = 900_000;
+const IDLE: u64 = 300_000;
 /// With a lease, which is renewed all the time.
 const IDLE_LEASED: u64 = 60_000;
 
@@ -192,7 +192,7 @@ impl Run {
         }
     }
 
-    /// After the end: nothing is written in a quarter of an hour, be the resource looked at or not, and nothing is left of what is deleted.
+    /// After the end: nothing is written for five minutes, be the resource looked at or not, and nothing is left of what is deleted.
     async fn aftermath(&self) {
         self.shared.lock().witness.writes = 0;
         let idle = if self.leased { IDLE_LEASED } else { IDLE };
