@@ -48,11 +48,9 @@ pub async fn passed_once(run: &Run<'_>, runners: u32) -> Evidence {
         let job = format!("{name}-{part}");
         assert_eq!(evidence.made(&job), 1, "{job}: {:?}", evidence.made);
     }
-    let requests: Vec<(u32, u64)> = evidence
-        .requests
-        .iter()
-        .map(|(id, requests)| (id.runner, *requests))
-        .collect();
+    // Kubernetes may make a pod twice, if the answer to the first time got lost, and removes one: that is no runner's.
+    let asked = evidence.requests.iter().filter(|(_, requests)| *requests > 0);
+    let requests: Vec<(u32, u64)> = asked.map(|(id, requests)| (id.runner, *requests)).collect();
     let each_once: Vec<(u32, u64)> = (1..=runners).map(|runner| (runner, 1)).collect();
     assert_eq!(requests, each_once, "{name}");
     assert_eq!(run.pods("starter").await.len(), 1, "{name}");

@@ -93,6 +93,8 @@ pub struct Pod {
     pub paused: bool,
     pub released: bool,
     pub stopped: bool,
+    /// Nothing is heard of its node any more.
+    pub lost: bool,
     /// Counts what the process is meant to end by, so that an older one is not taken for it.
     pub fate: u32,
     pub arguments: Vec<String>,
@@ -354,6 +356,7 @@ impl World {
                 paused: arguments.iter().any(|word| word == "--paused"),
                 released: false,
                 stopped: false,
+                lost: false,
                 fate: 0,
                 arguments,
                 work: Work::default(),
@@ -632,6 +635,9 @@ impl World {
         let Some(pod) = self.pods.get_mut(id) else {
             return;
         };
+        if pod.lost {
+            return;
+        }
         pod.fate += 1;
         let fate = pod.fate;
         self.later(ms, Step::End(id.to_owned(), fate, end));

@@ -102,7 +102,7 @@ impl World {
         let Some(pod) = self.pods.get(id).cloned() else {
             return;
         };
-        if pod.stage != Stage::Running {
+        if pod.stage != Stage::Running || pod.lost {
             return;
         }
         if !pod.listens {

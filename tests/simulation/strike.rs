@@ -180,6 +180,9 @@ impl World {
                     40_000,
                     End::of_the_pod("NodeLost", "Node node which was running pod is unresponsive"),
                 );
+                if let Some(pod) = self.pods.get_mut(&id) {
+                    pod.lost = true;
+                }
             }
         }
     }

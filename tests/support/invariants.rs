@@ -201,7 +201,8 @@ pub struct Monitor {
     runners: BTreeMap<RunnerId, String>,
     ready: BTreeSet<RunnerId>,
     released: BTreeMap<RunnerId, String>,
-    exits: BTreeMap<RunnerId, Option<i32>>,
+    /// Which process of each runner ended, and how.
+    exits: BTreeMap<RunnerId, (String, Option<i32>)>,
     /// Runners whose Job was gone, and made again.
     remade: BTreeSet<RunnerId>,
     gone: BTreeSet<RunnerId>,
@@ -253,8 +254,10 @@ impl Monitor {
             Fact::Exited { id, process, code } => {
                 // One that was never released has no part in the result, unless none is held back.
                 let counts = self.released.get(id) == Some(process) || self.unpaused();
-                if counts {
-                    self.exits.entry(*id).or_insert(*code);
+                let known = self.exits.get(id).is_some_and(|(known, _)| known == process);
+                // Of one that was made again before all had begun, the newest.
+                if counts && !known {
+                    self.exits.insert(*id, (process.clone(), *code));
                 }
                 Ok(())
             }
@@ -324,7 +327,7 @@ impl Monitor {
             attempt: now.attempt,
             runner,
         });
-        let zero = |id: &RunnerId| self.exits.get(id) == Some(&Some(0));
+        let zero = |id: &RunnerId| matches!(self.exits.get(id), Some((_, Some(0))));
         let well = ids.clone().filter(zero).count();
         let all_well = n > 0 && well == n as usize;
         let passed = result == RunResult::Passed;
@@ -368,7 +371,7 @@ impl Monitor {
                 format!("Passed, but {released} of {n} were started"),
             );
         }
-        let lost = |id: &RunnerId| matches!(self.exits.get(id), Some(None));
+        let lost = |id: &RunnerId| matches!(self.exits.get(id), Some((_, None)));
         if let Some(id) = ids.clone().find(lost)
             && now.confirmed
             && !cut_short
