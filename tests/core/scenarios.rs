@@ -443,7 +443,7 @@ mod releasing_the_runners {
     fn a_pod_replaced_after_the_order_is_never_released() {
         let mut seen = world(Fact::Absent);
         let mut second = ready(2);
-        second.pod.as_mut().unwrap().uid = "another".to_owned();
+        second.pod.as_mut().unwrap().uid = "pod-4".to_owned();
         seen.runners = runners([ready(1), second, ready(3)]);
         assert_eq!(effects(&starting(3), &seen, at(5)), vec![]);
         let message = "The runner pods are not those that the order to start names: at least one was deleted \

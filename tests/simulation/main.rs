@@ -27,7 +27,7 @@ mod watch;
 mod witness;
 mod world;
 
-use faults::{Fault, OnRequest, OnWatch, Plan, When};
+use faults::{ByHand, Fault, OnRequest, OnWatch, Part, Plan, When};
 use k6_operator::machine::StateName;
 use scenario::{Operators, Scenario, Source};
 use seeds::{Budget, report, run};
@@ -159,6 +159,29 @@ fn an_operator_whose_view_lags_behind_takes_over_and_changes_no_end() {
         })
     });
     same_end_as(&clean, 3, &scenario, plans);
+}
+
+#[test]
+fn an_operator_that_sees_the_run_as_it_was_before_its_start_makes_no_runner_again() {
+    let mut scenario = Scenario::plain(2);
+    scenario.operators = Operators::Two;
+    let held = Fault::Watch {
+        operator: 0,
+        table: Table::K6s,
+        when: When::In(0, StateName::Created, 50),
+        what: OnWatch::Held(30_000),
+    };
+    let deleted = Fault::Hand {
+        test: 0,
+        when: When::In(0, StateName::Started, 2_000),
+        what: ByHand::DeleteJob(Part::Runner(1)),
+    };
+    for seed in 0..10 {
+        let outcome = simulate(seed, &scenario, &Plan(vec![held, deleted]));
+        let trace = outcome.lines.join("\n");
+        assert_eq!(outcome.broken, Vec::<String>::new(), "{trace}");
+        assert_eq!(trace.matches("Create Jobs a-1: 201").count(), 1, "{trace}");
+    }
 }
 
 #[test]

@@ -91,6 +91,35 @@ fn a_name_that_a_stranger_holds_is_a_conflict_and_the_stranger_is_left_alone() {
 }
 
 #[test]
+fn a_stranger_that_has_the_name_of_a_job_that_is_to_be_deleted_is_left_alone() {
+    let by_hand = |later, what| Fault::Hand {
+        test: 0,
+        when: When::In(0, StateName::Created, later),
+        what,
+    };
+    let plan = Plan(vec![
+        Fault::Watch {
+            operator: 0,
+            table: Table::Jobs,
+            when: When::In(0, StateName::Created, 0),
+            what: OnWatch::Held(5_000),
+        },
+        by_hand(0, ByHand::DeleteJob(Part::Initializer)),
+        by_hand(0, ByHand::Squat(Part::Initializer, None)),
+    ]);
+    for seed in 0..10 {
+        let outcome = simulate(seed, &Scenario::plain(2), &plan);
+        let end = "a: run 1 Finished Passed AllRunnersPassed, 2 released".to_owned();
+        assert_eq!(
+            (&outcome.broken, &outcome.ends),
+            (&Vec::new(), &vec![end]),
+            "{}",
+            outcome.lines.join("\n")
+        );
+    }
+}
+
+#[test]
 fn a_write_that_the_api_server_fails_to_do_changes_no_end() {
     let stop = Fault::Hand {
         test: 0,
