@@ -6,7 +6,7 @@
 
 use crate::invariants::{Fact, Monitor, RunnerId, Told};
 use crate::run::Run;
-use crate::support::{OPERATOR, http, variable};
+use crate::support::{OPERATOR, Sighting, http, variable};
 use jiff::Timestamp;
 use k6_operator::api::Status;
 use k6_operator::build::{ATTEMPT_LABEL, RUNNER_LABEL};
@@ -92,6 +92,9 @@ impl Evidence {
         };
         for entry in run.test.audited() {
             reader.read(&entry);
+        }
+        for (process, seen) in run.test.sightings() {
+            reader.sighted(process, seen);
         }
         reader.released(&asked());
         let mut evidence = reader.evidence;
@@ -320,6 +323,26 @@ impl Reader<'_> {
         if let Some(code) = exited {
             let code = i32::try_from(code).ok();
             self.tell(at, Fact::Exited { id, process, code });
+        }
+    }
+
+    /// What the test itself has seen of a pod that the audit log does not tell.
+    fn sighted(&mut self, process: String, seen: Sighting) {
+        // `<job>-xxxxx`
+        let job = seen.name.rsplit_once('-').map_or(&*seen.name, |(job, _)| job);
+        let known = self.processes.get(&process).map(|(id, _)| *id);
+        let Some(id) = known.or_else(|| self.runners.get(job).copied()) else {
+            return;
+        };
+        let (_, pod) = self
+            .processes
+            .entry(process.clone())
+            .or_insert_with(|| (id, Process::default()));
+        pod.ip = pod.ip.take().or(seen.ip);
+        if let Some(at) = seen.ready
+            && !std::mem::replace(&mut pod.ready, true)
+        {
+            self.tell(at, Fact::Ready { id, process });
         }
     }
 

@@ -1,6 +1,7 @@
 //! A namespace with what a test needs in it: kubectl as a user has it, and waits that end.
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use k6_operator::api::{Kind, LoadTest, Status};
 use k6_operator::machine::{Reason, RunResult, StateName};
 use k8s_openapi::api::batch::v1::Job;
@@ -16,6 +17,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -62,7 +64,26 @@ pub struct Test {
     pooled: bool,
     /// Where the audit log ended when the test began.
     audit_offset: u64,
+    sightings: Arc<std::sync::Mutex<BTreeMap<String, Sighting>>>,
     _claim: Claim,
+}
+
+/// A runner's pod as this process has seen it.
+#[derive(Clone, Debug, Default)]
+pub struct Sighting {
+    pub name: String,
+    pub ip: Option<String>,
+    /// When it was first seen ready.
+    pub ready: Option<Timestamp>,
+}
+
+/// Looks at pods until it is dropped.
+pub struct Eyes(tokio::task::JoinHandle<()>);
+
+impl Drop for Eyes {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 pub fn variable(name: &str) -> String {
@@ -114,6 +135,7 @@ impl Test {
             folder: TempDir::new().unwrap(),
             pooled: !made,
             audit_offset: 0,
+            sightings: Arc::default(),
             _claim: claim,
         };
         // As if the user had chosen this namespace in their kubeconfig.
@@ -406,6 +428,37 @@ impl Test {
             code: e["responseStatus"]["code"].as_u64().unwrap_or_default(),
         })
         .collect()
+    }
+
+    /// Looks at the runners' pods itself from now on: an API server that is killed takes with it what the kubelet
+    /// told last, though it was done.
+    pub fn watch_pods(&self) -> Eyes {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let sightings = Arc::clone(&self.sightings);
+        Eyes(tokio::spawn(async move {
+            loop {
+                let runners = ListParams::default().labels("k6.io/component=runner");
+                let found = tokio::time::timeout(Duration::from_secs(1), pods.list(&runners)).await;
+                #[allow(clippy::disallowed_methods, reason = "what is seen is seen now")]
+                let now = Timestamp::now();
+                for pod in found.into_iter().flatten().flatten() {
+                    let mut all = sightings.lock().unwrap();
+                    let seen = all.entry(pod.uid().unwrap()).or_default();
+                    seen.name = pod.name_any();
+                    if is_ready(&pod) {
+                        seen.ready.get_or_insert(now);
+                    }
+                    let ip = pod.status.and_then(|status| status.pod_ip);
+                    seen.ip = ip.or(seen.ip.take());
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        }))
+    }
+
+    /// What was seen of the runners' pods, by UID.
+    pub fn sightings(&self) -> BTreeMap<String, Sighting> {
+        self.sightings.lock().unwrap().clone()
     }
 
     /// All that anybody asked of the API server for this namespace, since the test began: its audit log.

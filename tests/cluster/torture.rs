@@ -7,6 +7,7 @@ use crate::run::{Run, contains_all};
 use crate::support::{LIMIT, Operator, Test, ip, is_ready, variable};
 use k6_operator::api::{Kind, Status};
 use k6_operator::machine::{Reason, RunResult, StateName};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -242,6 +243,7 @@ async fn the_api_server_and_etcd_are_restarted_and_the_run_passes() {
         &[StateName::Created, StateName::Starting, StateName::Started],
     );
     let test = Test::alone("restarts").await;
+    let _eyes = test.watch_pods();
     test.script("once", &once(4, 8)).await;
     for (name, state, components) in [
         ("in-created", StateName::Created, &["kube-apiserver"][..]),
@@ -253,6 +255,17 @@ async fn the_api_server_and_etcd_are_restarted_and_the_run_passes() {
             let spec = json!({"parallelism": 4, "script": {"configMap": {"name": "once"}}});
             Run::apply(&test, Kind::TestRun, name, spec);
         });
+        // What is under way while the API server is killed, may be done and not be in its audit log.
+        let jobs: Api<Job> = Api::namespaced(test.client.clone(), &test.namespace);
+        test.until("its runners are made", LIMIT, async || {
+            let made = jobs.list(&ListParams::default()).await.ok()?;
+            let runners = (1..=4).map(|i| format!("{name}-{i}"));
+            let all = runners
+                .into_iter()
+                .all(|i| made.iter().any(|job| job.name_any() == i));
+            all.then_some(())
+        })
+        .await;
         component(&[&["restart"], components].concat());
         let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(test.client.clone());
         test.until("the API server answers", LIMIT, async || {
