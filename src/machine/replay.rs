@@ -328,6 +328,25 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// What was told of the runners of a run that is Finished stays: its Jobs may go.
+    pub fn after(self, run: &Run, told: Option<&Status>) -> Self {
+        let finished = |told: &&Status| {
+            matches!(run.state, State::Finished(_))
+                && told.state == Some(StateName::Finished)
+                && told.attempt == Some(run.attempt)
+        };
+        let ended = told
+            .filter(finished)
+            .and_then(|told| told.runners.as_ref())
+            .map(|runners| runners.ended);
+        Self {
+            ended: ended.unwrap_or(self.ended),
+            ..self
+        }
+    }
+}
+
 /// What `k6-operator replay` prints: the history of a resource, event by event, and whether the status that
 /// was written is the one that follows from it.
 pub fn replay_report(resource: &str) -> Result<String, Box<dyn std::error::Error>> {

@@ -399,7 +399,9 @@ async fn of_two_kinds_with_one_name_the_second_conflicts_and_the_first_is_left_a
 
 /// The stages of a run, one after the other.
 async fn stages(run: &Run<'_>) -> Vec<String> {
-    let only = watcher::Config::default().fields(&format!("metadata.name={}", run.name));
+    let only = watcher::Config::default()
+        .fields(&format!("metadata.name={}", run.name))
+        .timeout(20);
     let mut written = watcher(run.test.of(run.kind), only).applied_objects().boxed();
     let mut stages: Vec<String> = Vec::new();
     let over = timeout(LIMIT, async {

@@ -85,7 +85,9 @@ impl<'a> Run<'a> {
 
     /// The first resource, of those that are written one after the other, of whose status this is true.
     pub async fn when(&self, what: &str, is: impl Fn(&Status) -> bool) -> Status {
-        let only = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
+        let only = watcher::Config::default()
+            .fields(&format!("metadata.name={}", self.name))
+            .timeout(20);
         let mut written = watcher(self.test.of(self.kind), only).applied_objects().boxed();
         let last = Mutex::new(Status::default());
         let found = timeout(STEP, async {

@@ -302,7 +302,9 @@ impl Test {
 
     /// The first status, of those that are written one after the other, of which this is true.
     pub async fn status_when(&self, name: &str, what: &str, is: impl Fn(&Status) -> bool) -> Status {
-        let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let only = watcher::Config::default()
+            .fields(&format!("metadata.name={name}"))
+            .timeout(20);
         let mut written = watcher(self.k6s(), only).applied_objects().boxed();
         let found = timeout(LIMIT, async {
             while let Some(k6) = written.next().await {

@@ -120,6 +120,23 @@ fn a_stranger_that_has_the_name_of_a_job_that_is_to_be_deleted_is_left_alone() {
 }
 
 #[test]
+fn what_is_told_of_a_finished_run_stays_when_its_jobs_go() {
+    let gone = |runner| Fault::Hand {
+        test: 0,
+        when: When::In(0, StateName::Finished, 5_000),
+        what: ByHand::DeleteJob(Part::Runner(runner)),
+    };
+    let outcome = simulate(7, &Scenario::plain(2), &Plan(vec![gone(1), gone(2)]));
+    assert_eq!(outcome.broken, Vec::<String>::new());
+    let after = outcome
+        .lines
+        .iter()
+        .skip_while(|line| !line.contains("gone: Jobs a-1"));
+    let written: Vec<&String> = after.filter(|line| line.contains("ReplaceStatus")).collect();
+    assert_eq!(written, Vec::<&String>::new(), "{}", outcome.lines.join("\n"));
+}
+
+#[test]
 fn a_write_that_the_api_server_fails_to_do_changes_no_end() {
     let stop = Fault::Hand {
         test: 0,
