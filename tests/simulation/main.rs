@@ -185,6 +185,66 @@ fn an_operator_that_sees_the_run_as_it_was_before_its_start_makes_no_runner_agai
 }
 
 #[test]
+fn a_leader_that_was_frozen_past_its_lease_does_nothing_more() {
+    let mut scenario = Scenario::plain(2);
+    scenario.operators = Operators::Leased;
+    let clean = simulate(1, &scenario, &Plan::default());
+    let states = StateName::ALL.into_iter();
+    let frozen = states.flat_map(|state| [(0, state, 0), (0, state, 3), (1, state, 0), (1, state, 3)]);
+    let plans = frozen.map(|(operator, state, later)| {
+        Plan(vec![Fault::Freeze {
+            operator,
+            when: When::In(0, state, later),
+            ms: 20_000,
+        }])
+    });
+    same_end_as(&clean, 1, &scenario, plans);
+}
+
+/// When each test ended, in ms.
+fn ended_at(outcome: &Outcome) -> Vec<i64> {
+    let last = outcome.histories.iter().map(|history| {
+        let line = history.lines().last().unwrap();
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let time: jiff::Timestamp = record["time"].as_str().unwrap().parse().unwrap();
+        time.as_millisecond()
+    });
+    last.collect()
+}
+
+#[test]
+fn a_run_of_which_a_request_hangs_does_not_delay_another() {
+    let mut scenario = Scenario::plain(2);
+    scenario.tests.push(scenario::Test::plain("b", 2));
+    scenario.addresses = 6;
+    let clean = simulate(5, &scenario, &Plan::default());
+    let in_time = ended_at(&clean);
+    let mut late = 0;
+    for nth in 1..=clean.writes[0] {
+        let fault = Fault::Write {
+            operator: 0,
+            nth,
+            what: OnRequest::ReplyLost { silent: true },
+        };
+        let outcome = simulate(5, &scenario, &Plan(vec![fault]));
+        let trace = outcome.lines.join("\n");
+        assert_eq!(
+            (&outcome.broken, &outcome.ends),
+            (&Vec::new(), &clean.ends),
+            "{trace}"
+        );
+        let delays = ended_at(&outcome)
+            .into_iter()
+            .zip(&in_time)
+            .map(|(now, then)| now - then);
+        let late_ones = delays.filter(|delay| *delay > 5_000).count();
+        assert!(late_ones < 2, "both are late after {fault:?}: {trace}");
+        late += late_ones;
+    }
+    assert!(late > 5, "only {late} runs were late: nothing hung");
+}
+
+#[test]
 fn a_watch_that_is_silently_dead_is_opened_again_before_a_deadline_passes() {
     same_end(2, &Scenario::plain(2), |_| {
         let tables = [Table::K6s, Table::Jobs, Table::Pods];
@@ -230,7 +290,7 @@ fn the_same_seed_gives_the_same_trace() {
 
 #[test]
 fn random_faults_break_no_invariant() {
-    let budget = Budget::from_environment(Duration::from_secs(60));
+    let budget = Budget::from_environment(Duration::from_secs(40));
     let (done, failed) = seeds::sweep(&budget, 1);
     println!("{done} simulations");
     assert!(

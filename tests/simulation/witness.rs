@@ -81,6 +81,20 @@ impl Witness {
         self.tampered.insert(of_uid.to_owned());
     }
 
+    /// An operator asks for something while it leads, or another does.
+    pub fn led(&mut self, by: u32, request: &Request, leads: bool) {
+        let acts = request.verb.is_write()
+            && !matches!(request.table, Table::Leases | Table::Events | Table::CoreEvents);
+        if acts && !leads {
+            let what = format!("operator {by} acts while another leads");
+            let broken = Broken {
+                invariant: Invariant::I10,
+                how: what,
+            };
+            self.broken.push(broken.to_string());
+        }
+    }
+
     /// An operator asked for something, and this was the answer.
     pub fn request(&mut self, by: u32, request: &Request, before: Option<&Value>, code: u16, body: &Value) {
         if !request.verb.is_write() || request.table == Table::Leases {

@@ -507,6 +507,14 @@ impl World {
         };
         self.note(&told);
         let by = u32::try_from(call.operator).unwrap_or_default() * 1000 + call.process;
+        if self.scenario.operators == Operators::Leased && !call.late {
+            let lease = self.store.get(&Key::new(Table::Leases, "system", "k6-operator"));
+            let leader = lease
+                .map_or("", |lease| text(lease, "/spec/holderIdentity"))
+                .to_owned();
+            let me = format!("operator-{}-{}", call.operator, call.process);
+            self.witness.led(by, request, leader.is_empty() || leader == me);
+        }
         self.witness.request(by, request, before.as_deref(), code, &body);
         self.follow(from);
         if let Some((key, deletion)) = deletion {
