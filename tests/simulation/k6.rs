@@ -154,7 +154,10 @@ impl World {
             .addresses
             .get(address)
             .and_then(|id| Some((id, self.pods.get(id)?)));
-        let Some((id, pod)) = found.filter(|(_, pod)| pod.listens && pod.stage == Stage::Running) else {
+        // Of a stranger's pod at an address that was a runner's, nobody knows its port.
+        let is_runner = |pod: &Pod| matches!(pod.part, Part::Runner(_)) && self.witness.is_test(&pod.run);
+        let answers = |pod: &Pod| pod.listens && pod.stage == Stage::Running && is_runner(pod);
+        let Some((id, pod)) = found.filter(|(_, pod)| answers(pod)) else {
             return Answers::Refuses;
         };
         match self.port(pod) {
