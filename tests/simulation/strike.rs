@@ -187,8 +187,8 @@ impl World {
         }
     }
 
-    /// A user changes a spec.
-    fn edit(&mut self, test: usize, change: impl FnOnce(&mut Value)) {
+    /// A user changes a resource.
+    fn change(&mut self, test: usize, change: impl FnOnce(&mut Value)) {
         let Some(object) = self.object(test).cloned() else {
             return;
         };
@@ -197,25 +197,23 @@ impl World {
             NAMESPACE,
             self.scenario.tests[test].name,
         );
-        let mut edited = (*object).clone();
-        change(within(&mut edited, "spec"));
-        self.witness.edited(uid(&object));
-        self.replaced(&key, edited);
+        let mut changed = (*object).clone();
+        change(&mut changed);
+        self.replaced(&key, changed);
     }
 
-    /// A user annotates a resource, which asks for nothing.
+    fn edit(&mut self, test: usize, change: impl FnOnce(&mut Value)) {
+        if let Some(object) = self.object(test).cloned() {
+            self.witness.edited(uid(&object));
+        }
+        self.change(test, |object| change(within(object, "spec")));
+    }
+
+    /// Asks for nothing.
     pub fn annotate(&mut self, test: usize) {
-        let Some(object) = self.object(test).cloned() else {
-            return;
-        };
-        let key = Key::new(
-            self.scenario.tests[test].table(),
-            NAMESPACE,
-            self.scenario.tests[test].name,
-        );
-        let mut edited = (*object).clone();
-        within(within(&mut edited, "metadata"), "annotations")["seen"] = json!("yes");
-        self.replaced(&key, edited);
+        self.change(test, |object| {
+            within(within(object, "metadata"), "annotations")["seen"] = json!("yes");
+        });
     }
 
     fn by_hand(&mut self, index: usize, test: usize, what: ByHand) {
