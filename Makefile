@@ -83,7 +83,7 @@ fmt: ## Format the code
 .PHONY: lint
 lint: ## Lint the code, the scripts and the Go module of the target
 	cargo clippy --all-targets --all-features --locked -- -D warnings
-	@! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR .ci/run tests/cluster/lib.sh $$(grep -ls '^#!.*bash' tests/cluster/* tests/argocd/* tests/mutants/*)
+	@! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR .ci/run tests/cluster/lib.sh $$(grep -ls '^#!.*bash' tests/cluster/* tests/argocd/* tests/mutants/* tests/report/*)
 
 .PHONY: deny
 deny: ## Check licences and sources of the dependencies (installs cargo-deny)

@@ -208,7 +208,7 @@ async fn floor(client: &Client, n: u32) -> f64 {
     };
     reset();
     for i in 1..=n {
-        let mut job = build::runner(&owner, &spec, &checked, &defaults, i, n);
+        let mut job = build::runner(&owner, &spec, &checked, &defaults, (i, n), None);
         job.metadata.owner_references = None;
         jobs.create(&PostParams::default(), &job).await.unwrap();
     }

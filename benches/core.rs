@@ -60,6 +60,8 @@ fn history(n: u32) -> Vec<Record> {
         thresholds: Some(1),
         deadline_seconds: Some(510),
         warning: None,
+        aggregation: None,
+        not_aggregated: None,
     };
     let accepted = Event::Accepted {
         generation: 1,
@@ -123,7 +125,7 @@ fn build(criterion: &mut Criterion, n: u32) {
         common: Common::default(),
     };
     criterion.bench_function(&format!("build one runner/{n}"), |b| {
-        b.iter(|| runner(black_box(&owner), &spec, &checked, &defaults, n, n))
+        b.iter(|| runner(black_box(&owner), &spec, &checked, &defaults, (n, n), None))
     });
 }
 

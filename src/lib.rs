@@ -35,9 +35,11 @@
 //!
 //! Where things are: [`api`] has the resource as users write and read it; [`machine`] and [`build`] are pure,
 //! without async, client or clock: the decisions, and the shapes of the Jobs; [`operator`] is the only code
-//! that talks to Kubernetes; [`runners`] has the two small programs that run as Jobs and talk to k6. The
+//! that talks to Kubernetes; [`runners`] has the small programs that run as Jobs and talk to k6; [`aggregate`] makes one
+//! result of what many runners measure. The
 //! diagrams in `state-diagrams/` are generated from [`machine::step()`] by running it.
 
+pub mod aggregate;
 pub mod api;
 pub mod build;
 pub mod machine;

@@ -1,9 +1,11 @@
 //! The command line: one thin arm per subcommand.
 
 use clap::{Parser, Subcommand};
+use k6_operator::aggregate::collect::{CollectArgs, run_collect};
+use k6_operator::aggregate::program::{AggregateArgs, run_aggregate};
 use k6_operator::api::Kind;
 use k6_operator::operator::telemetry::{self, TelemetryArgs};
-use k6_operator::runners::{self, start::StartArgs, stop::StopArgs};
+use k6_operator::runners::{self, linger::LingerArgs, start::StartArgs, stop::StopArgs};
 use k6_operator::{api, machine, operator};
 use std::error::Error;
 use std::io::{Read, Write};
@@ -31,6 +33,12 @@ enum Command {
     Start(StartArgs),
     /// Stop runners through k6's API; runs as the stopper Job.
     Stop(StopArgs),
+    /// Merge what the runners of a test measure.
+    Aggregate(AggregateArgs),
+    /// Bring the result of a test from its aggregator.
+    Collect(CollectArgs),
+    /// Run k6 until all that it measured has arrived at the aggregator; runs in each runner.
+    Linger(LingerArgs),
     /// Replay the history of a resource (JSON on standard input, as `kubectl get k6 NAME -o json` prints it).
     Replay,
     /// Print the CustomResourceDefinition of a kind.
@@ -58,6 +66,9 @@ async fn main() -> ExitCode {
         Command::Run { run, telemetry } => operate(run, &telemetry).await,
         Command::Start(args) => return runners::start::run_start(args).await,
         Command::Stop(args) => return runners::stop::run_stop(args).await,
+        Command::Aggregate(args) => run_aggregate(args).await,
+        Command::Collect(args) => run_collect(args).await,
+        Command::Linger(args) => return runners::linger::run_linger(args).await,
         Command::Replay => replay(),
         Command::Crd { kind } => crd(kind),
         Command::Copy { to } => copy(&to),

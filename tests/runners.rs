@@ -2,12 +2,15 @@
 //! a small stand-in.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
 
+#[path = "support/k6.rs"]
+mod k6;
+
+use k6::k6_binary;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -34,31 +37,8 @@ const LIMITS: Limits = Limits {
     connect: Duration::from_secs(60),
     release: Duration::from_secs(20),
     stop: Duration::from_secs(30),
+    setup: None,
 };
-
-fn k6_binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        if let Some(binary) = std::env::var_os("K6_BIN") {
-            return binary.into();
-        }
-        let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster");
-        let found = Command::new("bash")
-            .args([
-                "-c",
-                r#"bash "$0/setup" --k6 >&2 && . "$0/lib.sh" && printf %s "$cache/bin/k6""#,
-                scripts,
-            ])
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(
-            found.status.success(),
-            "tests/cluster/setup --k6 failed; K6_BIN can name a k6"
-        );
-        String::from_utf8(found.stdout).unwrap().into()
-    })
-}
 
 /// k6 processes; they do not survive their test.
 struct Runners {

@@ -99,6 +99,8 @@ pub fn definition(kind: Kind) -> Value {
                     column("Started", "date", ".status.startTime", 1),
                     column("Duration", "string", ".status.duration", 1),
                     column("Age", "date", ".metadata.creationTimestamp", 0),
+                    column("p95", "string", ".status.summary.p95", 1),
+                    column("Failed", "string", ".status.summary.failed", 1),
                     column("Message", "string", ".status.message", 1),
                 ],
                 "schema": {"openAPIV3Schema": schema(kind)}

@@ -62,7 +62,8 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub runner: PodSettings,
 
-    /// Settings of the starter and stopper pods, which release and stop the runners.
+    /// Settings of the starter and stopper pods, which release and stop the runners, and, but for image and
+    /// volumes, of the aggregator, which merges their metrics.
     #[serde(default, skip_serializing_if = "is_default")]
     pub starter: PodSettings,
 
@@ -74,6 +75,15 @@ pub struct Spec {
     /// each starts as soon as it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Flag>,
+
+    /// Whether the metrics of all runners are merged into one result.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub aggregation: AggregationSpec,
+
+    /// Whether setup() and teardown() run once for the whole test, or in each runner. Default once; where the
+    /// metrics are not merged, always perRunner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<Setup>,
 
     /// Delete this resource, and with it all that it owns, when the run has ended: `post` always, `onSuccess`
     /// when the result is Passed.
@@ -117,6 +127,26 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub token: Option<String>,
+}
+
+/// How the metrics of the runners are merged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AggregationSpec {
+    /// Merge them: thresholds are judged over all runners, and there is one summary and one report. Default true,
+    /// where the runners' k6 can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}
+
+/// Where setup() and teardown() run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Setup {
+    /// Once for the whole test, before the runners are released; all runners get the data.
+    Once,
+    /// In each runner, as k6 does by itself.
+    PerRunner,
 }
 
 /// When a resource is deleted after its run.

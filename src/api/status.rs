@@ -3,6 +3,8 @@
 //! `history` is the truth. Every other field but the live view (`observedGeneration`, `argv`, `runners`, and
 //! `message` while the run lives) is computed from it by [`crate::machine::replay`].
 
+use crate::aggregate::outcome::Outcome;
+use crate::aggregate::summary;
 use crate::machine::{Plan, Reason, Record, RunResult, RunnerFailure, StateName};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -54,6 +56,9 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
+    /// The merged metrics of all runners: those of the end, or while the test runs, of at most some seconds ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
     /// When all runners had been released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "date_time")]
@@ -82,6 +87,91 @@ pub enum Stage {
     Stopped,
     Finished,
     Error,
+}
+
+/// The merged metrics of all runners, in short. All of it is in the ConfigMap `<name>-summary`, once the run has
+/// ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Thresholds of the script that hold.
+    pub thresholds_passed: u32,
+    /// Thresholds of the script that are crossed.
+    pub thresholds_failed: u32,
+    /// HTTP requests.
+    pub requests: u64,
+    /// The same by second.
+    pub request_rate: f64,
+    /// The share of HTTP requests that failed, from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_rate: Option<f64>,
+    /// The 95th percentile of how long HTTP requests took, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95_millis: Option<f64>,
+    /// Iterations of the script.
+    pub iterations: u64,
+    /// The same by second.
+    pub iteration_rate: f64,
+    /// Virtual users, at the end or now.
+    #[serde(rename = "vus")]
+    pub vus: u64,
+    /// Virtual users at most.
+    #[serde(rename = "vusMax")]
+    pub vus_max: u64,
+    /// Checks that passed.
+    pub checks_passed: u64,
+    /// Checks that failed.
+    pub checks_failed: u64,
+    /// Bytes.
+    pub data_received: u64,
+    /// Bytes.
+    pub data_sent: u64,
+    /// p95Millis, to be read by people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95: Option<String>,
+    /// failedRate, to be read by people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// What is not in these numbers, at most 10 sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<String>,
+}
+
+impl Summary {
+    /// Of what came of a test.
+    pub fn of(outcome: &Outcome) -> Self {
+        let Outcome {
+            thresholds,
+            crossed,
+            failed: _,
+            silent: _,
+            totals,
+            duration_ms: _,
+            incomplete,
+        } = outcome;
+        // As casts do: what does not fit becomes what comes next.
+        let count = |number: f64| number.round() as u64;
+        let rounded = |number: f64, by: f64| (number * by).round() / by;
+        Self {
+            thresholds_passed: thresholds.saturating_sub(*crossed),
+            thresholds_failed: *crossed,
+            requests: count(totals.requests),
+            request_rate: rounded(totals.request_rate, 1e3),
+            failed_rate: totals.failed_rate.map(|share| rounded(share, 1e6)),
+            p95_millis: totals.p95.map(|ms| rounded(ms, 1e3)),
+            iterations: count(totals.iterations),
+            iteration_rate: rounded(totals.iteration_rate, 1e3),
+            vus: count(totals.vus),
+            vus_max: count(totals.vus_max),
+            checks_passed: totals.checks_passed,
+            checks_failed: totals.checks_total.saturating_sub(totals.checks_passed),
+            data_received: count(totals.data_received),
+            data_sent: count(totals.data_sent),
+            p95: totals.p95.map(|ms| summary::time(ms, None)),
+            failed: totals.failed_rate.map(summary::percent),
+            incomplete: incomplete.clone(),
+        }
+    }
 }
 
 /// The runners, counted.

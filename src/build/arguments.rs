@@ -193,6 +193,27 @@ pub fn for_archive(words: &[String]) -> Vec<String> {
     kept
 }
 
+/// The outputs that the arguments ask for.
+pub(super) fn outputs(words: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let value = match (
+            word.as_str(),
+            word.strip_prefix("--out="),
+            output_of_cluster(word),
+        ) {
+            ("--out", ..) => words.next().cloned(),
+            (_, Some(value), _) => Some(value.to_owned()),
+            (_, None, Some((_, ""))) => words.next().cloned(),
+            (_, None, Some((_, value))) => Some(value.trim_start_matches('=').to_owned()),
+            (_, None, None) => None,
+        };
+        found.extend(value);
+    }
+    found
+}
+
 /// The switches before `-o` in a cluster of short flags, and the output that stands in the same word.
 fn output_of_cluster(word: &str) -> Option<(&str, &str)> {
     let cluster = word.strip_prefix('-').filter(|rest| !rest.starts_with('-'))?;

@@ -1,7 +1,8 @@
 //! Checks a spec as a whole, and says what is wrong with it where a user can mend it.
 
 use super::arguments;
-use crate::api::{PodSettings, Spec, Timeouts};
+use crate::aggregate::runner;
+use crate::api::{PodSettings, Setup, Spec, Timeouts};
 use crate::machine::Terms;
 use k8s_openapi::api::core::v1::EnvVar;
 use serde::Deserialize;
@@ -149,6 +150,17 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
         None => Ok(DEFAULT_TIMEOUT_SECONDS),
     };
     environment(spec)?;
+    let arguments = if spec.args.is_empty() {
+        arguments::split(&spec.arguments)?
+    } else {
+        arguments::words("args", &spec.args)?
+    };
+    let unpaused = spec.paused.is_some_and(|paused| !paused.0);
+    let says = |flag: &str| {
+        arguments
+            .iter()
+            .any(|word| *word == flag || *word == format!("{flag}=true"))
+    };
     Ok(Checked {
         script: check_script(&spec.script)?,
         terms: Terms {
@@ -157,19 +169,47 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
             start_timeout_seconds: waiting("start", start)?,
             run_timeout_seconds: run.as_deref().map(|text| timeout("run", text)).transpose()?,
             suspended: spec.suspend,
-            unpaused: spec.paused.is_some_and(|paused| !paused.0),
+            unpaused,
             uninspected: spec
                 .initializer
                 .as_ref()
                 .is_some_and(|initializer| initializer.disabled),
             unsupported: unsupported(spec),
+            unaggregated: unaggregated(spec, &arguments),
+            setup_per_runner: unpaused
+                || spec.setup == Some(Setup::PerRunner)
+                || says("--no-setup")
+                || says("--no-teardown"),
+            unjudged: says("--no-thresholds"),
         },
-        arguments: if spec.args.is_empty() {
-            arguments::split(&spec.arguments)?
-        } else {
-            arguments::words("args", &spec.args)?
-        },
+        arguments,
     })
+}
+
+/// Why the metrics of the runners are not to be merged, or can't be: k6 has one OpenTelemetry output, and its
+/// settings.
+fn unaggregated(spec: &Spec, arguments: &[String]) -> Option<String> {
+    if spec.aggregation.enabled == Some(false) {
+        return Some("spec.aggregation.enabled is false".to_owned());
+    }
+    let outputs = arguments::outputs(arguments);
+    let one = "of which k6 can have only one; send the metrics elsewhere by another output";
+    if let Some(output) = outputs.iter().find(|output| runner::is_opentelemetry(output)) {
+        return Some(format!("the arguments of k6 have --out {output}, {one}"));
+    }
+    let ours = runner::environment("", "", 0, "");
+    let variables = [&spec.runner.common.env, &spec.pod_template.env];
+    variables
+        .into_iter()
+        .flatten()
+        .find_map(|EnvVar { name, value, .. }| {
+            let mut outputs = value.iter().flat_map(|value| value.split(','));
+            if name == runner::OUTPUTS && outputs.any(runner::is_opentelemetry) {
+                return Some(format!("env has {name} with an OpenTelemetry output, {one}"));
+            }
+            let taken = ours.iter().any(|(own, _)| own == name);
+            taken.then(|| format!("env has {name}, which the operator has to set itself"))
+        })
 }
 
 /// What the pods are to be given must be such that a program can be given it.

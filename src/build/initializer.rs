@@ -1,5 +1,5 @@
 //! The Job that lets k6 itself read the script: `k6 archive` with the user's arguments, then `k6 inspect` of
-//! the archive, because `inspect` knows no `--vus` or `--duration`. No shell runs.
+//! the archive, because `inspect` knows no `--vus` or `--duration`. `--verbose` makes the first tell its version. No shell runs.
 
 use super::pod::{self, Defaults, Owner, Part, given};
 use super::{Checked, for_archive, literal, runner, script, settings};
@@ -7,9 +7,14 @@ use crate::api::Spec;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, PodSpec, Volume, VolumeMount};
 
+/// The container that makes the archive.
+pub const ARCHIVE: &str = "archive";
+/// The container that inspects the archive.
+pub const INSPECT: &str = "inspect";
+
 const ARCHIVE_VOLUME: &str = "k6-archive-volume";
 const ARCHIVE_FOLDER: &str = "/k6-archive";
-const ARCHIVE: &str = "/k6-archive/test.tar";
+const ARCHIVE_FILE: &str = "/k6-archive/test.tar";
 
 /// The initializer Job.
 pub fn initializer(owner: &Owner, spec: &Spec, checked: &Checked, defaults: &Defaults) -> Job {
@@ -30,25 +35,32 @@ pub fn initializer(owner: &Owner, spec: &Spec, checked: &Checked, defaults: &Def
             ..base
         }
     };
-    let archive = ["k6", "archive", "--include-system-env-vars", "-O", ARCHIVE]
-        .map(str::to_owned)
-        .into_iter()
-        .chain(literal(&for_archive(&checked.arguments), &settings.common.env))
-        .chain(literal(&[script::path(checked)], &[]));
-    let inspect = ["k6", "inspect", "--execution-requirements", ARCHIVE].map(str::to_owned);
+    let archive = [
+        "k6",
+        "archive",
+        "--verbose",
+        "--include-system-env-vars",
+        "-O",
+        ARCHIVE_FILE,
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain(literal(&for_archive(&checked.arguments), &settings.common.env))
+    .chain(literal(&[script::path(checked)], &[]));
+    let inspect = ["k6", "inspect", "--execution-requirements", ARCHIVE_FILE].map(str::to_owned);
     let volumes = script::volume(owner, checked).into_iter().chain([Volume {
         name: ARCHIVE_VOLUME.to_owned(),
         empty_dir: Some(EmptyDirVolumeSource::default()),
         ..Volume::default()
     }]);
     let pod = PodSpec {
-        init_containers: Some(vec![k6("archive", archive.collect())]),
+        init_containers: Some(vec![k6(ARCHIVE, archive.collect())]),
         containers: vec![Container {
             ports: given(&runner::more_ports(spec)),
             // Those of runners ask k6's API, which `k6 inspect` does not have.
             readiness_probe: own.and_then(|pod| pod.readiness_probe.clone()),
             liveness_probe: own.and_then(|pod| pod.liveness_probe.clone()),
-            ..k6("inspect", inspect.to_vec())
+            ..k6(INSPECT, inspect.to_vec())
         }],
         volumes: Some(volumes.collect()),
         ..PodSpec::default()

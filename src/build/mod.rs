@@ -1,5 +1,6 @@
 //! PURE. From a spec to the Kubernetes objects of a run.
 
+mod aggregation;
 mod arguments;
 pub mod check;
 mod initializer;
@@ -8,20 +9,22 @@ mod pod;
 mod programs;
 mod runner;
 mod script;
-mod segments;
+pub mod segments;
 mod settings;
 mod time;
 
+pub use aggregation::{AGGREGATOR_PORT, COLLECT, SUMMARY, aggregator, collector, run_id, service, summary};
 pub use arguments::{ArgumentError, for_archive, literal, split, words};
 pub use check::{Checked, Script, check};
-pub use initializer::initializer;
+pub use initializer::{ARCHIVE, INSPECT, initializer};
 pub use names::{
     ATTEMPT_LABEL, COMPONENT_LABEL, GENERATION_ANNOTATION, KIND_ANNOTATION, RUN_ANNOTATION, RUN_LABEL,
-    RUNNER_LABEL, child_name, initializer_name, runner_name, script_name, starter_name, stem, stopper_name,
+    RUNNER_LABEL, aggregator_name, child_name, collector_name, initializer_name, runner_name, script_name,
+    service_name, starter_name, stem, stopper_name, summary_name,
 };
 pub use pod::{Defaults, Owner, PORT};
 pub use programs::{starter, stopper};
-pub use runner::runner;
+pub use runner::{Wiring, runner};
 pub use script::script;
 pub use segments::{segment, sequence};
 pub use settings::Common;

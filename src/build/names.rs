@@ -14,7 +14,7 @@ pub const RUNNER_LABEL: &str = "k6.io/runner";
 pub const ATTEMPT_LABEL: &str = "k6.io/attempt";
 /// Annotation with the generation of the spec that an initializer inspects.
 pub const GENERATION_ANNOTATION: &str = "k6.io/generation";
-/// Label that says which part an object plays: initializer, runner, starter or stopper.
+/// Label that says which part an object plays: initializer, runner, starter, stopper, aggregator or collector.
 pub const COMPONENT_LABEL: &str = "k6.io/component";
 
 /// Labels by which the operator, dashboards and `separate` tell a run's pods: no user's may look like one.
@@ -93,6 +93,32 @@ pub fn runner_name(name: &str, i: u32) -> String {
 /// The starter Job.
 pub fn starter_name(name: &str) -> String {
     child_name(name, "starter")
+}
+
+/// The aggregator Job.
+pub fn aggregator_name(name: &str) -> String {
+    child_name(name, "aggregator")
+}
+
+/// The Service of the aggregator, whose name must be a label of RFC 1035: no dot, and a letter first.
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#rfc-1035-label-names>
+pub fn service_name(name: &str) -> String {
+    let fits = name.starts_with(|c: char| c.is_ascii_lowercase()) && !name.contains('.');
+    if fits {
+        child_name(name, "aggregator")
+    } else {
+        child_name(&format!("k6-{}", hash(name)), "aggregator")
+    }
+}
+
+/// The collector Job.
+pub fn collector_name(name: &str) -> String {
+    child_name(name, "collector")
+}
+
+/// The ConfigMap in which the summary of a run is kept.
+pub fn summary_name(name: &str) -> String {
+    child_name(name, "summary")
 }
 
 /// The stopper Job.

@@ -17,7 +17,10 @@ pub const PORT: i32 = 6565;
 /// that they are not root.
 const RUNNER_USER: i64 = 12345;
 
-/// The user and group of starter and stopper.
+/// How often an aggregator may be begun again: what it lost, the next exports of the runners bring.
+const AGGREGATORS: i32 = 20;
+
+/// The user and group of starter, stopper and aggregator.
 const PROGRAM_USER: i64 = 65532;
 
 /// What a spec may leave open.
@@ -95,6 +98,8 @@ pub(super) enum Part {
     Runner(u32),
     Starter,
     Stopper,
+    Aggregator,
+    Collector,
 }
 
 impl Part {
@@ -104,6 +109,8 @@ impl Part {
             Self::Runner(i) => names::runner_name(stem, i),
             Self::Starter => names::starter_name(stem),
             Self::Stopper => names::stopper_name(stem),
+            Self::Aggregator => names::aggregator_name(stem),
+            Self::Collector => names::collector_name(stem),
         }
     }
 
@@ -113,13 +120,15 @@ impl Part {
             Self::Runner(_) => "runner",
             Self::Starter => "starter",
             Self::Stopper => "stopper",
+            Self::Aggregator => "aggregator",
+            Self::Collector => "collector",
         }
     }
 
     fn user(self) -> i64 {
         match self {
-            Self::Initializer | Self::Runner(_) => RUNNER_USER,
-            Self::Starter | Self::Stopper => PROGRAM_USER,
+            Self::Initializer | Self::Runner(_) | Self::Collector => RUNNER_USER,
+            Self::Starter | Self::Stopper | Self::Aggregator => PROGRAM_USER,
         }
     }
 }
@@ -146,7 +155,7 @@ pub(super) fn job(
                 owner.generation.to_string(),
             );
         }
-        Part::Starter | Part::Stopper => {}
+        Part::Starter | Part::Stopper | Part::Aggregator | Part::Collector => {}
     }
     // The user's first: what dashboards and the operator itself depend on can't be overridden.
     let user = &settings.common.metadata;
@@ -160,7 +169,7 @@ pub(super) fn job(
     Job {
         metadata,
         spec: Some(JobSpec {
-            backoff_limit: Some(0),
+            backoff_limit: Some(if part == Part::Aggregator { AGGREGATORS } else { 0 }),
             completions: Some(1),
             parallelism: Some(1),
             active_deadline_seconds: deadline_seconds,
@@ -192,7 +201,15 @@ fn framed(part: Part, settings: &PodSettings, pod: PodSpec) -> PodSpec {
         .chain(settings.volumes.iter().cloned())
         .collect();
     PodSpec {
-        restart_policy: Some("Never".to_owned()),
+        // What it has kept survives a restart of its container.
+        restart_policy: Some(
+            if part == Part::Aggregator {
+                "OnFailure"
+            } else {
+                "Never"
+            }
+            .to_owned(),
+        ),
         // Who names an account wants what it may do.
         automount_service_account_token: mount_token
             .or_else(|| common.service_account_name.is_none().then_some(false)),

@@ -12,12 +12,12 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::collections::BTreeMap;
 
 /// The program in the operator's image.
-const PROGRAM: &str = "/k6-operator";
+pub(super) const PROGRAM: &str = "/k6-operator";
 
 /// Where it is copied to in the pod of an image that has none, such as one made for grafana/k6-operator.
 const COPY_VOLUME: &str = "k6-operator-program";
 const COPY_FOLDER: &str = "/k6-operator-program";
-const COPY: &str = "/k6-operator-program/k6-operator";
+pub(super) const COPY: &str = "/k6-operator-program/k6-operator";
 
 /// The Job that releases the runners.
 pub fn starter(
@@ -26,9 +26,13 @@ pub fn starter(
     checked: &Checked,
     defaults: &Defaults,
     targets: &[Target],
+    setup_seconds: Option<u32>,
 ) -> Job {
-    let limit = i64::from(checked.terms.start_timeout_seconds).saturating_add(10);
-    program(owner, spec, defaults, targets, Part::Starter, limit)
+    let setup = i64::from(setup_seconds.unwrap_or_default());
+    let limit = i64::from(checked.terms.start_timeout_seconds).saturating_add(setup + 10);
+    let words = setup_seconds.map(|seconds| format!("--setup-timeout={seconds}"));
+    let words = ["start".to_owned()].into_iter().chain(words).collect();
+    program(owner, spec, defaults, targets, words, Part::Starter, limit)
 }
 
 /// The Job that stops the runners.
@@ -38,6 +42,7 @@ pub fn stopper(owner: &Owner, spec: &Spec, defaults: &Defaults, targets: &[Targe
         spec,
         defaults,
         targets,
+        vec!["stop".to_owned()],
         Part::Stopper,
         STOP_GRACE.as_secs(),
     )
@@ -48,10 +53,10 @@ fn program(
     spec: &Spec,
     defaults: &Defaults,
     targets: &[Target],
+    words: Vec<String>,
     part: Part,
     deadline_seconds: i64,
 ) -> Job {
-    let subcommand = if part == Part::Starter { "start" } else { "stop" };
     let mut settings = settings::of_starter(spec, &defaults.common);
     if settings.common.resources == Resources::default() {
         settings.common.resources = small();
@@ -65,46 +70,58 @@ fn program(
         true => format!("--runner={}=[{}]:{PORT}", target.runner, target.ip),
         false => format!("--runner={}={}:{PORT}", target.runner, target.ip),
     };
-    let hardened = settings.common.container_security_context.is_none();
     let mut container = Container {
         command: Some(vec![if foreign { COPY } else { PROGRAM }.to_owned()]),
-        args: Some(
-            std::iter::once(subcommand.to_owned())
-                .chain(targets.iter().map(address))
-                .collect(),
-        ),
-        security_context: base.security_context.map(|context| SecurityContext {
-            read_only_root_filesystem: if hardened {
-                Some(true)
-            } else {
-                context.read_only_root_filesystem
-            },
-            ..context
-        }),
+        args: Some(words.into_iter().chain(targets.iter().map(address)).collect()),
+        security_context: read_only(base.security_context, &settings),
         readiness_probe: settings.readiness_probe.clone(),
         liveness_probe: settings.liveness_probe.clone(),
         ..base
     };
     let mut pod = PodSpec::default();
     if foreign {
-        let mount = VolumeMount {
-            name: COPY_VOLUME.to_owned(),
-            mount_path: COPY_FOLDER.to_owned(),
-            ..VolumeMount::default()
-        };
-        pod.init_containers = Some(vec![copying(defaults, &settings, mount.clone())]);
-        pod.volumes = Some(vec![Volume {
-            name: COPY_VOLUME.to_owned(),
-            empty_dir: Some(EmptyDirVolumeSource::default()),
-            ..Volume::default()
-        }]);
-        container.volume_mounts.get_or_insert_default().push(VolumeMount {
-            read_only: Some(true),
-            ..mount
-        });
+        copied(&mut pod, &mut container, defaults, &settings);
     }
     pod.containers = vec![container];
     pod::job(owner, part, Some(deadline_seconds), &settings, pod)
+}
+
+/// Hardened further, unless the user says how.
+pub(super) fn read_only(context: Option<SecurityContext>, settings: &PodSettings) -> Option<SecurityContext> {
+    let hardened = settings.common.container_security_context.is_none();
+    context.map(|context| SecurityContext {
+        read_only_root_filesystem: if hardened {
+            Some(true)
+        } else {
+            context.read_only_root_filesystem
+        },
+        ..context
+    })
+}
+
+/// Brings the operator's program into a container whose image has none.
+pub(super) fn copied(
+    pod: &mut PodSpec,
+    container: &mut Container,
+    defaults: &Defaults,
+    settings: &PodSettings,
+) {
+    let mount = VolumeMount {
+        name: COPY_VOLUME.to_owned(),
+        mount_path: COPY_FOLDER.to_owned(),
+        ..VolumeMount::default()
+    };
+    let copying = copying(defaults, settings, mount.clone());
+    pod.init_containers.get_or_insert_default().push(copying);
+    pod.volumes.get_or_insert_default().push(Volume {
+        name: COPY_VOLUME.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    });
+    container.volume_mounts.get_or_insert_default().push(VolumeMount {
+        read_only: Some(true),
+        ..mount
+    });
 }
 
 fn copying(defaults: &Defaults, settings: &PodSettings, mount: VolumeMount) -> Container {
@@ -126,13 +143,18 @@ fn copying(defaults: &Defaults, settings: &PodSettings, mount: VolumeMount) -> C
 
 /// No CPU limit: throttling would spread the start.
 fn small() -> Resources {
+    sized("16Mi", "128Mi")
+}
+
+/// So much memory at least, and at most.
+pub(super) fn sized(least: &str, most: &str) -> Resources {
     let quantities = |all: &[(&str, &str)]| {
         let quantity =
             |(name, quantity): &(&str, &str)| ((*name).to_owned(), Quantity((*quantity).to_owned()));
         all.iter().map(quantity).collect::<BTreeMap<_, _>>()
     };
     Resources {
-        requests: quantities(&[("cpu", "50m"), ("memory", "16Mi")]),
-        limits: quantities(&[("memory", "128Mi")]),
+        requests: quantities(&[("cpu", "50m"), ("memory", least)]),
+        limits: quantities(&[("memory", most)]),
     }
 }

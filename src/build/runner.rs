@@ -1,18 +1,40 @@
 //! The Job of one runner.
 
 use super::pod::{self, Defaults, Owner, PORT, Part, given};
-use super::{Checked, literal, names, script, segments, settings};
+use super::{Checked, literal, names, programs, run_id, script, segments, settings};
+use crate::aggregate::runner::{arguments, environment};
 use crate::api::{PodSettings, Spec};
+use crate::machine::Aggregation;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, ContainerPort, HTTPGetAction, PodAffinityTerm, PodSpec, Probe, VolumeMount,
+    Affinity, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector,
+    PodAffinityTerm, PodSpec, Probe, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeMap;
 
+/// To what a runner brings its metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Wiring<'a> {
+    /// How.
+    pub aggregation: &'a Aggregation,
+    /// Where the aggregator is: `IP:PORT`.
+    pub address: &'a str,
+}
+
+/// The variable with the UID of a runner's pod: it tells the processes of a runner apart.
+const POD_VARIABLE: &str = "K6_OPERATOR_POD_UID";
+
 /// The Job of runner `i` of `n`.
-pub fn runner(owner: &Owner, spec: &Spec, checked: &Checked, defaults: &Defaults, i: u32, n: u32) -> Job {
+pub fn runner(
+    owner: &Owner,
+    spec: &Spec,
+    checked: &Checked,
+    defaults: &Defaults,
+    (i, n): (u32, u32),
+    wiring: Option<Wiring<'_>>,
+) -> Job {
     let settings = settings::of_runner(spec, &defaults.common);
     let base = pod::main_container("k6", &defaults.runner_image, &settings);
     let api = ContainerPort {
@@ -24,24 +46,54 @@ pub fn runner(owner: &Owner, spec: &Spec, checked: &Checked, defaults: &Defaults
         .into_iter()
         .chain(base.volume_mounts.unwrap_or_default());
     let mounts: Vec<VolumeMount> = mounts.collect();
-    let container = Container {
-        command: Some(command(owner, spec, checked, &settings, i, n)),
+    let mut container = Container {
+        command: Some(command(owner, spec, checked, &settings, (i, n), wiring)),
         ports: Some(std::iter::once(api).chain(more_ports(spec)).collect()),
         volume_mounts: given(&mounts),
         readiness_probe: settings.readiness_probe.clone().or_else(|| Some(answers())),
         liveness_probe: settings.liveness_probe.clone(),
         ..base
     };
-    let pod = PodSpec {
+    let mut pod = PodSpec {
         hostname: Some(names::runner_name(&owner.stem(), i).replace('.', "-")),
-        containers: vec![container],
         volumes: script::volume(owner, checked).map(|volume| vec![volume]),
         affinity: spec
             .separate
             .then(|| apart(settings.common.affinity.clone().unwrap_or_default())),
         ..PodSpec::default()
     };
+    if let Some(Wiring { address, .. }) = wiring {
+        exporting(&mut container, owner, address, i);
+        programs::copied(&mut pod, &mut container, defaults, &settings);
+    }
+    pod.containers = vec![container];
     pod::job(owner, Part::Runner(i), None, &settings, pod)
+}
+
+/// What makes the k6 of a container export its metrics.
+fn exporting(container: &mut Container, owner: &Owner, address: &str, i: u32) {
+    let pod = EnvVar {
+        name: POD_VARIABLE.to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: "metadata.uid".to_owned(),
+                ..ObjectFieldSelector::default()
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    };
+    let process = format!("$({POD_VARIABLE})");
+    let ours = environment(address, &run_id(owner), i, &process).into_iter();
+    let ours = ours.map(|(name, value)| EnvVar {
+        name: name.to_owned(),
+        value: Some(value),
+        value_from: None,
+    });
+    container
+        .env
+        .get_or_insert_default()
+        .extend([pod].into_iter().chain(ours));
 }
 
 /// The user's ports; the one of k6's API is there already.
@@ -55,10 +107,21 @@ fn command(
     spec: &Spec,
     checked: &Checked,
     settings: &PodSettings,
-    i: u32,
-    n: u32,
+    (i, n): (u32, u32),
+    wiring: Option<Wiring<'_>>,
 ) -> Vec<String> {
-    let mut words = vec!["k6".to_owned(), "run".to_owned()];
+    let mut words = Vec::new();
+    if let Some(Wiring { aggregation, address }) = wiring {
+        words.extend([programs::COPY.to_owned(), "linger".to_owned()]);
+        words.push(format!("--aggregator={address}"));
+        words.push(format!("--run={}", run_id(owner)));
+        words.push(format!("--runner={i}"));
+        words.push(format!("--process=$({POD_VARIABLE})"));
+        let timeout = aggregation.teardown_seconds;
+        words.extend(timeout.map(|seconds| format!("--teardown-timeout={seconds}")));
+        words.push("--".to_owned());
+    }
+    words.extend(["k6".to_owned(), "run".to_owned()]);
     if spec.quiet.is_none_or(|quiet| quiet.0) {
         words.push("--quiet".to_owned());
     }
@@ -71,6 +134,12 @@ fn command(
     words.push(format!("--address=0.0.0.0:{PORT}"));
     if !checked.terms.unpaused {
         words.push("--paused".to_owned());
+    }
+    if let Some(Wiring { aggregation, .. }) = wiring {
+        words.extend(arguments(
+            &aggregation.output,
+            aggregation.setup_seconds.is_some(),
+        ));
     }
     words.extend(["--tag".to_owned(), format!("instance_id={i}")]);
     words.extend(["--tag".to_owned(), format!("testrun_name={}", owner.name)]);

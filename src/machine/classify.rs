@@ -1,13 +1,15 @@
 //! `(state, observed, now) -> Option<Event>`: the next thing that has happened and is not recorded yet.
 
 use super::event::{
-    Event, Former, LAST_WORDS_LIMIT, MESSAGE_LIMIT, NAMED_AT_MOST, REASON_LIMIT, RunnerFailure, Tally,
-    clipped,
+    Event, Former, LAST_WORDS_LIMIT, MESSAGE_LIMIT, NAMED_AT_MOST, OUTCOME_LIMIT, REASON_LIMIT,
+    RunnerFailure, Tally, clipped,
 };
-use super::observed::{End, Fact, Initializer, Observed, Program, Refusal, Retention, Runner};
+use super::inspection::Inspection;
+use super::observed::{Collector, End, Fact, Initializer, Observed, Program, Refusal, Retention, Runner};
 use super::replay::Run;
 use super::state::{
-    Accepted, Created, Finished, Initializing, Plan, Reason, RunResult, Started, Starting, State, Stopping,
+    Accepted, Aggregation, Created, Ended, Finished, Initializing, Plan, Reason, RunResult, Started,
+    Starting, State, Stopping, Terms,
 };
 use crate::api::Cleanup;
 use crate::runners::report::Report;
@@ -24,6 +26,22 @@ pub const STOP_GRACE: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long a test may take whose script was not inspected: a day.
 const UNKNOWN_RUN_SECONDS: u32 = 24 * 3600;
+
+/// How long the merged result may take once all runners have ended.
+pub const COLLECTION_GRACE: SignedDuration = SignedDuration::from_secs(150);
+
+/// How long after the end of the run the script's handleSummary() is waited for, and how long the summary is tried
+/// to be kept.
+pub const SUMMARY_GRACE: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const SUMMARY_LIMIT: SignedDuration = SignedDuration::from_secs(300);
+
+/// What k6 calls its OpenTelemetry output, by the first version that has it under that name.
+/// <https://grafana.com/docs/k6/latest/results-output/real-time/opentelemetry/>
+const OUTPUTS: [((u32, u32), &str); 2] = [((1, 4), "opentelemetry"), ((0, 53), "experimental-opentelemetry")];
+
+/// The longest options of a script that an aggregator can be given, in bytes: Linux gives a program no longer word
+/// than 128 KiB.
+const OPTIONS_LIMIT: usize = 100_000;
 
 /// Added to what k6 says a test can take at most, for the slow end of a loaded runner.
 const RUN_GRACE_SECONDS: u64 = 300;
@@ -54,7 +72,7 @@ pub fn classify(state: &State, seen: &Observed, now: Timestamp) -> Option<Event>
 
 fn deadline_passed(state: &State, seen: &Observed, now: Timestamp) -> Option<Event> {
     // The grace of a stop is spent in `stopping`: a run that can't be seen is not given up a second time.
-    if matches!(state, State::Stopping(_)) || !overdue(state, now) {
+    if matches!(state, State::Stopping(Stopping { stopped: None, .. })) || !overdue(state, now) {
         return None;
     }
     let waiting_for = waiting_for(state, seen).unwrap_or_else(|| "the cluster to answer".to_owned());
@@ -89,6 +107,15 @@ fn bounded(event: Event) -> Event {
         },
         Event::DeadlinePassed { waiting_for } => Event::DeadlinePassed {
             waiting_for: cut(waiting_for),
+        },
+        Event::AggregatorLost { message } => Event::AggregatorLost {
+            message: cut(message),
+        },
+        Event::CollectionFailed { message } => Event::CollectionFailed {
+            message: cut(message),
+        },
+        Event::ResultCollected { outcome } => Event::ResultCollected {
+            outcome: outcome.shortened(OUTCOME_LIMIT),
         },
         // Bounded where they are made: see `failure`, `tally` and `rerun_ordered`.
         Event::RunnerLost { .. } | Event::RunnersEnded { .. } | Event::RerunOrdered { .. } => event,
@@ -144,8 +171,17 @@ pub fn expiry(state: &State, retention: Retention) -> Option<Timestamp> {
 /// The moment at which something happens even if nothing is observed any more.
 pub fn wake_at(state: &State, seen: &Observed) -> Option<Timestamp> {
     let deadline = deadline(state).or_else(|| expiry(state, seen.retention));
-    let State::Initializing(state) = state else {
-        return deadline;
+    let state = match state {
+        State::Initializing(state) => state,
+        State::Finished(end) => {
+            let grace = match &seen.collector {
+                Fact::Known(Collector::Collected { done: false, .. }) => SUMMARY_GRACE,
+                Fact::Known(_) => SUMMARY_LIMIT,
+                Fact::Absent | Fact::Unknown => return deadline,
+            };
+            return end.at.checked_add(grace).ok().into_iter().chain(deadline).min();
+        }
+        State::Created(_) | State::Starting(_) | State::Started(_) | State::Stopping(_) => return deadline,
     };
     let grace = state
         .accepted
@@ -171,9 +207,21 @@ fn deadline(state: &State) -> Option<Timestamp> {
                 seconds(accepted.terms.initialization_timeout_seconds),
             )
         }
-        State::Created(Created { at, accepted, .. }) | State::Starting(Starting { at, accepted, .. }) => {
-            (*at, seconds(accepted.terms.start_timeout_seconds))
+        State::Created(Created { at, accepted, .. }) => (*at, seconds(accepted.terms.start_timeout_seconds)),
+        State::Starting(Starting {
+            at, accepted, plan, ..
+        }) => {
+            let setup = plan.aggregation.as_ref().and_then(|how| how.setup_seconds);
+            let limit = accepted.terms.start_timeout_seconds;
+            (*at, seconds(limit.saturating_add(setup.unwrap_or_default())))
         }
+        State::Started(Started {
+            ended: Some(Ended { at, .. }),
+            ..
+        })
+        | State::Stopping(Stopping {
+            stopped: Some(at), ..
+        }) => (*at, COLLECTION_GRACE),
         State::Started(state) => (state.at, seconds(state.plan.deadline_seconds?)),
         State::Stopping(state) => (state.at, STOP_GRACE),
         State::Finished(_) => return None,
@@ -184,10 +232,15 @@ fn deadline(state: &State) -> Option<Timestamp> {
 fn refused(state: &State, seen: &Observed) -> Option<Event> {
     // A run that is not accepted yet has made nothing: the refusal is of an object of a former run.
     let unaccepted = matches!(state, State::Initializing(Initializing { accepted: None }));
-    if unaccepted || matches!(state, State::Stopping(_) | State::Finished(_)) {
+    // Only of the collector, by then.
+    let ended = state.awaits_result().is_some();
+    if unaccepted || !ended && matches!(state, State::Stopping(_) | State::Finished(_)) {
         return None;
     }
     match seen.refused.as_ref()? {
+        Refusal::Foreign(message) | Refusal::Invalid(message) if ended => Some(Event::CollectionFailed {
+            message: message.clone(),
+        }),
         Refusal::Foreign(message) => Some(Event::ObjectRefused {
             reason: Reason::NameConflict,
             message: message.clone(),
@@ -224,7 +277,9 @@ fn stopped(state: &State, seen: &Observed) -> Option<Event> {
             let confirmed = matches!(starting(state, seen), Some(Event::StartConfirmed { .. }));
             !(confirmed && all_ended(state.plan.parallelism, seen))
         }
-        State::Started(state) => !matches!(started(state, seen), Some(Event::RunnersEnded { .. })),
+        State::Started(state) => {
+            state.ended.is_none() && !matches!(started(state, seen), Some(Event::RunnersEnded { .. }))
+        }
         State::Stopping(_) | State::Finished(_) => false,
     };
     (possible && seen.stop).then_some(Event::StopOrdered {})
@@ -251,6 +306,10 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
                 thresholds: None,
                 deadline_seconds: Some(terms.run_timeout_seconds.unwrap_or(UNKNOWN_RUN_SECONDS)),
                 warning: None,
+                aggregation: None,
+                not_aggregated: Some(terms.unaggregated.clone().unwrap_or_else(|| {
+                    "the script's thresholds are not known, as spec.initializer.disabled asks".to_owned()
+                })),
             },
         });
     }
@@ -279,6 +338,13 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
                     ),
                 });
             }
+            if let Some(wrong) = inspection.threshold_error.as_ref().filter(|_| !terms.unjudged) {
+                return Some(script_error(wrong.clone()));
+            }
+            let (aggregation, not_aggregated) = match aggregation(terms, inspection) {
+                Ok(how) => (Some(how), None),
+                Err(why) => (None, Some(why)),
+            };
             let uneven = max_vus % u64::from(parallelism.max(1)) != 0;
             let warning = uneven.then(|| {
                 format!(
@@ -287,7 +353,8 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
             });
             let allowed = inspection
                 .total_seconds
-                .saturating_add(inspection.setup_and_teardown_seconds);
+                .saturating_add(inspection.setup_seconds)
+                .saturating_add(inspection.teardown_seconds);
             let own = u32::try_from(allowed.saturating_add(RUN_GRACE_SECONDS)).ok();
             let own = own.filter(|_| inspection.total_seconds > 0);
             Some(Event::ScriptInspected {
@@ -295,9 +362,11 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
                     parallelism,
                     max_vus: Some(max_vus),
                     total_duration: Some(inspection.total_duration.clone()),
-                    thresholds: Some(inspection.thresholds),
+                    thresholds: Some(if terms.unjudged { 0 } else { inspection.thresholds }),
                     deadline_seconds: terms.run_timeout_seconds.or(own),
                     warning,
+                    aggregation,
+                    not_aggregated,
                 },
             })
         }
@@ -317,10 +386,64 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
     }
 }
 
+/// How the metrics of the runners are merged, or why they are not.
+fn aggregation(terms: &Terms, inspection: &Inspection) -> Result<Aggregation, String> {
+    if let Some(why) = &terms.unaggregated {
+        return Err(why.clone());
+    }
+    let version = inspection
+        .version
+        .ok_or("k6 did not tell its version, and it is not known whether it can export its metrics")?;
+    let (_, output) = OUTPUTS
+        .into_iter()
+        .find(|(first, _)| version >= *first)
+        .ok_or_else(|| {
+            format!(
+                "k6 {}.{} can't export its metrics by OpenTelemetry: 0.53 and newer can",
+                version.0, version.1
+            )
+        })?;
+    if inspection.options.len() > OPTIONS_LIMIT {
+        return Err(format!(
+            "the script's thresholds take more than {OPTIONS_LIMIT} bytes"
+        ));
+    }
+    let once = !terms.setup_per_runner;
+    let seconds = |seconds: u64| once.then(|| u32::try_from(seconds).unwrap_or(u32::MAX));
+    Ok(Aggregation {
+        output: output.to_owned(),
+        setup_seconds: seconds(inspection.setup_seconds),
+        teardown_seconds: seconds(inspection.teardown_seconds),
+    })
+}
+
+/// Why an aggregator does not aggregate any more.
+fn aggregator_end(seen: &Observed) -> Option<String> {
+    match &seen.aggregator {
+        Fact::Known(Runner { end: Some(end), .. }) => Some(match (&end.reason, end.code) {
+            (Some(reason), _) => format!("{reason}: {}", end.message),
+            (None, Some(code)) => format!("exit code {code}: {}", end.message),
+            (None, None) => end.message.clone(),
+        }),
+        Fact::Known(_) | Fact::Absent | Fact::Unknown => None,
+    }
+}
+
 fn created(state: &Created, seen: &Observed) -> Option<Event> {
+    if state.plan.aggregation.is_some()
+        && let Some(message) = aggregator_end(seen)
+    {
+        return Some(Event::AggregatorLost { message });
+    }
     let Fact::Known(runners) = &seen.runners else {
         return None;
     };
+    // The next one would have another address than these runners are told.
+    if state.plan.aggregation.is_some() && seen.aggregator == Fact::Absent && !runners.is_empty() {
+        return Some(Event::AggregatorLost {
+            message: "its Job was deleted".to_owned(),
+        });
+    }
     let all = runners.keys().copied().eq(1..=state.plan.parallelism);
     if state.accepted.terms.unpaused {
         let running = all
@@ -339,7 +462,9 @@ fn created(state: &Created, seen: &Observed) -> Option<Event> {
             failure: failure(runner, end),
         });
     }
-    let ready = runners.values().all(Runner::is_ready);
+    let aggregating = state.plan.aggregation.is_none()
+        || matches!(&seen.aggregator, Fact::Known(aggregator) if aggregator.is_ready());
+    let ready = aggregating && runners.values().all(Runner::is_ready);
     let pods = pods_digest(runners).filter(|_| all && ready)?;
     Some(Event::StartOrdered {
         runners: state.plan.parallelism,
@@ -411,6 +536,9 @@ fn not_released(report: &Report, runners: u32) -> String {
 }
 
 fn started(state: &Started, seen: &Observed) -> Option<Event> {
+    if state.ended.is_some() {
+        return collected(seen);
+    }
     let none = BTreeMap::new();
     let runners = match &seen.runners {
         Fact::Known(runners) => runners,
@@ -445,7 +573,29 @@ fn started(state: &Started, seen: &Observed) -> Option<Event> {
     })
 }
 
+fn collected(seen: &Observed) -> Option<Event> {
+    match &seen.collector {
+        Fact::Known(Collector::Collected { outcome, done: _ }) => Some(Event::ResultCollected {
+            outcome: outcome.as_ref().clone(),
+        }),
+        Fact::Known(Collector::Failed(message)) => Some(Event::CollectionFailed {
+            message: message.clone(),
+        }),
+        Fact::Known(Collector::Running(_)) | Fact::Unknown => None,
+        Fact::Absent => {
+            let gone = (seen.aggregator == Fact::Absent).then(|| "its Job was deleted".to_owned());
+            let ended = aggregator_end(seen).or(gone)?;
+            Some(Event::CollectionFailed {
+                message: format!("the aggregator ended: {ended}"),
+            })
+        }
+    }
+}
+
 fn stopping(state: &Stopping, seen: &Observed, now: Timestamp) -> Option<Event> {
+    if state.stopped.is_some() {
+        return collected(seen);
+    }
     let alive = match &seen.runners {
         Fact::Known(runners) => runners.values().filter(|runner| runner.end.is_none()).count(),
         Fact::Absent => 0,
@@ -573,9 +723,18 @@ pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
                 }
             },
         },
-        State::Created(state) => match &seen.runners {
-            Fact::Known(runners) => Some(unready(state.plan.parallelism, runners)),
-            Fact::Absent | Fact::Unknown => None,
+        State::Created(state) => match (&state.plan.aggregation, &seen.aggregator, &seen.runners) {
+            (Some(_), Fact::Known(aggregator), _) if !aggregator.is_ready() => {
+                let why = aggregator.pod.as_ref().and_then(|pod| pod.waiting.as_deref());
+                Some(with("the aggregator to be ready", why))
+            }
+            (Some(_), Fact::Absent, _) => Some("the aggregator to be made".to_owned()),
+            (None | Some(_), Fact::Known(_) | Fact::Absent | Fact::Unknown, Fact::Known(runners)) => {
+                Some(unready(state.plan.parallelism, runners))
+            }
+            (None | Some(_), Fact::Known(_) | Fact::Absent | Fact::Unknown, Fact::Absent | Fact::Unknown) => {
+                None
+            }
         },
         State::Starting(_) => match &seen.starter {
             Fact::Known(Program::Running(why)) => {
@@ -584,6 +743,15 @@ pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
             Fact::Known(Program::Reported(_) | Program::Failed(_)) | Fact::Absent | Fact::Unknown => {
                 Some("the starter to release the runners".to_owned())
             }
+        },
+        State::Started(Started { ended: Some(_), .. })
+        | State::Stopping(Stopping { stopped: Some(_), .. }) => match &seen.collector {
+            Fact::Known(Collector::Running(why)) => {
+                Some(with("the result of all runners to be collected", why.as_deref()))
+            }
+            Fact::Known(Collector::Collected { .. } | Collector::Failed(_))
+            | Fact::Absent
+            | Fact::Unknown => Some("the result of all runners to be collected".to_owned()),
         },
         State::Started(state) => match &seen.runners {
             Fact::Known(runners) => {

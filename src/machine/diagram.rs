@@ -4,8 +4,9 @@
 //! `state-diagrams/` holds what is generated here; a test fails when the files are stale.
 
 use super::event::{Event, Former, Record, RunnerFailure, Tally};
-use super::state::{Plan, Reason, RunResult, State, StateName, Terms};
+use super::state::{Aggregation, Plan, Reason, RunResult, State, StateName, Terms};
 use super::step::{Step, step};
+use crate::aggregate::outcome::Outcome;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -48,6 +49,8 @@ fn plan() -> Plan {
         thresholds: Some(1),
         deadline_seconds: Some(510),
         warning: None,
+        aggregation: None,
+        not_aggregated: None,
     }
 }
 
@@ -99,6 +102,19 @@ pub fn events() -> Vec<Sample<Event>> {
             },
         ),
         sample("", Event::ScriptInspected { plan: plan() }),
+        sample(
+            "aggregated",
+            Event::ScriptInspected {
+                plan: Plan {
+                    aggregation: Some(Aggregation {
+                        output: "opentelemetry".to_owned(),
+                        setup_seconds: Some(60),
+                        teardown_seconds: Some(60),
+                    }),
+                    ..plan()
+                },
+            },
+        ),
         sample("", Event::InspectionSkipped { plan: plan() }),
         sample(
             "",
@@ -132,6 +148,24 @@ pub fn events() -> Vec<Sample<Event>> {
                     passed: 4,
                     ..Tally::default()
                 },
+            },
+        ),
+        sample(
+            "",
+            Event::ResultCollected {
+                outcome: Outcome::default(),
+            },
+        ),
+        sample(
+            "",
+            Event::CollectionFailed {
+                message: "the aggregator did not answer".to_owned(),
+            },
+        ),
+        sample(
+            "",
+            Event::AggregatorLost {
+                message: "OOMKilled".to_owned(),
             },
         ),
         sample("", Event::StopOrdered {}),
@@ -191,7 +225,10 @@ pub fn states() -> Vec<Sample<State>> {
         })
     };
     let started = ["Accepted", "ScriptInspected", "StartOrdered", "StartConfirmed"];
+    let mut aggregated = started;
+    aggregated[1] = "ScriptInspected (aggregated)";
     let but = |last: &'static str| [started.as_slice(), &[last]].concat();
+    let and = |last: &[&'static str]| [aggregated.as_slice(), last].concat();
     vec![
         sample("", State::default()),
         sample("accepted", after(&started[..1])),
@@ -199,8 +236,13 @@ pub fn states() -> Vec<Sample<State>> {
         sample("unpaused", after(&["Accepted (unpaused)", "ScriptInspected"])),
         sample("", after(&started[..3])),
         sample("", after(&started)),
+        sample("aggregated", after(&aggregated[..2])),
+        sample("aggregated", after(&aggregated)),
+        sample("all ended", after(&and(&["RunnersEnded"]))),
         sample("one lost", after(&but("RunnerLost"))),
         sample("", after(&but("DeadlinePassed"))),
+        sample("aggregated", after(&and(&["DeadlinePassed"]))),
+        sample("all stopped", after(&and(&["DeadlinePassed", "RunnersStopped"]))),
         sample("", after(&but("RunnersEnded"))),
     ]
 }
@@ -384,7 +426,7 @@ fn route(from: StateName, to: StateName) -> Option<Route> {
             Started,
             Started,
             "M 1050 152 C 1040 105, 1100 105, 1090 152",
-            (1070, 107),
+            (1070, 92),
             "middle",
         ),
         (
@@ -399,6 +441,13 @@ fn route(from: StateName, to: StateName) -> Option<Route> {
             Finished,
             "M 1100 208 V 574 Q 1100 582 1092 582 H 545",
             (1110, 300),
+            "start",
+        ),
+        (
+            Stopping,
+            Stopping,
+            "M 945 378 C 947 400, 977 400, 975 380",
+            (984, 394),
             "start",
         ),
         (

@@ -1,9 +1,9 @@
 //! What a state wants to exist and does not, or exists and should not. Derived from the state, not from the
 //! transition into it, so that a crash anywhere re-derives it.
 
-use super::classify::{expiry, pods_digest, stop_is_forced};
-use super::observed::{Fact, Initializer, Observed, Program, Runner};
-use super::state::{Reason, Starting, State, Terms};
+use super::classify::{SUMMARY_GRACE, SUMMARY_LIMIT, expiry, pods_digest, stop_is_forced};
+use super::observed::{Collector, Fact, Initializer, Observed, Program, Runner};
+use super::state::{Created, Finished, Reason, Started, Starting, State, Stopping, Terms};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -16,6 +16,21 @@ pub enum Effect {
     CreateInitializer,
     /// Remove the initializer Job, whose result is recorded.
     DeleteInitializer,
+    /// Make the aggregator Job, for a script with these options.
+    CreateAggregator {
+        /// JSON.
+        options: String,
+    },
+    /// Make the Service at whose address the runners reach the aggregator.
+    CreateService,
+    /// Remove the aggregator Job, and with it its Service.
+    DeleteAggregator,
+    /// Make the collector Job.
+    CreateCollector,
+    /// Remove the collector Job.
+    DeleteCollector,
+    /// Keep what the collector has brought.
+    KeepSummary,
     /// Make the Job of runner i of n.
     CreateRunner {
         /// Its number, 1 to `of`.
@@ -67,17 +82,7 @@ fn of_this_run(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
             Some(accepted) => initializing(&accepted.terms, seen),
             None => Vec::new(),
         },
-        State::Created(state) => {
-            let of = state.plan.parallelism;
-            let Fact::Known(runners) = &seen.runners else {
-                return Vec::new();
-            };
-            let missing = (1..=of).filter(|i| !runners.contains_key(i));
-            missing
-                .map(|runner| Effect::CreateRunner { runner, of })
-                .chain(initializer_to_delete(seen))
-                .collect()
-        }
+        State::Created(state) => created(state, seen),
         State::Starting(state) => match (&seen.starter, &seen.runners) {
             (Fact::Absent, Fact::Known(runners)) => {
                 // All or none: a start that leaves one out is no start.
@@ -89,6 +94,8 @@ fn of_this_run(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
             }
             (Fact::Known(_) | Fact::Unknown, _) | (Fact::Absent, Fact::Absent | Fact::Unknown) => Vec::new(),
         },
+        State::Started(Started { ended: Some(_), .. })
+        | State::Stopping(Stopping { stopped: Some(_), .. }) => collection(seen),
         State::Started(_) => Vec::new(),
         State::Stopping(state) if stop_is_forced(state, seen, now) => {
             runners_to_delete(seen).chain(starter_to_delete(seen)).collect()
@@ -111,9 +118,75 @@ fn of_this_run(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
                 .chain(initializer_to_delete(seen))
                 .chain(moot.then_some(Effect::DeleteInitializer))
                 .chain(starter_to_delete(seen))
+                .chain(summary(end, seen, now))
                 .collect()
         }
     }
+}
+
+/// The aggregator first, of which the runners are told.
+fn created(state: &Created, seen: &Observed) -> Vec<Effect> {
+    let of = state.plan.parallelism;
+    let Fact::Known(runners) = &seen.runners else {
+        return Vec::new();
+    };
+    let mut missing = (1..=of).filter(|i| !runners.contains_key(i)).peekable();
+    if state.plan.aggregation.is_some() {
+        match (&seen.aggregator, &seen.initializer) {
+            (Fact::Absent, Fact::Known(Initializer::Succeeded(Ok(inspection)))) => {
+                return vec![Effect::CreateAggregator {
+                    options: inspection.options.clone(),
+                }];
+            }
+            // What it said is needed once more.
+            (Fact::Absent, Fact::Absent) => return vec![Effect::CreateInitializer],
+            (Fact::Absent, Fact::Known(_) | Fact::Unknown) | (Fact::Unknown, _) => return Vec::new(),
+            (Fact::Known(_), _) => {}
+        }
+        if missing.peek().is_some() {
+            match seen.address {
+                Fact::Known(_) => {}
+                Fact::Absent => return vec![Effect::CreateService],
+                Fact::Unknown => return Vec::new(),
+            }
+        }
+    }
+    missing
+        .map(|runner| Effect::CreateRunner { runner, of })
+        .chain(initializer_to_delete(seen))
+        .collect()
+}
+
+/// The merged result, from an aggregator that is there to ask.
+fn collection(seen: &Observed) -> Vec<Effect> {
+    let asked = matches!(&seen.aggregator, Fact::Known(aggregator) if aggregator.end.is_none());
+    match (&seen.collector, &seen.address) {
+        (Fact::Absent, Fact::Known(_)) if asked => vec![Effect::CreateCollector],
+        (Fact::Absent, Fact::Absent) if asked => vec![Effect::CreateService],
+        (Fact::Known(_) | Fact::Absent | Fact::Unknown, Fact::Known(_) | Fact::Absent | Fact::Unknown) => {
+            Vec::new()
+        }
+    }
+}
+
+/// What the collector has brought is kept before its Job, which has it, goes.
+fn summary(end: &Finished, seen: &Observed, now: Timestamp) -> Vec<Effect> {
+    let over = |grace| end.at.checked_add(grace).is_ok_and(|limit| now >= limit);
+    let collector = match (&seen.collector, &seen.summary) {
+        (Fact::Absent | Fact::Unknown, _) => None,
+        (Fact::Known(_), _) if over(SUMMARY_LIMIT) => Some(Effect::DeleteCollector),
+        (Fact::Known(Collector::Running(_) | Collector::Failed(_)), _)
+        | (Fact::Known(Collector::Collected { .. }), Fact::Known(())) => Some(Effect::DeleteCollector),
+        (Fact::Known(Collector::Collected { outcome: _, done }), Fact::Absent) => {
+            (*done || over(SUMMARY_GRACE)).then_some(Effect::KeepSummary)
+        }
+        (Fact::Known(Collector::Collected { .. }), Fact::Unknown) => None,
+    };
+    let aggregator = match &seen.aggregator {
+        Fact::Known(_) => Some(Effect::DeleteAggregator),
+        Fact::Absent | Fact::Unknown => None,
+    };
+    collector.into_iter().chain(aggregator).collect()
 }
 
 /// What a spec wants that was accepted: the script in place, and k6's opinion of it.

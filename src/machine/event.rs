@@ -2,6 +2,7 @@
 //! parallelism, and a run has at most [`HISTORY_LIMIT`] of them.
 
 use super::state::{Plan, Reason, RunResult, Terms};
+use crate::aggregate::outcome::Outcome;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ pub const FORMER_AT_MOST: usize = 8;
 
 /// The longest message of an event, in bytes of JSON.
 pub(super) const MESSAGE_LIMIT: usize = 2048;
+
+/// The longest outcome of a test, in bytes of JSON.
+pub(super) const OUTCOME_LIMIT: usize = 3072;
 
 /// The longest last words of one of the runners that are named, and the longest of Kubernetes' reasons.
 pub(super) const LAST_WORDS_LIMIT: usize = 240;
@@ -121,10 +125,25 @@ pub enum Event {
         /// Which, and why.
         failure: RunnerFailure,
     },
+    /// Before the start, what was to merge the metrics of the runners ended.
+    AggregatorLost {
+        /// Why.
+        message: String,
+    },
     /// Every runner has ended.
     RunnersEnded {
         /// How.
         tally: Tally,
+    },
+    /// What came of the whole test is known.
+    ResultCollected {
+        /// What.
+        outcome: Outcome,
+    },
+    /// What came of the whole test can't be known.
+    CollectionFailed {
+        /// Why.
+        message: String,
     },
     /// A wait was longer than its deadline.
     DeadlinePassed {
@@ -155,7 +174,10 @@ impl Event {
             Self::StopOrdered {} => "StopOrdered",
             Self::RerunOrdered { .. } => "RerunOrdered",
             Self::RunnerLost { .. } => "RunnerLost",
+            Self::AggregatorLost { .. } => "AggregatorLost",
             Self::RunnersEnded { .. } => "RunnersEnded",
+            Self::ResultCollected { .. } => "ResultCollected",
+            Self::CollectionFailed { .. } => "CollectionFailed",
             Self::DeadlinePassed { .. } => "DeadlinePassed",
             Self::RunnersStopped { .. } => "RunnersStopped",
         }

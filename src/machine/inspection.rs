@@ -1,7 +1,10 @@
 //! What `k6 inspect --execution-requirements` prints, read.
 //! Shape: the script's options, with `maxVUs` and `totalDuration` added.
 
-use serde::Deserialize;
+use crate::aggregate::threshold;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use thiserror::Error;
 
@@ -14,10 +17,18 @@ pub struct Inspection {
     pub total_duration: String,
     /// The same in seconds, rounded up.
     pub total_seconds: u64,
-    /// Seconds that setup() and teardown() may take together.
-    pub setup_and_teardown_seconds: u64,
+    /// Seconds that setup() may take.
+    pub setup_seconds: u64,
+    /// Seconds that teardown() may take.
+    pub teardown_seconds: u64,
     /// Number of threshold expressions.
     pub thresholds: u32,
+    /// What is wrong with one of them.
+    pub threshold_error: Option<String>,
+    /// The major and the minor version of k6, if it told.
+    pub version: Option<(u32, u32)>,
+    /// Those of the script's options that whoever merges the metrics needs, as JSON.
+    pub options: String,
 }
 
 /// k6's output is not what this version of the operator can read.
@@ -31,9 +42,18 @@ struct Output {
     #[serde(rename = "maxVUs")]
     max_vus: u64,
     total_duration: String,
-    thresholds: Option<BTreeMap<String, Vec<serde::de::IgnoredAny>>>,
+    thresholds: Option<BTreeMap<String, Vec<IgnoredAny>>>,
     setup_timeout: Option<String>,
     teardown_timeout: Option<String>,
+}
+
+/// Those of the options that whoever merges the metrics needs. How deep an answer is, matters only here.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Options {
+    thresholds: Option<Value>,
+    summary_trend_stats: Option<Value>,
+    summary_time_unit: Option<Value>,
 }
 
 /// k6's default for both: <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#setup-timeout>
@@ -41,25 +61,26 @@ const SETUP_TIMEOUT_SECONDS: u64 = 60;
 
 /// The first document in a log that is k6's answer. What a script logs when it is loaded stands there too, and may
 /// have braces; with `K6_LOG_FORMAT=json` even its lines begin with one.
-fn output(text: &str) -> Result<Output, InspectionError> {
+fn output(text: &str) -> Result<(Output, &str), InspectionError> {
     let mut first = None;
     let mut start = 0;
     for line in text.split_inclusive('\n') {
         let indent = line.len() - line.trim_start().len();
         if let Some(json) = text.get(start + indent..).filter(|json| json.starts_with('{')) {
             match read(json) {
-                Ok(output) => return Ok(output),
+                Ok(output) => return Ok((output, json)),
                 Err(error) => first = first.or(Some(error)),
             }
         }
         start += line.len();
     }
     let json = text.find('{').and_then(|start| text.get(start..)).unwrap_or(text);
-    read(json).map_err(|error| first.unwrap_or(error))
+    let output = read(json).map_err(|error| first.unwrap_or(error))?;
+    Ok((output, json))
 }
 
-fn read(json: &str) -> Result<Output, InspectionError> {
-    let mut stream = serde_json::Deserializer::from_str(json).into_iter::<Output>();
+fn read<T: DeserializeOwned>(json: &str) -> Result<T, InspectionError> {
+    let mut stream = serde_json::Deserializer::from_str(json).into_iter::<T>();
     match stream.next() {
         Some(Ok(output)) => Ok(output),
         Some(Err(e)) => Err(InspectionError(e.to_string())),
@@ -70,7 +91,7 @@ fn read(json: &str) -> Result<Output, InspectionError> {
 impl Inspection {
     /// Reads the output of k6.
     pub fn parse(text: &str) -> Result<Self, InspectionError> {
-        let output = output(text)?;
+        let (output, json) = output(text)?;
         let seconds = |text: &str| {
             crate::build::seconds(text).ok_or_else(|| InspectionError(format!("{text:?} is no duration")))
         };
@@ -78,15 +99,39 @@ impl Inspection {
             Some(text) => seconds(text),
             None => Ok(SETUP_TIMEOUT_SECONDS),
         };
+        let options: Result<Options, _> = read(json);
+        let unread = options.as_ref().err().map(ToString::to_string);
+        // Texts and numbers always serialize.
+        let options = serde_json::to_value(options.unwrap_or_default()).unwrap_or_default();
+        let wrong = threshold::thresholds(&options)
+            .err()
+            .map(|error| error.to_string());
+        let expressions = output.thresholds.iter().flat_map(BTreeMap::values).map(Vec::len);
         Ok(Self {
             max_vus: output.max_vus,
             total_seconds: seconds(&output.total_duration)?,
-            setup_and_teardown_seconds: optional(&output.setup_timeout)?
-                .saturating_add(optional(&output.teardown_timeout)?),
+            setup_seconds: optional(&output.setup_timeout)?,
+            teardown_seconds: optional(&output.teardown_timeout)?,
             total_duration: output.total_duration,
-            thresholds: output.thresholds.map_or(0, |t| {
-                u32::try_from(t.values().map(Vec::len).sum::<usize>()).unwrap_or(u32::MAX)
-            }),
+            thresholds: u32::try_from(expressions.sum::<usize>()).unwrap_or(u32::MAX),
+            threshold_error: unread.or(wrong),
+            version: None,
+            options: options.to_string(),
         })
     }
+
+    /// The same, by a k6 that said this when it made the archive.
+    pub fn by(self, log: &str) -> Self {
+        Self {
+            version: version(log),
+            ..self
+        }
+    }
+}
+
+/// What `--verbose` makes k6 say before anything else: `k6 version: v1.1.0 (go1.24.3, linux/amd64)`.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let said = text.split_once("k6 version: v")?.1;
+    let mut numbers = said.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }

@@ -16,15 +16,18 @@ mod state;
 mod step;
 
 pub use classify::{
-    SCRIPT_GRACE, STOP_GRACE, classify, expiry, overdue, rerun_ordered, waiting_for, wake_at,
+    COLLECTION_GRACE, SCRIPT_GRACE, STOP_GRACE, SUMMARY_GRACE, classify, expiry, overdue, rerun_ordered,
+    waiting_for, wake_at,
 };
 pub use effect::{Effect, Target, are_as_ordered, effects};
 pub use event::{Event, FORMER_AT_MOST, Former, HISTORY_LIMIT, NAMED_AT_MOST, Record, RunnerFailure, Tally};
 pub use inspection::{Inspection, InspectionError};
-pub use observed::{End, Fact, Initializer, Observed, PodSeen, Program, Refusal, Retention, Runner};
+pub use observed::{
+    Collector, End, Fact, Initializer, Observed, PodSeen, Program, Refusal, Retention, Runner,
+};
 pub use replay::{Progress, ReplayError, Run, chronicle, replay, replay_report};
 pub use state::{
-    Accepted, Created, Finished, Initializing, Plan, Reason, RunResult, Started, Starting, State, StateName,
-    Stopping, Terms, Verdict,
+    Accepted, Aggregation, Created, Ended, Finished, Initializing, Plan, Reason, RunResult, Started,
+    Starting, State, StateName, Stopping, Terms, Verdict,
 };
-pub use step::{Step, step};
+pub use step::{Step, judge, step};

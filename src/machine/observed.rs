@@ -3,6 +3,7 @@
 
 use super::inspection::{Inspection, InspectionError};
 use super::state::Terms;
+use crate::aggregate::outcome::Outcome;
 use crate::api::Cleanup;
 use crate::runners::report::Report;
 use std::collections::BTreeMap;
@@ -46,6 +47,16 @@ pub struct Observed {
     pub starter: Fact<Program>,
     /// The stopper Job.
     pub stopper: Fact<Program>,
+    /// The aggregator Job.
+    pub aggregator: Fact<Runner>,
+    /// Where the runners reach it: `IP:PORT`. Known only where it matters.
+    pub address: Fact<String>,
+    /// The collector Job.
+    pub collector: Fact<Collector>,
+    /// Whether the summary of the run is kept. Known only where it matters.
+    pub summary: Fact<()>,
+    /// What the aggregator said last of the test so far.
+    pub live: Option<Outcome>,
     /// An object that this run wanted and can't have.
     pub refused: Option<Refusal>,
     /// What Kubernetes' own events say of the object that is waited for.
@@ -112,7 +123,23 @@ pub enum Program {
     Failed(String),
 }
 
-/// A runner Job with its pod.
+/// A collector Job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Collector {
+    /// It goes on; with what its pod waits for.
+    Running(Option<String>),
+    /// It has the outcome.
+    Collected {
+        /// What came of the test.
+        outcome: Box<Outcome>,
+        /// Whether the script's handleSummary() has been called, too.
+        done: bool,
+    },
+    /// It ended without it.
+    Failed(String),
+}
+
+/// A runner Job with its pod, or an aggregator.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Runner {
     /// The pod, if there is one.
@@ -161,6 +188,11 @@ impl Observed {
             runners: Fact::Unknown,
             starter: Fact::Unknown,
             stopper: Fact::Unknown,
+            aggregator: Fact::Unknown,
+            address: Fact::Unknown,
+            collector: Fact::Unknown,
+            summary: Fact::Unknown,
+            live: None,
             refused: None,
             hint: None,
         }

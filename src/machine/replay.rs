@@ -7,8 +7,9 @@ use super::observed::{Fact, Observed, Refusal};
 use super::state::{Accepted, Initializing, Plan, RunResult, State};
 use super::step::{Step, step};
 use super::{StateName, waiting_for};
+use crate::aggregate::outcome::Outcome;
 use crate::api::LoadTest;
-use crate::api::status::{RunnersStatus, Stage, Status};
+use crate::api::status::{RunnersStatus, Stage, Status, Summary};
 use jiff::Timestamp;
 use std::fmt::Write;
 use thiserror::Error;
@@ -40,6 +41,8 @@ pub struct Run {
     pub failures: Vec<RunnerFailure>,
     /// How many more there are.
     pub more_failures: u32,
+    /// What came of the whole test.
+    pub outcome: Option<Outcome>,
 }
 
 impl Default for Run {
@@ -57,6 +60,7 @@ impl Default for Run {
             spread_micros: None,
             failures: Vec::new(),
             more_failures: 0,
+            outcome: None,
         }
     }
 }
@@ -136,11 +140,14 @@ impl Run {
                     ..Self::default()
                 };
             }
+            Event::ResultCollected { outcome } => run.outcome = Some(outcome.clone()),
             Event::ScriptRejected { .. }
             | Event::ObjectRefused { .. }
             | Event::StartOrdered { .. }
             | Event::StartFailed { .. }
             | Event::StopOrdered {}
+            | Event::AggregatorLost { .. }
+            | Event::CollectionFailed { .. }
             | Event::DeadlinePassed { .. }
             | Event::RunnersStopped { .. } => {}
         }
@@ -214,6 +221,14 @@ impl Run {
             plan: self.plan.clone(),
             failures: self.failures.clone(),
             more_failures: self.more_failures,
+            summary: match (&self.outcome, &self.state) {
+                (Some(outcome), _) => Some(Summary::of(outcome)),
+                (None, State::Started(_) | State::Stopping(_)) => progress.summary.clone(),
+                (
+                    None,
+                    State::Initializing(_) | State::Created(_) | State::Starting(_) | State::Finished(_),
+                ) => None,
+            },
             start_time: self.started,
             message: progress
                 .waiting_for
@@ -239,7 +254,10 @@ impl Run {
             },
             State::Stopping(stopping) => Status {
                 reason: Some(stopping.why.reason),
-                message: Some(format!("Stopping the runners: {}", stopping.why.message)),
+                message: Some(match stopping.stopped {
+                    None => format!("Stopping the runners: {}", stopping.why.message),
+                    Some(_) => format!("Collecting the result: {}", stopping.why.message),
+                }),
                 ..live
             },
             State::Initializing(_) | State::Created(_) | State::Starting(_) | State::Started(_) => live,
@@ -274,7 +292,10 @@ pub fn chronicle(history: &mut Vec<Record>, record: Record) {
         | Event::RunnersStarted { .. }
         | Event::StopOrdered {}
         | Event::RunnerLost { .. }
+        | Event::AggregatorLost { .. }
         | Event::RunnersEnded { .. }
+        | Event::ResultCollected { .. }
+        | Event::CollectionFailed { .. }
         | Event::DeadlinePassed { .. }
         | Event::RunnersStopped { .. } => {}
     }
@@ -282,7 +303,7 @@ pub fn chronicle(history: &mut Vec<Record>, record: Record) {
 }
 
 /// The live view: what is seen of the runners and is not an event.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Progress {
     /// metadata.generation.
     pub generation: Option<i64>,
@@ -296,6 +317,8 @@ pub struct Progress {
     pub waiting_for: Option<String>,
     /// What the API server last said no to, while that is tried again.
     pub retrying: Option<String>,
+    /// The merged metrics, as they were seen last.
+    pub summary: Option<Summary>,
 }
 
 impl Progress {
@@ -324,6 +347,7 @@ impl Progress {
                 (State::Finished(_), _) | (_, None | Some(Refusal::Foreign(_) | Refusal::Invalid(_))) => None,
                 (_, Some(Refusal::ForNow(message) | Refusal::Failed(message))) => Some(message.clone()),
             },
+            summary: seen.live.as_ref().map(Summary::of),
         }
     }
 }
@@ -340,8 +364,14 @@ impl Progress {
             .filter(finished)
             .and_then(|told| told.runners.as_ref())
             .map(|runners| runners.ended);
+        // What could not be read this time, was read before.
+        let told = told.filter(|told| told.attempt == Some(run.attempt));
+        let summary = self
+            .summary
+            .or_else(|| told.and_then(|told| told.summary.clone()));
         Self {
             ended: ended.unwrap_or(self.ended),
+            summary,
             ..self
         }
     }
@@ -385,6 +415,7 @@ pub fn replay_report(resource: &str) -> Result<String, Box<dyn std::error::Error
             .iter()
             .find(|condition| condition.type_ == RETRYING)
             .map(|condition| condition.message.clone()),
+        summary: status.summary.clone(),
     };
     if run.status(status.history.clone(), &progress) != status {
         return Err("the status is not what its history says".into());

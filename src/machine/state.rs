@@ -1,5 +1,6 @@
 //! The states of a run, and the data that each needs for its next decision.
 
+use super::event::Tally;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -100,6 +101,15 @@ pub struct Terms {
     /// What of the spec is not done here, as a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsupported: Option<String>,
+    /// Why the metrics of the runners are not to be merged, as a sentence; absent if they are, where k6 can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unaggregated: Option<String>,
+    /// Each runner runs setup() and teardown(), or none does (`setup: perRunner`, `--no-setup`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub setup_per_runner: bool,
+    /// The script's thresholds do not count (`--no-thresholds`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unjudged: bool,
 }
 
 /// What k6 says the script needs.
@@ -123,6 +133,26 @@ pub struct Plan {
     /// What the user should know, such as an uneven share of virtual users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// How the metrics of the runners are merged; absent if they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregation: Option<Aggregation>,
+    /// Why the metrics of the runners are not merged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_aggregated: Option<String>,
+}
+
+/// How the metrics of the runners are merged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Aggregation {
+    /// What this k6 calls its OpenTelemetry output.
+    pub output: String,
+    /// Seconds that setup() may take, which runs once for the whole test; absent if each runner runs its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup_seconds: Option<u32>,
+    /// Seconds that teardown() may take, which runs once for the whole test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teardown_seconds: Option<u32>,
 }
 
 /// Data of [`State::Created`].
@@ -158,6 +188,17 @@ pub struct Started {
     pub plan: Plan,
     /// Whether the loss of a runner has been told.
     pub lost: bool,
+    /// Once all runners have ended, and their merged result is awaited.
+    pub ended: Option<Ended>,
+}
+
+/// The end of all runners, before the result of the whole is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// When.
+    pub at: Timestamp,
+    /// How.
+    pub tally: Tally,
 }
 
 /// Data of [`State::Stopping`].
@@ -169,6 +210,10 @@ pub struct Stopping {
     pub runners: u32,
     /// What the verdict will be.
     pub why: Verdict,
+    /// There is a merged result of what was measured until the stop.
+    pub merged: bool,
+    /// Once the runners have stopped, and their merged result is awaited.
+    pub stopped: Option<Timestamp>,
 }
 
 /// Data of [`State::Finished`].
@@ -236,6 +281,8 @@ pub enum Reason {
     RunDeadlineExceeded,
     /// A runner ended in an error, or was lost.
     RunnerFailed,
+    /// The metrics of the runners could not be merged, and so the thresholds not be judged.
+    AggregationFailed,
     /// An object that is not this run's has the name of one of its own.
     NameConflict,
     /// The API server refused an object of this run for good.
@@ -259,6 +306,7 @@ impl Reason {
             Self::StartFailed => "StartFailed",
             Self::RunDeadlineExceeded => "RunDeadlineExceeded",
             Self::RunnerFailed => "RunnerFailed",
+            Self::AggregationFailed => "AggregationFailed",
             Self::NameConflict => "NameConflict",
             Self::ObjectRefused => "ObjectRefused",
         }
@@ -277,6 +325,15 @@ pub struct Verdict {
 }
 
 impl State {
+    /// Since when the merged result is awaited, all runners having ended or been stopped.
+    pub fn awaits_result(&self) -> Option<Timestamp> {
+        match self {
+            Self::Started(state) => state.ended.as_ref().map(|ended| ended.at),
+            Self::Stopping(state) => state.stopped,
+            Self::Initializing(_) | Self::Created(_) | Self::Starting(_) | Self::Finished(_) => None,
+        }
+    }
+
     /// The name of this state.
     pub fn name(&self) -> StateName {
         match self {

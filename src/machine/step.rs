@@ -6,16 +6,18 @@
 
 use super::event::{Event, Record};
 use super::state::{
-    Accepted, Created, Finished, Initializing, Reason, RunResult, Started, Starting, State, StateName,
-    Stopping, Verdict,
+    Accepted, Created, Ended, Finished, Initializing, Plan, Reason, RunResult, Started, Starting, State,
+    StateName, Stopping, Verdict,
 };
 use super::{NAMED_AT_MOST, Tally};
+use crate::aggregate::outcome;
 use crate::build::check::PARALLELISM_LIMIT;
 use jiff::Timestamp;
 use statig::Outcome;
 use statig::blocking::{self, IntoStateMachine, StateExt};
 
 /// What follows from an event.
+#[expect(clippy::large_enum_variant, reason = "there is one of them at a time")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// The run is in this state now.
@@ -49,6 +51,8 @@ enum Superstate {
         state: StateName,
         /// How many runners may have been released; None before the start.
         released: Option<u32>,
+        /// Whether a stop leaves a merged result.
+        merged: bool,
     },
 }
 
@@ -129,7 +133,10 @@ impl blocking::State<Lifecycle> for State {
                     | Event::RunnersStarted { .. }
                     | Event::StopOrdered {}
                     | Event::RunnerLost { .. }
+                    | Event::AggregatorLost { .. }
                     | Event::RunnersEnded { .. }
+                    | Event::ResultCollected { .. }
+                    | Event::CollectionFailed { .. }
                     | Event::DeadlinePassed { .. }
                     | Event::RunnersStopped { .. },
                     None | Some(_),
@@ -150,10 +157,29 @@ impl blocking::State<Lifecycle> for State {
                     at: *time,
                     plan: state.plan.clone(),
                     lost: false,
+                    ended: None,
                 })),
                 Event::RunnerLost { failure } => {
                     let message = format!("before the start, {}", failure.clause());
                     finish(*time, error(Reason::RunnerFailed, sentence(&message)), 0)
+                }
+                Event::AggregatorLost { message } if state.plan.aggregation.is_some() => {
+                    let message = format!(
+                        "Before the start, the aggregator ended: {message}; set spec.aggregation.enabled to false \
+                         to run without it"
+                    );
+                    let why = error(Reason::AggregationFailed, message);
+                    if state.accepted.terms.unpaused {
+                        Outcome::Transition(Self::Stopping(Stopping {
+                            at: *time,
+                            runners: state.plan.parallelism,
+                            why,
+                            merged: false,
+                            stopped: None,
+                        }))
+                    } else {
+                        finish(*time, why, 0)
+                    }
                 }
                 Event::ScriptInspected { .. } | Event::InspectionSkipped { .. } => Outcome::Handled,
                 Event::Accepted { .. }
@@ -164,7 +190,10 @@ impl blocking::State<Lifecycle> for State {
                 | Event::StartFailed { .. }
                 | Event::StopOrdered {}
                 | Event::RerunOrdered { .. }
+                | Event::AggregatorLost { .. }
                 | Event::RunnersEnded { .. }
+                | Event::ResultCollected { .. }
+                | Event::CollectionFailed { .. }
                 | Event::DeadlinePassed { .. }
                 | Event::RunnersStopped { .. } => Outcome::Super,
             },
@@ -173,6 +202,7 @@ impl blocking::State<Lifecycle> for State {
                     at: *time,
                     plan: state.plan.clone(),
                     lost: false,
+                    ended: None,
                 })),
                 Event::StartFailed { released, message } => {
                     let why = error(Reason::StartFailed, message.clone());
@@ -182,6 +212,8 @@ impl blocking::State<Lifecycle> for State {
                             at: *time,
                             runners: state.plan.parallelism,
                             why,
+                            merged: false,
+                            stopped: None,
                         })),
                     }
                 }
@@ -196,50 +228,108 @@ impl blocking::State<Lifecycle> for State {
                 | Event::ScriptRejected { .. }
                 | Event::ObjectRefused { .. }
                 | Event::RunnerLost { .. }
+                | Event::AggregatorLost { .. }
                 | Event::RunnersEnded { .. }
+                | Event::ResultCollected { .. }
+                | Event::CollectionFailed { .. }
                 | Event::DeadlinePassed { .. }
                 | Event::RunnersStopped { .. } => Outcome::Super,
             },
-            Self::Started(state) => match event {
-                Event::RunnerLost { .. } if state.lost => Outcome::Handled,
-                Event::RunnerLost { .. } => {
+            Self::Started(state) => match (event, &state.ended) {
+                (Event::RunnerLost { .. }, None) if state.lost => Outcome::Handled,
+                (Event::RunnerLost { .. }, None) => {
                     state.lost = true;
                     Outcome::Transition(self.clone())
                 }
-                Event::RunnersEnded { tally } => {
-                    finish(*time, judge(tally), tally.passed.saturating_add(tally.crossed))
+                (Event::RunnersEnded { tally }, None) if state.plan.aggregation.is_some() => {
+                    state.ended = Some(Ended {
+                        at: *time,
+                        tally: tally.clone(),
+                    });
+                    Outcome::Transition(self.clone())
                 }
-                Event::StartConfirmed { .. } | Event::RunnersStarted { .. } => Outcome::Handled,
-                Event::Accepted { .. }
-                | Event::SpecRejected { .. }
-                | Event::ScriptInspected { .. }
-                | Event::InspectionSkipped { .. }
-                | Event::StopOrdered {}
-                | Event::RerunOrdered { .. }
-                | Event::ScriptRejected { .. }
-                | Event::ObjectRefused { .. }
-                | Event::StartOrdered { .. }
-                | Event::StartFailed { .. }
-                | Event::DeadlinePassed { .. }
-                | Event::RunnersStopped { .. } => Outcome::Super,
+                (Event::RunnersEnded { tally }, None) => finish_ended(*time, tally, judge(tally)),
+                // An aggregator that was begun again after the runners had ended.
+                (Event::ResultCollected { outcome }, Some(Ended { at: _, tally }))
+                    if outcome.silent >= state.plan.parallelism =>
+                {
+                    let message = "nothing that they sent is there any more";
+                    finish_ended(*time, tally, judge_unmerged(&state.plan, tally, message))
+                }
+                (Event::ResultCollected { outcome }, Some(Ended { at: _, tally })) => {
+                    finish_ended(*time, tally, judge_whole(tally, outcome))
+                }
+                (Event::CollectionFailed { message }, Some(Ended { at: _, tally })) => {
+                    finish_ended(*time, tally, judge_unmerged(&state.plan, tally, message))
+                }
+                (Event::DeadlinePassed { waiting_for }, Some(Ended { at: _, tally })) => finish_ended(
+                    *time,
+                    tally,
+                    judge_unmerged(&state.plan, tally, &too_long(waiting_for)),
+                ),
+                (Event::RunnersEnded { .. }, Some(_)) => Outcome::Handled,
+                (Event::StartConfirmed { .. } | Event::RunnersStarted { .. }, None | Some(_)) => {
+                    Outcome::Handled
+                }
+                // Nothing is left to stop or to lose.
+                (Event::StopOrdered {} | Event::RunnerLost { .. }, Some(_)) => Outcome::Handled,
+                (Event::ObjectRefused { reason: _, message }, Some(Ended { at: _, tally })) => {
+                    finish_ended(*time, tally, judge_unmerged(&state.plan, tally, message))
+                }
+                (Event::ResultCollected { .. } | Event::CollectionFailed { .. }, None)
+                | (
+                    Event::DeadlinePassed { .. } | Event::StopOrdered {} | Event::ObjectRefused { .. },
+                    None,
+                )
+                | (
+                    Event::Accepted { .. }
+                    | Event::SpecRejected { .. }
+                    | Event::ScriptInspected { .. }
+                    | Event::InspectionSkipped { .. }
+                    | Event::RerunOrdered { .. }
+                    | Event::ScriptRejected { .. }
+                    | Event::StartOrdered { .. }
+                    | Event::StartFailed { .. }
+                    | Event::AggregatorLost { .. }
+                    | Event::RunnersStopped { .. },
+                    None | Some(_),
+                ) => Outcome::Super,
             },
-            Self::Stopping(state) => match event {
-                Event::RunnersStopped { .. } => finish(*time, state.why.clone(), 0),
-                Event::StartFailed { .. }
-                | Event::DeadlinePassed { .. }
-                | Event::ObjectRefused { .. }
-                | Event::StopOrdered {} => Outcome::Handled,
-                Event::Accepted { .. }
-                | Event::SpecRejected { .. }
-                | Event::ScriptInspected { .. }
-                | Event::InspectionSkipped { .. }
-                | Event::RunnersStarted { .. }
-                | Event::RerunOrdered { .. }
-                | Event::ScriptRejected { .. }
-                | Event::StartOrdered { .. }
-                | Event::StartConfirmed { .. }
-                | Event::RunnerLost { .. }
-                | Event::RunnersEnded { .. } => Outcome::Super,
+            Self::Stopping(state) => match (event, state.stopped) {
+                (Event::RunnersStopped { .. }, None) if state.merged => {
+                    state.stopped = Some(*time);
+                    Outcome::Transition(self.clone())
+                }
+                (Event::RunnersStopped { .. }, None) => finish(*time, state.why.clone(), 0),
+                (Event::ResultCollected { outcome }, Some(_)) => {
+                    finish(*time, with_result(&state.why, state.runners, outcome), 0)
+                }
+                (
+                    Event::CollectionFailed { message } | Event::ObjectRefused { reason: _, message },
+                    Some(_),
+                ) => finish(*time, without_result(&state.why, message), 0),
+                (Event::DeadlinePassed { waiting_for }, Some(_)) => {
+                    finish(*time, without_result(&state.why, &too_long(waiting_for)), 0)
+                }
+                (Event::DeadlinePassed { .. } | Event::ObjectRefused { .. }, None)
+                | (Event::RunnersStopped { .. }, Some(_))
+                | (Event::StartFailed { .. } | Event::StopOrdered {}, None | Some(_)) => Outcome::Handled,
+                (Event::ResultCollected { .. } | Event::CollectionFailed { .. }, None)
+                | (
+                    Event::Accepted { .. }
+                    | Event::SpecRejected { .. }
+                    | Event::ScriptInspected { .. }
+                    | Event::InspectionSkipped { .. }
+                    | Event::RunnersStarted { .. }
+                    | Event::RerunOrdered { .. }
+                    | Event::ScriptRejected { .. }
+                    | Event::StartOrdered { .. }
+                    | Event::StartConfirmed { .. }
+                    | Event::RunnerLost { .. }
+                    | Event::AggregatorLost { .. }
+                    | Event::RunnersEnded { .. },
+                    None | Some(_),
+                ) => Outcome::Super,
             },
             Self::Finished(_) => match event {
                 Event::RerunOrdered { .. } => Outcome::Transition(Self::default()),
@@ -255,7 +345,10 @@ impl blocking::State<Lifecycle> for State {
                 | Event::RunnersStarted { .. }
                 | Event::StopOrdered {}
                 | Event::RunnerLost { .. }
+                | Event::AggregatorLost { .. }
                 | Event::RunnersEnded { .. }
+                | Event::ResultCollected { .. }
+                | Event::CollectionFailed { .. }
                 | Event::DeadlinePassed { .. }
                 | Event::RunnersStopped { .. } => Outcome::Super,
             },
@@ -271,16 +364,22 @@ impl blocking::State<Lifecycle> for State {
             Self::Stopping(state) => Some(state.runners),
             Self::Finished(_) => return None,
         };
+        let merged = matches!(self, Self::Started(state) if state.plan.aggregation.is_some());
         Some(Superstate::Live {
             state: self.name(),
             released,
+            merged,
         })
     }
 }
 
 impl blocking::Superstate<Lifecycle> for Superstate {
     fn call_handler(&mut self, _: &mut Lifecycle, record: &Record, (): &mut ()) -> Outcome<State> {
-        let Self::Live { state, released } = self;
+        let Self::Live {
+            state,
+            released,
+            merged,
+        } = self;
         let why = match &record.event {
             Event::DeadlinePassed { waiting_for } => deadline(*state, waiting_for),
             Event::ObjectRefused { reason, message } => error(*reason, message.clone()),
@@ -304,7 +403,10 @@ impl blocking::Superstate<Lifecycle> for Superstate {
             | Event::StartConfirmed { .. }
             | Event::StartFailed { .. }
             | Event::RunnerLost { .. }
+            | Event::AggregatorLost { .. }
             | Event::RunnersEnded { .. }
+            | Event::ResultCollected { .. }
+            | Event::CollectionFailed { .. }
             | Event::RunnersStopped { .. } => return Outcome::Super,
         };
         match *released {
@@ -312,6 +414,8 @@ impl blocking::Superstate<Lifecycle> for Superstate {
                 at: record.time,
                 runners,
                 why,
+                merged: *merged,
+                stopped: None,
             })),
             None => finish(record.time, why, 0),
         }
@@ -356,12 +460,103 @@ fn deadline(state: StateName, waiting_for: &str) -> Verdict {
     error(reason, format!("{what}; waited for {waiting_for}"))
 }
 
+fn finish_ended(at: Timestamp, tally: &Tally, verdict: Verdict) -> Outcome<State> {
+    finish(at, verdict, tally.passed.saturating_add(tally.crossed))
+}
+
+/// The verdict on a run of which the thresholds were judged over all runners, which themselves judged none. One
+/// that the aggregator stopped exits as if it had crossed one itself.
+fn judge_whole(tally: &Tally, outcome: &outcome::Outcome) -> Verdict {
+    let of_runners = judge(tally);
+    let mut verdict = if outcome.crossed > 0 {
+        let others = match of_runners.result {
+            RunResult::Passed | RunResult::Failed => String::new(),
+            RunResult::Aborted | RunResult::Error => format!("; {}", of_runners.message),
+        };
+        Verdict {
+            result: RunResult::Failed,
+            reason: Reason::ThresholdsCrossed,
+            message: format!("{}{others}", sentence(&outcome.told())),
+        }
+    } else if of_runners.result == RunResult::Passed && !outcome.is_judged() {
+        unjudged(&of_runners.message, " over all of them")
+    } else if of_runners.result == RunResult::Passed && outcome.thresholds > 0 {
+        Verdict {
+            message: format!("{}; {}", of_runners.message, outcome.told()),
+            ..of_runners
+        }
+    } else {
+        of_runners
+    };
+    verdict.message = format!("{}{}", verdict.message, missing(outcome));
+    verdict
+}
+
+/// What is not in the merged numbers, as the end of a sentence.
+fn missing(outcome: &outcome::Outcome) -> String {
+    let Some(first) = outcome.incomplete.first() else {
+        return String::new();
+    };
+    let more = match outcome.incomplete.len() {
+        1 => String::new(),
+        count => format!(" (and {} more, in status.summary)", count - 1),
+    };
+    format!("; the merged result is incomplete: {first}{more}")
+}
+
+/// The verdict on a run that was stopped, with what was measured until then. Its thresholds decide nothing: the
+/// test was not whole.
+fn with_result(why: &Verdict, runners: u32, outcome: &outcome::Outcome) -> Verdict {
+    if outcome.silent >= runners {
+        return without_result(why, "nothing that they sent is there any more");
+    }
+    let told = outcome.thresholds > 0 && outcome.is_judged();
+    let judged = told.then(|| format!("; until then, {}", outcome.told()));
+    let judged = judged.unwrap_or_default();
+    Verdict {
+        message: format!("{}{judged}{}", why.message, missing(outcome)),
+        ..why.clone()
+    }
+}
+
+fn without_result(why: &Verdict, message: &str) -> Verdict {
+    Verdict {
+        message: format!("{}; {}", why.message, unmerged(message)),
+        ..why.clone()
+    }
+}
+
+/// Nobody knows whether the thresholds hold: that is no pass.
+fn unjudged(of_runners: &str, why: &str) -> Verdict {
+    error(
+        Reason::AggregationFailed,
+        format!("{of_runners}, but the script's thresholds could not be judged{why}"),
+    )
+}
+
+fn unmerged(why: &str) -> String {
+    format!("the metrics of the runners could not be merged: {why}")
+}
+
+fn too_long(waiting_for: &str) -> String {
+    format!("it took too long; waited for {waiting_for}")
+}
+
+/// The verdict on a run whose merged result can't be had: without it, nobody knows of the thresholds.
+fn judge_unmerged(plan: &Plan, tally: &Tally, why: &str) -> Verdict {
+    let of_runners = judge(tally);
+    if of_runners.result == RunResult::Passed && plan.thresholds.unwrap_or_default() > 0 {
+        return unjudged(&of_runners.message, &format!(", as {}", unmerged(why)));
+    }
+    without_result(&of_runners, why)
+}
+
 /// The verdict on a run whose runners have all ended.
 ///
 /// Any crossed threshold makes it Failed, for that is what the test was asked; then any failure makes it an
 /// Error, then any abort Aborted. Exit codes: <https://grafana.com/docs/k6/latest/using-k6/thresholds/> and
 /// k6's `errext/exitcodes`.
-fn judge(tally: &Tally) -> Verdict {
+pub fn judge(tally: &Tally) -> Verdict {
     let Tally {
         passed,
         crossed,

@@ -87,13 +87,24 @@ fn spread(micros: u64) -> String {
     }
 }
 
+/// What is told of an event, after which the run is this one.
+pub fn told(record: &Record, after: &Run) -> Option<String> {
+    describe(record, after).map(|(_, _, note)| note)
+}
+
 /// The ordering of the start is told together with its confirmation.
 fn describe(record: &Record, after: &Run) -> Option<(EventType, &'static str, String)> {
     let normal = |reason, note: String| Some((EventType::Normal, reason, note));
     let ended = match &after.state {
         State::Finished(end) => Some((&end.verdict, format!("{}: ", end.verdict.result.as_str()))),
-        State::Stopping(state) => Some((&state.why, "Stopping the runners: ".to_owned())),
-        State::Initializing(_) | State::Created(_) | State::Starting(_) | State::Started(_) => None,
+        State::Stopping(state) if state.stopped.is_none() => {
+            Some((&state.why, "Stopping the runners: ".to_owned()))
+        }
+        State::Initializing(_)
+        | State::Created(_)
+        | State::Starting(_)
+        | State::Started(_)
+        | State::Stopping(_) => None,
     };
     if let Some((
         Verdict {
@@ -147,11 +158,12 @@ fn describe(record: &Record, after: &Run) -> Option<(EventType, &'static str, St
             format!("All {runners} runners run; none waited for the others, as spec.paused is false"),
         ),
         Event::ScriptInspected { plan } => {
-            let warning = plan
-                .warning
+            let apart = plan
+                .not_aggregated
                 .as_deref()
-                .map(|w| format!("; {w}"))
-                .unwrap_or_default();
+                .map(|why| format!("the metrics of the runners are not merged: {why}"));
+            let more = plan.warning.iter().cloned().chain(apart);
+            let warning: String = more.map(|more| format!("; {more}")).collect();
             normal(
                 "Created",
                 format!(
@@ -177,13 +189,19 @@ fn describe(record: &Record, after: &Run) -> Option<(EventType, &'static str, St
             "RunnerFailed",
             format!("The others go on without {}", failure.clause()),
         )),
+        Event::RunnersEnded { tally: _ } => normal(
+            "RunnersEnded",
+            "All runners have ended; their merged result is collected".to_owned(),
+        ),
         Event::SpecRejected { .. }
         | Event::ScriptRejected { .. }
         | Event::ObjectRefused { .. }
         | Event::StartOrdered { .. }
         | Event::StartFailed { .. }
         | Event::StopOrdered {}
-        | Event::RunnersEnded { .. }
+        | Event::AggregatorLost { .. }
+        | Event::ResultCollected { .. }
+        | Event::CollectionFailed { .. }
         | Event::DeadlinePassed { .. }
         | Event::RunnersStopped { .. } => None,
     }

@@ -5,14 +5,16 @@ use super::backoff::backoff;
 use super::clock::Clock;
 use super::execute::execute;
 use super::lease::Gate;
-use super::memory::Memory;
+use super::memory::{LIVE_INTERVAL, Memory};
 use super::observe::{newest, observe};
 use super::persist::persist;
 use super::telemetry::{Metrics, Outcome};
 use super::world::{Guarded, World};
 use crate::api::{Kind, LoadTest};
 use crate::build::{Defaults, check};
-use crate::machine::{Effect, Progress, Record, Refusal, ReplayError, chronicle, effects, replay, wake_at};
+use crate::machine::{
+    Effect, Progress, Record, Refusal, ReplayError, Started, State, chronicle, effects, replay, wake_at,
+};
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
@@ -157,8 +159,10 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
                 None => return Ok(Action::await_change()),
             }
         }
-        let script_made = effects.contains(&Effect::CreateScript);
-        let refused = execute(context, &resource, run.attempt, checked.as_ref().ok(), effects).await?;
+        // What is not watched has to be looked at again.
+        let unwatched = [Effect::CreateScript, Effect::CreateService, Effect::KeepSummary];
+        let unwatched_made = unwatched.iter().any(|effect| effects.contains(effect));
+        let refused = execute(context, &resource, &run, &seen, checked.as_ref().ok(), effects).await?;
         for (before, record, after) in &steps {
             announce(context, &resource, before, record, after).await;
         }
@@ -171,7 +175,7 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
         let new_run = steps
             .last()
             .is_some_and(|(before, _, after)| before.attempt != after.attempt);
-        if told_refusal && seen.refused != refused || script_made && refused.is_none() || new_run {
+        if told_refusal && seen.refused != refused || unwatched_made && refused.is_none() || new_run {
             continue;
         }
 
@@ -187,6 +191,7 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
             .chain(retry)
             .chain(again)
             .chain(progress)
+            .chain(measures(&run.state).then_some(LIVE_INTERVAL))
             .min();
         return Ok(wake.map_or_else(Action::await_change, Action::requeue));
     }
@@ -237,6 +242,14 @@ pub(super) fn after_error(guarded: Arc<Guarded>, error: &Error, context: Arc<Con
 
 fn namespace<K: Resource>(object: &K) -> String {
     object.namespace().unwrap_or_default()
+}
+
+/// Whether something is measured that is told now and then.
+fn measures(state: &State) -> bool {
+    let State::Started(Started { plan, ended, .. }) = state else {
+        return false;
+    };
+    plan.aggregation.is_some() && ended.is_none()
 }
 
 /// A little later than the moment, so that it has passed for certain. If it has passed already, what it brought is

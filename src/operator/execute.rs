@@ -2,26 +2,38 @@
 //! taken for one of ours, and one that is not ours is never adopted, changed or deleted.
 
 use super::controller::{Context, Error, bounded};
+use super::{about, pods};
+use crate::aggregate::collect::Documents;
+use crate::aggregate::handler;
 use crate::api::LoadTest;
-use crate::build::{self, Checked, Owner, initializer_name, runner_name, starter_name};
-use crate::machine::{Effect, Refusal};
+use crate::build::{
+    self, ATTEMPT_LABEL, COMPONENT_LABEL, Checked, Owner, RUN_LABEL, Wiring, aggregator_name, collector_name,
+    initializer_name, runner_name, starter_name,
+};
+use crate::machine::{Aggregation, Effect, Fact, Observed, Refusal, Run};
 use futures::{StreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use kube::api::{DeleteParams, ListParams, LogParams, PostParams, Preconditions};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How many requests of one run are under way at once.
 const CONCURRENCY: usize = 16;
+
+/// The longest log of a collector that is read.
+const LOG_LIMIT: i64 = 8 * 1024 * 1024;
 
 /// Performs all effects, and says what the API server refused.
 #[tracing::instrument(skip_all, fields(effects = effects.len()))]
 pub async fn execute(
     context: &Context,
     resource: &LoadTest,
-    attempt: u32,
+    run: &Run,
+    seen: &Observed,
     checked: Option<&Checked>,
     effects: Vec<Effect>,
 ) -> Result<Option<Refusal>, Error> {
@@ -31,11 +43,13 @@ pub async fn execute(
         namespace: resource.namespace().unwrap_or_default(),
         uid: resource.uid().unwrap_or_default(),
         generation: resource.metadata.generation.unwrap_or_default(),
-        attempt,
+        attempt: run.attempt,
     };
     let task = Task {
         context,
         resource,
+        run,
+        seen,
         checked,
         owner: &owner,
     };
@@ -54,6 +68,8 @@ pub async fn execute(
 struct Task<'a> {
     context: &'a Context,
     resource: &'a LoadTest,
+    run: &'a Run,
+    seen: &'a Observed,
     checked: Option<&'a Checked>,
     owner: &'a Owner,
 }
@@ -80,12 +96,26 @@ impl Task<'_> {
                     .delete(&starter_name(&stem), DeleteParams::foreground())
                     .await;
             }
+            (Effect::DeleteAggregator, _) => {
+                return self
+                    .delete(&aggregator_name(&stem), DeleteParams::background())
+                    .await;
+            }
+            (Effect::DeleteCollector, _) => {
+                return self
+                    .delete(&collector_name(&stem), DeleteParams::background())
+                    .await;
+            }
+            (Effect::CreateService, _) => return self.create_service(&aggregator_name(&stem)).await,
+            (Effect::KeepSummary, _) => return self.keep_summary(&collector_name(&stem)).await,
             (Effect::DeleteFormer(name), _) => return self.delete(&name, DeleteParams::background()).await,
             (Effect::DeleteResource, _) => return self.delete_resource().await,
             // Of a spec that can't be carried out nothing is made.
             (
                 Effect::CreateScript
                 | Effect::CreateInitializer
+                | Effect::CreateAggregator { .. }
+                | Effect::CreateCollector
                 | Effect::CreateRunner { .. }
                 | Effect::CreateStarter(_)
                 | Effect::CreateStopper(_),
@@ -98,11 +128,28 @@ impl Task<'_> {
                 };
             }
             (Effect::CreateInitializer, Some(checked)) => build::initializer(owner, spec, checked, defaults),
+            (Effect::CreateAggregator { options }, Some(checked)) => {
+                let once = self.aggregation().is_some_and(|how| how.setup_seconds.is_some());
+                build::aggregator(owner, spec, checked, defaults, &options, once)
+            }
             (Effect::CreateRunner { runner, of }, Some(checked)) => {
-                build::runner(owner, spec, checked, defaults, runner, of)
+                let wiring = match (self.aggregation(), &self.seen.address) {
+                    (None, _) => None,
+                    (Some(aggregation), Fact::Known(address)) => Some(Wiring { aggregation, address }),
+                    (Some(_), Fact::Absent | Fact::Unknown) => return Ok(None),
+                };
+                build::runner(owner, spec, checked, defaults, (runner, of), wiring)
+            }
+            (Effect::CreateCollector, Some(checked)) => {
+                let Fact::Known(address) = &self.seen.address else {
+                    return Ok(None);
+                };
+                let about = about::about(self.run, self.resource, self.seen);
+                build::collector(owner, spec, checked, defaults, address, &about)
             }
             (Effect::CreateStarter(targets), Some(checked)) => {
-                build::starter(owner, spec, checked, defaults, &targets)
+                let setup = self.aggregation().and_then(|how| how.setup_seconds);
+                build::starter(owner, spec, checked, defaults, &targets, setup)
             }
             (Effect::CreateStopper(targets), Some(_)) => build::stopper(owner, spec, defaults, &targets),
         };
@@ -113,7 +160,68 @@ impl Task<'_> {
         Api::namespaced(self.context.client.clone(), &self.owner.namespace)
     }
 
+    fn aggregation(&self) -> Option<&Aggregation> {
+        self.run.plan.as_ref()?.aggregation.as_ref()
+    }
+
+    /// It is owned by the aggregator Job, with which it goes.
+    async fn create_service(&self, name: &str) -> Result<Option<Refusal>, Error> {
+        let key = ObjectRef::new(name).within(&self.owner.namespace);
+        let Some(job) = self.context.world.jobs.get(&key) else {
+            return Ok(None);
+        };
+        let service = build::service(self.owner, &job);
+        self.create_for(service, &job.uid().unwrap_or_default()).await
+    }
+
+    /// What the collector has brought, out of its log.
+    async fn keep_summary(&self, name: &str) -> Result<Option<Refusal>, Error> {
+        let key = ObjectRef::new(name).within(&self.owner.namespace);
+        let Some(job) = self.context.world.jobs.get(&key) else {
+            return Ok(None);
+        };
+        let mut pods = self.context.world.pods.state();
+        // The cache of pods may be behind that of Jobs.
+        if pods::pod_of(&job, &pods).is_none() {
+            let Owner { uid, attempt, .. } = self.owner;
+            let labels = format!("{RUN_LABEL}={uid},{ATTEMPT_LABEL}={attempt},{COMPONENT_LABEL}=collector");
+            let found = self.api::<Pod>();
+            let found = bounded(found.list(&ListParams::default().labels(&labels))).await?;
+            pods = found.items.into_iter().map(Arc::new).collect();
+        }
+        let Some(pod) = pods::pod_of(&job, &pods) else {
+            return Ok(None);
+        };
+        let documents = self.log(&pod.name_any(), build::COLLECT).await?;
+        // A log can be cut by the node: then less is kept.
+        let documents = Documents::parse(&documents).unwrap_or_else(|| {
+            let run = format!("{}/{}", self.owner.namespace, self.owner.name);
+            let (bytes, lines) = (documents.len(), documents.lines().count());
+            tracing::warn!(run, bytes, lines, "the collector's log has no summary");
+            Documents::default()
+        });
+        let outputs = match pods::has_container(pod, build::SUMMARY) {
+            true => handler::outputs(&self.log(&pod.name_any(), build::SUMMARY).await?),
+            false => Ok(BTreeMap::new()),
+        };
+        self.create(build::summary(self.owner, documents, outputs)).await
+    }
+
+    async fn log(&self, pod: &str, container: &str) -> Result<String, Error> {
+        let parameters = LogParams {
+            container: Some(container.to_owned()),
+            limit_bytes: Some(LOG_LIMIT),
+            ..LogParams::default()
+        };
+        bounded(self.api::<Pod>().logs(pod, &parameters)).await
+    }
+
     async fn create<K: Child>(&self, object: K) -> Result<Option<Refusal>, Error> {
+        self.create_for(object, &self.owner.uid).await
+    }
+
+    /// Makes an object that is, or goes with what is, this run's.
+    async fn create_for<K: Child>(&self, object: K, keeper: &str) -> Result<Option<Refusal>, Error> {
         let name = object.name_any();
         let kind = K::kind(&());
         let error = match bounded(self.api().create(&PostParams::default(), &object)).await {
@@ -128,7 +236,7 @@ impl Task<'_> {
             return Err(error);
         };
         if status.is_already_exists() {
-            return self.existing::<K>(&name).await;
+            return self.existing::<K>(&name, keeper).await;
         }
         let told = format!("{kind} {name} was refused: {}", status.message);
         match status.code {
@@ -139,19 +247,22 @@ impl Task<'_> {
     }
 
     /// The name is taken: by us, by a former run of the same name that is on its way out, or by a stranger.
-    async fn existing<K: Child>(&self, name: &str) -> Result<Option<Refusal>, Error> {
+    async fn existing<K: Child>(&self, name: &str, keeper: &str) -> Result<Option<Refusal>, Error> {
         let kind = K::kind(&());
         let Some(object) = bounded(self.api::<K>().get_opt(name)).await? else {
             return Ok(None);
         };
         let owners = object.owner_references();
-        if owners.iter().any(|owner| owner.uid == self.owner.uid) {
+        if owners.iter().any(|owner| owner.uid == keeper) {
             self.context.memory.made(&self.owner.uid, name);
             return Ok(None);
         }
-        let former = owners
-            .iter()
-            .any(|owner| owner.kind == self.owner.kind.as_str() && owner.name == self.owner.name);
+        // The Service of an aggregator that is gone goes too.
+        let aggregator = aggregator_name(&self.owner.stem());
+        let former = owners.iter().any(|owner| {
+            owner.kind == self.owner.kind.as_str() && owner.name == self.owner.name
+                || owner.kind == "Job" && owner.name == aggregator
+        });
         Ok(Some(if former {
             Refusal::ForNow(format!(
                 "{kind} {name} of the former resource of this name is still being removed"
@@ -232,3 +343,5 @@ trait Child:
 
 impl Child for Job {}
 impl Child for ConfigMap {}
+impl Child for Service {}
+impl Child for Pod {}

@@ -1,6 +1,7 @@
 //! What the operator itself has done and its caches may not show yet. Losing it is harmless: everything in
 //! it is found again, it only spares the API server repeated requests, and keeps actions off stale views.
 
+use crate::aggregate::outcome::Outcome;
 use crate::api::LoadTest;
 use crate::machine::Refusal;
 use kube::ResourceExt;
@@ -18,6 +19,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a change of the live view is held back: most often an event follows at once, which tells it too.
 const PROGRESS_SETTLING: Duration = Duration::from_secs(1);
 
+/// The least time between two looks at what is measured.
+pub const LIVE_INTERVAL: Duration = Duration::from_secs(10);
+
 /// What is remembered, by UID of the resource.
 #[derive(Debug, Default)]
 pub struct Memory(Mutex<BTreeMap<String, Entry>>);
@@ -34,8 +38,17 @@ struct Entry {
     unreads: u32,
     refused: Option<Refusal>,
     refusals: u32,
+    live: Option<Look>,
     failures: u32,
     failure: Option<String>,
+}
+
+/// A look at what a run measures.
+#[derive(Debug)]
+struct Look {
+    at: Instant,
+    attempt: u32,
+    outcome: Option<Outcome>,
 }
 
 impl Memory {
@@ -156,6 +169,21 @@ impl Memory {
         })
     }
 
+    /// What was measured at the last look at that, if it was a short time ago.
+    pub fn live(&self, uid: &str, attempt: u32) -> Option<Option<Outcome>> {
+        self.with(uid, |entry| {
+            let look = entry.live.as_ref().filter(|look| look.attempt == attempt)?;
+            (look.at.elapsed() < LIVE_INTERVAL).then(|| look.outcome.clone())
+        })
+    }
+
+    /// Remembers what was measured, if that could be read.
+    pub fn looked(&self, uid: &str, attempt: u32, outcome: Option<Outcome>) {
+        let at = Instant::now();
+        let look = Look { at, attempt, outcome };
+        self.with(uid, |entry| entry.live = Some(look));
+    }
+
     /// Something could not be read at this look.
     pub fn unread(&self, uid: &str) {
         self.with(uid, |entry| entry.unread = true);
@@ -209,4 +237,18 @@ fn age(resource: &LoadTest) -> (u32, usize, u64) {
         .as_deref()
         .and_then(|v| v.parse().ok());
     (attempt, events, version.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Memory;
+    use crate::aggregate::outcome::Outcome;
+
+    #[test]
+    fn what_a_run_measured_is_not_told_of_the_next() {
+        let memory = Memory::default();
+        memory.looked("uid", 1, Some(Outcome::default()));
+        assert_eq!(memory.live("uid", 1), Some(Some(Outcome::default())));
+        assert_eq!(memory.live("uid", 2), None);
+    }
 }

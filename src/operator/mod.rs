@@ -4,6 +4,7 @@
 //! sees to it that one operator acts at a time. `observe` gathers the world of one run, `persist` is the one place
 //! that writes status, `execute` performs effects, `announce` tells transitions as Kubernetes Events.
 
+mod about;
 mod announce;
 mod backoff;
 mod clock;

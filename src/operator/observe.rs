@@ -3,18 +3,20 @@
 
 use super::controller::{Context, Error, bounded};
 use super::pods::{self, InitializerPod};
+use crate::aggregate::outcome::Outcome;
 use crate::api::{LoadTest, Spec};
 use crate::build::{
-    ATTEMPT_LABEL, COMPONENT_LABEL, Checked, GENERATION_ANNOTATION, RUN_LABEL, RUNNER_LABEL, Script,
-    initializer_name, runner_name, script_name, starter_name, stem, stopper_name,
+    self, AGGREGATOR_PORT, ATTEMPT_LABEL, COMPONENT_LABEL, Checked, GENERATION_ANNOTATION, RUN_LABEL,
+    RUNNER_LABEL, Script, aggregator_name, collector_name, initializer_name, runner_name, script_name,
+    service_name, starter_name, stem, stopper_name, summary_name,
 };
 use crate::machine::{
-    Fact, Initializer, Initializing, Inspection, Observed, Program, Retention, Run, Runner, State,
-    are_as_ordered, overdue,
+    Collector, Fact, Initializer, Initializing, Inspection, Observed, Program, Retention, Run, Runner,
+    Started, State, are_as_ordered, overdue,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Service};
 use kube::api::{ListParams, LogParams};
 use kube::{Api, ResourceExt};
 use std::collections::BTreeMap;
@@ -22,6 +24,9 @@ use std::sync::Arc;
 
 /// The longest output of `k6 inspect` that is read.
 const INSPECTION_LIMIT: i64 = 4 * 1024 * 1024;
+
+/// Within how much of its log k6 has told its version.
+const VERSION_LIMIT: i64 = 64 * 1024;
 
 /// Looks at everything that matters to this run now.
 #[tracing::instrument(skip_all)]
@@ -75,7 +80,8 @@ pub async fn observe(
     };
     seen.stopper = children.program(context, &stopper_name(&name)).await;
     seen.refused = context.memory.refused(&uid);
-    seen.initializer = children.initializer(context, run, &initializer_name(&name)).await;
+    seen.initializer = children.initializer(context, run, &name).await;
+    children.aggregation(context, &name, run, &mut seen).await;
     let needs_script = matches!(
         &run.state,
         State::Initializing(Initializing { accepted: Some(accepted) }) if !accepted.terms.suspended
@@ -84,7 +90,7 @@ pub async fn observe(
         seen.script = script(context, &uid, &children.namespace, &name, checked).await;
     }
     if overdue(&run.state, now) {
-        seen.hint = children.hint(context, &name, run).await;
+        seen.hint = children.hint(context, &name, run, &seen).await;
     }
     seen
 }
@@ -224,7 +230,7 @@ impl Children {
             let number = job.labels().get(RUNNER_LABEL).and_then(|text| text.parse().ok());
             if let Some(number) = number {
                 let runner = match self.pod_for_certain(context, job, ended_decides).await {
-                    Fact::Known(pod) => pods::runner(job, Some(pod)),
+                    Fact::Known(pod) => pods::runner(job, Some(&pod)),
                     Fact::Absent => pods::runner(job, None),
                     Fact::Unknown => Runner::default(),
                 };
@@ -255,9 +261,9 @@ impl Children {
 
     /// The pod of a Job. That one which has ended has none decides how it ended: then a cache does not suffice,
     /// which may be behind that of the Jobs by any time.
-    async fn pod_for_certain(&self, context: &Context, job: &Job, decides: bool) -> Fact<&Pod> {
+    async fn pod_for_certain(&self, context: &Context, job: &Job, decides: bool) -> Fact<Arc<Pod>> {
         if let Some(pod) = pods::pod_of(job, &self.pods) {
-            return Fact::Known(pod);
+            return Fact::Known(Arc::clone(pod));
         }
         let job_uid = job.uid().unwrap_or_default();
         if !decides || pods::job_end(job).is_none() || context.memory.is_gone(&self.uid, &job_uid) {
@@ -270,10 +276,12 @@ impl Children {
         });
         let parameters = ListParams::default().labels(&labels.collect::<Vec<_>>().join(","));
         let api: Api<Pod> = Api::namespaced(context.client.clone(), &self.namespace);
-        let owned = |pod: &Pod| pod.owner_references().iter().any(|owner| owner.uid == job_uid);
         match bounded(api.list(&parameters)).await {
-            Ok(found) if found.items.iter().any(owned) => Fact::Unknown,
-            Ok(_) => {
+            Ok(found) => {
+                let found: Vec<_> = found.items.into_iter().map(Arc::new).collect();
+                if let Some(pod) = pods::pod_of(job, &found) {
+                    return Fact::Known(Arc::clone(pod));
+                }
                 context.memory.gone(&self.uid, &job_uid);
                 Fact::Absent
             }
@@ -298,7 +306,7 @@ impl Children {
     async fn program_of(&self, context: &Context, job: Fact<&Job>) -> Fact<Program> {
         match job {
             Fact::Known(job) => Fact::Known(match self.pod_for_certain(context, job, true).await {
-                Fact::Known(pod) => pods::program(job, Some(pod)),
+                Fact::Known(pod) => pods::program(job, Some(&pod)),
                 Fact::Absent => pods::program(job, None),
                 Fact::Unknown => Program::Running(None),
             }),
@@ -307,8 +315,128 @@ impl Children {
         }
     }
 
-    async fn initializer(&self, context: &Context, run: &Run, name: &str) -> Fact<Initializer> {
-        let job = match self.job(context, name) {
+    /// All that merges the metrics of the runners and brings the result, as far as the state needs it.
+    async fn aggregation(&self, context: &Context, stem: &str, run: &Run, seen: &mut Observed) {
+        let (aggregator, collector) = (aggregator_name(stem), collector_name(stem));
+        let aggregated = run.plan.as_ref().is_some_and(|plan| plan.aggregation.is_some());
+        let ended = run.state.awaits_result().is_some();
+        // Runners are told its address.
+        let told = matches!((&run.state, &seen.runners),
+            (State::Created(_), Fact::Known(runners)) if !runners.is_empty());
+        let job = self
+            .job_for_certain(context, &aggregator, aggregated && (ended || told))
+            .await;
+        seen.aggregator = match &job {
+            Fact::Known(job) => match self.pod_for_certain(context, job, aggregated).await {
+                Fact::Known(pod) => Fact::Known(pods::runner(job, Some(&pod))),
+                Fact::Absent => Fact::Known(pods::runner(job, None)),
+                Fact::Unknown => Fact::Unknown,
+            },
+            Fact::Absent => Fact::Absent,
+            Fact::Unknown => Fact::Unknown,
+        };
+        seen.collector = match self
+            .job_for_certain(context, &collector, aggregated && ended)
+            .await
+        {
+            Fact::Known(job) => match self.pod_for_certain(context, job, true).await {
+                Fact::Known(pod) => Fact::Known(pods::collector(job, Some(&pod))),
+                Fact::Absent => Fact::Known(pods::collector(job, None)),
+                Fact::Unknown => Fact::Unknown,
+            },
+            Fact::Absent => Fact::Absent,
+            Fact::Unknown => Fact::Unknown,
+        };
+        let runners_missing = match (&run.state, &seen.runners) {
+            (State::Created(state), Fact::Known(runners)) => {
+                (1..=state.plan.parallelism).any(|i| !runners.contains_key(&i))
+            }
+            _ => false,
+        };
+        let asked = runners_missing || ended && seen.collector == Fact::Absent;
+        if let (true, true, Fact::Known(_)) = (aggregated, asked, &seen.aggregator) {
+            seen.address = self.address(context, stem).await;
+        }
+        let runs = matches!(run.state, State::Started(Started { ended: None, .. }));
+        if let (true, true, Fact::Known(aggregator)) = (aggregated, runs, &seen.aggregator)
+            && aggregator.is_ready()
+        {
+            seen.live = self.live(context, job, run.attempt).await;
+        }
+        if let (State::Finished(_), Fact::Known(Collector::Collected { .. })) = (&run.state, &seen.collector)
+        {
+            seen.summary = self.summary(context, &summary_name(stem)).await;
+        }
+    }
+
+    /// What the aggregator said last of what is measured. It is no fact that anything is decided by.
+    async fn live(&self, context: &Context, job: Fact<&Job>, attempt: u32) -> Option<Outcome> {
+        if let Some(outcome) = context.memory.live(&self.uid, attempt) {
+            return outcome;
+        }
+        let Fact::Known(job) = job else {
+            return None;
+        };
+        let pod = pods::pod_of(job, &self.pods)?;
+        let api: Api<Pod> = Api::namespaced(context.client.clone(), &self.namespace);
+        let last = LogParams {
+            tail_lines: Some(1),
+            ..LogParams::default()
+        };
+        let outcome = match bounded(api.logs(&pod.name_any(), &last)).await {
+            Ok(line) => serde_json::from_str(&line).ok(),
+            Err(error) => {
+                tracing::debug!(%error, "the aggregator's log could not be read");
+                None
+            }
+        };
+        context.memory.looked(&self.uid, attempt, outcome.clone());
+        outcome
+    }
+
+    /// Where the Service of the aggregator is.
+    async fn address(&self, context: &Context, stem: &str) -> Fact<String> {
+        let api: Api<Service> = Api::namespaced(context.client.clone(), &self.namespace);
+        let job = self.jobs.get(&aggregator_name(stem)).and_then(|job| job.uid());
+        let name = service_name(stem);
+        match bounded(api.get_opt(&name)).await {
+            Ok(Some(service)) => {
+                let owners = service.owner_references();
+                let ours = owners.iter().any(|owner| Some(&owner.uid) == job.as_ref());
+                let address = service.spec.and_then(|spec| spec.cluster_ip).filter(|_| ours);
+                match address.filter(|ip| !ip.is_empty()) {
+                    Some(ip) if ip.contains(':') => Fact::Known(format!("[{ip}]:{AGGREGATOR_PORT}")),
+                    Some(ip) => Fact::Known(format!("{ip}:{AGGREGATOR_PORT}")),
+                    // A stranger's is found out by whoever makes ours.
+                    None => Fact::Absent,
+                }
+            }
+            Ok(None) => Fact::Absent,
+            Err(error) => {
+                tracing::warn!(%error, name, "the Service could not be read");
+                context.memory.unread(&self.uid);
+                Fact::Unknown
+            }
+        }
+    }
+
+    async fn summary(&self, context: &Context, name: &str) -> Fact<()> {
+        let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &self.namespace);
+        match bounded(api.get_metadata_opt(name)).await {
+            Ok(Some(map)) if map.owner_references().iter().any(|owner| owner.uid == self.uid) => {
+                Fact::Known(())
+            }
+            Ok(Some(_) | None) => Fact::Absent,
+            Err(error) => {
+                tracing::warn!(%error, name, "whether the summary is kept could not be read");
+                context.memory.unread(&self.uid);
+                Fact::Unknown
+            }
+        }
+    }
+
+    async fn initializer(&self, context: &Context, run: &Run, stem: &str) -> Fact<Initializer> {
+        let job = match self.job(context, &initializer_name(stem)) {
             Fact::Known(job) => job,
             Fact::Absent => return Fact::Absent,
             Fact::Unknown => return Fact::Unknown,
@@ -320,17 +448,28 @@ impl Children {
         {
             return Fact::Known(Initializer::Outdated);
         }
-        let decides = matches!(run.state, State::Initializing(_));
+        let aggregator = match self.job(context, &aggregator_name(stem)) {
+            Fact::Known(_) => Fact::Known(()),
+            Fact::Absent => Fact::Absent,
+            Fact::Unknown => Fact::Unknown,
+        };
+        let decides = matches!(run.state, State::Initializing(_) | State::Created(_));
         let pod = match self.pod_for_certain(context, job, decides).await {
             Fact::Known(pod) => Some(pod),
             Fact::Absent => None,
             Fact::Unknown => return Fact::Unknown,
         };
-        match pods::initializer(job, pod) {
+        match pods::initializer(job, pod.as_deref()) {
             InitializerPod::Running(why) => Fact::Known(Initializer::Running(why)),
             InitializerPod::Failed(why) => Fact::Known(Initializer::Failed(why)),
             InitializerPod::Done => match (&run.state, pod) {
-                (State::Initializing(_), Some(pod)) => self.inspection(context, pod).await,
+                (State::Initializing(_), Some(pod)) => self.inspection(context, &pod).await,
+                // An aggregator is told what k6 said.
+                (State::Created(state), Some(pod))
+                    if state.plan.aggregation.is_some() && aggregator == Fact::Absent =>
+                {
+                    self.inspection(context, &pod).await
+                }
                 (_, _) => Fact::Known(Initializer::Done),
             },
         }
@@ -338,12 +477,23 @@ impl Children {
 
     async fn inspection(&self, context: &Context, pod: &Pod) -> Fact<Initializer> {
         let api: Api<Pod> = Api::namespaced(context.client.clone(), &self.namespace);
-        let parameters = LogParams {
-            limit_bytes: Some(INSPECTION_LIMIT),
-            ..LogParams::default()
+        let log = async |container: &str, limit_bytes: i64| {
+            let parameters = LogParams {
+                container: Some(container.to_owned()),
+                limit_bytes: Some(limit_bytes),
+                ..LogParams::default()
+            };
+            bounded(api.logs(&pod.name_any(), &parameters)).await
         };
-        match bounded(api.logs(&pod.name_any(), &parameters)).await {
-            Ok(text) => Fact::Known(Initializer::Succeeded(Inspection::parse(&text))),
+        let said = tokio::try_join!(
+            log(build::INSPECT, INSPECTION_LIMIT),
+            log(build::ARCHIVE, VERSION_LIMIT)
+        );
+        match said {
+            Ok((text, log)) => {
+                let inspection = Inspection::parse(&text).map(|inspection| inspection.by(&log));
+                Fact::Known(Initializer::Succeeded(inspection))
+            }
             Err(error) => {
                 tracing::warn!(%error, "the initializer's log could not be read");
                 context.memory.unread(&self.uid);
@@ -353,19 +503,27 @@ impl Children {
     }
 
     /// What Kubernetes' own events say of the object that is waited for.
-    async fn hint(&self, context: &Context, name: &str, run: &Run) -> Option<String> {
+    async fn hint(&self, context: &Context, name: &str, run: &Run, seen: &Observed) -> Option<String> {
         let job = match &run.state {
+            state if state.awaits_result().is_some() => collector_name(name),
             State::Initializing(_) => initializer_name(name),
             State::Created(state) => {
                 let runners = self.runners(context, name, run).await;
+                if matches!(&seen.aggregator, Fact::Known(aggregator) if !aggregator.is_ready()) {
+                    return self.hint_of(context, aggregator_name(name)).await;
+                }
                 let unready = |i: &u32| !runners.get(i).is_some_and(Runner::is_ready);
                 runner_name(name, (1..=state.plan.parallelism).find(unready)?)
             }
             State::Starting(_) => starter_name(name),
             State::Started(_) | State::Stopping(_) | State::Finished(_) => return None,
         };
+        self.hint_of(context, job).await
+    }
+
+    async fn hint_of(&self, context: &Context, job: String) -> Option<String> {
         let pod = self.jobs.get(&job).and_then(|job| pods::pod_of(job, &self.pods));
-        let object = pod.map_or(job, ResourceExt::name_any);
+        let object = pod.map_or(job, |pod| pod.name_any());
         let api: Api<Event> = Api::namespaced(context.client.clone(), &self.namespace);
         let parameters = ListParams::default().fields(&format!("involvedObject.name={object},type=Warning"));
         let events = bounded(api.list(&parameters)).await.ok()?.items;

@@ -1,15 +1,51 @@
 //! Reads what Kubernetes says of Jobs and Pods into the words of the state machine. Pure.
 
-use crate::machine::{End, PodSeen, Program, Runner};
+use crate::build::{ARCHIVE, COLLECT, INSPECT};
+use crate::machine::{Collector, End, PodSeen, Program, Runner};
 use crate::runners::log::last_words;
 use crate::runners::report::Report;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 use kube::ResourceExt;
+use std::sync::Arc;
 
-/// The containers of an initializer in which k6 runs.
-const ARCHIVE: &str = "archive";
-const INSPECT: &str = "inspect";
+/// Whether a pod has, or had, a container of this name.
+pub fn has_container(pod: &Pod, name: &str) -> bool {
+    status_of(pod, name).is_some()
+}
+
+fn status_of<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let all = status
+        .init_container_statuses
+        .iter()
+        .chain(&status.container_statuses);
+    all.flatten().find(|container| container.name == name)
+}
+
+/// What a collector has brought: its outcome is there before k6 has called handleSummary().
+pub fn collector(job: &Job, pod: Option<&Pod>) -> Collector {
+    let end = job_end(job);
+    let status = pod.and_then(|pod| status_of(pod, COLLECT));
+    let state = status.and_then(|status| status.state.as_ref());
+    let ended = state.and_then(|state| state.terminated.as_ref());
+    let failed = |why: String| Collector::Failed(why);
+    match (ended, end) {
+        (Some(ended), end) if ended.exit_code == 0 => {
+            match serde_json::from_str(ended.message.as_deref().unwrap_or_default()) {
+                Ok(outcome) => Collector::Collected {
+                    outcome: Box::new(outcome),
+                    done: end.is_some(),
+                },
+                Err(error) => failed(format!("the collector's answer can't be read: {error}")),
+            }
+        }
+        (Some(ended), _) => failed(format!("the collector failed {}", told(ended))),
+        (None, Some(Err(why))) => failed(format!("the collector failed: {why}")),
+        (None, Some(Ok(()))) => failed("the collector left no answer".to_owned()),
+        (None, None) => Collector::Running(pod.and_then(|pod| pod.status.as_ref()).and_then(waiting)),
+    }
+}
 
 /// How a Job ended: whether it was complete, and Kubernetes' message if it was not.
 pub fn job_end(job: &Job) -> Option<Result<(), String>> {
@@ -42,16 +78,16 @@ fn is_overdue(job: &Job) -> bool {
 }
 
 /// The pod of a Job: the newest that is not going away, else the newest.
-pub fn pod_of<'a>(job: &Job, pods: &'a [std::sync::Arc<Pod>]) -> Option<&'a Pod> {
+pub fn pod_of<'a>(job: &Job, pods: &'a [Arc<Pod>]) -> Option<&'a Arc<Pod>> {
     let uid = job.uid()?;
-    let owned = |pod: &&Pod| pod.owner_references().iter().any(|owner| owner.uid == uid);
-    let rank = |pod: &&Pod| {
+    let owned = |pod: &&Arc<Pod>| pod.owner_references().iter().any(|owner| owner.uid == uid);
+    let rank = |pod: &&Arc<Pod>| {
         (
             pod.metadata.deletion_timestamp.is_none(),
             pod.creation_timestamp(),
         )
     };
-    pods.iter().map(AsRef::as_ref).filter(owned).max_by_key(rank)
+    pods.iter().filter(owned).max_by_key(rank)
 }
 
 /// A runner, from its Job and pod.
@@ -312,7 +348,9 @@ fn refusal(container: &ContainerStatus, ended: &ContainerStateTerminated) -> Str
 
 #[cfg(test)]
 mod tests {
-    use super::{InitializerPod, initializer, runner};
+    use super::{InitializerPod, collector, initializer, runner};
+    use crate::aggregate::outcome::Outcome;
+    use crate::machine::Collector;
     use k8s_openapi::api::batch::v1::Job;
     use k8s_openapi::api::core::v1::Pod;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -408,5 +446,102 @@ mod tests {
             end.message,
             "the init container fetch failed (exit code 99): not there"
         );
+    }
+
+    fn job_that(type_: &str, message: &str) -> Job {
+        let conditions = json!([{"type": type_, "status": "True", "message": message}]);
+        serde_json::from_value(json!({"status": {"conditions": conditions}})).unwrap()
+    }
+
+    fn outcome() -> Outcome {
+        Outcome {
+            thresholds: 2,
+            crossed: 1,
+            ..Outcome::default()
+        }
+    }
+
+    fn brought(message: &str) -> Value {
+        ended("collect", 0, "Completed", message)
+    }
+
+    fn running(name: &str) -> Value {
+        json!({"name": name, "image": "registry/image", "imageID": "", "ready": true, "restartCount": 0,
+               "state": {"running": {}}})
+    }
+
+    #[test]
+    fn an_outcome_is_there_before_handle_summary_has_been_called() {
+        let message = serde_json::to_string(&outcome()).unwrap();
+        let collected = |done| Collector::Collected {
+            outcome: Box::new(outcome()),
+            done,
+        };
+        let at_work = pod("", &[brought(&message)], &[running("summary")]);
+        assert_eq!(collector(&Job::default(), Some(&at_work)), collected(false));
+        let called = pod("", &[brought(&message)], &[ended("summary", 0, "Completed", "")]);
+        assert_eq!(
+            collector(&job_that("Complete", ""), Some(&called)),
+            collected(true)
+        );
+        // What k6 makes of handleSummary() does not change what was measured.
+        let failed = pod("", &[brought(&message)], &[ended("summary", 107, "Error", "")]);
+        assert_eq!(
+            collector(&job_that("Failed", "backoff"), Some(&failed)),
+            collected(true)
+        );
+    }
+
+    #[test]
+    fn a_collector_without_k6_brings_its_outcome_too() {
+        let message = serde_json::to_string(&outcome()).unwrap();
+        let alone = pod("", &[], &[brought(&message)]);
+        let collected = Collector::Collected {
+            outcome: Box::new(outcome()),
+            done: true,
+        };
+        assert_eq!(collector(&job_that("Complete", ""), Some(&alone)), collected);
+    }
+
+    #[test]
+    fn a_collector_that_asks_or_waits_for_its_pod_goes_on() {
+        let asks = pod("", &[running("collect")], &[]);
+        let seen = collector(&Job::default(), Some(&asks));
+        assert_eq!(seen, Collector::Running(None));
+        assert_eq!(collector(&Job::default(), None), Collector::Running(None));
+        let image = json!({"name": "collect", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                           "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}});
+        let waits = Some("ImagePullBackOff: not found".to_owned());
+        let seen = collector(&Job::default(), Some(&pod("", &[image], &[])));
+        assert_eq!(seen, Collector::Running(waits));
+    }
+
+    #[test]
+    fn a_collector_that_brings_nothing_has_failed_and_says_why() {
+        let failed = |job: &Job, pod: Option<&Pod>| match collector(job, pod) {
+            Collector::Failed(why) => why,
+            other @ (Collector::Running(_) | Collector::Collected { .. }) => panic!("{other:?}"),
+        };
+        let refused = pod("", &[ended("collect", 1, "Error", "no route to host")], &[]);
+        let words = "the collector failed (exit code 1): no route to host";
+        assert_eq!(failed(&Job::default(), Some(&refused)), words);
+        let other = pod("", &[brought("hello")], &[]);
+        let why = failed(&Job::default(), Some(&other));
+        assert!(why.starts_with("the collector's answer can't be read: "), "{why}");
+        let words = "the collector failed: it took too long";
+        assert_eq!(failed(&job_that("Failed", "it took too long"), None), words);
+        let words = "the collector left no answer";
+        assert_eq!(failed(&job_that("Complete", ""), None), words);
+    }
+
+    #[test]
+    fn an_init_container_of_the_user_is_no_answer_of_a_collector() {
+        let fetched = pod(
+            "",
+            &[ended("fetch", 0, "Completed", "{}"), running("collect")],
+            &[],
+        );
+        let seen = collector(&Job::default(), Some(&fetched));
+        assert_eq!(seen, Collector::Running(None));
     }
 }

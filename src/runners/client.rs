@@ -332,7 +332,7 @@ fn quote(body: &[u8]) -> String {
         .to_owned()
 }
 
-fn causes(error: &hyper::Error) -> String {
+pub(super) fn causes(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -4,8 +4,11 @@
 //! own; what they achieved reaches the operator as a [`report::Report`].
 
 pub mod client;
+pub mod http;
+pub mod linger;
 pub mod log;
 pub mod report;
+mod setup;
 pub mod start;
 pub mod stop;
 
@@ -93,6 +96,8 @@ pub struct Limits {
     pub release: Duration,
     /// Until every runner has confirmed that it stops.
     pub stop: Duration,
+    /// Until setup() has ended, if it is to run once for all.
+    pub setup: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -101,6 +106,7 @@ impl Default for Limits {
             connect: Duration::from_secs(20),
             release: Duration::from_secs(10),
             stop: Duration::from_secs(15),
+            setup: None,
         }
     }
 }

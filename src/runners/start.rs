@@ -11,31 +11,24 @@ use tokio::time::Instant;
 
 use super::client::{Client, Order, Status};
 use super::report::{Failure, Report, TERMINATION_LOG};
-use super::{ANSWER, AT_ONCE, Attempts, Limits, Target, end, unless_terminated};
+use super::{ANSWER, AT_ONCE, Attempts, Limits, Target, end, setup, unless_terminated};
 
 /// Releases all runners, or none.
 ///
 /// First every runner must answer that it is initialized and paused, within [`Limits::connect`]. One that is
 /// no longer paused was released by an earlier starter: it counts as confirmed and is not touched. If any
-/// runner cannot be found ready, none is released. Then all release orders are written back to back to the
+/// runner cannot be found ready, none is released. With [`Limits::setup`], the first runner runs the script's
+/// setup(), whose data the others get; if that fails, none is released either. Then all release orders are written back to back to the
 /// connections that are open by now, and each runner has to confirm within [`Limits::release`].
 ///
 /// Dropping the future leaves either no runner or every ready runner with its release order.
 pub async fn start(targets: &[Target], limits: &Limits) -> Report {
     let slots = Semaphore::new(AT_ONCE);
-    let reached = reach_all(targets, &slots, Instant::now() + limits.connect).await;
-
-    let mut confirmed = 0;
-    let mut failures = Vec::new();
-    let mut paused = Vec::new();
-    for (target, outcome) in targets.iter().zip(reached) {
-        match outcome {
-            Ok(Reached::Paused(client)) => paused.push((target, client)),
-            Ok(Reached::Released) => confirmed += 1,
-            Err(problem) => failures.push(Failure {
-                runner: target.runner,
-                message: format!("not ready within {} s: {problem}", limits.connect.as_secs_f64()),
-            }),
+    let (mut paused, mut confirmed, mut failures) = ready(targets, &slots, limits).await;
+    if let (Some(limit), true, 0) = (limits.setup, failures.is_empty(), confirmed) {
+        failures = setup::once(targets, limit).await;
+        if failures.is_empty() {
+            (paused, confirmed, failures) = ready(targets, &slots, limits).await;
         }
     }
     if !failures.is_empty() {
@@ -78,6 +71,29 @@ pub async fn start(targets: &[Target], limits: &Limits) -> Report {
         _ => Duration::ZERO,
     };
     Report::new(targets.len(), confirmed, spread, failures)
+}
+
+/// The runners that wait for their release, how many have been released before, and those that can't be.
+async fn ready<'a>(
+    targets: &'a [Target],
+    slots: &Semaphore,
+    limits: &Limits,
+) -> (Vec<(&'a Target, Client)>, usize, Vec<Failure>) {
+    let reached = reach_all(targets, slots, Instant::now() + limits.connect).await;
+    let mut confirmed = 0;
+    let mut failures = Vec::new();
+    let mut paused = Vec::new();
+    for (target, outcome) in targets.iter().zip(reached) {
+        match outcome {
+            Ok(Reached::Paused(client)) => paused.push((target, client)),
+            Ok(Reached::Released) => confirmed += 1,
+            Err(problem) => failures.push(Failure {
+                runner: target.runner,
+                message: format!("not ready within {} s: {problem}", limits.connect.as_secs_f64()),
+            }),
+        }
+    }
+    (paused, confirmed, failures)
 }
 
 enum Reached {
@@ -222,6 +238,9 @@ pub struct StartArgs {
     /// Seconds from the release until every runner must have confirmed
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().release.as_secs())]
     pub release_timeout: u64,
+    /// Run setup() on the first runner, for all, within so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub setup_timeout: Option<u64>,
     /// The file that gets the report
     #[arg(long, value_name = "PATH", default_value = TERMINATION_LOG)]
     pub termination_log: PathBuf,
@@ -232,6 +251,7 @@ pub async fn run_start(args: StartArgs) -> ExitCode {
     let limits = Limits {
         connect: Duration::from_secs(args.connect_timeout),
         release: Duration::from_secs(args.release_timeout),
+        setup: args.setup_timeout.map(Duration::from_secs),
         ..Limits::default()
     };
     let report = unless_terminated(start(&args.runners, &limits)).await;

@@ -70,7 +70,8 @@ async fn the_article_works_as_written() {
         .map(columns)
         .find(|row| row[0].starts_with("k6-sample-starter-"));
     assert_eq!(starter.expect(&table)[1..3], ["0/1", "Completed"], "{table}");
-    let running = table.lines().filter(|line| line.contains(" Running ")).count();
+    let runners = table.lines().filter(|line| !line.contains("-aggregator-"));
+    let running = runners.filter(|line| line.contains(" Running ")).count();
     assert_eq!(running, 4, "{table}");
 
     let waited = test.kubectl(&[
@@ -99,19 +100,17 @@ async fn the_article_works_as_written() {
     assert_eq!(
         columns(table.lines().next().unwrap()),
         [
-            "NAME", "STATE", "RESULT", "RUNNERS", "STAGE", "STARTED", "DURATION", "AGE", "MESSAGE"
+            "NAME", "STATE", "RESULT", "RUNNERS", "STAGE", "STARTED", "DURATION", "AGE", "P95", "FAILED",
+            "MESSAGE"
         ]
     );
     assert!(table.contains("4 of 4 runners passed"), "{table}");
 
-    // The initializer has gone again; five Jobs are left, each with its one pod.
-    let jobs = test
-        .until("the initializer is removed", LIMIT, async || {
-            let jobs = test.job_names().await;
-            (!jobs.contains(&"k6-sample-initializer".to_owned())).then_some(jobs)
-        })
-        .await;
-    assert_eq!(jobs, JOBS);
+    // Initializer, aggregator and collector have gone again; five Jobs are left, each with its one pod.
+    test.until("only five Jobs are left", LIMIT, async || {
+        (test.job_names().await == JOBS).then_some(())
+    })
+    .await;
     let pods = test
         .until("five pods are left", LIMIT, async || {
             let pods = test.pods().list(&ListParams::default()).await.unwrap().items;

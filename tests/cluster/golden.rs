@@ -92,7 +92,13 @@ fn word(word: &str) -> String {
 
 /// Values that are numbers, by the field's name in `kubectl describe`.
 fn numbers(text: &str) -> String {
-    let fields = ["Resource Version:", "Spread Micros:"];
+    let fields = [
+        "Resource Version:",
+        "Spread Micros:",
+        "Duration Ms:",
+        "Iteration Rate:",
+        "Vus:",
+    ];
     let mut lines = Vec::new();
     for line in text.lines() {
         let field = fields.iter().find(|field| line.trim_start().starts_with(**field));

@@ -63,7 +63,8 @@ async fn operator_killed_in_each_state_gives_the_same_result() {
                 "ScriptInspected",
                 "StartOrdered",
                 "StartConfirmed",
-                "RunnersEnded"
+                "RunnersEnded",
+                "ResultCollected"
             ],
             "{name}"
         );

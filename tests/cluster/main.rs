@@ -12,6 +12,7 @@ mod faults;
 #[path = "../support/invariants.rs"]
 mod invariants;
 
+mod aggregation;
 mod article;
 mod deadlines;
 mod facts;

@@ -226,6 +226,8 @@ fn frozen() -> Vec<(&'static str, Value)> {
         ("initializer", json!({"image": "other"})),
         ("runner", json!({"image": "other"})),
         ("starter", json!({"image": "other"})),
+        ("aggregation", json!({"enabled": false})),
+        ("setup", json!("perRunner")),
         ("quiet", json!("false")),
         ("paused", json!("false")),
         ("timeouts", json!({"run": "1h"})),
@@ -410,7 +412,8 @@ async fn both_kinds_are_in_the_category_all_and_show_the_same_columns() {
             ["NAME", "STATE", "RESULT", "RUNNERS", "AGE"]
         );
         let wide = [
-            "NAME", "STATE", "RESULT", "RUNNERS", "STAGE", "STARTED", "DURATION", "AGE", "MESSAGE",
+            "NAME", "STATE", "RESULT", "RUNNERS", "STAGE", "STARTED", "DURATION", "AGE", "P95", "FAILED",
+            "MESSAGE",
         ];
         assert_eq!(header(&["get", kind, "-o", "wide"]), wide);
     }

@@ -101,7 +101,7 @@ async fn a_run_costs_few_writes_and_a_finished_one_none() {
     test.script("four", &sleeps(4, 3)).await;
     test.apply("thrifty", json!({"parallelism": RUNNERS, "script": "four"}));
     let status = test.passes("thrifty").await;
-    // The last of a run's writes: its Event, and the removal of the initializer.
+    // The last of a run's writes: its Event, and the removal of what measured it.
     test.until("the run is converged", LIMIT, async || {
         let events = test.kubectl(&["events", "--for", "k6/thrifty", "--no-headers"]);
         let told = events.contains("AllRunnersPassed");
@@ -115,13 +115,16 @@ async fn a_run_costs_few_writes_and_a_finished_one_none() {
             .filter(|write| write.kind == kind && write.verb == verb);
         of.count()
     };
-    assert_eq!(count("jobs", "create"), RUNNERS + 2, "{before:#?}");
-    assert_eq!(count("jobs", "delete"), 1, "{before:#?}");
-    // N + 12 for what has happened; beside it the live view, at most once in five seconds.
+    // Initializer, aggregator, starter and collector; all but the starter are removed.
+    assert_eq!(count("jobs", "create"), RUNNERS + 4, "{before:#?}");
+    assert_eq!(count("jobs", "delete"), 3, "{before:#?}");
+    assert_eq!(count("services", "create"), 1, "{before:#?}");
+    assert_eq!(count("configmaps", "create"), 1, "{before:#?}");
+    // N + 20 for what has happened; beside it the live view, at most once in five seconds.
     let (first, last) = (status.history.first().unwrap(), status.history.last().unwrap());
     let views = usize::try_from(last.time.duration_since(first.time).as_secs() / 5).unwrap();
     assert!(
-        before.len() <= RUNNERS + 12 + views,
+        before.len() <= RUNNERS + 20 + views,
         "{} writes: {before:#?}",
         before.len()
     );

@@ -299,7 +299,9 @@ fn held(runner: Option<&Hold<'_>>, starter: Option<&Hold<'_>>) -> Value {
     let settings = |hold: Option<&Hold<'_>>| hold.map_or_else(|| json!({}), Hold::settings);
     json!({
         "parallelism": 2, "script": "once", "initializer": {},
-        "runner": settings(runner), "starter": settings(starter)
+        "runner": settings(runner), "starter": settings(starter),
+        // An aggregator is placed as starters are.
+        "aggregation": {"enabled": false}
     })
 }
 
@@ -441,7 +443,7 @@ async fn a_config_map_that_is_deleted_keeps_runners_from_starting_and_running_on
         let mut spec = held(None, None);
         spec["script"] = json!("first");
         spec["initializer"] = initializer.settings();
-        spec["timeouts"] = json!({"initialization": "40s"});
+        spec["timeouts"] = json!({"initialization": "70s"});
         let run = Run::apply(&test, Kind::K6, "in-initializing", spec);
         run.pod("initializer").await;
         test.kubectl(&["delete", "configmap", "first"]);
@@ -459,7 +461,7 @@ async fn a_config_map_that_is_deleted_keeps_runners_from_starting_and_running_on
     let in_created = async {
         let mut spec = held(Some(&runners), None);
         spec["script"] = json!("second");
-        spec["timeouts"] = json!({"start": "40s"});
+        spec["timeouts"] = json!({"start": "70s"});
         let run = Run::apply(&test, Kind::K6, "in-created", spec);
         run.reaches(Created).await;
         test.kubectl(&["delete", "configmap", "second"]);
@@ -675,7 +677,7 @@ async fn a_quota_that_is_filled_is_told_and_the_run_goes_on_when_it_is_raised() 
         })
         .await;
     contains_all(&told.message.unwrap(), &["Job refused-", "exceeded quota"]);
-    quota(&test, jobs, 6);
+    quota(&test, jobs, 8);
     passed_once(&run, 4).await;
     let end = run.get().await.status.unwrap();
     assert!(!retries(&end), "{end:#?}");

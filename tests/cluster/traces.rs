@@ -58,7 +58,7 @@ async fn a_second_operator_starts_nothing_twice_and_each_of_its_reconciles_is_a_
     test.script("sleeps", &sleeps(3, 4)).await;
     test.apply("shared", json!({"parallelism": 3, "script": "sleeps"}));
     let status = test.passes("shared").await;
-    assert_eq!(status.history.len(), 5, "{:?}", status.history);
+    assert_eq!(status.history.len(), 6, "{:?}", status.history);
     assert_eq!(test.pods_of("shared", "starter").await.len(), 1);
     assert_eq!(test.pods_of("shared", "runner").await.len(), 3);
 

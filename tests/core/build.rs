@@ -5,7 +5,7 @@ use k6_operator::build::*;
 use k6_operator::machine::Target;
 use serde_json::json;
 
-fn owner(name: &str) -> Owner {
+pub fn owner(name: &str) -> Owner {
     Owner {
         kind: Kind::K6,
         name: name.to_owned(),
@@ -16,7 +16,7 @@ fn owner(name: &str) -> Owner {
     }
 }
 
-fn defaults() -> Defaults {
+pub fn defaults() -> Defaults {
     Defaults {
         runner_image: "grafana/k6:1.1.0".to_owned(),
         starter_image: "ghcr.io/k6io/operator:latest".to_owned(),
@@ -24,7 +24,7 @@ fn defaults() -> Defaults {
     }
 }
 
-fn spec(value: serde_json::Value) -> Spec {
+pub fn spec(value: serde_json::Value) -> Spec {
     serde_json::from_value(value).unwrap()
 }
 
@@ -93,8 +93,8 @@ fn the_only_runner_has_no_segment() {
         &spec,
         &check(&spec).unwrap(),
         &defaults(),
-        1,
-        1
+        (1, 1),
+        None
     ));
 }
 
@@ -106,8 +106,8 @@ fn the_third_of_four_runners_has_the_third_segment() {
         &spec,
         &check(&spec).unwrap(),
         &defaults(),
-        3,
-        4
+        (3, 4),
+        None
     ));
 }
 
@@ -119,8 +119,8 @@ fn a_runner_has_all_that_its_spec_sets() {
         &spec,
         &check(&spec).unwrap(),
         &defaults(),
-        2,
-        4
+        (2, 4),
+        None
     ));
 }
 
@@ -133,7 +133,8 @@ fn a_starter_is_given_every_runner_by_address() {
         &spec,
         &checked,
         &defaults(),
-        &targets()
+        &targets(),
+        None
     ));
 }
 

@@ -69,13 +69,16 @@ fn number(event: &Event) -> usize {
         Event::RunnersStarted { .. } => 13,
         Event::StopOrdered {} => 14,
         Event::RerunOrdered { .. } => 15,
+        Event::AggregatorLost { .. } => 16,
+        Event::ResultCollected { .. } => 17,
+        Event::CollectionFailed { .. } => 18,
     }
 }
 
 #[test]
 fn every_kind_of_event_and_of_state_has_a_sample() {
     let events: BTreeSet<usize> = diagram::events().iter().map(|e| number(&e.value)).collect();
-    assert_eq!(events, (0..16).collect());
+    assert_eq!(events, (0..19).collect());
     let states: BTreeSet<StateName> = diagram::states().iter().map(|s| s.value.name()).collect();
     assert_eq!(states, StateName::ALL.into_iter().collect());
 }

@@ -521,7 +521,7 @@ fn argv(container: &Container) -> Vec<String> {
 /// What k6 is given in the runner, and in the initializer.
 fn given(spec: &Spec) -> Result<(Vec<String>, Vec<String>), String> {
     let checked = check(spec).map_err(|error| error.to_string())?;
-    let runner = pod(runner(&owner(), spec, &checked, &defaults(), 1, 1));
+    let runner = pod(runner(&owner(), spec, &checked, &defaults(), (1, 1), None));
     let initializer = pod(initializer(&owner(), spec, &checked, &defaults()));
     let archive = argv(&initializer.init_containers.unwrap()[0]);
     let run = argv(&runner.containers[0]);
@@ -557,6 +557,7 @@ fn archive_of(user: &[String], script: &str) -> Vec<String> {
     let before = [
         "k6",
         "archive",
+        "--verbose",
         "--include-system-env-vars",
         "-O",
         "/k6-archive/test.tar",
@@ -825,7 +826,7 @@ fn a_file_in_a_volume_is_given_as_it_is_and_mounted_where_no_image_is_hidden_or_
     for word in corpus() {
         let spec = with("/script", source(&word));
         let Ok(checked) = check(&spec) else { continue };
-        let pod = pod(runner(&owner(), &spec, &checked, &defaults(), 1, 1));
+        let pod = pod(runner(&owner(), &spec, &checked, &defaults(), (1, 1), None));
         let mounts = pod.containers[0].volume_mounts.clone().unwrap();
         let folder = &mounts[0].mount_path;
         let parts: Vec<&str> = folder.split('/').collect();
@@ -909,7 +910,7 @@ fn variables_that_are_accepted_are_those_of_the_pod() {
     for word in corpus() {
         let spec = with("/runner", json!({"env": [{"name": "A", "value": word}]}));
         let Ok(checked) = check(&spec) else { continue };
-        let pod = pod(runner(&owner(), &spec, &checked, &defaults(), 1, 1));
+        let pod = pod(runner(&owner(), &spec, &checked, &defaults(), (1, 1), None));
         let env = pod.containers[0].env.clone().unwrap();
         assert_eq!(
             (env.len(), env[0].name.as_str(), env[0].value.as_deref()),
@@ -964,7 +965,14 @@ fn each_word_of_the_largest_test_is_one_that_linux_can_give_to_a_program() {
     spec["parallelism"] = json!(10_000);
     let spec: Spec = serde_json::from_value(spec).unwrap();
     let checked = check(&spec).unwrap();
-    let pod = pod(runner(&owner(), &spec, &checked, &defaults(), 9_999, 10_000));
+    let pod = pod(runner(
+        &owner(),
+        &spec,
+        &checked,
+        &defaults(),
+        (9_999, 10_000),
+        None,
+    ));
     let longest = argv(&pod.containers[0]).iter().map(String::len).max().unwrap();
     assert!((100_000..131_072).contains(&longest), "{longest}");
 }

@@ -13,8 +13,13 @@ fn the_stages_of_the_article_need_200_users_for_a_minute_and_its_graceful_end() 
         max_vus: 200,
         total_duration: "1m30s".to_owned(),
         total_seconds: 90,
-        setup_and_teardown_seconds: 120,
+        setup_seconds: 60,
+        teardown_seconds: 60,
         thresholds: 0,
+        threshold_error: None,
+        version: None,
+        options: r#"{"summaryTimeUnit":null,"summaryTrendStats":["avg","min","med","max","p(90)","p(95)"],"thresholds":null}"#
+            .to_owned(),
     };
     assert_eq!(parsed(include_str!("inspections/stages.json")), expected);
 }
@@ -25,8 +30,17 @@ fn thresholds_written_as_text_and_as_objects_are_counted_and_timeouts_rounded_up
         max_vus: 16,
         total_duration: "50s".to_owned(),
         total_seconds: 50,
-        setup_and_teardown_seconds: 91,
+        setup_seconds: 90,
+        teardown_seconds: 1,
         thresholds: 3,
+        threshold_error: None,
+        version: None,
+        options: concat!(
+            r#"{"summaryTimeUnit":null,"summaryTrendStats":["avg","min","med","max","p(90)","p(95)"],"thresholds":"#,
+            r#"{"http_req_duration":["p(95)<500",{"abortOnFail":true,"delayAbortEval":"10s","threshold":"p(99)<2000"}],"#,
+            r#""http_req_duration{status:200}":["med<100"]}}"#,
+        )
+        .to_owned(),
     };
     assert_eq!(parsed(include_str!("inspections/thresholds.json")), expected);
 }

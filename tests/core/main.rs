@@ -1,6 +1,7 @@
 //! The pure core: what can happen to a run, what follows from it, and the objects that carry it out.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod aggregation;
 mod build;
 mod generated;
 mod hostile;

@@ -3,11 +3,14 @@
 use crate::kstatus::{self, Kstatus};
 use crate::support::{accepted, at, created, digest, empty_world, inspection, started, starting, terms};
 use jiff::{SignedDuration, Timestamp};
+use k6_operator::aggregate::outcome::{Crossed, Outcome};
+use k6_operator::aggregate::report::Totals;
 use k6_operator::api::{Cleanup, Status};
 use k6_operator::machine::{
-    Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Initializing, Inspection, InspectionError,
-    Observed, PodSeen, Program, Progress, Reason, Record, Refusal, Retention, Run, RunResult, Runner, State,
-    Step, Terms, chronicle, classify, diagram, effects, replay, step, wake_at,
+    Collector, Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Initializing, Inspection,
+    InspectionError, Observed, PodSeen, Program, Progress, Reason, Record, Refusal, Retention, Run,
+    RunResult, Runner, Started, State, Step, Terms, chronicle, classify, diagram, effects, replay, step,
+    wake_at,
 };
 use k6_operator::runners::report::{Failure, Report};
 use proptest::collection::{btree_map, vec};
@@ -84,11 +87,62 @@ fn program() -> impl Strategy<Value = Program> {
     ]
 }
 
-fn initializer() -> impl Strategy<Value = Initializer> {
-    let found = (0..6u64, 0..100u64).prop_map(|(max_vus, total_seconds)| Inspection {
-        total_seconds,
-        ..inspection(max_vus)
+fn outcome() -> impl Strategy<Value = Outcome> {
+    let failed = (
+        text(),
+        text(),
+        any::<f64>().prop_filter("JSON has no others", |value| value.is_finite()),
+    );
+    let failed = failed.prop_map(|(metric, threshold, value)| Crossed {
+        metric,
+        threshold,
+        value,
+        uncertain: false,
+        aborted: false,
     });
+    (
+        0..9u32,
+        vec(failed, 0..4),
+        vec(text(), 0..4),
+        option::of(0.0..1e6),
+    )
+        .prop_map(|(more, failed, incomplete, p95)| Outcome {
+            thresholds: more + u32::try_from(failed.len()).unwrap(),
+            crossed: u32::try_from(failed.len()).unwrap(),
+            failed,
+            incomplete,
+            totals: Totals {
+                p95,
+                ..Totals::default()
+            },
+            silent: 0,
+            duration_ms: 1.5,
+        })
+}
+
+fn collector() -> impl Strategy<Value = Collector> {
+    let collected = (outcome(), any::<bool>()).prop_map(|(outcome, done)| Collector::Collected {
+        outcome: Box::new(outcome),
+        done,
+    });
+    prop_oneof![
+        2 => option::of(text()).prop_map(Collector::Running),
+        3 => collected,
+        1 => text().prop_map(Collector::Failed),
+    ]
+}
+
+fn initializer() -> impl Strategy<Value = Initializer> {
+    let version = option::weighted(0.8, prop_oneof![Just((0, 40)), Just((1, 1)), Just((2, 0))]);
+    let wrong = option::weighted(0.1, text());
+    let found = (0..6u64, 0..100u64, version, wrong).prop_map(
+        |(max_vus, total_seconds, version, threshold_error)| Inspection {
+            total_seconds,
+            version,
+            threshold_error,
+            ..inspection(max_vus)
+        },
+    );
     prop_oneof![
         1 => option::of(text()).prop_map(Initializer::Running),
         6 => found.prop_map(|found| Initializer::Succeeded(Ok(found))),
@@ -116,16 +170,25 @@ fn some_terms(n: u32) -> impl Strategy<Value = Terms> {
         option::weighted(0.3, 1..600u32),
         option::weighted(0.3, "[ -~]{0,80}"),
     );
-    flags.prop_map(
-        move |(suspended, unpaused, uninspected, run_timeout_seconds, unsupported)| Terms {
+    let merging = (
+        option::weighted(0.2, "[ -~]{0,80}"),
+        any::<bool>(),
+        prop::bool::weighted(0.1),
+    );
+    (flags, merging).prop_map(move |(flags, (unaggregated, setup_per_runner, unjudged))| {
+        let (suspended, unpaused, uninspected, run_timeout_seconds, unsupported) = flags;
+        Terms {
             suspended,
             unpaused,
             uninspected,
             run_timeout_seconds,
             unsupported,
+            unaggregated,
+            setup_per_runner,
+            unjudged,
             ..terms(n)
-        },
-    )
+        }
+    })
 }
 
 fn spec(n: u32) -> impl Strategy<Value = Result<Terms, String>> {
@@ -147,7 +210,16 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
     // Most of the time all runners are there.
     let all = vec(runner(), usize::try_from(n).unwrap()).prop_map(|all| (1..).zip(all).collect());
     let runners = fact(prop_oneof![4 => all, 1 => btree_map(0..=n + 1, runner(), 0..4)]);
+    let merging = (
+        fact(runner()),
+        fact(Just("10.9.0.1:4318".to_owned())),
+        fact(collector().boxed()),
+        fact(Just(())),
+        option::of(outcome()),
+    )
+        .boxed();
     let rest = (
+        merging,
         option::weighted(0.1, refusal()),
         option::of(text()),
         prop::bool::weighted(0.03),
@@ -164,7 +236,8 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
         rest,
     );
     parts.prop_map(|(terms, script, initializer, runners, starter, stopper, rest)| {
-        let (refused, hint, deleting, retention, former) = rest;
+        let (merging, refused, hint, deleting, retention, former) = rest;
+        let (aggregator, address, collector, summary, live) = merging;
         Observed {
             generation: 1,
             deleting,
@@ -178,6 +251,11 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
             runners,
             starter,
             stopper,
+            aggregator,
+            address,
+            collector,
+            summary,
+            live,
             refused,
             hint,
         }
@@ -349,6 +427,8 @@ fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), Test
         | State::Stopping(_)
         | State::Finished(_) => None,
     };
+    let aggregated = matches!(state, State::Created(state) if state.plan.aggregation.is_some());
+    let collects = matches!(state, State::Started(Started { ended: Some(_), .. }));
     for effect in wanted {
         prop_assert!(!seen.deleting, "{effect:?} of a resource that is being deleted");
         let ok = match effect {
@@ -356,8 +436,18 @@ fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), Test
                 accepted.is_some_and(|terms| !terms.suspended) && seen.script == Fact::Absent
             }
             Effect::CreateInitializer => {
-                accepted.is_some_and(|terms| !terms.suspended && !terms.uninspected)
-                    && seen.script == Fact::Known(Ok(()))
+                let again = aggregated && seen.aggregator == Fact::Absent && seen.initializer == Fact::Absent;
+                let asked = accepted.is_some_and(|terms| !terms.suspended && !terms.uninspected)
+                    && seen.script == Fact::Known(Ok(()));
+                asked || again
+            }
+            Effect::CreateAggregator { .. } => aggregated && seen.aggregator == Fact::Absent,
+            Effect::CreateService => (aggregated || collects) && seen.address == Fact::Absent,
+            Effect::CreateCollector => {
+                collects && seen.collector == Fact::Absent && matches!(seen.address, Fact::Known(_))
+            }
+            Effect::DeleteAggregator | Effect::DeleteCollector | Effect::KeepSummary => {
+                matches!(state, State::Finished(_))
             }
             Effect::DeleteInitializer => {
                 let outdated = seen.initializer == Fact::Known(Initializer::Outdated);
@@ -370,7 +460,10 @@ fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), Test
                     && wanted.len() == 1
                     && seen.retention != Retention::default()
             }
-            Effect::CreateRunner { .. } => matches!(state, State::Created(_)),
+            Effect::CreateRunner { .. } => {
+                let told = !aggregated || matches!(seen.address, Fact::Known(_));
+                matches!(state, State::Created(_)) && told
+            }
             Effect::DeleteRunner { .. } => matches!(state, State::Stopping(_) | State::Finished(_)),
             Effect::CreateStarter(targets) => {
                 // The machine itself would order these very pods.
@@ -585,10 +678,12 @@ proptest! {
                 Effect::DeleteRunner { .. }
                     | Effect::DeleteInitializer
                     | Effect::DeleteStarter
+                    | Effect::DeleteAggregator
+                    | Effect::DeleteCollector
                     | Effect::DeleteFormer(_)
                     | Effect::DeleteResource
             );
-            prop_assert!(removes, "{effect:?}");
+            prop_assert!(removes || effect == Effect::KeepSummary, "{effect:?}");
         }
     }
 

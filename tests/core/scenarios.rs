@@ -2,37 +2,15 @@
 //! effects: an effect that is not named must not be asked for.
 
 use crate::support::*;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use k6_operator::api::Cleanup;
 use k6_operator::machine::{
     Effect, Event, FORMER_AT_MOST, Fact, Former, HISTORY_LIMIT, Initializer, InspectionError, Observed,
     PodSeen, Program, Reason, Record, Refusal, Retention, Run, RunResult, Runner, RunnerFailure,
-    SCRIPT_GRACE, STOP_GRACE, State, StateName, Step, Target, Terms, chronicle, classify, effects, expiry,
-    replay, step, waiting_for, wake_at,
+    SCRIPT_GRACE, STOP_GRACE, State, StateName, Step, Terms, chronicle, classify, effects, expiry, replay,
+    step, waiting_for, wake_at,
 };
 use k6_operator::runners::report::{Failure, Report};
-
-/// What happens, and what is wanted after it.
-fn outcome(state: &State, seen: &Observed, now: Timestamp) -> (Option<Event>, Vec<Effect>) {
-    let Some(event) = classify(state, seen, now) else {
-        return (None, effects(state, seen, now));
-    };
-    let record = k6_operator::machine::Record {
-        time: now,
-        event: event.clone(),
-    };
-    match step(state, &record) {
-        Step::Next(next) => (Some(event), effects(&next, seen, now)),
-        Step::Unchanged | Step::Refused => panic!("{event:?} leads nowhere"),
-    }
-}
-
-fn target(i: u32) -> Target {
-    Target {
-        runner: i,
-        ip: format!("10.0.0.{i}"),
-    }
-}
 
 fn rejected(reason: Reason, message: &str) -> Option<Event> {
     Some(Event::ScriptRejected {

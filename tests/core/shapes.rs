@@ -43,7 +43,14 @@ fn spec(fields: Value) -> Spec {
 }
 
 fn runner_of(spec: &Spec) -> Job {
-    runner(&k6(), spec, &check(spec).unwrap(), &defaults(json!({})), 1, 2)
+    runner(
+        &k6(),
+        spec,
+        &check(spec).unwrap(),
+        &defaults(json!({})),
+        (1, 2),
+        None,
+    )
 }
 
 fn initializer_of(spec: &Spec) -> Job {
@@ -61,6 +68,7 @@ fn starter_of(spec: &Spec) -> Job {
         &check(spec).unwrap(),
         &defaults(json!({})),
         &[target],
+        None,
     )
 }
 
@@ -183,7 +191,7 @@ fn a_part_comes_before_the_pod_template_and_that_before_the_defaults_of_the_oper
     let spec = spec(json!({"runner": layer("first"), "podTemplate": second}));
     let defaults = defaults(json!({"runner": third, "podTemplate": fourth}));
     let checked = check(&spec).unwrap();
-    insta::assert_yaml_snapshot!(runner(&k6(), &spec, &checked, &defaults, 1, 2));
+    insta::assert_yaml_snapshot!(runner(&k6(), &spec, &checked, &defaults, (1, 2), None));
 }
 
 #[test]
@@ -243,7 +251,7 @@ fn scuttle_that_is_off_asks_for_nothing() {
 fn a_starter_cannot_be_labelled_as_a_runner() {
     let labelled = spec(json!({"podTemplate": {"metadata": {"labels": {"runner": "true", "team": "shop"}}}}));
     let defaults = defaults(json!({}));
-    let job = starter(&k6(), &labelled, &check(&labelled).unwrap(), &defaults, &[]);
+    let job = starter(&k6(), &labelled, &check(&labelled).unwrap(), &defaults, &[], None);
     let labels = job.spec.unwrap().template.metadata.unwrap().labels.unwrap();
     assert_eq!(labels.get("runner"), None);
     assert_eq!(labels["team"], "shop");
@@ -359,8 +367,8 @@ fn the_second_run_of_a_test_run_has_names_of_its_own_and_the_test_run_as_owner()
     let script = script(&owner, &checked).unwrap();
     let of = [
         initializer(&owner, &spec, &checked, &defaults),
-        runner(&owner, &spec, &checked, &defaults, 1, 2),
-        starter(&owner, &spec, &checked, &defaults, &[]),
+        runner(&owner, &spec, &checked, &defaults, (1, 2), None),
+        starter(&owner, &spec, &checked, &defaults, &[], None),
         stopper(&owner, &spec, &defaults, &[]),
     ]
     .map(|job| job.metadata);
@@ -382,11 +390,11 @@ fn children(kind: Kind, name: &str, attempt: u32, runners: u32) -> (Vec<String>,
     let runners = [1, 2, 10, runners].into_iter().collect::<BTreeSet<u32>>();
     let runners: Vec<Job> = runners
         .into_iter()
-        .map(|i| runner(&owner, &spec, &checked, &defaults, i, 10_000))
+        .map(|i| runner(&owner, &spec, &checked, &defaults, (i, 10_000), None))
         .collect();
     let rest = [
         initializer(&owner, &spec, &checked, &defaults),
-        starter(&owner, &spec, &checked, &defaults, &[]),
+        starter(&owner, &spec, &checked, &defaults, &[], None),
         stopper(&owner, &spec, &defaults, &[]),
     ];
     let hosts = runners
@@ -461,8 +469,8 @@ fn a_test_run_with_every_field_of_the_peer_is_read_and_built_and_what_is_not_don
     let defaults = defaults(json!({}));
     insta::assert_yaml_snapshot!((
         initializer(&owner, &test.spec, &checked, &defaults),
-        runner(&owner, &test.spec, &checked, &defaults, 1, 4),
-        starter(&owner, &test.spec, &checked, &defaults, &[]),
+        runner(&owner, &test.spec, &checked, &defaults, (1, 4), None),
+        starter(&owner, &test.spec, &checked, &defaults, &[], None),
     ));
 }
 

@@ -23,8 +23,8 @@ pub fn golden(path: &str, text: &str, remedy: &str) {
 
 use jiff::Timestamp;
 use k6_operator::machine::{
-    End, Event, Fact, Initializer, Inspection, Observed, Plan, PodSeen, Program, Record, Runner, State, Step,
-    Terms, step,
+    Effect, End, Event, Fact, Initializer, Inspection, Observed, Plan, PodSeen, Program, Record, Runner,
+    State, Step, Target, Terms, classify, effects, step,
 };
 use k6_operator::runners::report::Report;
 use std::collections::BTreeMap;
@@ -81,8 +81,12 @@ pub fn inspection(max_vus: u64) -> Inspection {
         max_vus,
         total_duration: "1m30s".to_owned(),
         total_seconds: 90,
-        setup_and_teardown_seconds: 120,
+        setup_seconds: 60,
+        teardown_seconds: 60,
         thresholds: 1,
+        threshold_error: None,
+        version: None,
+        options: "{}".to_owned(),
     }
 }
 
@@ -243,5 +247,31 @@ pub fn plan(parallelism: u32) -> Plan {
         thresholds: None,
         deadline_seconds: Some(600),
         warning: None,
+        aggregation: None,
+        not_aggregated: Some(
+            "k6 did not tell its version, and it is not known whether it can export its metrics".to_owned(),
+        ),
+    }
+}
+
+/// What happens, and what is wanted after it.
+pub fn outcome(state: &State, seen: &Observed, now: Timestamp) -> (Option<Event>, Vec<Effect>) {
+    let Some(event) = classify(state, seen, now) else {
+        return (None, effects(state, seen, now));
+    };
+    let record = Record {
+        time: now,
+        event: event.clone(),
+    };
+    match step(state, &record) {
+        Step::Next(next) => (Some(event), effects(&next, seen, now)),
+        Step::Unchanged | Step::Refused => panic!("{event:?} leads nowhere"),
+    }
+}
+
+pub fn target(i: u32) -> Target {
+    Target {
+        runner: i,
+        ip: format!("10.0.0.{i}"),
     }
 }

@@ -24,6 +24,9 @@ fn terms(accepted: &Accepted) -> String {
         unpaused,
         uninspected,
         unsupported,
+        unaggregated,
+        setup_per_runner,
+        unjudged,
     } = terms;
     let mut text = format!(
         "{parallelism} runners, accepted {at} as generation {generation}, timeouts \
@@ -36,20 +39,29 @@ fn terms(accepted: &Accepted) -> String {
         (*suspended, "suspended"),
         (*unpaused, "unpaused"),
         (*uninspected, "uninspected"),
+        (*setup_per_runner, "setup per runner"),
+        (*unjudged, "unjudged"),
     ] {
         if set {
             write!(text, ", {word}").unwrap();
         }
     }
-    if let Some(what) = unsupported {
+    for what in unsupported.iter().chain(unaggregated) {
         write!(text, ", {what}").unwrap();
     }
     text
 }
 
 fn users(plan: &Plan) -> String {
-    plan.max_vus
-        .map_or_else(|| "not inspected".to_owned(), |users| format!("{users} VUs"))
+    let users = plan
+        .max_vus
+        .map_or_else(|| "not inspected".to_owned(), |users| format!("{users} VUs"));
+    let merged = if plan.aggregation.is_some() {
+        ", aggregated"
+    } else {
+        ""
+    };
+    format!("{users}{merged}")
 }
 
 fn verdict(verdict: &Verdict) -> String {
@@ -80,10 +92,34 @@ fn describe(state: &State) -> String {
                 users(plan)
             )
         }
-        State::Started(Started { at, plan, lost }) => {
-            format!("Started at {at}, {}, lost {lost}", users(plan))
+        State::Started(Started {
+            at,
+            plan,
+            lost,
+            ended,
+        }) => {
+            let ended = ended.as_ref();
+            let ended = ended.map(|ended| format!(", all ended at {}: {:?}", ended.at, ended.tally));
+            format!(
+                "Started at {at}, {}, lost {lost}{}",
+                users(plan),
+                ended.unwrap_or_default()
+            )
         }
-        State::Stopping(Stopping { at, runners: _, why }) => format!("Stopping at {at}, {}", verdict(why)),
+        State::Stopping(Stopping {
+            at,
+            runners: _,
+            why,
+            merged,
+            stopped,
+        }) => {
+            let stopped = stopped.map(|when| format!(", all stopped at {when}"));
+            format!(
+                "Stopping at {at}, merged {merged}{}, {}",
+                stopped.unwrap_or_default(),
+                verdict(why)
+            )
+        }
         State::Finished(Finished {
             at,
             verdict: why,

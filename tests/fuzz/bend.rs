@@ -3,10 +3,11 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// So many cases, unless PROPTEST_CASES says another number.
+/// So many cases, each time the same, unless PROPTEST_CASES says another number: then they are new.
 pub fn config(few: u32) -> ProptestConfig {
     let default = ProptestConfig {
         failure_persistence: None,
@@ -17,6 +18,7 @@ pub fn config(few: u32) -> ProptestConfig {
         Some(_) => default,
         None => ProptestConfig {
             cases: few,
+            rng_seed: RngSeed::Fixed(0),
             ..default
         },
     }

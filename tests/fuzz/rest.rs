@@ -195,6 +195,7 @@ fn starter_and_stopper_end_in_time_and_count_nobody_that_did_not_confirm() {
         connect: few,
         release: few,
         stop: few,
+        setup: None,
     };
     for (name, answer) in bend::corpus("rest") {
         let (started, stopped, took) = runtime().block_on(async {

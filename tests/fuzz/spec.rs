@@ -88,13 +88,16 @@ fn tried(input: &[u8]) -> Result<bool, TestCaseError> {
         let (spec, defaults) = (&test.spec, defaults());
         bounded(input, &build::initializer(&owner, spec, &checked, &defaults))?;
         for i in [1, n / 2 + 1, n] {
-            let job = build::runner(&owner, spec, &checked, &defaults, i, n);
-            prop_assert_eq!(&job, &build::runner(&owner, spec, &checked, &defaults, i, n));
+            let job = build::runner(&owner, spec, &checked, &defaults, (i, n), None);
+            prop_assert_eq!(
+                &job,
+                &build::runner(&owner, spec, &checked, &defaults, (i, n), None)
+            );
             bounded(input, &job)?;
         }
         bounded(
             input,
-            &build::starter(&owner, spec, &checked, &defaults, &targets),
+            &build::starter(&owner, spec, &checked, &defaults, &targets, None),
         )?;
         bounded(input, &build::stopper(&owner, spec, &defaults, &targets))?;
         if let Some(script) = build::script(&owner, &checked) {

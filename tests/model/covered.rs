@@ -39,6 +39,14 @@ pub fn fault(action: &Action, configuration: &Configuration) -> Option<Fault> {
         | Action::StarterLeaves(_)
         | Action::StopperStops(_)
         | Action::StopperIsKilled(_)
+        | Action::AggregatorAnswers(_)
+        | Action::AggregatorBeginsAgain(_)
+        | Action::AggregatorFails(_)
+        | Action::ServiceIsDeleted(_)
+        | Action::CollectorIsAnswered(..)
+        | Action::CollectorAsksInVain(_)
+        | Action::CollectorIsKilled(_)
+        | Action::SummaryIsHandled(_)
         | Action::PersonOrdersRerun
         | Action::PersonEdits
         | Action::SomebodyTouches

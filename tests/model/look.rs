@@ -7,12 +7,16 @@ use crate::invariants::{Broken, Fact as Told, Monitor, Told as Telling};
 use crate::world::{Deed, Effects, HistoryId, MonitorId, N, Phase, Refused, Role};
 use crate::world::{Exit, Stage};
 use jiff::Timestamp;
+use k6_operator::aggregate::outcome;
 use k6_operator::api::Cleanup;
-use k6_operator::build::{initializer_name, runner_name, starter_name, stem, stopper_name};
+use k6_operator::build::{
+    aggregator_name, collector_name, initializer_name, runner_name, service_name, starter_name, stem,
+    stopper_name, summary_name,
+};
 use k6_operator::machine::{
-    Effect, End, Fact, Initializer, Inspection, Observed, PodSeen, Program, Progress, Record, Refusal,
-    Retention, Run, Runner, State, StateName, Target, Terms, are_as_ordered, chronicle, effects, replay,
-    wake_at,
+    Collector, Effect, End, Fact, Initializer, Inspection, Observed, PodSeen, Program, Progress, Record,
+    Refusal, Retention, Run, Runner, State, StateName, Target, Terms, are_as_ordered, chronicle, effects,
+    replay, wake_at,
 };
 use k6_operator::runners::report::Report;
 use std::cell::RefCell;
@@ -31,6 +35,16 @@ pub enum Seen<T> {
     Known(T),
 }
 
+impl<T> Seen<T> {
+    pub fn map<U>(self, to: impl FnOnce(T) -> U) -> Seen<U> {
+        match self {
+            Self::Absent => Seen::Absent,
+            Self::Unknown => Seen::Unknown,
+            Self::Known(seen) => Seen::Known(to(seen)),
+        }
+    }
+}
+
 /// All that a look depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sight {
@@ -45,12 +59,20 @@ pub struct Sight {
     pub runners: [Seen<(u8, Phase)>; N],
     pub starter: Seen<Ended>,
     pub stopper: Seen<Ended>,
+    pub aggregator: Seen<Stage>,
+    /// The Service of the aggregator.
+    pub address: Seen<()>,
+    pub collector: Seen<Collected>,
+    pub summary: Seen<()>,
     /// The Jobs of the other run, one bit each.
     pub former: u8,
 }
 
 /// A starter or stopper: where it is, how many it was to reach, and how many confirmed.
 pub type Ended = (Stage, u8, u8);
+
+/// A collector: where it is, how many thresholds it says are crossed, and how many runners silent.
+pub type Collected = (Stage, u8, u8);
 
 /// What a look comes to.
 #[derive(Clone, Debug)]
@@ -84,6 +106,12 @@ impl Chronicle {
     pub fn state(&self) -> StateName {
         self.run.state.name()
     }
+
+    /// The numbers of the runners are merged.
+    pub fn is_merged(&self) -> bool {
+        let plan = self.run.plan.as_ref();
+        plan.is_some_and(|plan| plan.aggregation.is_some())
+    }
 }
 
 /// What of the spec does not change.
@@ -94,6 +122,8 @@ pub struct Spec {
     pub uninspected: bool,
     /// `cleanup: post`.
     pub cleanup: bool,
+    /// The numbers of the runners are merged, and so many thresholds judged over all.
+    pub merged: Option<u8>,
 }
 
 /// The tables.
@@ -168,6 +198,10 @@ impl Looks {
     fn without_idle_times(&self, mut history: Vec<Record>) -> Vec<Record> {
         let seen = Observed {
             retention: self.retention(),
+            collector: match self.spec.merged {
+                Some(_) => Fact::Known(Collector::Running(None)),
+                None => Fact::Absent,
+            },
             ..Observed::unknown(1, Err(String::new()))
         };
         for (i, record) in history.iter_mut().enumerate() {
@@ -308,10 +342,10 @@ impl Looks {
             {
                 Fact::Known(Initializer::Outdated)
             }
-            Seen::Known((Stage::Reported, _)) if run.state.name() != StateName::Initializing => {
+            Seen::Known((Stage::Reported, _)) if !is_inspected_for(run, sight) => {
                 Fact::Known(Initializer::Done)
             }
-            Seen::Known((stage, _)) => Fact::Known(initializer(stage, n)),
+            Seen::Known((stage, _)) => Fact::Known(initializer(stage, self.spec)),
         };
         let script = if accepted.is_some() && initializer == Fact::Absent {
             Fact::Known(Ok(()))
@@ -334,6 +368,13 @@ impl Looks {
             runners: Fact::Known(runners),
             starter: program(sight.starter),
             stopper: program(sight.stopper),
+            aggregator: known(sight.aggregator, |stage| Runner {
+                pod: (stage != Stage::Failed).then(|| pod("aggregator".to_owned(), stage == Stage::Working)),
+                end: (stage == Stage::Failed).then(|| end(Some(137))),
+            }),
+            address: known(sight.address, |()| "10.0.0.1:4318".to_owned()),
+            collector: known(sight.collector, |seen| collector(seen, self.spec)),
+            summary: known(sight.summary, |()| ()),
             refused: match sight.refused {
                 Refused::Nothing => None,
                 Refused::Foreign => Some(Refusal::Foreign("a foreign object".to_owned())),
@@ -347,12 +388,25 @@ impl Looks {
 /// The name of the resource.
 const NAME: &str = "test";
 
+/// What k6 said is read: for the plan, or for an aggregator.
+fn is_inspected_for(run: &Run, sight: &Sight) -> bool {
+    match &run.state {
+        State::Initializing(_) => true,
+        State::Created(state) => state.plan.aggregation.is_some() && sight.aggregator == Seen::Absent,
+        State::Starting(_) | State::Started(_) | State::Stopping(_) | State::Finished(_) => false,
+    }
+}
+
 fn job_name(stem: &str, role: Role) -> String {
     match role {
         Role::Initializer => initializer_name(stem),
         Role::Starter => starter_name(stem),
         Role::Stopper => stopper_name(stem),
+        Role::Aggregator => aggregator_name(stem),
+        Role::Collector => collector_name(stem),
         Role::Runner(i) => runner_name(stem, i.into()),
+        Role::Service => service_name(stem),
+        Role::Summary => summary_name(stem),
     }
 }
 
@@ -365,15 +419,19 @@ fn at(since: i64, millis: usize) -> Timestamp {
     Timestamp::from_millisecond(since * 1000 + i64::try_from(millis).unwrap()).unwrap()
 }
 
-fn initializer(stage: Stage, n: u8) -> Initializer {
+fn initializer(stage: Stage, spec: Spec) -> Initializer {
     match stage {
         Stage::Absent | Stage::Pending | Stage::Working => Initializer::Running(None),
         Stage::Reported => Initializer::Succeeded(Ok(Inspection {
-            max_vus: u64::from(n) * 10,
+            max_vus: u64::from(spec.runners) * 10,
             total_duration: "1m30s".to_owned(),
             total_seconds: 90,
-            setup_and_teardown_seconds: 120,
-            thresholds: 1,
+            setup_seconds: 60,
+            teardown_seconds: 60,
+            thresholds: spec.merged.unwrap_or(1).into(),
+            threshold_error: None,
+            version: spec.merged.map(|_| (1, 1)),
+            options: "{}".to_owned(),
         })),
         Stage::Failed => Initializer::Failed("k6 refused the script".to_owned()),
     }
@@ -389,23 +447,58 @@ fn runners(attempt: u32, seen: &[Seen<(u8, Phase)>; N]) -> BTreeMap<u32, Runner>
     there.collect()
 }
 
-fn runner(attempt: u32, i: u32, made: u8, phase: Phase) -> Runner {
-    let end = |code: Option<u8>| End {
+fn end(code: Option<u8>) -> End {
+    End {
         code: code.map(i32::from),
         reason: None,
         message: String::new(),
+    }
+}
+
+fn pod(uid: String, ready: bool) -> PodSeen {
+    PodSeen {
+        uid,
+        ip: ready.then(|| "10.0.0.2".to_owned()),
+        ready,
+        waiting: None,
+    }
+}
+
+fn known<T, F>(seen: Seen<T>, fact: impl FnOnce(T) -> F) -> Fact<F> {
+    match seen {
+        Seen::Absent => Fact::Absent,
+        Seen::Unknown => Fact::Unknown,
+        Seen::Known(seen) => Fact::Known(fact(seen)),
+    }
+}
+
+fn collector((stage, crossed, silent): Collected, spec: Spec) -> Collector {
+    let outcome = outcome::Outcome {
+        thresholds: spec.merged.unwrap_or_default().into(),
+        crossed: crossed.into(),
+        silent: silent.into(),
+        ..outcome::Outcome::default()
     };
+    match stage {
+        Stage::Absent | Stage::Pending => Collector::Running(None),
+        Stage::Working | Stage::Reported => Collector::Collected {
+            outcome: Box::new(outcome),
+            done: stage == Stage::Reported,
+        },
+        Stage::Failed => Collector::Failed("it asked in vain".to_owned()),
+    }
+}
+
+fn runner(attempt: u32, i: u32, made: u8, phase: Phase) -> Runner {
     let (end, pod) = match phase {
         Phase::Absent | Phase::Pending | Phase::Ready | Phase::Running => (None, true),
-        Phase::Ended(Exit::Code(code)) => (Some(end(Some(code))), true),
-        Phase::Ended(Exit::Lost) => (Some(end(None)), false),
+        Phase::Ended(Exit::Code(code)) => (Some(self::end(Some(code))), true),
+        Phase::Ended(Exit::Lost) => (Some(self::end(None)), false),
     };
     let pod = pod.then(|| PodSeen {
-        uid: format!("{attempt}.{i}.{made}"),
         // The number of its Job stands for the address: the effects give it back.
         ip: (phase != Phase::Pending).then(|| made.to_string()),
-        ready: phase.answers(),
-        waiting: None,
+        ..self::pod(format!("{attempt}.{i}.{made}"), phase.answers())
     });
     Runner { pod, end }
 }
@@ -460,6 +553,12 @@ fn deeds(wanted: &[Effect], attempt: u32) -> Result<(Effects, [u8; N]), String> 
                 Deed::DeleteFormer(role.ok_or_else(|| format!("{name} is no former Job"))?)
             }
             Effect::DeleteResource => Deed::DeleteResource,
+            Effect::CreateAggregator { options: _ } => Deed::Create(Role::Aggregator),
+            Effect::CreateService => Deed::Create(Role::Service),
+            Effect::DeleteAggregator => Deed::Delete(Role::Aggregator),
+            Effect::CreateCollector => Deed::Create(Role::Collector),
+            Effect::DeleteCollector => Deed::Delete(Role::Collector),
+            Effect::KeepSummary => Deed::Create(Role::Summary),
         });
     }
     Ok((effects, targets))

@@ -317,6 +317,186 @@ fn two_operators_stop_a_run_for_good() {
     });
 }
 
+/// The same, with the numbers of its runners merged, and so many thresholds judged over all.
+fn merged(thresholds: u8, configuration: Configuration) -> Configuration {
+    Configuration {
+        spec: Spec {
+            merged: Some(thresholds),
+            ..configuration.spec
+        },
+        ..configuration
+    }
+}
+
+#[test]
+fn a_merged_run_that_crashes_and_is_stopped_at_any_time_ends_with_its_result() {
+    holds(merged(
+        1,
+        Configuration {
+            wakes: true,
+            budget: Budget {
+                crashes: 1,
+                stop: true,
+                ..NOTHING
+            },
+            ..Configuration::new("merged, 1 runner, 1 operator that is woken, 1 crash, stop", 1)
+        },
+    ));
+}
+
+#[test]
+fn a_merged_run_ends_whatever_hangs_or_is_lost_of_what_merges() {
+    let sees_all = |name, budget| Configuration {
+        lagging: false,
+        wakes: true,
+        budget,
+        ..Configuration::new(name, 1)
+    };
+    let stop = Budget {
+        stop: true,
+        ..NOTHING
+    };
+    let loss = Budget { harm: 1, ..NOTHING };
+    holds(merged(
+        1,
+        sees_all("merged, 1 runner, 1 operator that sees all, stop", stop),
+    ));
+    holds(merged(
+        1,
+        sees_all("merged, 1 runner, 1 operator that sees all, 1 loss", loss),
+    ));
+    holds(merged(
+        0,
+        sees_all(
+            "merged, no thresholds, 1 runner, 1 operator that sees all, 1 loss",
+            loss,
+        ),
+    ));
+}
+
+#[test]
+fn a_merged_run_whose_runners_crossed_a_threshold_or_not_is_judged_by_what_all_measured() {
+    holds(merged(
+        1,
+        Configuration {
+            exits: &[0, 99],
+            in_order: true,
+            ..Configuration::new("merged, 2 runners, 1 operator, exits 0 and 99", 2)
+        },
+    ));
+}
+
+#[test]
+fn a_merged_run_of_which_something_is_lost_ends_and_passes_only_if_its_thresholds_are_judged() {
+    holds(merged(
+        1,
+        Configuration {
+            lagging: false,
+            wakes: true,
+            in_order: true,
+            budget: Budget { harm: 2, ..NOTHING },
+            ..Configuration::new("merged, 2 runners, 1 operator that sees all, 2 losses", 2)
+        },
+    ));
+    holds(merged(
+        1,
+        Configuration {
+            wakes: true,
+            budget: Budget { harm: 1, ..NOTHING },
+            ..Configuration::new("merged, 1 runner, 1 operator that is woken, 1 loss", 1)
+        },
+    ));
+}
+
+#[test]
+fn a_merged_run_without_thresholds_passes_without_its_result_too() {
+    holds(merged(
+        0,
+        Configuration {
+            lagging: false,
+            wakes: true,
+            in_order: true,
+            budget: Budget {
+                harm: 1,
+                stop: true,
+                ..NOTHING
+            },
+            ..Configuration::new(
+                "merged, no thresholds, 2 runners, 1 operator that sees all, 1 loss, stop",
+                2,
+            )
+        },
+    ));
+}
+
+#[test]
+fn answers_that_are_lost_and_refusals_make_nothing_of_a_merged_run_twice() {
+    holds(merged(
+        1,
+        Configuration {
+            wakes: true,
+            budget: Budget {
+                lost: 1,
+                refusals: 1,
+                ..NOTHING
+            },
+            ..Configuration::new(
+                "merged, 1 runner, 1 operator that is woken, 1 lost answer, 1 refusal",
+                1,
+            )
+        },
+    ));
+}
+
+#[test]
+fn a_stranger_that_has_a_name_of_what_merges_ends_a_run_and_is_left_alone() {
+    for role in [Role::Aggregator, Role::Service, Role::Collector, Role::Summary] {
+        holds(merged(
+            1,
+            Configuration {
+                wakes: true,
+                foreign: Some(role),
+                budget: Budget {
+                    stop: true,
+                    ..NOTHING
+                },
+                ..Configuration::new(
+                    "merged, 1 runner, 1 operator that is woken, a foreign object, stop",
+                    1,
+                )
+            },
+        ));
+    }
+}
+
+#[test]
+fn a_merged_run_that_nobody_holds_ends_in_time_too() {
+    let configuration = merged(
+        1,
+        Configuration {
+            lagging: false,
+            wakes: true,
+            in_order: true,
+            budget: Budget {
+                harm: 1,
+                stop: true,
+                ..NOTHING
+            },
+            ..Configuration::new(
+                "merged, 2 runners that are not paused, 1 operator that sees all, 1 loss, stop",
+                2,
+            )
+        },
+    );
+    holds(Configuration {
+        spec: Spec {
+            unpaused: true,
+            ..configuration.spec
+        },
+        ..configuration
+    });
+}
+
 /// Without its guards the operator is wrong, and the model says so: this is what shows that it could.
 #[test]
 fn a_view_of_the_jobs_that_is_behind_the_resource_would_end_a_run_early() {

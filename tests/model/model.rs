@@ -2,15 +2,15 @@
 
 use crate::covered::fault;
 use crate::happened::happens;
-use crate::invariants::{Fact, Fencing, Monitor, RunnerId};
+use crate::invariants::{Fact, Fencing, Monitor, RunnerId, Told};
 use crate::look::{Ended, Looks, Outcome, Seen, Sight, Spec};
 use crate::search::Model;
 use crate::world::{
-    ATTEMPTS, Budget, Deed, Effects, Exit, Family, Initializer, N, Operator, Phase, Program, Refused,
-    Resource, Role, Runner, Stage, Task, World,
+    ATTEMPTS, Budget, Collector, Deed, Effects, Exit, Family, HistoryId, Initializer, N, Operator, Phase,
+    Program, Refused, Resource, Role, Runner, Stage, Task, Unwatched, World,
 };
 use k6_operator::build::segment;
-use k6_operator::machine::StateName;
+use k6_operator::machine::{Event, StateName};
 use std::fmt::Write;
 
 /// What is explored together.
@@ -25,7 +25,7 @@ pub struct Configuration {
     pub exits: &'static [u8],
     /// The script may be refused by k6.
     pub refuses: bool,
-    /// Somebody else's Job has the name of this one.
+    /// Somebody else's object has the name of this one.
     pub foreign: Option<Role>,
     /// Each operator's views lag behind the truth, and behind each other; else they never do.
     pub lagging: bool,
@@ -49,6 +49,7 @@ impl Configuration {
                 unpaused: false,
                 uninspected: false,
                 cleanup: false,
+                merged: None,
             },
             operators: 1,
             budget: Budget {
@@ -109,6 +110,16 @@ pub enum Action {
     StarterLeaves(usize),
     StopperStops(usize),
     StopperIsKilled(usize),
+    AggregatorAnswers(usize),
+    /// Its pod is replaced, and what it had is lost.
+    AggregatorBeginsAgain(usize),
+    AggregatorFails(usize),
+    ServiceIsDeleted(usize),
+    /// So many thresholds are crossed.
+    CollectorIsAnswered(usize, u8),
+    CollectorAsksInVain(usize),
+    CollectorIsKilled(usize),
+    SummaryIsHandled(usize),
     PersonStops,
     PersonOrdersRerun,
     PersonEdits,
@@ -152,7 +163,7 @@ impl Runs {
             state,
             StateName::Starting | StateName::Started | StateName::Stopping
         );
-        let mut found = |role: Role| {
+        let mut found = |role: Role, decides: bool| {
             let bit = 1 << role.index();
             if let Some(uid) = family.job(role) {
                 operator.made[attempt] &= !bit;
@@ -163,11 +174,6 @@ impl Runs {
             if operator.made[attempt] & bit != 0 {
                 return Seen::Unknown;
             }
-            let decides = match role {
-                Role::Initializer | Role::Stopper => false,
-                Role::Starter => matches!(state, StateName::Starting | StateName::Stopping),
-                Role::Runner(_) => before_end,
-            };
             if !decides || !self.configuration.confirms_absence || operator.gone[attempt] & bit != 0 {
                 return Seen::Absent;
             }
@@ -177,30 +183,27 @@ impl Runs {
             operator.gone[attempt] |= bit;
             Seen::Absent
         };
-        let program = |seen: Seen<()>, program: Program| match seen {
-            Seen::Absent => Seen::Absent,
-            Seen::Unknown => Seen::Unknown,
-            Seen::Known(()) => Seen::Known(ended(program)),
-        };
+        let program = |seen: Seen<()>, program: Program| seen.map(|()| ended(program));
         let mut runners = [Seen::Absent; N];
         for (i, runner) in runners.iter_mut().enumerate().take(self.n()) {
-            *runner = match found(number(i)) {
+            *runner = match found(number(i), before_end) {
                 Seen::Absent => Seen::Absent,
                 Seen::Unknown => Seen::Unknown,
                 Seen::Known(()) => {
-                    let Runner { made, phase } = family.runners[i];
+                    let Runner { made, phase, .. } = family.runners[i];
                     Seen::Known((made, phase))
                 }
             };
         }
-        let starter = program(found(Role::Starter), family.starter);
+        let may_release = matches!(state, StateName::Starting | StateName::Stopping);
+        let starter = program(found(Role::Starter, may_release), family.starter);
         let decides = state == StateName::Starting && starter == Seen::Absent;
         if decides
             && self.configuration.confirms_absence
             && !self.looks.as_ordered(resource.history, &runners)
         {
             for (i, runner) in runners.iter_mut().enumerate().take(self.n()) {
-                let Runner { made, phase } = world.families[attempt].runners[i];
+                let Runner { made, phase, .. } = world.families[attempt].runners[i];
                 let there = world.families[attempt].job(number(i)).is_some();
                 *runner = if there {
                     Seen::Known((made, phase))
@@ -209,11 +212,40 @@ impl Runs {
                 };
             }
         }
-        let stopper = program(found(Role::Stopper), family.stopper);
-        let initializer = match found(Role::Initializer) {
-            Seen::Absent => Seen::Absent,
-            Seen::Unknown => Seen::Unknown,
-            Seen::Known(()) => Seen::Known((family.initializer.stage, family.initializer.generation)),
+        let stopper = program(found(Role::Stopper, false), family.stopper);
+        let initializer = found(Role::Initializer, false)
+            .map(|()| (family.initializer.stage, family.initializer.generation));
+        let merged = chronicle.is_merged();
+        let ended = chronicle.run.state.awaits_result().is_some();
+        let created = state == StateName::Created;
+        // Runners are told its address.
+        let told = created && runners.iter().any(|runner| *runner != Seen::Absent);
+        let aggregator = found(Role::Aggregator, merged && (ended || told)).map(|()| family.aggregator.stage);
+        let collector = found(Role::Collector, merged && ended).map(|()| {
+            let Collector {
+                stage,
+                crossed,
+                silent,
+                ..
+            } = family.collector;
+            (stage, crossed, silent)
+        });
+        let unwatched = &world.unwatched[attempt];
+        let there = |is: bool| if is { Seen::Known(()) } else { Seen::Absent };
+        let missing = created && runners[..self.n()].contains(&Seen::Absent);
+        let asked = merged && (missing || ended && collector == Seen::Absent);
+        let address = match aggregator {
+            Seen::Known(_) if asked => {
+                let shown = family.job(Role::Aggregator);
+                there(unwatched.service && shown == world.families[attempt].job(Role::Aggregator))
+            }
+            Seen::Known(_) | Seen::Absent | Seen::Unknown => Seen::Unknown,
+        };
+        let summary = match collector {
+            Seen::Known((Stage::Working | Stage::Reported, ..)) if state == StateName::Finished => {
+                there(unwatched.summary)
+            }
+            Seen::Known(_) | Seen::Absent | Seen::Unknown => Seen::Unknown,
         };
         let other = ATTEMPTS - 1 - attempt;
         let former = Role::ALL.into_iter().filter(|role| {
@@ -234,6 +266,10 @@ impl Runs {
             runners,
             starter,
             stopper,
+            aggregator,
+            address,
+            collector,
+            summary,
             former: former.fold(0, |bits, role| bits | 1 << role.index()),
         }
     }
@@ -282,6 +318,7 @@ impl Runs {
                 told: outcome.told.clone(),
             };
             self.tell(world, fact)?;
+            self.has_result(outcome.history, &outcome.told)?;
             if !answered {
                 world.left.lost -= 1;
                 operator.awake = true;
@@ -308,9 +345,15 @@ impl Runs {
         }
         operator.awake |= outcome.due;
         operator.timer = outcome.timer;
+        let services = world.unwatched[usize::from(outcome.attempt)].services;
         operator.task = Task {
             effects: outcome.effects,
             targets: outcome.targets,
+            address: if sight.address == Seen::Known(()) {
+                services
+            } else {
+                0
+            },
             attempt: outcome.attempt,
             former: u8::try_from(former).unwrap(),
             version: resource.version,
@@ -318,11 +361,61 @@ impl Runs {
             refused_before: sight.refused,
             refused: Refused::Nothing,
             failed: false,
-            new_run: outcome.new_run,
+            again: outcome.new_run,
         };
         finish(&mut operator);
         world.operators[by] = operator;
         Ok(())
+    }
+
+    /// A merged run that was started ends with its result, or with what is told of why it has none.
+    fn has_result(&self, history: HistoryId, told: &Told) -> Result<(), String> {
+        let chronicle = self.looks.chronicle(history);
+        let is_over = told.confirmed && chronicle.is_merged() && chronicle.state() == StateName::Finished;
+        let asked = chronicle.records.last().is_some_and(|record| {
+            matches!(
+                record.event,
+                Event::ResultCollected { .. } | Event::CollectionFailed { .. } | Event::DeadlinePassed { .. }
+            )
+        });
+        if is_over && !asked {
+            return Err("a merged run ends and nobody was asked for its result".to_owned());
+        }
+        Ok(())
+    }
+
+    /// What was brought is kept before that which has it goes, for as long as there is time.
+    fn is_kept(&self, world: &World, attempt: usize) -> Result<(), String> {
+        let has_it = matches!(
+            world.families[attempt].collector.stage,
+            Stage::Working | Stage::Reported
+        );
+        let Some(resource) = world.resource.filter(|_| has_it) else {
+            return Ok(());
+        };
+        let chronicle = self.looks.chronicle(resource.history);
+        let last = chronicle.records.last();
+        let brought = last.is_some_and(|record| matches!(record.event, Event::ResultCollected { .. }));
+        let in_time = self.looks.aged(resource.history) != resource.history;
+        if brought && in_time && !world.unwatched[attempt].summary {
+            return Err("a collector is deleted and what it brought is not kept".to_owned());
+        }
+        Ok(())
+    }
+
+    /// What `operator::execute` does not make: it lacks what it needs.
+    fn lacks(&self, world: &World, operator: &Operator, attempt: usize, role: Role) -> bool {
+        let shown = &operator.families[attempt];
+        let same =
+            |role: Role| shown.job(role).is_some() && shown.job(role) == world.families[attempt].job(role);
+        match role {
+            Role::Runner(_) => self.configuration.spec.merged.is_some() && operator.task.address == 0,
+            Role::Collector => operator.task.address == 0,
+            // That of an aggregator that is gone goes at once.
+            Role::Service => !same(Role::Aggregator),
+            Role::Summary => !same(Role::Collector),
+            Role::Initializer | Role::Starter | Role::Stopper | Role::Aggregator => false,
+        }
     }
 
     /// One effect, as `operator::execute` performs it.
@@ -341,8 +434,10 @@ impl Runs {
         match deed {
             Deed::Create(role) => {
                 let foreign = self.configuration.foreign == Some(role) && attempt == 0;
-                let there = world.families[attempt].job(role).is_some();
+                let there = world.has(attempt, role);
+                operator.task.again |= !role.is_job();
                 match answer {
+                    Answer::Given | Answer::Lost if self.lacks(world, &operator, attempt, role) => {}
                     Answer::Refused => {
                         world.left.refusals -= 1;
                         operator.task.refused = Refused::ForNow;
@@ -356,13 +451,25 @@ impl Runs {
                             world.left.lost -= 1;
                             operator.task.failed = true;
                         } else {
-                            operator.made[attempt] |= 1 << role.index();
-                            operator.gone[attempt] &= !(1 << role.index());
+                            // The Service has the name of the Job, and the memory knows names.
+                            let named = if role == Role::Service {
+                                Role::Aggregator
+                            } else {
+                                role
+                            };
+                            let named = if named.is_job() { 1 << named.index() } else { 0 };
+                            operator.made[attempt] |= named;
+                            operator.gone[attempt] &= !named;
                         }
                     }
                 }
             }
-            Deed::Delete(role) => self.delete(world, &mut operator, attempt, role)?,
+            Deed::Delete(role) => {
+                if role == Role::Collector {
+                    self.is_kept(world, attempt)?;
+                }
+                self.delete(world, &mut operator, attempt, role)?;
+            }
             Deed::DeleteFormer(role) => self.delete(world, &mut operator, task.former.into(), role)?,
             Deed::DeleteResource => match world.resource {
                 Some(truth) if truth.version == task.version => world.resource = None,
@@ -393,10 +500,33 @@ impl Runs {
             }
             Role::Starter => family.starter = program(family.starter.made),
             Role::Stopper => family.stopper = program(family.stopper.made),
+            Role::Aggregator => {
+                family.aggregator.made += 1;
+                family.aggregator.stage = Stage::Pending;
+                self.judged(world, attempt, None)?;
+            }
+            Role::Service => {
+                let unwatched = &mut world.unwatched[attempt];
+                unwatched.services += 1;
+                unwatched.service = true;
+            }
+            Role::Collector => {
+                if family.runners.iter().any(|runner| runner.phase.is_alive()) {
+                    return Err("a collector is made while a runner is there".to_owned());
+                }
+                family.collector = Collector {
+                    made: family.collector.made + 1,
+                    stage: Stage::Pending,
+                    told: task.address,
+                    ..Collector::default()
+                };
+            }
+            Role::Summary => world.unwatched[attempt].summary = true,
             Role::Runner(i) => {
                 let runner = &mut family.runners[usize::from(i) - 1];
                 runner.made += 1;
                 runner.phase = Phase::Pending;
+                runner.told = task.address;
                 let fact = Fact::RunnerMade {
                     id: id(attempt, usize::from(i) - 1),
                     segment: segment(i.into(), self.configuration.spec.runners.into()),
@@ -405,6 +535,15 @@ impl Runs {
             }
         }
         Ok(())
+    }
+
+    /// What is told of the thresholds over all runners.
+    fn judged(&self, world: &mut World, attempt: usize, crossed: Option<u32>) -> Result<(), String> {
+        if self.configuration.spec.merged.unwrap_or_default() == 0 {
+            return Ok(());
+        }
+        let attempt = small(attempt + 1);
+        self.tell(world, Fact::Judged { attempt, crossed })
     }
 
     /// A Job is deleted, if it is the one that the cache shows.
@@ -449,6 +588,22 @@ impl Runs {
             }
             Role::Starter => family.starter = gone(family.starter),
             Role::Stopper => family.stopper = gone(family.stopper),
+            Role::Aggregator => {
+                family.aggregator.stage = Stage::Absent;
+                // It owns the Service.
+                world.unwatched[attempt] = Unwatched {
+                    service: false,
+                    heard: 0,
+                    ..world.unwatched[attempt]
+                };
+            }
+            Role::Collector => {
+                family.collector = Collector {
+                    made: family.collector.made,
+                    ..Collector::default()
+                };
+            }
+            Role::Service | Role::Summary => {}
             Role::Runner(i) => {
                 let i = usize::from(i) - 1;
                 if world.families[attempt].runners[i].phase.is_alive() {
@@ -464,8 +619,12 @@ impl Runs {
 
     fn ends(&self, world: &mut World, attempt: usize, i: usize, exit: Exit) -> Result<(), String> {
         let process = process(world, attempt, i);
+        let heard = self.reached(world, attempt, world.families[attempt].runners[i].told);
         let runner = &mut world.families[attempt].runners[i];
         let was_alive = runner.phase.is_alive();
+        if heard && runner.phase == Phase::Running {
+            world.unwatched[attempt].heard |= 1 << i;
+        }
         runner.phase = Phase::Ended(exit);
         if !was_alive {
             return Ok(());
@@ -476,6 +635,26 @@ impl Runs {
         };
         let id = id(attempt, i);
         self.tell(world, Fact::Exited { id, process, code })
+    }
+
+    /// Whether an aggregator answers at this Service.
+    fn reached(&self, world: &World, attempt: usize, told: u8) -> bool {
+        let Unwatched {
+            services, service, ..
+        } = world.unwatched[attempt];
+        service && told == services && world.families[attempt].aggregator.stage == Stage::Working
+    }
+
+    /// A collector gets the outcome.
+    fn is_answered(&self, world: &mut World, attempt: usize, crossed: u8) -> Result<(), String> {
+        let heard = world.unwatched[attempt].heard;
+        let collector = &mut world.families[attempt].collector;
+        collector.stage = Stage::Working;
+        collector.crossed = crossed;
+        collector.silent = self.configuration.spec.runners - count(heard);
+        // What is not heard may cross it, and can't take back what has crossed.
+        let known = collector.silent == 0 || crossed > 0;
+        self.judged(world, attempt, known.then_some(crossed.into()))
     }
 
     /// Which runner's process answers where this target is.
@@ -524,6 +703,9 @@ impl Runs {
         let Some((i, made)) = next else {
             return Ok(());
         };
+        if self.configuration.spec.merged.is_some() && !world.unwatched[attempt].answered {
+            return Err("a runner is released before its aggregator has answered".to_owned());
+        }
         let found = self.at_address(world, attempt, i, made);
         let starter = &mut world.families[attempt].starter;
         starter.tried |= 1 << i;
@@ -608,7 +790,7 @@ impl Runs {
             }
         }
         for i in 0..self.n() {
-            let Runner { made, phase } = family.runners[i];
+            let Runner { made, phase, .. } = family.runners[i];
             match phase {
                 Phase::Absent => {}
                 Phase::Pending => {
@@ -669,6 +851,50 @@ impl Runs {
             all.push(Action::StopperStops(attempt));
             if harm {
                 all.push(Action::StopperIsKilled(attempt));
+            }
+        }
+        if self.configuration.spec.merged.is_some() {
+            self.of_merging(world, attempt, all);
+        }
+    }
+
+    /// All that may happen to what merges.
+    fn of_merging(&self, world: &World, attempt: usize, all: &mut Vec<Action>) {
+        let Family {
+            aggregator,
+            collector,
+            ..
+        } = world.families[attempt];
+        let unwatched = &world.unwatched[attempt];
+        let harm = world.left.harm > 0;
+        if aggregator.stage == Stage::Pending {
+            all.push(Action::AggregatorAnswers(attempt));
+        }
+        if harm && aggregator.stage == Stage::Working {
+            all.push(Action::AggregatorBeginsAgain(attempt));
+        }
+        if harm && aggregator.stage.is_alive() {
+            all.push(Action::AggregatorFails(attempt));
+        }
+        if harm && unwatched.service {
+            all.push(Action::ServiceIsDeleted(attempt));
+        }
+        match collector.stage {
+            Stage::Pending if self.reached(world, attempt, collector.told) => {
+                let thresholds = self.configuration.spec.merged.unwrap_or_default();
+                let most = if unwatched.heard == 0 { 0 } else { thresholds };
+                all.extend((0..=most).map(|crossed| Action::CollectorIsAnswered(attempt, crossed)));
+            }
+            Stage::Pending => all.push(Action::CollectorAsksInVain(attempt)),
+            Stage::Working => all.push(Action::SummaryIsHandled(attempt)),
+            Stage::Absent | Stage::Reported | Stage::Failed => {}
+        }
+        if harm && collector.stage == Stage::Pending {
+            all.push(Action::CollectorIsKilled(attempt));
+        }
+        for role in [Role::Aggregator, Role::Collector] {
+            if harm && world.families[attempt].job(role).is_some() {
+                all.push(Action::JobIsDeleted(attempt, role));
             }
         }
     }
@@ -766,12 +992,14 @@ enum Answer {
     Refused,
 }
 
-/// Effects are performed in any order, but for two that only make more states: what is done to several runners is
-/// done in the order of their numbers, and the initializer, on which nothing depends by then, is deleted first.
+/// Effects are performed in any order, but for some that only make more states: what is done to several runners is
+/// done in the order of their numbers, and the initializer and the aggregator, on which nothing depends by then, are
+/// deleted first.
 fn next_deeds(effects: Effects) -> Vec<Deed> {
     let mut all: Vec<Deed> = effects.iter().collect();
-    if let Some(first) = all.iter().find(|deed| **deed == Deed::Delete(Role::Initializer)) {
-        return vec![*first];
+    let moot = [Deed::Delete(Role::Initializer), Deed::Delete(Role::Aggregator)];
+    if let Some(first) = moot.into_iter().find(|deed| all.contains(deed)) {
+        return vec![first];
     }
     let is_same = |a: &Deed, b: &Deed| {
         matches!(
@@ -796,13 +1024,12 @@ fn finish(operator: &mut Operator) {
     } else {
         operator.refused = task.refused;
         let told = task.refused == Refused::Foreign && task.refused_before != task.refused;
-        operator.awake |= told || task.refused == Refused::ForNow || task.new_run;
+        operator.awake |= told || task.refused == Refused::ForNow || task.again;
     }
     operator.task = Task::default();
 }
 
 fn ended(program: Program) -> Ended {
-    let count = |bits: u8| u8::try_from(bits.count_ones()).unwrap();
     let targets = program.targets.iter().filter(|made| **made > 0).count();
     match program.stage {
         Stage::Reported => (
@@ -813,6 +1040,10 @@ fn ended(program: Program) -> Ended {
         Stage::Absent | Stage::Pending | Stage::Working => (Stage::Pending, 0, 0),
         Stage::Failed => (Stage::Failed, 0, 0),
     }
+}
+
+fn count(bits: u8) -> u8 {
+    u8::try_from(bits.count_ones()).unwrap()
 }
 
 fn number(i: usize) -> Role {
@@ -859,6 +1090,7 @@ impl Model for Runs {
         World {
             resource,
             families: [Family::default(); ATTEMPTS],
+            unwatched: [Unwatched::default(); ATTEMPTS],
             operators,
             left: self.configuration.budget,
             monitor: 0,
@@ -882,7 +1114,7 @@ impl Model for Runs {
                     all.push(Action::ClockMoves);
                 }
                 if resource.deleting {
-                    if world.families.iter().all(Family::is_empty) {
+                    if world.is_empty() {
                         all.push(Action::ResourceGoes);
                     }
                 } else {
@@ -907,7 +1139,7 @@ impl Model for Runs {
             }
             None => true,
         };
-        if collects && !world.families.iter().all(Family::is_empty) {
+        if collects && !world.is_empty() {
             all.push(Action::GarbageIsCollected);
         }
         all
@@ -988,6 +1220,31 @@ impl Model for Runs {
                 world.left.harm -= 1;
                 world.families[attempt].stopper.stage = Stage::Failed;
             }
+            Action::AggregatorAnswers(attempt) => {
+                world.families[attempt].aggregator.stage = Stage::Working;
+                world.unwatched[attempt].answered = true;
+            }
+            Action::AggregatorBeginsAgain(attempt) => {
+                world.left.harm -= 1;
+                world.families[attempt].aggregator.stage = Stage::Pending;
+                world.unwatched[attempt].heard = 0;
+            }
+            Action::AggregatorFails(attempt) => {
+                world.left.harm -= 1;
+                world.families[attempt].aggregator.stage = Stage::Failed;
+                world.unwatched[attempt].heard = 0;
+            }
+            Action::ServiceIsDeleted(attempt) => {
+                world.left.harm -= 1;
+                world.unwatched[attempt].service = false;
+            }
+            Action::CollectorIsAnswered(attempt, crossed) => self.is_answered(world, attempt, crossed)?,
+            Action::CollectorAsksInVain(attempt) => world.families[attempt].collector.stage = Stage::Failed,
+            Action::CollectorIsKilled(attempt) => {
+                world.left.harm -= 1;
+                world.families[attempt].collector.stage = Stage::Failed;
+            }
+            Action::SummaryIsHandled(attempt) => world.families[attempt].collector.stage = Stage::Reported,
             Action::PersonStops => {
                 world.left.stop = false;
                 Self::edit(world, |resource| {
@@ -1026,6 +1283,7 @@ impl Model for Runs {
                             self.remove(world, attempt, role)?;
                         }
                     }
+                    world.unwatched[attempt].summary = false;
                 }
             }
             Action::ResourceGoes => world.resource = None,
@@ -1063,6 +1321,7 @@ impl Model for Runs {
             | Action::StarterReports(_)
             | Action::StarterLeaves(_)
             | Action::StopperStops(_)
+            | Action::AggregatorAnswers(_)
             | Action::GarbageIsCollected
             | Action::ResourceGoes => true,
             Action::Forgets(by) => !self.forgets_too_early(world, *by),
@@ -1077,6 +1336,14 @@ impl Model for Runs {
             | Action::JobIsDeleted(..)
             | Action::StarterIsKilled(_)
             | Action::StopperIsKilled(_)
+            | Action::AggregatorBeginsAgain(_)
+            | Action::AggregatorFails(_)
+            | Action::ServiceIsDeleted(_)
+            | Action::CollectorIsKilled(_)
+            // It may hang, and so may handleSummary().
+            | Action::CollectorIsAnswered(..)
+            | Action::CollectorAsksInVain(_)
+            | Action::SummaryIsHandled(_)
             | Action::PersonStops
             | Action::PersonOrdersRerun
             | Action::PersonEdits
@@ -1093,7 +1360,7 @@ impl Model for Runs {
                 self.looks.chronicle(resource.history).state() == StateName::Finished
                     && !world.families.iter().any(Family::is_alive)
             }
-            None => world.families.iter().all(Family::is_empty),
+            None => world.is_empty(),
         };
         over && (0..self.configuration.operators).all(|by| self.is_quiet(world, by))
     }
@@ -1125,6 +1392,9 @@ impl Model for Runs {
                             Role::Starter if family.starter.leaving => "Leaving".to_owned(),
                             Role::Starter => format!("{:?}", family.starter.stage),
                             Role::Stopper => format!("{:?}", family.stopper.stage),
+                            Role::Aggregator => format!("{:?}", family.aggregator.stage),
+                            Role::Collector => format!("{:?}", family.collector.stage),
+                            Role::Service | Role::Summary => continue,
                             Role::Runner(i) => format!("{:?}", family.runners[usize::from(i) - 1].phase),
                         };
                         let _ = write!(text, "{}/{role:?}#{uid} {what}; ", attempt + 1);
@@ -1135,6 +1405,11 @@ impl Model for Runs {
         };
         let _ = writeln!(text, "truth: {}", told(&world.resource));
         let _ = writeln!(text, "       {}", families(&world.families));
+        for unwatched in world.unwatched {
+            if unwatched != Unwatched::default() {
+                let _ = writeln!(text, "       {unwatched:?}");
+            }
+        }
         for (by, operator) in world.operators[..self.configuration.operators].iter().enumerate() {
             let task = operator.task.effects;
             if operator.view == world.resource && operator.families == world.families && task.is_empty() {

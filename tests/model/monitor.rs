@@ -22,6 +22,7 @@ fn told(state: StateName) -> Told {
         ordered,
         confirmed: ordered && state != StateName::Starting,
         unpaused: false,
+        judged: false,
         failures: 0,
     }
 }
@@ -120,6 +121,33 @@ fn broken_by(fencing: Fencing, facts: &[Fact]) -> Option<Invariant> {
     monitor.see(last).err().map(|broken| broken.invariant)
 }
 
+/// Both runners exit 0, this is told of the thresholds over both, and the run ends so.
+fn judged(crossed: Option<u32>, result: RunResult, reason: Reason) -> Vec<Fact> {
+    let Fact::StatusWritten { by, read, got, told } = finished(5, result, reason) else {
+        panic!("no status");
+    };
+    let end = Fact::StatusWritten {
+        by,
+        read,
+        got,
+        told: Told { judged: true, ..told },
+    };
+    let ended = with(started(), [exited(1, Some(0)), exited(2, Some(0))]);
+    with(ended, [Fact::Judged { attempt: 1, crossed }, end])
+}
+
+#[test]
+fn what_is_told_of_the_thresholds_over_all_runners_decides() {
+    for (crossed, result, reason) in [
+        (Some(0), RunResult::Passed, Reason::AllRunnersPassed),
+        (Some(1), RunResult::Failed, Reason::ThresholdsCrossed),
+        (None, RunResult::Error, Reason::AggregationFailed),
+    ] {
+        let facts = judged(crossed, result, reason);
+        assert_eq!(broken_by(Fencing::OneActs, &facts), None, "{facts:?}");
+    }
+}
+
 #[test]
 fn each_invariant_is_broken_by_something_and_named() {
     let before_the_order = Told {
@@ -192,6 +220,18 @@ fn each_invariant_is_broken_by_something_and_named() {
             let failed = finished(5, RunResult::Failed, Reason::ThresholdsCrossed);
             with(well(started()), [failed])
         }),
+        (
+            Invariant::I7,
+            judged(Some(1), RunResult::Passed, Reason::AllRunnersPassed),
+        ),
+        (
+            Invariant::I7,
+            judged(None, RunResult::Passed, Reason::AllRunnersPassed),
+        ),
+        (
+            Invariant::I7,
+            judged(Some(0), RunResult::Failed, Reason::ThresholdsCrossed),
+        ),
         (
             Invariant::I8,
             vec![Fact::Ends {

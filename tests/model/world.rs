@@ -49,16 +49,19 @@ pub struct Runner {
     /// How many Jobs of this name were made: the UID of the present one, and of its pod.
     pub made: u8,
     pub phase: Phase,
+    /// The number of the Service that it was told to send its numbers to, or 0.
+    pub told: u8,
 }
 
-/// Where an initializer, a starter or a stopper is.
+/// Where an initializer, a starter, a stopper, an aggregator or a collector is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     #[default]
     Absent,
     /// It has done nothing yet.
     Pending,
-    /// A starter that found all runners ready, and releases one after the other.
+    /// A starter that found all runners ready, and releases one after the other; an aggregator that answers; a
+    /// collector that has the outcome, and calls handleSummary().
     Working,
     /// It ended with its answer.
     Reported,
@@ -95,32 +98,77 @@ pub struct Program {
     pub leaving: bool,
 }
 
+/// What merges the numbers of the runners.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Aggregator {
+    pub made: u8,
+    pub stage: Stage,
+}
+
+/// What asks it for the outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Collector {
+    pub made: u8,
+    pub stage: Stage,
+    /// The number of the Service at which it asks.
+    pub told: u8,
+    /// How many thresholds are crossed, and how many runners were not heard.
+    pub crossed: u8,
+    pub silent: u8,
+}
+
+/// What of a run no cache shows: it is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Unwatched {
+    /// How many Services were made, and whether the last is there.
+    pub services: u8,
+    pub service: bool,
+    /// The runners whose numbers the aggregator has, one bit each.
+    pub heard: u8,
+    /// An aggregator has answered.
+    pub answered: bool,
+    /// The summary is kept.
+    pub summary: bool,
+}
+
 /// The Jobs of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Family {
     pub initializer: Initializer,
     pub starter: Program,
     pub stopper: Program,
+    pub aggregator: Aggregator,
+    pub collector: Collector,
     pub runners: [Runner; N],
 }
 
-/// Which Job of a family.
+/// Which Job of a family, or which other object of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     Initializer,
     Starter,
     Stopper,
+    Aggregator,
+    Collector,
     /// By its number, from 1.
     Runner(u8),
+    /// No Jobs.
+    Service,
+    Summary,
 }
 
 impl Role {
-    pub const COUNT: usize = 3 + N;
+    /// How many Jobs there are, and how many objects.
+    pub const COUNT: usize = 5 + N;
+    const OBJECTS: usize = Self::COUNT + 2;
 
+    /// The Jobs.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Initializer,
         Self::Starter,
         Self::Stopper,
+        Self::Aggregator,
+        Self::Collector,
         Self::Runner(1),
         Self::Runner(2),
         Self::Runner(3),
@@ -131,8 +179,17 @@ impl Role {
             Self::Initializer => 0,
             Self::Starter => 1,
             Self::Stopper => 2,
-            Self::Runner(i) => 2 + usize::from(i),
+            Self::Aggregator => 3,
+            Self::Collector => 4,
+            Self::Runner(i) => 4 + usize::from(i),
+            Self::Service => Self::COUNT,
+            Self::Summary => Self::COUNT + 1,
         }
+    }
+
+    /// Caches show it.
+    pub fn is_job(self) -> bool {
+        self.index() < Self::COUNT
     }
 }
 
@@ -143,6 +200,9 @@ impl Family {
             Role::Initializer => (self.initializer.made, self.initializer.stage != Stage::Absent),
             Role::Starter => (self.starter.made, self.starter.stage != Stage::Absent),
             Role::Stopper => (self.stopper.made, self.stopper.stage != Stage::Absent),
+            Role::Aggregator => (self.aggregator.made, self.aggregator.stage != Stage::Absent),
+            Role::Collector => (self.collector.made, self.collector.stage != Stage::Absent),
+            Role::Service | Role::Summary => return None,
             Role::Runner(i) => {
                 let runner = self.runners[usize::from(i) - 1];
                 (runner.made, runner.phase != Phase::Absent)
@@ -160,6 +220,8 @@ impl Family {
         self.runners.iter().any(|runner| runner.phase.is_alive())
             || self.starter.stage.is_alive()
             || self.stopper.stage.is_alive()
+            || self.aggregator.stage.is_alive()
+            || self.collector.stage.is_alive()
     }
 }
 
@@ -203,15 +265,16 @@ impl Deed {
     fn bit(self) -> usize {
         match self {
             Self::Create(role) => role.index(),
-            Self::Delete(role) => Role::COUNT + role.index(),
-            Self::DeleteFormer(role) => 2 * Role::COUNT + role.index(),
-            Self::DeleteResource => 3 * Role::COUNT,
+            Self::Delete(role) => Role::OBJECTS + role.index(),
+            Self::DeleteFormer(role) => Role::OBJECTS + Role::COUNT + role.index(),
+            Self::DeleteResource => Role::OBJECTS + 2 * Role::COUNT,
         }
     }
 
     fn all() -> impl Iterator<Item = Self> {
         let roles = |deed: fn(Role) -> Self| Role::ALL.into_iter().map(deed);
         roles(Self::Create)
+            .chain([Self::Create(Role::Service), Self::Create(Role::Summary)])
             .chain(roles(Self::Delete))
             .chain(roles(Self::DeleteFormer))
             .chain([Self::DeleteResource])
@@ -248,6 +311,8 @@ pub struct Task {
     pub effects: Effects,
     /// For a starter or stopper.
     pub targets: [u8; N],
+    /// The number of the Service, if it was looked for and found.
+    pub address: u8,
     /// Index of the run, and of the other.
     pub attempt: u8,
     pub former: u8,
@@ -258,8 +323,8 @@ pub struct Task {
     pub refused_before: Refused,
     pub refused: Refused,
     pub failed: bool,
-    /// It looks again at once, for another run has begun.
-    pub new_run: bool,
+    /// It looks again at once: another run has begun, or something was done that no cache shows.
+    pub again: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -291,7 +356,8 @@ pub struct Budget {
     /// Writes of the resource that change neither: a label, the live view.
     pub touches: u8,
     pub crashes: u8,
-    /// Runners killed, their pods or Jobs deleted, starters killed or deleted, stoppers killed.
+    /// Runners killed, their pods or Jobs deleted, starters killed or deleted, stoppers killed; what merges killed,
+    /// begun again or deleted.
     pub harm: u8,
     /// Objects refused for now.
     pub refusals: u8,
@@ -307,7 +373,30 @@ pub struct World {
     /// None: deleted, and gone.
     pub resource: Option<Resource>,
     pub families: [Family; ATTEMPTS],
+    pub unwatched: [Unwatched; ATTEMPTS],
     pub operators: [Operator; 2],
     pub left: Budget,
     pub monitor: MonitorId,
+}
+
+impl World {
+    /// Whether an object of this run is there.
+    pub fn has(&self, attempt: usize, role: Role) -> bool {
+        match role {
+            Role::Service => self.unwatched[attempt].service,
+            Role::Summary => self.unwatched[attempt].summary,
+            Role::Initializer
+            | Role::Starter
+            | Role::Stopper
+            | Role::Aggregator
+            | Role::Collector
+            | Role::Runner(_) => self.families[attempt].job(role).is_some(),
+        }
+    }
+
+    /// Nothing is there that the resource owns.
+    pub fn is_empty(&self) -> bool {
+        let kept = |unwatched: &Unwatched| unwatched.service || unwatched.summary;
+        self.families.iter().all(Family::is_empty) && !self.unwatched.iter().any(kept)
+    }
 }

@@ -50,6 +50,8 @@ pub struct Request {
 pub struct Query {
     pub labels: String,
     pub fields: String,
+    /// Of which container a log is asked for.
+    pub container: String,
     pub limit: Option<usize>,
     pub continue_: String,
     pub version: String,
@@ -85,6 +87,7 @@ impl Query {
             match name {
                 "labelSelector" => query.labels = value,
                 "fieldSelector" => query.fields = value,
+                "container" => query.container = value,
                 "limit" => query.limit = value.parse().ok().filter(|limit| *limit > 0),
                 "continue" => query.continue_ = value,
                 "resourceVersion" => query.version = value,

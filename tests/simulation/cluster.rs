@@ -1,6 +1,7 @@
 //! The controllers of the cluster, as Kubernetes' are: Jobs, garbage collection, scheduler and kubelet.
 //!
-//! A Job here has one pod and no second chance (`backoffLimit: 0`), as all Jobs of the operator.
+//! A Job here has one pod and no second chance (`backoffLimit: 0`), as all Jobs of the operator have but that of the
+//! aggregator.
 
 use super::api::{Deletion, mark_leaving};
 use super::faults::{Fault, OnPod, Part};
@@ -27,6 +28,8 @@ pub enum Step {
     Remove(String),
     Start(String),
     Stop(String),
+    /// A collector asks the aggregator.
+    Ask(String),
 }
 
 /// How a process ended.
@@ -199,6 +202,7 @@ impl World {
             Step::Remove(pod) => self.remove_pod(&pod),
             Step::Start(pod) => self.start_runners(&pod),
             Step::Stop(pod) => self.stop_runners(&pod),
+            Step::Ask(pod) => self.ask_aggregator(&pod),
         }
     }
 
@@ -270,6 +274,7 @@ impl World {
                 | Table::TestRuns
                 | Table::Jobs
                 | Table::ConfigMaps
+                | Table::Services
                 | Table::CoreEvents
                 | Table::Events
                 | Table::Leases => Deletion::Background,
@@ -286,11 +291,19 @@ impl World {
             return;
         };
         let (key, object) = (key.clone(), object.clone());
-        if is_leaving(&object) {
+        let retry = self.retries.get_mut(job).map_or(0, |(count, due)| {
+            *due = false;
+            *count
+        });
+        if is_leaving(&object) || ended(&object) {
             return;
         }
         let template = object.pointer("/spec/template").cloned().unwrap_or(Value::Null);
-        let name = format!("{}-{:05x}", key.name, self.dice.number(job, 0) & 0xf_ffff);
+        let name = format!(
+            "{}-{:05x}",
+            key.name,
+            self.dice.number(job, retry.into()) & 0xf_ffff
+        );
         let mut metadata = template.get("metadata").cloned().unwrap_or_else(|| json!({}));
         if let Value::Object(fields) = &mut metadata {
             fields.insert("name".to_owned(), json!(name));
@@ -329,6 +342,8 @@ impl World {
             Some("initializer") => Part::Initializer,
             Some("starter") => Part::Starter,
             Some("stopper") => Part::Stopper,
+            Some("aggregator") => Part::Aggregator,
+            Some("collector") => Part::Collector,
             _ => Part::Runner(number(RUNNER_LABEL).unwrap_or_default()),
         };
         let annotation = object
@@ -338,6 +353,7 @@ impl World {
         let arguments = [
             words("/spec/containers/0/command"),
             words("/spec/containers/0/args"),
+            words("/spec/initContainers/0/args"),
         ]
         .concat();
         let id = uid(&pod).to_owned();
@@ -420,8 +436,11 @@ impl World {
             return;
         }
         let pods: Vec<_> = self.store.all(Table::Pods).map(|(_, pod)| pod.clone()).collect();
-        let mine = pods.iter().find(|pod| owners(pod).any(|owner| owner == job));
+        let mine = pods.iter().filter(|pod| owners(pod).any(|owner| owner == job));
+        // The one that has not failed, if there is one.
+        let mine = mine.min_by_key(|pod| text(pod, "/status/phase") == "Failed");
         match mine.map(|pod| text(pod, "/status/phase")) {
+            Some("Failed") | None if self.is_retried(job, &object) => {}
             Some("Succeeded") => {
                 let now = self.time();
                 self.note(&format!("Job {} is complete", key.name));
@@ -448,6 +467,21 @@ impl World {
             }
             Some(_) => {}
         }
+    }
+
+    /// Whether another pod is to take the place of one that failed.
+    fn is_retried(&mut self, job: &str, object: &Value) -> bool {
+        let limit = object.pointer("/spec/backoffLimit").and_then(Value::as_u64);
+        let (count, due) = self.retries.get(job).copied().unwrap_or_default();
+        if due {
+            return true;
+        }
+        if u64::from(count) >= limit.unwrap_or_default() {
+            return false;
+        }
+        self.retries.insert(job.to_owned(), (count + 1, true));
+        self.later(10_000 << count.min(5), Step::MakePod(job.to_owned()));
+        true
     }
 
     /// What is wrong with pods of this part of this test.
@@ -568,7 +602,13 @@ impl World {
                 self.addresses.insert(address.clone(), id.to_owned());
                 address
             }
-            Part::Initializer | Part::Starter | Part::Stopper | Part::Script => {
+            Part::Initializer
+            | Part::Starter
+            | Part::Stopper
+            | Part::Aggregator
+            | Part::Collector
+            | Part::Service
+            | Part::Script => {
                 format!("10.1.0.{}", self.pods.len())
             }
         };
@@ -577,12 +617,22 @@ impl World {
             pod.address = Some(address.clone());
         }
         self.note(&format!("{} runs at {address}", pod.key.name));
+        let collects = pod.part == Part::Collector;
         self.mutate(&pod.key, |pod| {
-            let running = container(pod, &json!({"running": {}}), false);
+            let running = json!({"running": {}});
+            let first = first_of(pod, collects);
+            let begun = container_at(pod, first, &running, false);
+            let waits = json!({"waiting": {"reason": "PodInitializing"}});
+            let waiting = container(pod, &waits, false);
             let status = within(pod, "status");
-            status["phase"] = json!("Running");
             status["podIP"] = json!(address);
-            status["containerStatuses"] = json!([running]);
+            if first == INIT {
+                status["initContainerStatuses"] = json!([begun]);
+                status["containerStatuses"] = json!([waiting]);
+            } else {
+                status["phase"] = json!("Running");
+                status["containerStatuses"] = json!([begun]);
+            }
         });
         self.process_begins(id);
     }
@@ -600,6 +650,30 @@ impl World {
             status["conditions"] = json!([
                 {"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "True"}
             ]);
+        });
+    }
+
+    pub fn set_unready(&mut self, key: &Key) {
+        self.mutate(key, |pod| {
+            let running = container(pod, &json!({"running": {}}), false);
+            let status = within(pod, "status");
+            status["containerStatuses"] = json!([running]);
+            status["conditions"] = json!([
+                {"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}
+            ]);
+        });
+    }
+
+    /// The first container of a collector has ended, and k6 begins.
+    pub fn init_ends(&mut self, key: &Key, message: &str) {
+        let state = json!({"terminated": {"exitCode": 0, "reason": "Completed", "message": message}});
+        self.mutate(key, |pod| {
+            let ended = container_at(pod, INIT, &state, true);
+            let running = container(pod, &json!({"running": {}}), true);
+            let status = within(pod, "status");
+            status["phase"] = json!("Running");
+            status["initContainerStatuses"] = json!([ended]);
+            status["containerStatuses"] = json!([running]);
         });
     }
 
@@ -621,7 +695,14 @@ impl World {
                     .is_some_and(|test| test.stubborn);
                 let (low, high) = if stubborn { (25_000, 30_000) } else { (50, 2_000) };
                 let delay = self.draw(&what, low, high);
-                self.fate(id, delay, End::code(if stubborn { 137 } else { 105 }));
+                let code = if pod.part == Part::Aggregator {
+                    1
+                } else if stubborn {
+                    137
+                } else {
+                    105
+                };
+                self.fate(id, delay, End::code(code));
             }
             Stage::Ended => {
                 let delay = self.draw(&what, 5, 300);
@@ -662,14 +743,17 @@ impl World {
             self.free_since.insert(address.clone(), self.now);
         }
         if let (true, Part::Runner(_)) = (ran, pod.part) {
+            self.export(&pod);
             self.witness.exited(&pod, id, end.code);
         }
+        let collects = pod.part == Part::Collector && !pod.work.all_found;
         let leaving = self.store.get(&pod.key).is_some_and(|pod| is_leaving(pod));
         self.mutate(&pod.key, |pod| {
             let state = json!({"terminated": {
                 "exitCode": end.code.unwrap_or(137), "reason": end.reason, "message": end.message
             }});
-            let ended = container(pod, &state, false);
+            let place = first_of(pod, collects);
+            let ended = container_at(pod, place, &state, false);
             let status = within(pod, "status");
             status["phase"] = json!(if end.code == Some(0) {
                 "Succeeded"
@@ -684,6 +768,7 @@ impl World {
                     status["reason"] = json!(reason);
                     status["message"] = json!(message);
                 }
+                None if place == INIT => status["initContainerStatuses"] = json!([ended]),
                 None => status["containerStatuses"] = json!([ended]),
             }
         });
@@ -731,9 +816,25 @@ fn ended(job: &Value) -> bool {
         .any(|condition| matches!(text(condition, "/type"), "Complete" | "Failed"))
 }
 
+const MAIN: &str = "/spec/containers/0";
+const INIT: &str = "/spec/initContainers/0";
+
+/// The container of a pod that is at work: init containers of other parts are not played here.
+fn first_of(pod: &Value, collects: bool) -> &'static str {
+    if collects && pod.pointer(INIT).is_some() {
+        INIT
+    } else {
+        MAIN
+    }
+}
+
 fn container(pod: &Value, state: &Value, ready: bool) -> Value {
+    container_at(pod, MAIN, state, ready)
+}
+
+fn container_at(pod: &Value, place: &str, state: &Value, ready: bool) -> Value {
     json!({
-        "name": text(pod, "/spec/containers/0/name"), "image": text(pod, "/spec/containers/0/image"),
+        "name": text(pod, &format!("{place}/name")), "image": text(pod, &format!("{place}/image")),
         "imageID": "", "ready": ready, "restartCount": 0, "state": state
     })
 }

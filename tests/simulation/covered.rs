@@ -74,7 +74,13 @@ pub fn of_pod(part: Part, what: OnPod) -> Option<table::Fault> {
             Some(table::Fault::NetworkCut)
         }
         (
-            Part::Initializer | Part::Starter | Part::Stopper | Part::Script,
+            Part::Initializer
+            | Part::Starter
+            | Part::Stopper
+            | Part::Aggregator
+            | Part::Collector
+            | Part::Service
+            | Part::Script,
             OnPod::Unschedulable(_)
             | OnPod::ImagePull(_)
             | OnPod::Refuses(_)

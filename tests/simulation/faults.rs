@@ -56,6 +56,10 @@ pub enum Part {
     Runner(u32),
     Starter,
     Stopper,
+    Aggregator,
+    Collector,
+    /// At which the aggregator is reached.
+    Service,
     Script,
 }
 
@@ -349,10 +353,12 @@ fn of_the_operator(rng: &mut fastrand::Rng, scenario: &Scenario) -> Fault {
 }
 
 fn part(rng: &mut fastrand::Rng, runners: u32) -> Part {
-    match rng.u8(..8) {
+    match rng.u8(..10) {
         0 => Part::Initializer,
         1 | 2 => Part::Starter,
         3 => Part::Stopper,
+        4 => Part::Aggregator,
+        5 => [Part::Collector, Part::Service][rng.usize(..2)],
         _ => Part::Runner(rng.u32(1..=runners)),
     }
 }
@@ -401,11 +407,7 @@ fn of_the_world(rng: &mut fastrand::Rng, scenario: &Scenario) -> Fault {
             },
         },
         17 => Fault::Refused {
-            table: if rng.bool() {
-                Table::Jobs
-            } else {
-                Table::ConfigMaps
-            },
+            table: [Table::Jobs, Table::ConfigMaps, Table::Services][rng.usize(..3)],
             when,
             ms: awhile(rng),
         },

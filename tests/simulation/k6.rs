@@ -3,9 +3,15 @@
 use super::cluster::{End, Pod, Stage, Step, Work};
 use super::faults::{OnPod, Part};
 use super::scenario::{Ending, Inspected};
+use super::store::{Table, label, text};
 use super::world::{Reply, World};
+use k6_operator::aggregate::collect::Documents;
+use k6_operator::aggregate::outcome::{Crossed, Outcome};
+use k6_operator::aggregate::pieces;
+use k6_operator::build;
 use k6_operator::runners::report::{Failure, Report};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +21,9 @@ const RELEASE: u64 = 10_000;
 /// As the stopper has it.
 const STOP: u64 = 15_000;
 const REFUSED_FOR: u64 = 3_000;
-/// Between two attempts of either.
+/// As the collector has it.
+const ASKED: u64 = 60_000;
+/// Between two attempts of starter or stopper.
 const PAUSE: u64 = 320;
 
 /// What answers at an address.
@@ -64,7 +72,16 @@ impl World {
                 self.begin_work(id, targets);
                 self.later(20, Step::Stop(id.to_owned()));
             }
-            Part::Script => {}
+            Part::Aggregator => {
+                self.witness.judged(&pod, None);
+                let delay = self.draw(&what, 50, 1_500);
+                self.later(delay, Step::Listen(id.to_owned()));
+            }
+            Part::Collector => {
+                self.begin_work(id, 0);
+                self.later(20, Step::Ask(id.to_owned()));
+            }
+            Part::Service | Part::Script => {}
         }
     }
 
@@ -109,7 +126,9 @@ impl World {
             if let Some(pod) = self.pods.get_mut(id) {
                 pod.listens = true;
             }
-            if pod.paused {
+            if pod.part == Part::Aggregator {
+                self.note(&format!("{} listens", pod.key.name));
+            } else if pod.paused {
                 self.note(&format!("{} waits", pod.key.name));
                 self.witness.ready(&pod, id);
             } else {
@@ -333,21 +352,158 @@ impl World {
         self.fate(id, delay, End::code(103));
     }
 
+    /// The pod that listens behind the Service with this address, for this run.
+    fn aggregator_at(&self, address: &str, run: &str) -> Option<String> {
+        let (ip, _) = address.rsplit_once(':')?;
+        let (_, service) = self
+            .store
+            .all(Table::Services)
+            .find(|(_, service)| text(service, "/spec/clusterIP") == ip)?;
+        let selector = service.pointer("/spec/selector").and_then(Value::as_object)?;
+        let selected = |pod: &Value| {
+            selector
+                .iter()
+                .all(|(name, value)| label(pod, name) == value.as_str())
+        };
+        let answers = |pod: &Pod| {
+            pod.listens
+                && pod.stage == Stage::Running
+                && !pod.lost
+                && self.port(pod).is_none()
+                && word(pod, "--run=") == Some(run)
+                && self.store.get(&pod.key).is_some_and(|pod| selected(pod))
+        };
+        let mut behind = self.pods.iter().filter(|(_, pod)| answers(pod));
+        behind.next().map(|(id, _)| id.clone())
+    }
+
+    /// To whom a pod speaks that is given an aggregator.
+    fn asked_by(&self, pod: &Pod) -> Option<String> {
+        self.aggregator_at(word(pod, "--aggregator=")?, word(pod, "--run=")?)
+    }
+
+    /// A runner's k6 exports for the last time.
+    pub fn export(&mut self, pod: &Pod) {
+        if let (Part::Runner(i), Some(aggregator)) = (pod.part, self.asked_by(pod)) {
+            self.heard.entry(aggregator).or_default().insert(i);
+        }
+    }
+
+    /// What an aggregator makes of what it has heard.
+    fn merged(&self, aggregator: &str) -> Outcome {
+        let none = BTreeSet::new();
+        let heard = self.heard.get(aggregator).unwrap_or(&none);
+        let test = self.pods.get(aggregator).and_then(|pod| pod.test);
+        let Some(test) = test.and_then(|test| self.scenario.tests.get(test)) else {
+            return Outcome::default();
+        };
+        let crossed = if heard.is_empty() { 0 } else { test.crossed };
+        let failed = (0..crossed).map(|_| Crossed {
+            metric: "http_req_duration".to_owned(),
+            threshold: "p(95)<500".to_owned(),
+            value: 612.3,
+            uncertain: false,
+            aborted: false,
+        });
+        let missing = (1..=test.runners).filter(|i| !heard.contains(i));
+        let silent = u32::try_from(missing.clone().count()).unwrap_or(u32::MAX);
+        Outcome {
+            thresholds: test.thresholds,
+            crossed,
+            failed: failed.collect(),
+            silent,
+            incomplete: missing
+                .map(|i| format!("nothing was heard of runner {i}"))
+                .collect(),
+            ..Outcome::default()
+        }
+    }
+
+    /// One attempt of a collector to get the result.
+    pub fn ask_aggregator(&mut self, id: &str) {
+        let Some(mut pod) = self.pods.get(id).cloned() else {
+            return;
+        };
+        if pod.stage != Stage::Running {
+            return;
+        }
+        let asked = self.asked_by(&pod).filter(|_| self.port(&pod).is_none());
+        let Some(aggregator) = asked else {
+            if self.now < pod.work.since + ASKED {
+                return self.later(500, Step::Ask(id.to_owned()));
+            }
+            return self.end_pod(id, End::code(1));
+        };
+        pod.work.all_found = true;
+        self.set_work(id, &pod.work);
+        let outcome = self.merged(&aggregator);
+        // What is not heard may cross it, and can't take back what has crossed.
+        let known = outcome.silent == 0 || outcome.crossed > 0;
+        self.witness.judged(&pod, known.then_some(outcome.crossed));
+        let there = self.store.get(&pod.key);
+        if there.is_some_and(|pod| pod.pointer("/spec/initContainers/0").is_some()) {
+            self.init_ends(&pod.key, &outcome.to_message());
+            let hangs = pod
+                .test
+                .and_then(|test| self.scenario.tests.get(test))
+                .is_some_and(|test| test.summary_hangs);
+            if !hangs {
+                let delay = self.draw(&format!("handle {}", pod.key.name), 100, 3_000);
+                self.fate(id, delay, End::code(0));
+            }
+        } else {
+            let end = End {
+                message: outcome.to_message(),
+                ..End::code(0)
+            };
+            self.end_pod(id, end);
+        }
+    }
+
     /// What a container has printed.
-    pub fn log_of(&self, name: &str) -> Reply {
-        let pod = self.pods.values().find(|pod| pod.key.name == name);
-        let there = pod.filter(|pod| self.store.get(&pod.key).is_some());
+    pub fn log_of(&self, name: &str, container: &str) -> Reply {
+        let pods = self.pods.iter().filter(|(_, pod)| pod.key.name == name);
+        let mut there = pods.filter(|(_, pod)| self.store.get(&pod.key).is_some());
+        let there = there.next_back();
         match there {
-            Some(pod) => {
-                let vus = pod
-                    .test
-                    .and_then(|test| self.scenario.tests.get(test))
-                    .map_or(1, |test| test.runners * 5);
+            Some((id, pod)) if pod.part == Part::Aggregator => {
+                Reply::Text(200, self.merged(id).to_message() + "\n")
+            }
+            Some((_, pod)) if pod.part == Part::Collector => {
+                let text = match container {
+                    _ if !pod.work.all_found => String::new(),
+                    build::COLLECT => {
+                        let documents = Documents {
+                            data: "{}".to_owned(),
+                            text: "merged".to_owned(),
+                            page: "<html>".to_owned(),
+                        };
+                        pieces::lines(&json!(documents).to_string())
+                    }
+                    _ if pod.stage == Stage::Ended => {
+                        pieces::lines(&json!({"outputs": {"stdout": "own"}}).to_string())
+                    }
+                    _ => String::new(),
+                };
+                Reply::Text(200, text)
+            }
+            Some((_, pod)) => {
+                let test = pod.test.and_then(|test| self.scenario.tests.get(test));
+                let vus = test.map_or(1, |test| test.runners * 5);
+                let expressions = vec!["p(95)<500"; test.map_or(1, |test| test.thresholds as usize)];
                 let text = json!({
                     "maxVUs": vus.max(20), "totalDuration": "50s", "setupTimeout": "0s", "teardownTimeout": "0s",
-                    "thresholds": {"http_req_duration": ["p(95)<500"]}
+                    "thresholds": {"http_req_duration": expressions}
                 });
-                Reply::Text(200, text.to_string())
+                let version = if test.is_some_and(|test| test.aggregated) {
+                    "time=\"2026-05-28T20:26:40Z\" level=debug msg=\"k6 version: v1.1.0 (go1.24.3, linux/amd64)\"\n"
+                } else {
+                    ""
+                };
+                match container {
+                    build::ARCHIVE => Reply::Text(200, version.to_owned()),
+                    _ => Reply::Text(200, text.to_string()),
+                }
             }
             None => {
                 let key = super::store::Key::new(super::store::Table::Pods, "", name);
@@ -363,6 +519,11 @@ fn failure(runner: u32, address: &str, what: &str) -> Failure {
         runner,
         message: format!("{what}: {address}:6565"),
     }
+}
+
+/// What follows this in the arguments of a pod.
+fn word<'a>(pod: &'a Pod, prefix: &str) -> Option<&'a str> {
+    pod.arguments.iter().find_map(|word| word.strip_prefix(prefix))
 }
 
 /// The runners that a starter or stopper is to reach, as its arguments have them: `--runner=3=10.0.0.3:6565`.

@@ -12,6 +12,7 @@ mod happened;
 #[path = "../support/invariants.rs"]
 mod invariants;
 mod k6;
+mod merged;
 mod process;
 mod scenario;
 mod seeds;
@@ -144,6 +145,28 @@ fn a_view_that_lags_behind_changes_no_end() {
 }
 
 #[test]
+fn what_an_initializer_said_is_read_while_the_view_of_its_pod_lags_behind() {
+    let held = Fault::Watch {
+        operator: 0,
+        table: Table::Pods,
+        when: When::In(0, StateName::Initializing, 5),
+        what: OnWatch::Held(40_000),
+    };
+    let lead = |plan: Plan| {
+        let outcome = simulate(2, &Scenario::plain(2), &plan);
+        assert_eq!(
+            outcome.broken,
+            Vec::<String>::new(),
+            "{}",
+            outcome.lines.join("\n")
+        );
+        when(&outcome, Some("ScriptInspected"))[0]
+    };
+    let late = lead(Plan(vec![held])) - lead(Plan::default());
+    assert!(late < 5_000, "{late} ms late");
+}
+
+#[test]
 fn an_operator_whose_view_lags_behind_takes_over_and_changes_no_end() {
     let mut scenario = Scenario::plain(2);
     scenario.operators = Operators::Two;
@@ -159,6 +182,35 @@ fn an_operator_whose_view_lags_behind_takes_over_and_changes_no_end() {
         })
     });
     same_end_as(&clean, 3, &scenario, plans);
+}
+
+#[test]
+fn an_operator_that_does_not_see_the_runners_takes_a_read_that_fails_for_no_answer() {
+    let mut scenario = Scenario::plain(2);
+    scenario.operators = Operators::Two;
+    let held = |table, ms| Fault::Watch {
+        operator: 0,
+        table,
+        when: When::In(0, StateName::Initializing, 5),
+        what: OnWatch::Held(ms),
+    };
+    // It sees the start, and not that the other operator has made the runners.
+    let blind = [held(Table::K6s, 6_000), held(Table::Jobs, 60_000)];
+    let reads = simulate(3, &scenario, &Plan(blind.to_vec())).reads[0];
+    let mut unread = 0;
+    for nth in 1..=reads {
+        let failed = Fault::Read {
+            operator: 0,
+            nth,
+            what: OnRequest::Answered(500),
+        };
+        let outcome = simulate(3, &scenario, &Plan(blind.into_iter().chain([failed]).collect()));
+        let trace = outcome.lines.join("\n");
+        assert_eq!(outcome.broken, Vec::<String>::new(), "{trace}");
+        assert!(!outcome.histories[0].contains("RunnerLost"), "{trace}");
+        unread += usize::from(trace.contains("Get Jobs a-1: answered 500"));
+    }
+    assert!(unread > 1, "no read of a runner has failed");
 }
 
 #[test]
@@ -201,15 +253,21 @@ fn a_leader_that_was_frozen_past_its_lease_does_nothing_more() {
     same_end_as(&clean, 1, &scenario, plans);
 }
 
-/// When each test ended, in ms.
-fn ended_at(outcome: &Outcome) -> Vec<i64> {
-    let last = outcome.histories.iter().map(|history| {
-        let line = history.lines().last().unwrap();
-        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+/// When, in ms, this happened to each test first, or last what did.
+fn when(outcome: &Outcome, event: Option<&str>) -> Vec<i64> {
+    let times = outcome.histories.iter().map(|history| {
+        let mut records = history
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let record = match event {
+            Some(event) => records.find(|record| record["event"] == event),
+            None => records.next_back(),
+        };
+        let record = record.unwrap();
         let time: jiff::Timestamp = record["time"].as_str().unwrap().parse().unwrap();
         time.as_millisecond()
     });
-    last.collect()
+    times.collect()
 }
 
 #[test]
@@ -218,7 +276,7 @@ fn a_run_of_which_a_request_hangs_does_not_delay_another() {
     scenario.tests.push(scenario::Test::plain("b", 2));
     scenario.addresses = 6;
     let clean = simulate(5, &scenario, &Plan::default());
-    let in_time = ended_at(&clean);
+    let in_time = when(&clean, None);
     let mut late = 0;
     for nth in 1..=clean.writes[0] {
         let fault = Fault::Write {
@@ -233,7 +291,7 @@ fn a_run_of_which_a_request_hangs_does_not_delay_another() {
             (&Vec::new(), &clean.ends),
             "{trace}"
         );
-        let delays = ended_at(&outcome)
+        let delays = when(&outcome, None)
             .into_iter()
             .zip(&in_time)
             .map(|(now, then)| now - then);
@@ -242,6 +300,30 @@ fn a_run_of_which_a_request_hangs_does_not_delay_another() {
         late += late_ones;
     }
     assert!(late > 5, "only {late} runs were late: nothing hung");
+}
+
+#[test]
+fn what_the_api_server_refuses_for_good_is_told_in_its_words_when_the_deadline_passes() {
+    for (source, table) in [
+        (Source::ConfigMap, Table::Jobs),
+        (Source::Inline, Table::ConfigMaps),
+    ] {
+        let mut scenario = Scenario::plain(2);
+        scenario.tests[0].source = source;
+        let refused = Fault::Refused {
+            table,
+            when: When::At(0),
+            ms: None,
+        };
+        let outcome = simulate(2, &scenario, &Plan(vec![refused]));
+        assert_eq!(outcome.broken, Vec::<String>::new());
+        let last = outcome.histories[0].lines().last().unwrap();
+        assert!(
+            last.contains("InitializationDeadlineExceeded") || last.contains("DeadlinePassed"),
+            "{last}"
+        );
+        assert!(last.contains("was refused: "), "{last}");
+    }
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub enum Source {
     Missing,
     Inline,
     LocalFile,
+    /// An archive in the image.
+    Archive,
 }
 
 /// One resource.
@@ -57,6 +59,14 @@ pub struct Test {
     pub cleanup: Option<&'static str>,
     pub ttl: Option<u64>,
     pub suspended: bool,
+    /// k6 says its version, which can export what it measures.
+    pub aggregated: bool,
+    /// Thresholds of the script.
+    pub thresholds: u32,
+    /// How many of them are crossed over all runners.
+    pub crossed: u32,
+    /// Whether the script's handleSummary() never ends.
+    pub summary_hangs: bool,
     /// When it is made, in ms.
     pub at: u64,
 }
@@ -82,6 +92,10 @@ impl Test {
             cleanup: None,
             ttl: None,
             suspended: false,
+            aggregated: false,
+            thresholds: 1,
+            crossed: 0,
+            summary_hangs: false,
             at: 100,
         }
     }
@@ -98,6 +112,7 @@ impl Test {
             Source::Missing => json!({"configMap": {"name": "nowhere"}}),
             Source::Inline => json!({"inline": "export default function () {}"}),
             Source::LocalFile => json!({"localFile": "/scripts/test.js"}),
+            Source::Archive => json!({"localFile": "/scripts/test.tar"}),
         };
         let mut spec = json!({
             "parallelism": self.runners,
@@ -161,6 +176,17 @@ impl Scenario {
         }
     }
 
+    /// The same, of which the metrics are merged, and so many of two thresholds crossed.
+    pub fn merged(runners: u32, crossed: u32) -> Self {
+        let mut scenario = Self::plain(runners);
+        for test in &mut scenario.tests {
+            test.aggregated = true;
+            test.thresholds = 2;
+            test.crossed = crossed;
+        }
+        scenario
+    }
+
     /// Draws one.
     pub fn draw(rng: &mut fastrand::Rng) -> Self {
         let count = if rng.u8(..3) == 0 { 2 } else { 1 };
@@ -196,6 +222,7 @@ fn test(rng: &mut fastrand::Rng, name: &'static str) -> Test {
         };
         (rng.u64(1_000..40_000), how)
     };
+    let thresholds = rng.u32(0..=2);
     let rarely = |rng: &mut fastrand::Rng| rng.u8(..12) == 0;
     Test {
         name,
@@ -205,6 +232,7 @@ fn test(rng: &mut fastrand::Rng, name: &'static str) -> Test {
             0 => Source::Missing,
             1..=3 => Source::Inline,
             4 => Source::LocalFile,
+            5 => Source::Archive,
             _ => Source::ConfigMap,
         },
         paused: !rarely(rng),
@@ -219,6 +247,14 @@ fn test(rng: &mut fastrand::Rng, name: &'static str) -> Test {
         cleanup: rarely(rng).then_some(if rng.bool() { "post" } else { "onSuccess" }),
         ttl: rarely(rng).then(|| rng.u64(0..60)),
         suspended: rarely(rng),
+        aggregated: rng.bool(),
+        thresholds,
+        crossed: if rng.u8(..3) == 0 {
+            rng.u32(0..=thresholds)
+        } else {
+            0
+        },
+        summary_hangs: rarely(rng),
         at: rng.u64(0..3_000),
     }
 }

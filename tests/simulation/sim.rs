@@ -5,16 +5,18 @@ use super::faults::{Fault, Plan, When};
 use super::invariants::{Fact, Fencing};
 use super::process::start;
 use super::scenario::{NAMESPACE, Operators, RUN_TIMEOUT, Scenario, TIMEOUT};
-use super::store::{Key, Table, owners, text, uid};
+use super::store::{Key, Table, label, owners, text, uid};
 use super::world::{Shared, World, fault_time};
+use k6_operator::build::COMPONENT_LABEL;
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// The longest that a run can take by its deadlines, in ms, and a minute for what is under way then.
-pub const LONGEST: u64 = (10 + 3 * TIMEOUT + RUN_TIMEOUT + 60 + 90) * 1000;
+/// The longest that a run can take by its deadlines, in ms, with the time in which its result is collected and kept,
+/// and a minute for what is under way then.
+pub const LONGEST: u64 = (10 + 3 * TIMEOUT + RUN_TIMEOUT + 150 + 300 + 60 + 90) * 1000;
 
 /// How long nothing happens before it is counted what that costs.
 const SETTLED: u64 = 120_000;
@@ -290,7 +292,14 @@ fn is_over(world: &World, test: usize) -> bool {
                     .iter()
                     .any(|event| event.get("rerun") == object.pointer("/spec/rerun"))
             });
-    held || (text(object, "/status/state") == "Finished" && answered)
+    held || (text(object, "/status/state") == "Finished" && answered && !is_kept(world, uid(object)))
+}
+
+/// Whether what merges the metrics of a run, or has its result, is there still.
+fn is_kept(world: &World, run: &str) -> bool {
+    let merges = |job: &Value| matches!(label(job, COMPONENT_LABEL), Some("aggregator" | "collector"));
+    let mut jobs = world.store.all(Table::Jobs);
+    jobs.any(|(_, job)| merges(job) && owners(job).any(|owner| owner == run))
 }
 
 fn end_of(world: &World, test: usize) -> String {

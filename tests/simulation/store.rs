@@ -16,6 +16,7 @@ pub enum Table {
     Jobs,
     Pods,
     ConfigMaps,
+    Services,
     /// `v1`: what the kubelet and the scheduler say.
     CoreEvents,
     /// `events.k8s.io/v1`: what the operator says. Kubernetes keeps both in one place; nothing here depends on it.
@@ -24,12 +25,13 @@ pub enum Table {
 }
 
 impl Table {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::K6s,
         Self::TestRuns,
         Self::Jobs,
         Self::Pods,
         Self::ConfigMaps,
+        Self::Services,
         Self::CoreEvents,
         Self::Events,
         Self::Leases,
@@ -43,6 +45,7 @@ impl Table {
             Self::Jobs => ("batch", "v1", "jobs", "Job"),
             Self::Pods => ("", "v1", "pods", "Pod"),
             Self::ConfigMaps => ("", "v1", "configmaps", "ConfigMap"),
+            Self::Services => ("", "v1", "services", "Service"),
             Self::CoreEvents => ("", "v1", "events", "Event"),
             Self::Events => ("events.k8s.io", "v1", "events", "Event"),
             Self::Leases => ("coordination.k8s.io", "v1", "leases", "Lease"),
@@ -370,6 +373,10 @@ impl Store {
             json!(format!("00000000-0000-4000-8000-{:012x}", self.uids)),
         );
         meta(&mut object, "creationTimestamp", time(now));
+        if key.table == Table::Services && text(&object, "/spec/clusterIP").is_empty() {
+            let (high, low) = (self.uids / 256 % 256, self.uids % 256);
+            within(&mut object, "spec")["clusterIP"] = json!(format!("10.96.{high}.{low}"));
+        }
         if key.table.has_generation() {
             meta(&mut object, "generation", json!(1));
         }

@@ -1,13 +1,16 @@
 //! What a fault does when its time has come.
 
 use super::api::Deletion;
-use super::cluster::{End, Stage};
+use super::cluster::{End, Stage, Step};
 use super::covered;
 use super::faults::{Blow, ByHand, Fault, Part};
 use super::scenario::{NAMESPACE, Source, Test};
 use super::store::{Key, Table, text, uid, within};
 use super::world::{Event, World};
-use k6_operator::build::{initializer_name, runner_name, script_name, starter_name, stem, stopper_name};
+use k6_operator::build::{
+    aggregator_name, collector_name, initializer_name, runner_name, script_name, service_name, starter_name,
+    stem, stopper_name,
+};
 use serde_json::{Value, json};
 
 impl Test {
@@ -153,6 +156,18 @@ impl World {
             return;
         }
         match what {
+            // The kubelet begins it again, in the same pod.
+            Blow::OutOfMemory if part == Part::Aggregator => {
+                let key = self.pods.get_mut(&id).map(|pod| {
+                    pod.listens = false;
+                    pod.key.clone()
+                });
+                if let Some(key) = key {
+                    self.set_unready(&key);
+                }
+                let delay = self.draw(&format!("again {id}"), 500, 12_000);
+                self.later(delay, Step::Listen(id));
+            }
             Blow::OutOfMemory => {
                 let end = End {
                     reason: "OOMKilled",
@@ -308,6 +323,9 @@ impl World {
             Part::Runner(i) => job(runner_name(&stem, i)),
             Part::Starter => job(starter_name(&stem)),
             Part::Stopper => job(stopper_name(&stem)),
+            Part::Aggregator => job(aggregator_name(&stem)),
+            Part::Collector => job(collector_name(&stem)),
+            Part::Service => Key::new(Table::Services, NAMESPACE, &service_name(&stem)),
             Part::Script => Key::new(
                 Table::ConfigMaps,
                 NAMESPACE,

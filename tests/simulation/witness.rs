@@ -203,6 +203,12 @@ impl Witness {
         }
     }
 
+    /// Somebody merges the metrics of a run, or has told how many thresholds are crossed.
+    pub fn judged(&mut self, pod: &Pod, crossed: Option<u32>) {
+        let attempt = pod.attempt;
+        self.see(&pod.run, &Fact::Judged { attempt, crossed });
+    }
+
     /// A runner is told to stop by a stopper: its run must be one that is being stopped.
     pub fn stopped(&mut self, pod: &Pod) {
         let told = self.monitors.get(&pod.run).and_then(Monitor::told);
@@ -258,7 +264,13 @@ fn id_of(pod: &Pod) -> Option<RunnerId> {
             attempt: pod.attempt,
             runner,
         }),
-        Part::Initializer | Part::Starter | Part::Stopper | Part::Script => None,
+        Part::Initializer
+        | Part::Starter
+        | Part::Stopper
+        | Part::Aggregator
+        | Part::Collector
+        | Part::Service
+        | Part::Script => None,
     }
 }
 

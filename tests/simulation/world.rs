@@ -110,6 +110,10 @@ pub struct World {
     pub foreground: BTreeSet<String>,
     /// Faults of requests that have happened, which happen once.
     pub spent: BTreeSet<usize>,
+    /// How often a pod of a Job had to be made again, and whether one is about to be.
+    pub retries: BTreeMap<String, (u32, bool)>,
+    /// Of which runners each aggregator's pod has the metrics, by UID.
+    pub heard: BTreeMap<String, BTreeSet<u32>>,
     /// Until when anything is out of order.
     pub disturbed: u64,
     /// How much longer than by its deadlines a run may take, in ms.
@@ -172,6 +176,8 @@ impl World {
             free_since: BTreeMap::new(),
             foreground: BTreeSet::new(),
             spent: BTreeSet::new(),
+            retries: BTreeMap::new(),
+            heard: BTreeMap::new(),
             disturbed: 0,
             slack: 0,
             began: None,
@@ -479,7 +485,7 @@ impl World {
                 return Reply::Stream(self.open(call.operator, call.process, request));
             }
             Verb::Log => {
-                let reply = self.log_of(&request.name);
+                let reply = self.log_of(&request.name, &request.query.container);
                 self.note(what);
                 return reply;
             }
@@ -672,6 +678,7 @@ fn named(request: &Request) -> String {
         | Table::Jobs
         | Table::Pods
         | Table::ConfigMaps
+        | Table::Services
         | Table::CoreEvents
         | Table::Leases => format!("{}{}", request.key().name, request.query.labels),
     }

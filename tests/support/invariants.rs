@@ -27,7 +27,7 @@ pub enum Invariant {
     I5,
     /// The end of a run does not change.
     I6,
-    /// Passed if, and only if, all runners exited 0.
+    /// Passed if, and only if, all runners exited 0, and no threshold was crossed over all of them.
     I7,
     /// After a crash a run comes to the same end.
     I8,
@@ -114,6 +114,8 @@ pub struct Told {
     pub confirmed: bool,
     /// Each runner starts by itself (`paused: false`).
     pub unpaused: bool,
+    /// Thresholds are judged over all runners, which judge none themselves.
+    pub judged: bool,
     /// How many runners status.failures names and counts.
     pub failures: u32,
 }
@@ -132,6 +134,9 @@ impl Told {
                 matches!(event, Event::StartConfirmed { .. } | Event::RunnersStarted { .. })
             }),
             unpaused: any(|event| matches!(event, Event::Accepted { terms, .. } if terms.unpaused)),
+            judged: status.plan.as_ref().is_some_and(|plan| {
+                plan.aggregation.is_some() && plan.thresholds.is_some_and(|thresholds| thresholds > 0)
+            }),
             failures: u32::try_from(status.failures.len()).unwrap_or(u32::MAX) + status.more_failures,
         }
     }
@@ -163,6 +168,8 @@ pub enum Fact {
         process: String,
         code: Option<i32>,
     },
+    /// Somebody merges the metrics of a run, or has told how many thresholds are crossed over all runners.
+    Judged { attempt: u32, crossed: Option<u32> },
     /// Somebody other than an operator wrote the spec.
     SpecEdited,
     /// An operator wrote the spec.
@@ -206,6 +213,8 @@ pub struct Monitor {
     /// Runners whose Job was gone, and made again.
     remade: BTreeSet<RunnerId>,
     gone: BTreeSet<RunnerId>,
+    /// How many thresholds are crossed, by run, if it has been told; those runs of which somebody judges it.
+    judged: BTreeMap<u32, Option<u32>>,
 }
 
 impl Monitor {
@@ -259,6 +268,11 @@ impl Monitor {
                 if counts && !known {
                     self.exits.insert(*id, (process.clone(), *code));
                 }
+                Ok(())
+            }
+            Fact::Judged { attempt, crossed } => {
+                let told = self.judged.entry(*attempt).or_default();
+                *told = crossed.or(*told);
                 Ok(())
             }
             Fact::SpecEdited => Ok(()),
@@ -337,6 +351,20 @@ impl Monitor {
                 format!("Passed, but {well} of {n} runners exited 0: {:?}", self.exits),
             );
         }
+        let judged = self.judged.get(&now.attempt).filter(|_| now.judged);
+        match judged {
+            Some(Some(0)) | None => {}
+            Some(crossed) if passed => {
+                return broken(
+                    Invariant::I7,
+                    format!("Passed, but of the thresholds is told: {crossed:?} crossed"),
+                );
+            }
+            Some(Some(_) | None) => {}
+        }
+        let crossed = judged.copied().flatten().is_some_and(|crossed| crossed > 0);
+        // Without a result nobody knows of the thresholds, and not everybody who watches does.
+        let unjudged = now.judged && (judged.is_none() || reason == Some(Reason::AggregationFailed));
         // What a person or a deadline cuts short may have ended well at the last moment.
         let cut_short = matches!(
             reason,
@@ -349,7 +377,7 @@ impl Monitor {
         );
         // How a runner ended is in its Job: who deletes that takes the evidence away.
         let evident = ids.clone().all(|id| self.runners.contains_key(&id));
-        if all_well && evident && !passed && !cut_short {
+        if all_well && evident && !passed && !cut_short && !crossed && !unjudged {
             return broken(
                 Invariant::I7,
                 format!("{result:?} {reason:?}, but all {n} exited 0"),

@@ -1,0 +1,480 @@
+//! What the aggregator knows and decides while a test runs: who has sent what, how the thresholds stand, and what a
+//! runner is told to do. Pure: time is a parameter, in ms of one clock.
+
+use super::sink::{Aggregate, Sink};
+use super::store::{ExportError, Sender, Store, View};
+use super::threshold::{Threshold, Verdict};
+use super::timeline::Timeline;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How often the timeline takes a step: in each there is an export of every runner.
+const LOOKED_EVERY: u64 = 2_000;
+/// How often thresholds are judged, as k6 does.
+pub const JUDGED_EVERY: u64 = 2_000;
+/// How long after its end a runner may take to bring its last export.
+pub const LAST_EXPORT: u64 = 15_000;
+/// How long k6 has counted all that it measured at most after its end, in its own metrics: it does each 50 ms.
+const SURE: u64 = 1_000;
+/// How long a runner may be silent before it counts as lost for what is shown of virtual users.
+pub const SILENT: u64 = 10_000;
+
+/// Where a runner's k6 is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Phase {
+    /// It waits for its release, or is on its way to.
+    Waiting,
+    /// It runs its part of the test.
+    Running,
+    /// Its part has ended, and its process lingers.
+    Ended,
+    /// Its process has ended.
+    Exited,
+}
+
+/// What k6's REST API says of its metrics: of each, by name, the numbers that it makes of it.
+pub type Own = BTreeMap<String, BTreeMap<String, f64>>;
+
+/// What a runner says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Word {
+    /// Where it is.
+    pub phase: Phase,
+    /// How long ago its part began, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ago: Option<u64>,
+    /// How long ago its part ended, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_ago: Option<u64>,
+    /// What k6 itself has measured, once its part has ended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub own: Own,
+    /// How teardown() ended, once it has run here: what it failed of, or nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub torn_down: Option<String>,
+    /// The exit code, once its process has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+}
+
+/// What a runner is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "camelCase")]
+pub enum Order {
+    /// Nothing: go on, or go on waiting.
+    GoOn {},
+    /// A threshold that aborts was crossed: end the test.
+    Stop {
+        /// Which.
+        why: String,
+    },
+    /// All runners have ended: run the script's teardown().
+    TearDown {},
+    /// All that it measured is here: end the process.
+    End {},
+}
+
+/// What is known of a runner beside its metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Runner {
+    /// Its last word.
+    pub phase: Option<Phase>,
+    /// When it said anything last.
+    pub heard: u64,
+    /// When it was first heard to run.
+    pub started: Option<u64>,
+    /// When it was first heard to have ended.
+    pub ended: Option<u64>,
+    /// What k6 itself has measured, in its last word.
+    pub own: Own,
+    /// Its exit code.
+    pub exit_code: Option<i32>,
+    /// How teardown() ended, and when.
+    pub torn_down: Option<(String, u64)>,
+    /// In what its exports differ from what k6 itself has measured, once nothing more is awaited.
+    pub lacking: Option<Vec<Lack>>,
+}
+
+/// A number that differs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lack {
+    /// Of what, as in `http_reqs count`.
+    pub number: String,
+    /// What has come.
+    pub came: f64,
+    /// What k6 has.
+    pub own: f64,
+}
+
+/// A threshold, and how it stands.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// Which.
+    pub threshold: Threshold,
+    /// How it stands.
+    pub verdict: Verdict,
+    /// When it ended the test.
+    pub aborted: Option<u64>,
+}
+
+/// A test that goes on.
+#[derive(Debug)]
+pub struct Live {
+    /// How many runners there are to be.
+    pub expected: u32,
+    /// Whether setup() and teardown() run once for all, on the first runner.
+    pub once: bool,
+    /// All that was measured.
+    pub store: Store,
+    /// How it went.
+    pub timeline: Timeline,
+    runners: BTreeMap<Sender, Runner>,
+    judged: Vec<Judged>,
+    judged_at: Option<u64>,
+    looked_at: Option<u64>,
+    concluded: bool,
+    started: Option<u64>,
+    refused: BTreeMap<Sender, ExportError>,
+}
+
+impl Live {
+    /// Nothing has come yet.
+    pub fn new(expected: u32, once: bool, thresholds: Vec<Threshold>) -> Self {
+        let open = Verdict {
+            passed: None,
+            value: None,
+            uncertain: false,
+            unsupported: false,
+        };
+        Self {
+            expected,
+            once,
+            store: Store::default(),
+            timeline: Timeline::default(),
+            runners: BTreeMap::new(),
+            judged: thresholds
+                .into_iter()
+                .map(|threshold| Judged {
+                    threshold,
+                    verdict: open,
+                    aborted: None,
+                })
+                .collect(),
+            judged_at: None,
+            looked_at: None,
+            concluded: false,
+            started: None,
+            refused: BTreeMap::new(),
+        }
+    }
+
+    /// An export has come.
+    pub fn export(
+        &mut self,
+        sender: &Sender,
+        export: &ExportMetricsServiceRequest,
+        now: u64,
+    ) -> Result<(), ExportError> {
+        let taken = self.store.take(sender, export, now);
+        match &taken {
+            // It has all that those before it had.
+            Ok(()) => drop(self.refused.remove(sender)),
+            Err(error) => drop(self.refused.insert(sender.clone(), error.clone())),
+        }
+        taken
+    }
+
+    /// A runner says where it is, and is told what to do.
+    pub fn hear(&mut self, sender: &Sender, word: Word, now: u64) -> Order {
+        let before = |ago: Option<u64>| ago.map(|ago| now.saturating_sub(ago));
+        let runner = self.runners.entry(sender.clone()).or_default();
+        runner.phase = runner.phase.max(Some(word.phase));
+        runner.heard = now;
+        runner.exit_code = runner.exit_code.or(word.exit_code);
+        // It is still counting as long as two words in a row differ.
+        let settled = counted(&runner.own).eq(counted(&word.own));
+        runner.own = word.own;
+        if word.phase > Phase::Waiting {
+            let started = *runner
+                .started
+                .get_or_insert(before(word.started_ago).unwrap_or(now));
+            self.started = Some(self.started.map_or(started, |first| first.min(started)));
+        }
+        match word.phase {
+            Phase::Waiting => Order::GoOn {},
+            Phase::Running => match self.judged.iter().find(|judged| judged.aborted.is_some()) {
+                Some(judged) => Order::Stop {
+                    why: format!("{}: {}", judged.threshold.name, judged.threshold.source),
+                },
+                None => Order::GoOn {},
+            },
+            Phase::Ended | Phase::Exited => {
+                let mut ended = *runner.ended.get_or_insert(before(word.ended_ago).unwrap_or(now));
+                if let Some(said) = word.torn_down {
+                    ended = runner.torn_down.get_or_insert((said, now)).1;
+                } else if self.once && sender.runner == 1 && word.phase == Phase::Ended {
+                    return if self.all_ended(now) {
+                        Order::TearDown {}
+                    } else {
+                        Order::GoOn {}
+                    };
+                }
+                self.last_export(sender, ended, settled, word.phase == Phase::Exited, now)
+            }
+        }
+    }
+
+    /// Whether the last export of a runner that has ended is in.
+    fn last_export(&mut self, sender: &Sender, ended: u64, settled: bool, exited: bool, now: u64) -> Order {
+        let Some(runner) = self.runners.get_mut(sender) else {
+            return Order::GoOn {};
+        };
+        let lacking = lacking(&self.store.view_of_runner(sender.runner), &runner.own);
+        let late = now.saturating_sub(ended) >= LAST_EXPORT;
+        // Of what came before it ended only k6's own numbers can say that it is all.
+        let since = self
+            .store
+            .senders()
+            .get(sender)
+            .is_some_and(|sent| sent.came > ended);
+        let sure = !runner.own.is_empty() && now.saturating_sub(ended) >= SURE;
+        if (lacking.is_empty() && settled && (since || sure)) || late || exited {
+            runner.lacking = Some(lacking);
+            self.store.ended(sender);
+            return Order::End {};
+        }
+        Order::GoOn {}
+    }
+
+    /// Whether none of the runners goes on, as far as can be heard: one that says nothing for long is no more, be it
+    /// that it never did since this began.
+    fn all_ended(&self, now: u64) -> bool {
+        let over = |number: u32| match self.runner(number) {
+            Some(runner) => runner.ended.is_some() || now.saturating_sub(runner.heard) >= SILENT,
+            None => now >= SILENT,
+        };
+        (1..=self.expected).all(over)
+    }
+
+    /// Takes the next step of the timeline, and judges the thresholds, when it is time to.
+    pub fn tick(&mut self, now: u64) {
+        let Some(started) = self.started else {
+            return;
+        };
+        if now.saturating_sub(self.looked_at.unwrap_or(started)) >= LOOKED_EVERY && !self.is_over() {
+            self.looked_at = Some(now);
+            self.look(now.saturating_sub(started) as f64 / 1e3);
+        }
+        if self.is_over() {
+            if !std::mem::replace(&mut self.concluded, true) {
+                self.conclude(now);
+            }
+            return;
+        }
+        let since = now.saturating_sub(self.judged_at.unwrap_or(started));
+        if since < JUDGED_EVERY {
+            return;
+        }
+        self.judged_at = Some(now);
+        let view = self.store.view();
+        let elapsed = now.saturating_sub(started);
+        self.judge(&view, elapsed as f64 / 1e3, false);
+        for judged in &mut self.judged {
+            let delay = judged.threshold.delay_abort_eval.as_millis();
+            let may = judged.threshold.abort_on_fail && i128::from(elapsed) > delay;
+            if may && judged.verdict.passed == Some(false) && judged.aborted.is_none() {
+                judged.aborted = Some(now);
+            }
+        }
+    }
+
+    fn look(&mut self, at: f64) {
+        self.timeline.look(&self.store, self.expected, at);
+    }
+
+    fn judge(&mut self, view: &View, seconds: f64, at_end: bool) {
+        for judged in &mut self.judged {
+            let selector = &judged.threshold.selector;
+            let sink = self.store.select(view, selector);
+            let sink = sink.or_else(|| empty(&judged.threshold, view));
+            judged.verdict = judged.threshold.judge(sink.as_ref(), seconds, at_end);
+        }
+    }
+
+    /// Whether all runners that there are to be have ended.
+    pub fn is_over(&self) -> bool {
+        let ended = self.runners.iter().filter(|(_, runner)| runner.ended.is_some());
+        let numbers: std::collections::BTreeSet<_> = ended.map(|(sender, _)| sender.runner).collect();
+        numbers.len() >= self.expected as usize
+    }
+
+    /// How long the test has taken, in s: until now, or until the last runner ended.
+    pub fn elapsed(&self, now: u64) -> f64 {
+        let Some(started) = self.started else {
+            return 0.0;
+        };
+        if !self.is_over() {
+            return now.saturating_sub(started) as f64 / 1e3;
+        }
+        // They are released together, and k6 knows its time better than who looks at it from time to time.
+        // But of one that was stopped.
+        let aborted = self.judged.iter().any(|judged| judged.aborted.is_some());
+        let own = self
+            .runners
+            .values()
+            .filter_map(|runner| duration(&runner.own))
+            .filter(|_| !aborted);
+        let last = self.runners.values().filter_map(|runner| runner.ended).max();
+        let seen = last.unwrap_or(now).saturating_sub(started) as f64 / 1e3;
+        own.max_by(f64::total_cmp).unwrap_or(seen)
+    }
+
+    /// Judges the thresholds for the last time, and takes the last step of the timeline.
+    pub fn conclude(&mut self, now: u64) {
+        let view = self.store.view();
+        let elapsed = self.elapsed(now);
+        self.look(elapsed);
+        self.judge(&view, elapsed, true);
+    }
+
+    /// When the first runner began.
+    pub fn started(&self) -> Option<u64> {
+        self.started
+    }
+
+    /// The thresholds, and how they stand.
+    pub fn judged(&self) -> &[Judged] {
+        &self.judged
+    }
+
+    /// A runner by its number: of its processes, that which was heard last.
+    pub fn runner(&self, number: u32) -> Option<&Runner> {
+        let processes = self.runners.iter().filter(|(sender, _)| sender.runner == number);
+        processes
+            .map(|(_, runner)| runner)
+            .max_by_key(|runner| runner.heard)
+    }
+
+    /// How many runners have sent nothing.
+    pub fn silent(&self) -> u32 {
+        let sent = |number: &u32| self.store.senders().keys().any(|sender| sender.runner == *number);
+        let silent = (1..=self.expected).filter(|number| !sent(number)).count();
+        u32::try_from(silent).unwrap_or(u32::MAX)
+    }
+
+    /// What of the test is not in the result, in words.
+    pub fn incomplete(&self) -> Vec<String> {
+        let mut why = Vec::new();
+        for number in 1..=self.expected {
+            let sent = self.store.senders().keys().any(|sender| sender.runner == number);
+            match self.runner(number) {
+                None if !sent => why.push(format!("runner {number} sent nothing")),
+                None => why.push(format!("runner {number} never said that it had ended")),
+                Some(runner) if runner.ended.is_none() => {
+                    why.push(format!("runner {number} never said that it had ended"));
+                }
+                Some(runner) => {
+                    for lack in runner.lacking.iter().flatten() {
+                        why.push(format!(
+                            "the {} of runner {number} has come to {}, and k6 has {}",
+                            lack.number, lack.came, lack.own
+                        ));
+                    }
+                }
+            }
+        }
+        let torn_down = self.runners.values().find_map(|runner| runner.torn_down.as_ref());
+        match torn_down {
+            Some((error, _)) if !error.is_empty() => why.push(format!("teardown() failed: {error}")),
+            None if self.once => why.push("teardown() did not run".to_owned()),
+            Some(_) | None => {}
+        }
+        for (sender, error) in &self.refused {
+            why.push(format!(
+                "an export of runner {} was refused: {error}",
+                sender.runner
+            ));
+        }
+        if self.store.is_overflown() {
+            why.push("a runner had more series than it keeps apart: submetrics lack samples".to_owned());
+        }
+        why
+    }
+}
+
+/// What stands still when all is counted: the time goes on for a k6 that was stopped.
+fn counted(own: &Own) -> impl Iterator<Item = (&String, &String, &f64)> {
+    let numbers = own
+        .iter()
+        .flat_map(|(name, numbers)| numbers.iter().map(move |(label, number)| (name, label, number)));
+    numbers.filter(|(name, label, _)| {
+        *label != "rate" || !own.get(*name).is_some_and(|n| n.contains_key("count"))
+    })
+}
+
+/// How long k6's part of the test was, in s: it gives counters by second of it.
+fn duration(own: &Own) -> Option<f64> {
+    let counter = |numbers: &BTreeMap<String, f64>| {
+        let (count, rate) = (numbers.get("count")?, numbers.get("rate")?);
+        (*rate > 0.0).then(|| count / rate)
+    };
+    own.values().find_map(counter)
+}
+
+/// In what the exports of a runner differ from what k6 itself has measured.
+fn lacking(view: &View, own: &Own) -> Vec<Lack> {
+    let asked = [
+        ("count", Aggregate::Count),
+        ("rate", Aggregate::Rate),
+        ("avg", Aggregate::Avg),
+        ("min", Aggregate::Min),
+        ("max", Aggregate::Max),
+    ];
+    let mut differing = Vec::new();
+    for (name, numbers) in own {
+        let sink = view.metrics.get(name).map(|metric| &metric.sink);
+        // The rate of a counter is of k6's own time; a gauge has no history in an export.
+        let comparable = |aggregate: Aggregate| match sink {
+            Some(Sink::Counter(_)) => aggregate == Aggregate::Count,
+            Some(Sink::Gauge { .. }) => false,
+            Some(Sink::Rate { .. } | Sink::Trend(_)) => true,
+            None => aggregate == Aggregate::Count,
+        };
+        for (label, aggregate) in asked.into_iter().filter(|(_, aggregate)| comparable(*aggregate)) {
+            let Some(own) = numbers.get(label).copied() else {
+                continue;
+            };
+            let came = sink
+                .and_then(|sink| sink.ask(aggregate, 0.0))
+                .map_or(0.0, |found| found.value);
+            if (came - own).abs() > own.abs() * 1e-9 {
+                differing.push(Lack {
+                    number: format!("{name} {label}"),
+                    came,
+                    own,
+                });
+            }
+        }
+    }
+    differing
+}
+
+/// A metric that has no sample, as the type that it has: of a submetric that of its metric, else what k6 says of its
+/// own metrics, and of others what the threshold asks.
+fn empty(threshold: &Threshold, view: &View) -> Option<Sink> {
+    let none = Sink::Rate { nonzero: 0, total: 0 };
+    let name = threshold.selector.metric.as_str();
+    let is_rate = match view.metrics.get(name) {
+        Some(metric) => matches!(metric.sink, Sink::Rate { .. }),
+        None => match name {
+            "http_req_failed" | "checks" => true,
+            "http_reqs" | "iterations" | "dropped_iterations" | "data_sent" | "data_received"
+            | "ws_sessions" | "ws_msgs_sent" | "ws_msgs_received" => false,
+            _ => threshold.expression.aggregate == Aggregate::Rate,
+        },
+    };
+    is_rate.then_some(none)
+}

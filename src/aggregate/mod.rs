@@ -1,0 +1,24 @@
+//! One result of many runners: their metrics merged, the script's thresholds judged over the whole test.
+//!
+//! Runners send k6's OpenTelemetry output, cumulative and with exponential histograms; [`store`] keeps the latest
+//! state of each series of each runner and merges them, [`threshold`] judges what comes of it. All of it is pure but
+//! [`server`], which listens.
+
+pub mod collect;
+pub mod handler;
+pub mod histogram;
+pub mod live;
+pub mod outcome;
+pub mod pieces;
+pub mod program;
+pub mod prometheus;
+pub mod report;
+pub mod runner;
+pub mod server;
+pub mod sink;
+pub mod store;
+pub mod summary;
+pub mod threshold;
+pub mod timeline;
+
+pub use sink::{Aggregate, Estimate, Sink};

@@ -1,0 +1,104 @@
+//! The program `aggregate`.
+
+use super::live::Live;
+use super::outcome::Outcome;
+use super::report::About;
+use super::server::{Aggregator, Names};
+use super::summary::Options;
+use super::threshold::thresholds;
+use crate::operator::Clock;
+use serde_json::Value;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Merges what the runners of a test measure
+#[derive(Clone, Debug, clap::Args)]
+pub struct AggregateArgs {
+    /// Where to listen
+    #[arg(long, value_name = "IP:PORT", default_value = "[::]:4318")]
+    pub listen: SocketAddr,
+    /// What names the run: runners of others are refused
+    #[arg(long, value_name = "UID")]
+    pub run: String,
+    /// The namespace and name of the resource, for people
+    #[arg(long, default_value = "")]
+    pub name: String,
+    /// Its kind, for people
+    #[arg(long, default_value = "K6")]
+    pub kind: String,
+    /// How many runners there are
+    #[arg(long, value_name = "N")]
+    pub runners: u32,
+    /// setup() and teardown() run once, on the first runner
+    #[arg(long)]
+    pub once: bool,
+    /// The script's thresholds: a file of JSON, with `thresholds` as k6 inspect prints them
+    #[arg(long, value_name = "PATH")]
+    pub options: Option<PathBuf>,
+    /// The same, in place of a file
+    #[arg(long, value_name = "JSON", conflicts_with = "options")]
+    pub options_json: Option<String>,
+    /// A folder in which the last exports survive a restart
+    #[arg(long, value_name = "PATH")]
+    pub keep: Option<PathBuf>,
+}
+
+/// How often what is known so far is printed, for who can't reach the aggregator but can read its log.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
+
+/// Prints what is known of a test that runs, as one line of JSON.
+async fn tell(aggregator: &Aggregator) {
+    let mut tick = tokio::time::interval(TOLD_EVERY);
+    loop {
+        tick.tick().await;
+        let now = aggregator.now();
+        let live = aggregator.live();
+        if live.started().is_some() {
+            println!("{}", Outcome::of(&live, now).to_message());
+        }
+    }
+}
+
+/// Aggregates until it is told to end.
+pub async fn run_aggregate(args: AggregateArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let options = match (&args.options, &args.options_json) {
+        (None, None) => Value::Null,
+        (None, Some(json)) => {
+            serde_json::from_str(json).map_err(|error| format!("--options-json: {error}"))?
+        }
+        (Some(path), _) => {
+            let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))?
+        }
+    };
+    let live = Live::new(args.runners, args.once, thresholds(&options)?);
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut bound = TcpListener::bind(args.listen).await;
+    // A machine may have no IPv6 at all.
+    if bound.is_err() && args.listen.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
+        bound = TcpListener::bind((Ipv4Addr::UNSPECIFIED, args.listen.port())).await;
+    }
+    let socket = bound.map_err(|error| format!("{}: {error}", args.listen))?;
+    let names = Names {
+        run: args.run,
+        about: About {
+            name: args.name,
+            kind: args.kind,
+            ..About::default()
+        },
+        options: Options::of(&options),
+    };
+    let aggregator = Arc::new(Aggregator::new(names, live, args.keep, &Clock::system()));
+    tokio::select! {
+        served = Arc::clone(&aggregator).serve(socket) => served?,
+        () = aggregator.judge() => {}
+        () = tell(&aggregator) => {}
+        // Its Job is not complete by that: another pod is to take its place.
+        _ = terminated.recv() => return Err("it was told to end".into()),
+    }
+    Ok(())
+}

@@ -1,0 +1,529 @@
+//! The report of a test: what the page shows, and the page, one file with all that it needs. Pure.
+
+use super::live::{Live, Phase};
+use super::sink::{Aggregate, Sink};
+use super::store::View;
+use super::summary::{self, Check, Options, checks};
+use super::timeline::Step;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// As many points are in the lines of runners: the report is kept in a ConfigMap, which has a mebibyte.
+const MOST_POINTS: usize = 24_000;
+/// As many requests are listed.
+const MOST_REQUESTS: usize = 500;
+
+/// What is known of the run beside what its runners measured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct About {
+    /// Namespace and name of the resource.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// The version of k6.
+    pub k6_version: Option<String>,
+    /// How the run ended.
+    pub result: Option<String>,
+    /// Why, in a word.
+    pub reason: Option<String>,
+    /// Why, in a sentence.
+    pub message: Option<String>,
+    /// It was stopped: that a threshold was crossed until then does not change how it ended.
+    pub stopped: bool,
+    /// Between the first and the last release order, in ms.
+    pub start_spread_ms: Option<f64>,
+    /// What has happened to the run.
+    pub history: Vec<Line>,
+    /// How each runner's process ended, by its number, as Kubernetes has it.
+    pub ends: BTreeMap<u32, String>,
+}
+
+/// Something that has happened.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Line {
+    /// When.
+    pub time: String,
+    /// What, in a word.
+    pub event: String,
+    /// What, in a sentence.
+    pub text: String,
+}
+
+/// What the page shows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    #[serde(flatten)]
+    about: About,
+    live: bool,
+    started: Option<String>,
+    duration_ms: f64,
+    runners: u32,
+    totals: Totals,
+    complete: bool,
+    incomplete: Vec<String>,
+    time: Time,
+    per_runner: Vec<PerRunner>,
+    thresholds: Vec<Shown>,
+    checks: Vec<ShownCheck>,
+    groups: Vec<Group>,
+    scenarios: Vec<Scenario>,
+    requests: Vec<Request>,
+    metrics: Vec<Metric>,
+}
+
+/// The numbers of the whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Totals {
+    /// Requests.
+    pub requests: f64,
+    /// By second.
+    pub request_rate: f64,
+    /// The share of requests that failed.
+    pub failed_rate: Option<f64>,
+    /// The 95th percentile of how long requests took, in ms.
+    pub p95: Option<f64>,
+    /// Iterations.
+    pub iterations: f64,
+    /// By second.
+    pub iteration_rate: f64,
+    /// Virtual users now, or at the end.
+    pub vus: f64,
+    /// Virtual users at most.
+    pub vus_max: f64,
+    /// Bytes.
+    pub data_received: f64,
+    /// Bytes.
+    pub data_sent: f64,
+    /// Checks that passed.
+    pub checks_passed: u64,
+    /// Checks.
+    pub checks_total: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+struct Time {
+    at: Vec<f64>,
+    vus: Vec<f64>,
+    requests: Vec<f64>,
+    failed: Vec<Option<f64>>,
+    iterations: Vec<f64>,
+    p50: Vec<Option<f64>>,
+    p90: Vec<Option<f64>>,
+    p95: Vec<Option<f64>>,
+    p99: Vec<Option<f64>>,
+}
+
+impl Time {
+    fn keep_from(&mut self, from: usize) {
+        let Self {
+            at,
+            vus,
+            requests,
+            failed,
+            iterations,
+            p50,
+            p90,
+            p95,
+            p99,
+        } = self;
+        for numbers in [at, vus, requests, iterations] {
+            numbers.drain(..from);
+        }
+        for numbers in [failed, p50, p90, p95, p99] {
+            numbers.drain(..from);
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PerRunner {
+    runner: u32,
+    state: &'static str,
+    exit: Option<i32>,
+    requests: f64,
+    failed_rate: Option<f64>,
+    p95: Option<f64>,
+    requests_over_time: Vec<Option<f64>>,
+    #[serde(rename = "p95OverTime")]
+    p95_over_time: Vec<Option<f64>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Shown {
+    metric: String,
+    expression: String,
+    passed: Option<bool>,
+    value: Option<f64>,
+    low: Option<f64>,
+    high: Option<f64>,
+    uncertain: bool,
+    aborted: bool,
+    limit: f64,
+    unit: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct ShownCheck {
+    group: String,
+    name: String,
+    passes: u64,
+    fails: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Group {
+    name: String,
+    count: f64,
+    avg: f64,
+    med: f64,
+    p95: f64,
+    max: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Scenario {
+    name: String,
+    iterations: f64,
+    requests: f64,
+    p95: Option<f64>,
+    failed_rate: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Request {
+    name: String,
+    method: String,
+    status: String,
+    count: f64,
+    avg: f64,
+    p95: f64,
+    max: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Metric {
+    name: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    contains: &'static str,
+    values: Map<String, Value>,
+}
+
+fn ask(sink: Option<&Sink>, aggregate: Aggregate, seconds: f64) -> Option<f64> {
+    let sink = sink.filter(|sink| !sink.is_empty())?;
+    sink.ask(aggregate, seconds).map(|found| found.value)
+}
+
+const P95: Aggregate = Aggregate::Percentile(95.0);
+
+/// The numbers of the whole.
+pub fn totals(live: &Live, view: &View, seconds: f64) -> Totals {
+    let of = |name: &str, aggregate| {
+        ask(
+            view.metrics.get(name).map(|metric| &metric.sink),
+            aggregate,
+            seconds,
+        )
+    };
+    let count = |name: &str| of(name, Aggregate::Count).unwrap_or_default();
+    let rate = |name: &str| of(name, Aggregate::Rate).unwrap_or_default();
+    let checks = checks(live);
+    let passed = checks.iter().map(|check| check.passes).sum();
+    Totals {
+        requests: count("http_reqs"),
+        request_rate: rate("http_reqs"),
+        failed_rate: of("http_req_failed", Aggregate::Rate),
+        p95: of("http_req_duration", P95),
+        iterations: count("iterations"),
+        iteration_rate: rate("iterations"),
+        vus: of("vus", Aggregate::Value).unwrap_or_default(),
+        vus_max: match view.metrics.get("vus_max").map(|metric| &metric.sink) {
+            Some(Sink::Gauge { max, .. }) => *max,
+            Some(Sink::Counter(_) | Sink::Rate { .. } | Sink::Trend(_)) | None => 0.0,
+        },
+        data_received: count("data_received"),
+        data_sent: count("data_sent"),
+        checks_passed: passed,
+        checks_total: passed + checks.iter().map(|check| check.fails).sum::<u64>(),
+    }
+}
+
+impl Report {
+    /// Of what is known now.
+    pub fn of(about: About, live: &Live, options: &Options, started: Option<Timestamp>, now: u64) -> Self {
+        let lines = usize::try_from(live.expected.clamp(1, 200)).unwrap_or(1);
+        let steps = live.timeline.at_most((MOST_POINTS / lines).clamp(60, 600));
+        let view = live.store.view();
+        let seconds = live.elapsed(now);
+        let is_live = about.result.is_none();
+        let incomplete = if is_live { Vec::new() } else { live.incomplete() };
+        Self {
+            live: is_live,
+            started: started.map(|started| started.to_string()),
+            duration_ms: seconds * 1e3,
+            runners: live.expected,
+            totals: totals(live, &view, seconds),
+            complete: incomplete.is_empty(),
+            incomplete,
+            time: time(&steps),
+            per_runner: per_runner(live, &steps, &about),
+            thresholds: thresholds(live, &view),
+            checks: checks(live).into_iter().map(ShownCheck::from).collect(),
+            groups: groups(live, &view, seconds),
+            scenarios: scenarios(live, &view, seconds),
+            requests: requests(live, &view, seconds),
+            metrics: view
+                .metrics
+                .iter()
+                .map(|(name, metric)| Metric {
+                    name: name.clone(),
+                    kind: metric.sink.kind(),
+                    contains: metric.contains,
+                    values: summary::values(&metric.sink, &options.statistics, seconds),
+                })
+                .collect(),
+            about,
+        }
+    }
+
+    /// Only the last steps of the time: what is new to those who have the others.
+    pub fn tick(mut self, steps: usize) -> Value {
+        let from = self.time.at.len().saturating_sub(steps);
+        self.time.keep_from(from);
+        for runner in &mut self.per_runner {
+            runner.requests_over_time.drain(..from);
+            runner.p95_over_time.drain(..from);
+        }
+        json!({"tick": self})
+    }
+
+    /// Whether the test goes on.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// As many steps as it has.
+    pub fn steps(&self) -> usize {
+        self.time.at.len()
+    }
+
+    /// The page, with all that it needs.
+    pub fn page(&self) -> String {
+        let data = serde_json::to_string(self).unwrap_or_default();
+        let title = format!("{} · k6", self.about.name);
+        assemble(&escaped(&title), &data.replace('<', "\\u003c"))
+    }
+}
+
+impl From<Check> for ShownCheck {
+    fn from(check: Check) -> Self {
+        let Check {
+            group,
+            name,
+            passes,
+            fails,
+        } = check;
+        Self {
+            group,
+            name,
+            passes,
+            fails,
+        }
+    }
+}
+
+/// As precise as it can be drawn.
+fn drawn(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+fn time(steps: &[Step]) -> Time {
+    let mut time = Time::default();
+    for step in steps {
+        let [p50, p90, p95, p99] = step.percentiles().map(|value| value.map(drawn));
+        time.at.push(drawn(step.at));
+        time.vus.push(step.vus);
+        time.requests.push(drawn(step.requests));
+        time.iterations.push(drawn(step.iterations));
+        let (failed, of) = step.failed;
+        time.failed
+            .push((of > 0).then(|| (failed as f64 / of as f64 * 1e6).round() / 1e6));
+        time.p50.push(p50);
+        time.p90.push(p90);
+        time.p95.push(p95);
+        time.p99.push(p99);
+    }
+    time
+}
+
+fn per_runner(live: &Live, steps: &[Step], about: &About) -> Vec<PerRunner> {
+    let runner = |runner: u32| {
+        let known = live.runner(runner);
+        let of = |name: &str| live.store.total(name, Some(runner));
+        let (requests_over_time, p95_over_time) = steps
+            .iter()
+            .map(|step| {
+                let line = step.runners.get(&runner).copied();
+                (
+                    line.map(|(requests, _)| drawn(requests)),
+                    line.and_then(|(_, p95)| p95).map(drawn),
+                )
+            })
+            .unzip();
+        PerRunner {
+            runner,
+            state: match known.and_then(|known| known.phase) {
+                Some(Phase::Ended | Phase::Exited) => "ended",
+                Some(Phase::Waiting | Phase::Running) | None if about.result.is_some() => "lost",
+                Some(Phase::Waiting | Phase::Running) | None => "running",
+            },
+            exit: known.and_then(|known| known.exit_code),
+            requests: ask(of("http_reqs").as_ref(), Aggregate::Count, 0.0).unwrap_or_default(),
+            failed_rate: ask(of("http_req_failed").as_ref(), Aggregate::Rate, 0.0),
+            p95: ask(of("http_req_duration").as_ref(), P95, 0.0),
+            requests_over_time,
+            p95_over_time,
+        }
+    };
+    (1..=live.expected).map(runner).collect()
+}
+
+fn thresholds(live: &Live, view: &View) -> Vec<Shown> {
+    let shown = live.judged().iter().map(|judged| {
+        let (threshold, value) = (&judged.threshold, judged.verdict.value);
+        let metric = view.metrics.get(&threshold.selector.metric);
+        let is_time = metric.is_some_and(|metric| metric.contains == "time");
+        Shown {
+            metric: threshold.name.clone(),
+            expression: threshold.source.clone(),
+            passed: judged.verdict.passed,
+            value: value.map(|value| value.value),
+            low: value.map(|value| value.low),
+            high: value.map(|value| value.high),
+            uncertain: judged.verdict.uncertain,
+            aborted: judged.aborted.is_some(),
+            limit: threshold.expression.limit,
+            unit: if is_time { "ms" } else { "" },
+        }
+    });
+    shown.collect()
+}
+
+/// The sums of the series of a metric that have the same values of some tags.
+fn by_tags<const N: usize>(
+    live: &Live,
+    view: &View,
+    metric: &str,
+    tags: [&str; N],
+) -> BTreeMap<[String; N], Sink> {
+    let mut sums: BTreeMap<[String; N], Sink> = BTreeMap::new();
+    let series = view.metrics.get(metric).map(|metric| metric.series.as_slice());
+    for (number, sink) in series.unwrap_or_default() {
+        let Some(series) = live.store.series(*number) else {
+            continue;
+        };
+        let key = tags.map(|tag| series.tag(tag).unwrap_or_default().to_owned());
+        match sums.get_mut(&key) {
+            Some(sum) => sum.add(sink),
+            None => {
+                sums.insert(key, sink.clone());
+            }
+        }
+    }
+    sums
+}
+
+fn groups(live: &Live, view: &View, seconds: f64) -> Vec<Group> {
+    let groups = by_tags(live, view, "group_duration", ["group"]);
+    let groups = groups.into_iter().map(|([name], sink)| {
+        let of = |aggregate| ask(Some(&sink), aggregate, seconds).unwrap_or_default();
+        Group {
+            name,
+            count: of(Aggregate::Count),
+            avg: of(Aggregate::Avg),
+            med: of(Aggregate::Med),
+            p95: of(P95),
+            max: of(Aggregate::Max),
+        }
+    });
+    groups.collect()
+}
+
+fn scenarios(live: &Live, view: &View, seconds: f64) -> Vec<Scenario> {
+    let of = |metric| by_tags(live, view, metric, ["scenario"]);
+    let (iterations, requests) = (of("iterations"), of("http_reqs"));
+    let (durations, failed) = (of("http_req_duration"), of("http_req_failed"));
+    let scenarios = iterations.iter().map(|(key, sink)| Scenario {
+        name: key.join(""),
+        iterations: ask(Some(sink), Aggregate::Count, seconds).unwrap_or_default(),
+        requests: ask(requests.get(key), Aggregate::Count, seconds).unwrap_or_default(),
+        p95: ask(durations.get(key), P95, seconds),
+        failed_rate: ask(failed.get(key), Aggregate::Rate, seconds),
+    });
+    scenarios.collect()
+}
+
+fn requests(live: &Live, view: &View, seconds: f64) -> Vec<Request> {
+    let requests = by_tags(live, view, "http_req_duration", ["name", "method", "status"]);
+    let requests = requests.into_iter().map(|([name, method, status], sink)| {
+        let of = |aggregate| ask(Some(&sink), aggregate, seconds).unwrap_or_default();
+        Request {
+            name,
+            method,
+            status,
+            count: of(Aggregate::Count),
+            avg: of(Aggregate::Avg),
+            p95: of(P95),
+            max: of(Aggregate::Max),
+        }
+    });
+    let mut requests: Vec<_> = requests.collect();
+    requests.sort_by(|a, b| b.count.total_cmp(&a.count));
+    requests.truncate(MOST_REQUESTS);
+    requests
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Fills the frame, in one pass: what is filled in may have braces too.
+fn assemble(title: &str, data: &str) -> String {
+    let parts = [
+        ("title", title),
+        ("data", data),
+        ("style", include_str!("report/page.css")),
+        ("script", include_str!("report/page.js")),
+        ("uplot_style", include_str!("report/uplot.min.css")),
+        ("uplot", include_str!("report/uplot.min.js")),
+    ];
+    let mut page = String::new();
+    let mut rest = include_str!("report/page.html");
+    while let Some((before, after)) = rest.split_once("{{") {
+        page.push_str(before);
+        let (name, after) = after.split_once("}}").unwrap_or((after, ""));
+        let part = parts.iter().find(|(known, _)| *known == name);
+        page.push_str(part.map_or("", |(_, text)| text));
+        rest = after;
+    }
+    page.push_str(rest);
+    page
+}

@@ -1,0 +1,66 @@
+//! What the k6 of a runner is given so that it exports to the aggregator. Pure.
+
+/// The header that has the number of the runner that exports.
+pub const RUNNER_HEADER: &str = "k6-runner";
+/// The header that tells its processes apart.
+pub const PROCESS_HEADER: &str = "k6-process";
+/// The header that names the run: an address can have been another's.
+pub const RUN_HEADER: &str = "k6-run";
+
+/// The environment of k6: <https://grafana.com/docs/k6/latest/results-output/real-time/opentelemetry/>, and for the
+/// histograms <https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/>.
+pub fn environment(aggregator: &str, run: &str, runner: u32, process: &str) -> Vec<(&'static str, String)> {
+    vec![
+        // k6 1.1 knows the first name, later ones both.
+        ("K6_OTEL_EXPORTER_TYPE", "http".to_owned()),
+        ("K6_OTEL_EXPORTER_PROTOCOL", "http/protobuf".to_owned()),
+        ("K6_OTEL_HTTP_EXPORTER_INSECURE", "true".to_owned()),
+        ("K6_OTEL_HTTP_EXPORTER_ENDPOINT", aggregator.to_owned()),
+        ("K6_OTEL_HTTP_EXPORTER_URL_PATH", "/v1/metrics".to_owned()),
+        ("K6_OTEL_EXPORT_INTERVAL", "1s".to_owned()),
+        ("K6_OTEL_FLUSH_INTERVAL", "1s".to_owned()),
+        ("K6_OTEL_METRIC_PREFIX", String::new()),
+        (
+            "K6_OTEL_HEADERS",
+            format!("{RUN_HEADER}={run},{RUNNER_HEADER}={runner},{PROCESS_HEADER}={process}"),
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+            "cumulative".to_owned(),
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+            "base2_exponential_bucket_histogram".to_owned(),
+        ),
+    ]
+}
+
+/// k6's own variable that names outputs.
+pub const OUTPUTS: &str = "K6_OUT";
+
+/// What an output is of which k6 can have only one, which is the operator's.
+pub fn is_opentelemetry(output: &str) -> bool {
+    let name = output.split('=').next().unwrap_or_default();
+    name == "opentelemetry" || name == "experimental-opentelemetry"
+}
+
+/// More arguments of a k6 that is given outputs, for those that [`OUTPUTS`] names: beside `--out` it does not heed
+/// them. <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#results-output>
+pub fn outputs_beside(variable: &str) -> Vec<String> {
+    let beside = variable
+        .split(',')
+        .filter(|output| !output.is_empty() && !is_opentelemetry(output));
+    beside
+        .flat_map(|output| ["--out".to_owned(), output.to_owned()])
+        .collect()
+}
+
+/// The arguments of `k6 run`, of a k6 in which the output is called so; with `once` setup() and teardown() are run
+/// through its REST API.
+pub fn arguments(output: &str, once: bool) -> Vec<String> {
+    let mut words = vec!["--linger", "--no-thresholds", "--out", output];
+    if once {
+        words.extend(["--no-setup", "--no-teardown"]);
+    }
+    words.into_iter().map(str::to_owned).collect()
+}

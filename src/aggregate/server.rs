@@ -1,0 +1,434 @@
+//! What the aggregator listens to: the exports of k6's OpenTelemetry output, and the words of the runners.
+
+use super::live::{Live, Order, Phase, Word};
+use super::outcome::Outcome;
+use super::prometheus;
+use super::report::{About, Report};
+use super::runner::{PROCESS_HEADER, RUN_HEADER, RUNNER_HEADER};
+use super::store::Sender;
+use super::summary::{self, Options};
+use crate::machine::{Reason, RunResult};
+use crate::operator::Clock;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+};
+use jiff::{SignedDuration, Timestamp};
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer, SERVICE_NAME,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use prost::Message;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, interval};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::IntervalStream;
+
+/// The largest export that is read.
+const LARGEST_EXPORT: usize = 32 * 1024 * 1024;
+
+/// As many steps are in a line of the stream: the last may still grow, and one line may get lost.
+const TICK_STEPS: usize = 3;
+
+/// The aggregator of one run.
+#[derive(Debug)]
+pub struct Aggregator {
+    run: String,
+    options: Options,
+    live: Mutex<Live>,
+    about: Mutex<About>,
+    began: Instant,
+    began_at: Timestamp,
+    keep: Option<PathBuf>,
+}
+
+/// What a run is called, and what its script says of summaries.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// What names the run.
+    pub run: String,
+    /// What the report is headed with.
+    pub about: About,
+    /// What of the script's options concerns the summary.
+    pub options: Options,
+}
+
+impl Aggregator {
+    /// Nothing has come yet, or what an earlier process has kept.
+    pub fn new(names: Names, live: Live, keep: Option<PathBuf>, clock: &Clock) -> Self {
+        let aggregator = Self {
+            run: names.run,
+            options: names.options,
+            live: Mutex::new(live),
+            about: Mutex::new(names.about),
+            began: Instant::now(),
+            began_at: clock.now(),
+            keep,
+        };
+        aggregator.remember();
+        aggregator
+    }
+
+    /// What is known now.
+    pub fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time, in ms since this began.
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The report of what is known now.
+    pub fn report(&self) -> Report {
+        let now = self.now();
+        let about = self.about.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let live = self.live();
+        let started = live
+            .started()
+            .and_then(|ms| i64::try_from(ms).ok())
+            .map(|ms| self.began_at + SignedDuration::from_millis(ms));
+        Report::of(about, &live, &self.options, started, now)
+    }
+
+    /// The summary in k6's form, and as a text.
+    pub fn summary(&self) -> (Value, String) {
+        let now = self.now();
+        let live = self.live();
+        let data = summary::data(&live, &self.options, now);
+        (data, summary::text(&live, &self.options, now))
+    }
+
+    /// Judges for the last time, and says what came of the test. What is known of its end beside what came here, is
+    /// in the report from then on.
+    pub fn conclude(&self, about: About) -> Outcome {
+        let now = self.now();
+        let mut live = self.live();
+        live.conclude(now);
+        let outcome = Outcome::of(&live, now);
+        let passed = about.result.as_deref() == Some(RunResult::Passed.as_str());
+        let about = if about.stopped {
+            about
+        } else if !outcome.passed() {
+            failed(about, &outcome)
+        } else if passed && !outcome.is_judged() {
+            unjudged(about)
+        } else {
+            about
+        };
+        *self.about.lock().unwrap_or_else(PoisonError::into_inner) = about;
+        outcome
+    }
+
+    /// Judges the thresholds, for as long as it is polled.
+    pub async fn judge(&self) {
+        let mut tick = tokio::time::interval(Duration::from_millis(500));
+        loop {
+            tick.tick().await;
+            let now = self.now();
+            self.live().tick(now);
+        }
+    }
+
+    /// Answers on a socket, for as long as it is polled.
+    pub async fn serve(self: Arc<Self>, socket: TcpListener) -> std::io::Result<()> {
+        axum::serve(socket, self.routes()).await
+    }
+
+    /// What is answered, over HTTP/1.1 and, for gRPC, HTTP/2.
+    pub fn routes(self: Arc<Self>) -> Router {
+        let grpc =
+            MetricsServiceServer::new(Grpc(Arc::clone(&self))).max_decoding_message_size(LARGEST_EXPORT);
+        Router::new()
+            .route_service(&format!("/{SERVICE_NAME}/{{*method}}"), grpc)
+            .route("/", get(page))
+            .route("/healthz", get(async || "ok"))
+            .route("/metrics", get(metrics))
+            .route("/report.json", get(report))
+            .route("/stream", get(stream))
+            .route(
+                "/summary.json",
+                get(async |State(it): State<Arc<Self>>| Json(it.summary().0)),
+            )
+            .route(
+                "/summary.txt",
+                get(async |State(it): State<Arc<Self>>| it.summary().1),
+            )
+            .route(
+                "/v1/metrics",
+                post(export).layer(DefaultBodyLimit::max(LARGEST_EXPORT)),
+            )
+            .route("/finish", post(finish))
+            .route("/runners/{runner}/{process}", post(word))
+            .with_state(self)
+    }
+
+    /// An export, as it came.
+    pub fn take(&self, sender: &Sender, body: &[u8]) -> Result<(), String> {
+        let export = ExportMetricsServiceRequest::decode(body).map_err(|error| error.to_string())?;
+        self.take_export(sender, &export)?;
+        self.write_down(sender, Kept::Export, body);
+        Ok(())
+    }
+
+    fn take_export(&self, sender: &Sender, export: &ExportMetricsServiceRequest) -> Result<(), String> {
+        let now = self.now();
+        let taken = self.live().export(sender, export, now);
+        taken.map_err(|error| error.to_string())
+    }
+
+    /// The last export and the last word of each process survive this one.
+    fn write_down(&self, sender: &Sender, what: Kept, body: &[u8]) {
+        let Some(folder) = &self.keep else {
+            return;
+        };
+        let name = format!("{}-{}.{}", sender.runner, sender.process, what.suffix());
+        let partial = folder.join(format!(".{name}"));
+        let written =
+            std::fs::write(&partial, body).and_then(|()| std::fs::rename(&partial, folder.join(name)));
+        if let Err(error) = written {
+            tracing::warn!(%error, folder = %folder.display(), "what came could not be written down");
+        }
+    }
+
+    fn remember(&self) {
+        let Some(folder) = &self.keep else {
+            return;
+        };
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .filter_map(|file| Some(file.ok()?.path()))
+            .collect();
+        // Exports before words, which are held against them.
+        files.sort_by_key(|path| path.extension() != Some(OsStr::new(Kept::Export.suffix())));
+        for path in files {
+            if let Err(error) = self.remember_one(&path) {
+                tracing::warn!(%error, path = %path.display(), "what was written down could not be read");
+            }
+        }
+    }
+
+    fn remember_one(&self, path: &std::path::Path) -> Result<(), String> {
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let Some((name, suffix)) = name.split_once('.').filter(|(name, _)| !name.is_empty()) else {
+            return Ok(());
+        };
+        let (runner, process) = name.split_once('-').ok_or("its name names no process")?;
+        let sender = named(runner, process)?;
+        let body = std::fs::read(path).map_err(|error| error.to_string())?;
+        if suffix == Kept::Export.suffix() {
+            let export =
+                ExportMetricsServiceRequest::decode(body.as_slice()).map_err(|error| error.to_string())?;
+            return self.take_export(&sender, &export);
+        }
+        let word = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+        let now = self.now();
+        self.live().hear(&sender, word, now);
+        Ok(())
+    }
+}
+
+/// What is written down of a process.
+#[derive(Clone, Copy)]
+enum Kept {
+    /// Its last export, as it came.
+    Export,
+    /// Its last word, once its part of the test has ended.
+    Word,
+}
+
+impl Kept {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Export => "otlp",
+            Self::Word => "json",
+        }
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, String> {
+    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    value.ok_or_else(|| format!("the header {name} is missing: set it with K6_OTEL_HEADERS"))
+}
+
+fn of_this_run(aggregator: &Aggregator, headers: &HeaderMap) -> Result<(), String> {
+    let run = header(headers, RUN_HEADER)?;
+    if run == aggregator.run {
+        return Ok(());
+    }
+    Err(format!(
+        "this is the aggregator of the run {}, not of {run}",
+        aggregator.run
+    ))
+}
+
+/// Who sends, if it is one of this run's.
+fn sender(aggregator: &Aggregator, headers: &HeaderMap) -> Result<Sender, String> {
+    of_this_run(aggregator, headers)?;
+    named(header(headers, RUNNER_HEADER)?, header(headers, PROCESS_HEADER)?)
+}
+
+fn named(runner: &str, process: &str) -> Result<Sender, String> {
+    let runner = runner
+        .parse()
+        .map_err(|error| format!("{runner:?} is not a runner's number: {error}"))?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if process.is_empty() || process.len() > 100 || !process.chars().all(is_name) {
+        return Err(format!("{process:?} does not name a process"));
+    }
+    Ok(Sender {
+        runner,
+        process: process.to_owned(),
+    })
+}
+
+/// OTLP over gRPC: <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc>.
+struct Grpc(Arc<Aggregator>);
+
+#[tonic::async_trait]
+impl MetricsService for Grpc {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportMetricsServiceRequest>,
+    ) -> Result<tonic::Response<ExportMetricsServiceResponse>, tonic::Status> {
+        let (metadata, _, export) = request.into_parts();
+        let taken = sender(&self.0, &metadata.into_headers()).and_then(|sender| {
+            self.0.take_export(&sender, &export)?;
+            if self.0.keep.is_some() {
+                self.0.write_down(&sender, Kept::Export, &export.encode_to_vec());
+            }
+            Ok(())
+        });
+        match taken {
+            Ok(()) => Ok(tonic::Response::new(ExportMetricsServiceResponse::default())),
+            Err(why) => {
+                tracing::warn!(%why, "an export was refused");
+                Err(tonic::Status::invalid_argument(why))
+            }
+        }
+    }
+}
+
+/// OTLP over HTTP: <https://opentelemetry.io/docs/specs/otlp/#otlphttp>.
+async fn export(State(aggregator): State<Arc<Aggregator>>, headers: HeaderMap, body: Bytes) -> Response {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    if kind != Some("application/x-protobuf") || headers.contains_key(CONTENT_ENCODING) {
+        let why = "uncompressed application/x-protobuf is read, and nothing else";
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, why).into_response();
+    }
+    let taken = sender(&aggregator, &headers).and_then(|sender| aggregator.take(&sender, &body));
+    match taken {
+        Ok(()) => ([(CONTENT_TYPE, "application/x-protobuf")], Bytes::new()).into_response(),
+        Err(why) => {
+            tracing::warn!(%why, "an export was refused");
+            (StatusCode::BAD_REQUEST, why).into_response()
+        }
+    }
+}
+
+async fn page(State(aggregator): State<Arc<Aggregator>>) -> Html<String> {
+    Html(aggregator.report().page())
+}
+
+/// The run is over, and this is what the operator knows of its end.
+async fn finish(
+    State(aggregator): State<Arc<Aggregator>>,
+    headers: HeaderMap,
+    Json(about): Json<About>,
+) -> Result<Json<Outcome>, (StatusCode, String)> {
+    of_this_run(&aggregator, &headers).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
+    Ok(Json(aggregator.conclude(about)))
+}
+
+async fn metrics(State(aggregator): State<Arc<Aggregator>>) -> Response {
+    let text = prometheus::text(&aggregator.live());
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match text {
+        Ok(text) => ([(CONTENT_TYPE, kind)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn report(State(aggregator): State<Arc<Aggregator>>) -> Json<Report> {
+    Json(aggregator.report())
+}
+
+/// The report as it becomes, a line of JSON each second: whole at first, then what is new.
+async fn stream(State(aggregator): State<Arc<Aggregator>>) -> Response {
+    let seconds = IntervalStream::new(interval(Duration::from_secs(1)));
+    let mut known = None;
+    let mut over = false;
+    let lines = seconds.map(move |_| {
+        if over {
+            return None;
+        }
+        let report = aggregator.report();
+        over = !report.is_live();
+        let steps = report.steps();
+        // Neighbours have been joined when there are fewer.
+        let whole = over || known.is_none_or(|known| steps < known);
+        known = Some(steps);
+        let line = if whole {
+            json!(report)
+        } else {
+            report.tick(TICK_STEPS)
+        };
+        Some(Ok::<_, Infallible>(format!("{line}\n")))
+    });
+    let lines = lines.take_while(Option::is_some).filter_map(|line| line);
+    let kind = [
+        (CONTENT_TYPE, "application/x-ndjson"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    (kind, Body::from_stream(lines)).into_response()
+}
+
+async fn word(
+    State(aggregator): State<Arc<Aggregator>>,
+    Path((runner, process)): Path<(String, String)>,
+    headers: HeaderMap,
+    Json(word): Json<Word>,
+) -> Result<Json<Order>, (StatusCode, String)> {
+    let refused = |why| (StatusCode::BAD_REQUEST, why);
+    of_this_run(&aggregator, &headers).map_err(refused)?;
+    let sender = named(&runner, &process).map_err(refused)?;
+    if word.phase >= Phase::Ended {
+        let written = serde_json::to_vec(&word).unwrap_or_default();
+        aggregator.write_down(&sender, Kept::Word, &written);
+    }
+    let now = aggregator.now();
+    Ok(Json(aggregator.live().hear(&sender, word, now)))
+}
+
+fn unjudged(about: About) -> About {
+    About {
+        result: Some(RunResult::Error.as_str().to_owned()),
+        reason: Some(Reason::AggregationFailed.as_str().to_owned()),
+        message: Some("The thresholds could not be judged over all runners".to_owned()),
+        ..about
+    }
+}
+
+/// What is known of a run of which thresholds were crossed: that they were comes first.
+fn failed(about: About, outcome: &Outcome) -> About {
+    About {
+        result: Some(RunResult::Failed.as_str().to_owned()),
+        reason: Some(Reason::ThresholdsCrossed.as_str().to_owned()),
+        message: Some(outcome.told()),
+        ..about
+    }
+}

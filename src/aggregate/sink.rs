@@ -1,0 +1,158 @@
+//! What a metric has come to over any number of series, and the numbers that k6 makes of it. Pure.
+
+use super::histogram::Histogram;
+
+/// A number, and between which two it lies for certain.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// The likeliest.
+    pub value: f64,
+    /// The least that it can be.
+    pub low: f64,
+    /// The most that it can be.
+    pub high: f64,
+}
+
+impl Estimate {
+    /// A number that is known.
+    pub fn exact(value: f64) -> Self {
+        Self {
+            value,
+            low: value,
+            high: value,
+        }
+    }
+}
+
+/// What a metric has come to, by its type: <https://grafana.com/docs/k6/latest/using-k6/metrics/>.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sink {
+    /// A sum.
+    Counter(f64),
+    /// A last value.
+    Gauge {
+        /// The last value of each runner, summed or the latest, as the metric is.
+        value: f64,
+        /// The least that was seen.
+        min: f64,
+        /// The most that was seen.
+        max: f64,
+    },
+    /// How many of the values were not zero.
+    Rate {
+        /// Those.
+        nonzero: u64,
+        /// All.
+        total: u64,
+    },
+    /// A distribution.
+    Trend(Box<Histogram>),
+}
+
+/// What is asked of a sink.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Aggregate {
+    /// The number of values, or the sum of a counter.
+    Count,
+    /// The share of nonzero values, or a counter by second.
+    Rate,
+    /// The last value of a gauge.
+    Value,
+    /// The mean.
+    Avg,
+    /// The least.
+    Min,
+    /// The most.
+    Max,
+    /// The median.
+    Med,
+    /// A percentile.
+    Percentile(f64),
+}
+
+impl Sink {
+    /// k6's name of the type.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Counter(_) => "counter",
+            Self::Gauge { .. } => "gauge",
+            Self::Rate { .. } => "rate",
+            Self::Trend(_) => "trend",
+        }
+    }
+
+    /// Adds another of the same type; of a gauge, the other's value is the later. One of another type is left out.
+    pub fn add(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Counter(sum), Self::Counter(more)) => *sum += more,
+            (
+                Self::Gauge { value, min, max },
+                Self::Gauge {
+                    value: last,
+                    min: least,
+                    max: most,
+                },
+            ) => {
+                *value = *last;
+                *min = min.min(*least);
+                *max = max.max(*most);
+            }
+            (
+                Self::Rate { nonzero, total },
+                Self::Rate {
+                    nonzero: ones,
+                    total: more,
+                },
+            ) => {
+                *nonzero += ones;
+                *total += more;
+            }
+            (Self::Trend(histogram), Self::Trend(more)) => histogram.add(more),
+            (Self::Counter(_) | Self::Gauge { .. } | Self::Rate { .. } | Self::Trend(_), _) => {}
+        }
+    }
+
+    /// Whether nothing has been measured.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Counter(_) | Self::Gauge { .. } => false,
+            Self::Rate { total, .. } => *total == 0,
+            Self::Trend(histogram) => histogram.count == 0,
+        }
+    }
+
+    /// The number that is asked for, after so many seconds of the test; None where the type has no such number.
+    pub fn ask(&self, aggregate: Aggregate, seconds: f64) -> Option<Estimate> {
+        match (self, aggregate) {
+            (Self::Counter(sum), Aggregate::Count) => Some(Estimate::exact(*sum)),
+            (Self::Counter(sum), Aggregate::Rate) => {
+                let rate = if seconds > 0.0 { sum / seconds } else { 0.0 };
+                Some(Estimate::exact(rate))
+            }
+            (Self::Gauge { value, .. }, Aggregate::Value) => Some(Estimate::exact(*value)),
+            (Self::Rate { nonzero, total }, Aggregate::Rate) => {
+                let share = if *total == 0 {
+                    0.0
+                } else {
+                    *nonzero as f64 / *total as f64
+                };
+                Some(Estimate::exact(share))
+            }
+            (Self::Trend(histogram), aggregate) => of_trend(histogram, aggregate),
+            (Self::Counter(_) | Self::Gauge { .. } | Self::Rate { .. }, _) => None,
+        }
+    }
+}
+
+fn of_trend(histogram: &Histogram, aggregate: Aggregate) -> Option<Estimate> {
+    let of_some = |value: f64| Estimate::exact(if histogram.count == 0 { 0.0 } else { value });
+    match aggregate {
+        Aggregate::Count => Some(Estimate::exact(histogram.count as f64)),
+        Aggregate::Avg => Some(Estimate::exact(histogram.mean())),
+        Aggregate::Min => Some(of_some(histogram.min)),
+        Aggregate::Max => Some(of_some(histogram.max)),
+        Aggregate::Med => histogram.quantile(0.5).or(Some(Estimate::exact(0.0))),
+        Aggregate::Percentile(p) => histogram.quantile(p / 100.0).or(Some(Estimate::exact(0.0))),
+        Aggregate::Rate | Aggregate::Value => None,
+    }
+}

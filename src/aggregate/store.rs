@@ -1,0 +1,756 @@
+//! The latest state of every series of every runner, and the merged view of them. Pure.
+//!
+//! What a runner exports is cumulative, so its last export has all that those before it had: whatever is lost on the
+//! way comes with the next, and a runner that dies leaves what it had sent.
+
+use super::histogram::{Buckets, Histogram};
+use super::sink::Sink;
+use super::threshold::Selector;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, ExponentialHistogramDataPoint, NumberDataPoint,
+    exponential_histogram_data_point::Buckets as ProtoBuckets,
+};
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+/// The tag by which a runner's samples carry its number. It is not kept, as it is known who sent them.
+const RUNNER_TAG: &str = "instance_id";
+/// The tag that OpenTelemetry's SDK puts in place of all others when there are too many series.
+const OVERFLOW_TAG: &str = "otel.metric.overflow";
+/// How a rate's two counters were named before k6 1.4.
+const OCCURRED: &str = ".occurred";
+const TOTAL: &str = ".total";
+/// The tag that tells a rate's zeros from its other values since.
+const CONDITION: &str = "condition";
+/// Gauges of which the test as a whole has the sum.
+const SUMMED: [&str; 2] = ["vus", "vus_max"];
+/// As many series are kept, of all metrics.
+const MOST_SERIES: usize = 100_000;
+
+/// One process of a runner.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sender {
+    /// The runner's number, from 1.
+    pub runner: u32,
+    /// What tells its processes apart, such as the UID of the pod.
+    pub process: String,
+}
+
+/// An export that is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ExportError {
+    /// The sums are of the time since the export before.
+    #[error("{0} is not cumulative: unset OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE")]
+    Delta(String),
+    /// Its buckets are not those that can be merged without an error.
+    #[error(
+        "{0} is a histogram of explicit buckets: set OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION to \
+         base2_exponential_bucket_histogram"
+    )]
+    ExplicitBuckets(String),
+    /// The same name has another type elsewhere.
+    #[error("{metric} is a {given} here, and a {known} in an export before")]
+    Conflict {
+        /// The metric.
+        metric: String,
+        /// Its type here.
+        given: &'static str,
+        /// Its type before.
+        known: &'static str,
+    },
+    /// k6 makes no such data.
+    #[error("{0} is of a type that k6 has not")]
+    Foreign(String),
+    /// A histogram whose buckets do not add up to its count.
+    #[error("the buckets of {0} do not add up to its count")]
+    Inconsistent(String),
+    /// There would be too many series.
+    #[error(
+        "there are more than {MOST_SERIES} series: give requests a `name` tag, or drop tags with options.systemTags"
+    )]
+    TooMany,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    Rate,
+    Trend,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Rate => "rate",
+            Self::Trend => "trend",
+        }
+    }
+}
+
+/// A metric with its tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Series {
+    /// Which metric.
+    pub metric: String,
+    /// Its tags, by name.
+    pub tags: Vec<(String, String)>,
+}
+
+impl Series {
+    /// The value of a tag.
+    pub fn tag(&self, name: &str) -> Option<&str> {
+        let found = self
+            .tags
+            .binary_search_by(|(key, _)| key.as_str().cmp(name))
+            .ok()?;
+        self.tags.get(found).map(|(_, value)| value.as_str())
+    }
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Counter(f64),
+    Gauge {
+        value: f64,
+        min: f64,
+        max: f64,
+        /// When it came to that value, as far as exports tell.
+        since: u64,
+    },
+    Rate {
+        occurred: u64,
+        total: u64,
+        zero: u64,
+        nonzero: u64,
+    },
+    Trend(Box<Histogram>),
+}
+
+#[derive(Clone, Debug)]
+struct Point {
+    state: State,
+    time: u64,
+}
+
+/// What is known of a process that sends.
+#[derive(Clone, Debug, Default)]
+pub struct Sent {
+    points: Vec<Option<Point>>,
+    /// How many exports have come.
+    pub exports: u64,
+    /// When the last one was made, by the runner's clock, in ns since 1970.
+    pub made: u64,
+    /// When the last one came, in ms of the receiver's time.
+    pub came: u64,
+    /// Whether it runs no more.
+    pub ended: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    kind: Kind,
+    unit: String,
+    series: Vec<usize>,
+}
+
+/// All that has been sent.
+#[derive(Debug, Default)]
+pub struct Store {
+    index: BTreeMap<Box<[u8]>, usize>,
+    series: Vec<Series>,
+    metrics: BTreeMap<String, Known>,
+    senders: BTreeMap<Sender, Sent>,
+    overflown: bool,
+}
+
+/// The merged state of one metric.
+#[derive(Clone, Debug)]
+pub struct Metric {
+    /// k6's word for what it measures: time, data or default.
+    pub contains: &'static str,
+    /// Over all series.
+    pub sink: Sink,
+    /// Of each series, by its number.
+    pub series: Vec<(usize, Sink)>,
+}
+
+/// The merged state of all metrics.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// By name.
+    pub metrics: BTreeMap<String, Metric>,
+}
+
+impl Store {
+    /// Takes an export. Of one that has data that can't be merged nothing is kept; of one with a conflict of types,
+    /// or too many series, what stands before that.
+    pub fn take(
+        &mut self,
+        sender: &Sender,
+        export: &ExportMetricsServiceRequest,
+        now: u64,
+    ) -> Result<(), ExportError> {
+        let own_number = sender.runner.to_string();
+        let mut sent = self.senders.remove(sender).unwrap_or_default();
+        let taken = self.take_all(&own_number, export, &mut sent);
+        if taken.is_ok() {
+            sent.exports += 1;
+            sent.came = now;
+        }
+        self.senders.insert(sender.clone(), sent);
+        taken
+    }
+
+    fn take_all(
+        &mut self,
+        own_number: &str,
+        export: &ExportMetricsServiceRequest,
+        sent: &mut Sent,
+    ) -> Result<(), ExportError> {
+        let scopes = export
+            .resource_metrics
+            .iter()
+            .flat_map(|resource| &resource.scope_metrics);
+        let metrics: Vec<_> = scopes.flat_map(|scope| &scope.metrics).collect();
+        for metric in &metrics {
+            acceptable(&metric.name, metric.data.as_ref())?;
+        }
+        let mut key = Vec::new();
+        for metric in metrics {
+            match &metric.data {
+                Some(Data::Sum(sum)) => {
+                    for point in &sum.data_points {
+                        self.take_sum(&metric.name, &metric.unit, point, own_number, sent, &mut key)?;
+                    }
+                }
+                Some(Data::Gauge(gauge)) => {
+                    for point in &gauge.data_points {
+                        let series = self.series_of(
+                            (&metric.name, Kind::Gauge, &metric.unit),
+                            &point.attributes,
+                            own_number,
+                            &mut key,
+                        )?;
+                        let value = number(point);
+                        let before = sent.state(series);
+                        let state = match before {
+                            Some(State::Gauge {
+                                value: last,
+                                min,
+                                max,
+                                since,
+                            }) => State::Gauge {
+                                value,
+                                min: min.min(value),
+                                max: max.max(value),
+                                since: if last.to_bits() == value.to_bits() {
+                                    *since
+                                } else {
+                                    point.time_unix_nano
+                                },
+                            },
+                            Some(State::Counter(_) | State::Rate { .. } | State::Trend(_)) | None => {
+                                State::Gauge {
+                                    value,
+                                    min: value,
+                                    max: value,
+                                    since: point.time_unix_nano,
+                                }
+                            }
+                        };
+                        sent.set(series, point.time_unix_nano, state);
+                    }
+                }
+                Some(Data::ExponentialHistogram(histogram)) => {
+                    for point in &histogram.data_points {
+                        let series = self.series_of(
+                            (&metric.name, Kind::Trend, &metric.unit),
+                            &point.attributes,
+                            own_number,
+                            &mut key,
+                        )?;
+                        if sent.is_newer(series, point.time_unix_nano) {
+                            let state = State::Trend(Box::new(trend(point)));
+                            sent.set(series, point.time_unix_nano, state);
+                        }
+                    }
+                }
+                Some(Data::Histogram(_) | Data::Summary(_)) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take_sum(
+        &mut self,
+        name: &str,
+        unit: &str,
+        point: &NumberDataPoint,
+        own_number: &str,
+        sent: &mut Sent,
+        key: &mut Vec<u8>,
+    ) -> Result<(), ExportError> {
+        let rate = match &point.value {
+            Some(Number::AsInt(count)) => {
+                let count = u64::try_from(*count).unwrap_or_default();
+                if let Some(metric) = name.strip_suffix(OCCURRED) {
+                    Some((metric, Part::Occurred(count)))
+                } else if let Some(metric) = name.strip_suffix(TOTAL) {
+                    Some((metric, Part::Total(count)))
+                } else {
+                    condition(point).map(|nonzero| {
+                        let part = if nonzero {
+                            Part::Nonzero(count)
+                        } else {
+                            Part::Zero(count)
+                        };
+                        (name, part)
+                    })
+                }
+            }
+            Some(Number::AsDouble(_)) | None => None,
+        };
+        let (metric, kind) = rate
+            .as_ref()
+            .map_or((name, Kind::Counter), |(metric, _)| (*metric, Kind::Rate));
+        let series = self.series_of((metric, kind, unit), &point.attributes, own_number, key)?;
+        // The two halves of a rate have one time.
+        if !sent.is_newer(series, point.time_unix_nano) {
+            return Ok(());
+        }
+        let state = match rate {
+            None => State::Counter(number(point)),
+            Some((_, part)) => {
+                let (mut occurred, mut total, mut zero, mut nonzero) = match sent.state(series) {
+                    Some(State::Rate {
+                        occurred,
+                        total,
+                        zero,
+                        nonzero,
+                    }) => (*occurred, *total, *zero, *nonzero),
+                    Some(State::Counter(_) | State::Gauge { .. } | State::Trend(_)) | None => (0, 0, 0, 0),
+                };
+                match part {
+                    Part::Occurred(count) => occurred = count,
+                    Part::Total(count) => total = count,
+                    Part::Zero(count) => zero = count,
+                    Part::Nonzero(count) => nonzero = count,
+                }
+                State::Rate {
+                    occurred,
+                    total,
+                    zero,
+                    nonzero,
+                }
+            }
+        };
+        sent.set(series, point.time_unix_nano, state);
+        Ok(())
+    }
+
+    /// The number of a series, which it gets when it is first seen. The key is a buffer.
+    fn series_of(
+        &mut self,
+        (metric, kind, unit): (&str, Kind, &str),
+        attributes: &[KeyValue],
+        own_number: &str,
+        key: &mut Vec<u8>,
+    ) -> Result<usize, ExportError> {
+        let rate = kind == Kind::Rate;
+        let kept = |attribute: &&KeyValue| {
+            let mine = attribute.key == RUNNER_TAG && text(attribute) == own_number;
+            let half = rate && attribute.key == CONDITION;
+            !mine && !half
+        };
+        key.clear();
+        key.extend_from_slice(metric.as_bytes());
+        let in_order = attributes.is_sorted_by(|a, b| a.key <= b.key);
+        let mut sorted: Vec<&KeyValue> = Vec::new();
+        if !in_order {
+            sorted.extend(attributes.iter());
+            sorted.sort_by(|a, b| a.key.cmp(&b.key));
+        }
+        let mut write = |attribute: &KeyValue| {
+            key.push(0);
+            key.extend_from_slice(attribute.key.as_bytes());
+            key.push(1);
+            key.extend_from_slice(text(attribute).as_bytes());
+        };
+        if in_order {
+            attributes.iter().filter(kept).for_each(&mut write);
+        } else {
+            sorted.iter().copied().filter(kept).for_each(&mut write);
+        }
+        if let Some(series) = self.index.get(key.as_slice()) {
+            let known = self.metrics.get(metric).map_or(kind, |known| known.kind);
+            return if known == kind {
+                Ok(*series)
+            } else {
+                Err(conflict(metric, kind, known))
+            };
+        }
+        if self.series.len() >= MOST_SERIES {
+            return Err(ExportError::TooMany);
+        }
+        let number = self.series.len();
+        let known = self.metrics.entry(metric.to_owned()).or_insert_with(|| Known {
+            kind,
+            unit: unit.to_owned(),
+            series: Vec::new(),
+        });
+        if known.kind != kind {
+            return Err(conflict(metric, kind, known.kind));
+        }
+        known.series.push(number);
+        let mut tags: Vec<_> = attributes
+            .iter()
+            .filter(kept)
+            .map(|attribute| (attribute.key.clone(), text(attribute).to_owned()))
+            .collect();
+        tags.sort();
+        self.overflown |= tags.iter().any(|(key, _)| key == OVERFLOW_TAG);
+        self.series.push(Series {
+            metric: metric.to_owned(),
+            tags,
+        });
+        self.index.insert(key.as_slice().into(), number);
+        Ok(number)
+    }
+
+    /// That a process runs no more: its virtual users are not counted any longer.
+    pub fn ended(&mut self, sender: &Sender) {
+        if let Some(sent) = self.senders.get_mut(sender) {
+            sent.ended = true;
+        }
+    }
+
+    /// Who has sent.
+    pub fn senders(&self) -> &BTreeMap<Sender, Sent> {
+        &self.senders
+    }
+
+    /// A series by its number.
+    pub fn series(&self, number: usize) -> Option<&Series> {
+        self.series.get(number)
+    }
+
+    /// Whether a runner had too many series to keep them apart, so that submetrics lack samples.
+    pub fn is_overflown(&self) -> bool {
+        self.overflown
+    }
+
+    /// All metrics, merged over the runners.
+    pub fn view(&self) -> View {
+        self.view_of(|_, _| true)
+    }
+
+    /// All metrics of one runner.
+    pub fn view_of_runner(&self, runner: u32) -> View {
+        self.view_of(|sender, _| sender.runner == runner)
+    }
+
+    /// One metric, of all runners or of one.
+    pub fn total(&self, metric: &str, runner: Option<u32>) -> Option<Sink> {
+        let known = self.metrics.get(metric)?;
+        let mut merge = Merge::new(metric, known.kind);
+        let senders = self.senders.iter();
+        for (_, sent) in senders.filter(|(sender, _)| runner.is_none_or(|runner| sender.runner == runner)) {
+            for number in &known.series {
+                if let Some(Some(point)) = sent.points.get(*number) {
+                    merge.add(&point.state, sent.ended);
+                }
+            }
+        }
+        merge.sink()
+    }
+
+    fn view_of(&self, counts: impl Fn(&Sender, &Sent) -> bool) -> View {
+        let mut view = View::default();
+        for (name, known) in &self.metrics {
+            let mut series = Vec::with_capacity(known.series.len());
+            for number in &known.series {
+                let mut merge = Merge::new(name, known.kind);
+                for (_, sent) in self.senders.iter().filter(|(sender, sent)| counts(sender, sent)) {
+                    if let Some(Some(point)) = sent.points.get(*number) {
+                        merge.add(&point.state, sent.ended);
+                    }
+                }
+                if let Some(sink) = merge.sink() {
+                    series.push((*number, sink));
+                }
+            }
+            let contains = match known.unit.as_str() {
+                "ms" => "time",
+                "By" => "data",
+                _ => "default",
+            };
+            if let Some(sink) = total(series.iter().map(|(_, sink)| sink)) {
+                view.metrics.insert(
+                    name.clone(),
+                    Metric {
+                        contains,
+                        sink,
+                        series,
+                    },
+                );
+            }
+        }
+        view
+    }
+
+    /// What a selector comes to; None if no sample of the metric carries its tags.
+    pub fn select(&self, view: &View, selector: &Selector) -> Option<Sink> {
+        let metric = view.metrics.get(&selector.metric)?;
+        if selector.tags.is_empty() {
+            return Some(metric.sink.clone());
+        }
+        let runner = selector.tags.iter().find(|(key, _)| key == RUNNER_TAG);
+        let rest: Vec<_> = selector
+            .tags
+            .iter()
+            .filter(|(key, _)| key != RUNNER_TAG)
+            .collect();
+        let of_one;
+        let metric = match runner {
+            None => metric,
+            Some((_, number)) => {
+                of_one = self.view_of_runner(number.parse().ok()?);
+                of_one.metrics.get(&selector.metric)?
+            }
+        };
+        let carries = |number: usize| {
+            let series = self.series.get(number);
+            series.is_some_and(|series| rest.iter().all(|(key, value)| series.tag(key) == Some(value)))
+        };
+        total(
+            metric
+                .series
+                .iter()
+                .filter(|(number, _)| carries(*number))
+                .map(|(_, sink)| sink),
+        )
+    }
+}
+
+enum Part {
+    Occurred(u64),
+    Total(u64),
+    Zero(u64),
+    Nonzero(u64),
+}
+
+impl Sent {
+    fn state(&self, series: usize) -> Option<&State> {
+        self.points.get(series)?.as_ref().map(|point| &point.state)
+    }
+
+    fn is_newer(&self, series: usize, time: u64) -> bool {
+        match self.points.get(series) {
+            Some(Some(point)) => time >= point.time,
+            Some(None) | None => true,
+        }
+    }
+
+    fn set(&mut self, series: usize, time: u64, state: State) {
+        if !self.is_newer(series, time) {
+            return;
+        }
+        if self.points.len() <= series {
+            self.points.resize(series + 1, None);
+        }
+        if let Some(point) = self.points.get_mut(series) {
+            *point = Some(Point { state, time });
+        }
+        self.made = self.made.max(time);
+    }
+}
+
+struct Merge {
+    kind: Kind,
+    /// A gauge of which the runners have parts.
+    summed: bool,
+    /// A gauge of what runs, which is nothing where a process has ended.
+    running: bool,
+    counter: f64,
+    /// The value, the least, the most, and since when the value is the last.
+    gauge: Option<(f64, f64, f64, u64)>,
+    rate: (u64, u64),
+    trend: Histogram,
+    any: bool,
+}
+
+impl Merge {
+    fn new(metric: &str, kind: Kind) -> Self {
+        Self {
+            kind,
+            summed: SUMMED.contains(&metric),
+            running: metric == "vus",
+            counter: 0.0,
+            gauge: None,
+            rate: (0, 0),
+            trend: Histogram::default(),
+            any: false,
+        }
+    }
+
+    fn add(&mut self, state: &State, ended: bool) {
+        self.any = true;
+        match state {
+            State::Counter(sum) => self.counter += sum,
+            State::Gauge {
+                value,
+                min,
+                max,
+                since,
+            } => {
+                let value = if self.running && ended { 0.0 } else { *value };
+                self.gauge = Some(match self.gauge {
+                    None => (value, *min, *max, *since),
+                    Some((other, least, most, when)) if self.summed => {
+                        (other + value, least + min, most + max, when.max(*since))
+                    }
+                    Some((other, least, most, when)) => {
+                        let (value, when) = if *since >= when {
+                            (value, *since)
+                        } else {
+                            (other, when)
+                        };
+                        (value, least.min(*min), most.max(*max), when)
+                    }
+                });
+            }
+            State::Rate {
+                occurred,
+                total,
+                zero,
+                nonzero,
+            } => {
+                self.rate.0 += occurred + nonzero;
+                self.rate.1 += total + zero + nonzero;
+            }
+            State::Trend(histogram) => self.trend.add(histogram),
+        }
+    }
+
+    fn sink(self) -> Option<Sink> {
+        if !self.any {
+            return None;
+        }
+        Some(match self.kind {
+            Kind::Counter => Sink::Counter(self.counter),
+            Kind::Gauge => {
+                let (value, min, max, _) = self.gauge?;
+                Sink::Gauge { value, min, max }
+            }
+            Kind::Rate => Sink::Rate {
+                nonzero: self.rate.0,
+                total: self.rate.1,
+            },
+            Kind::Trend => Sink::Trend(Box::new(self.trend)),
+        })
+    }
+}
+
+/// The sum of the series of one metric.
+fn total<'a>(mut sinks: impl Iterator<Item = &'a Sink>) -> Option<Sink> {
+    let mut sum = sinks.next()?.clone();
+    sinks.for_each(|sink| sum.add(sink));
+    Some(sum)
+}
+
+/// Whether all points of a metric can be taken.
+fn acceptable(name: &str, data: Option<&Data>) -> Result<(), ExportError> {
+    const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
+    let temporality = match data {
+        Some(Data::Sum(sum)) => Some(sum.aggregation_temporality),
+        Some(Data::ExponentialHistogram(histogram)) => {
+            let of = |buckets: Option<&ProtoBuckets>| {
+                let counts = buckets.map(|buckets| buckets.bucket_counts.as_slice());
+                counts
+                    .unwrap_or_default()
+                    .iter()
+                    .fold(0_u64, |sum, count| sum.saturating_add(*count))
+            };
+            let adds_up = |point: &ExponentialHistogramDataPoint| {
+                let buckets = of(point.positive.as_ref()).saturating_add(of(point.negative.as_ref()));
+                buckets.saturating_add(point.zero_count) == point.count
+            };
+            if !histogram.data_points.iter().all(adds_up) {
+                return Err(ExportError::Inconsistent(name.to_owned()));
+            }
+            Some(histogram.aggregation_temporality)
+        }
+        Some(Data::Histogram(_)) => return Err(ExportError::ExplicitBuckets(name.to_owned())),
+        Some(Data::Summary(_)) => return Err(ExportError::Foreign(name.to_owned())),
+        Some(Data::Gauge(_)) | None => None,
+    };
+    match temporality {
+        None | Some(CUMULATIVE) => Ok(()),
+        Some(_) => Err(ExportError::Delta(name.to_owned())),
+    }
+}
+
+fn conflict(metric: &str, given: Kind, known: Kind) -> ExportError {
+    ExportError::Conflict {
+        metric: metric.to_owned(),
+        given: given.name(),
+        known: known.name(),
+    }
+}
+
+fn text(attribute: &KeyValue) -> &str {
+    match &attribute.value {
+        Some(AnyValue {
+            value: Some(Value::StringValue(text)),
+        }) => text,
+        Some(AnyValue { .. }) | None => "",
+    }
+}
+
+fn condition(point: &NumberDataPoint) -> Option<bool> {
+    let found = point
+        .attributes
+        .iter()
+        .find(|attribute| attribute.key == CONDITION)?;
+    match text(found) {
+        "nonzero" => Some(true),
+        "zero" => Some(false),
+        _ => None,
+    }
+}
+
+fn number(point: &NumberDataPoint) -> f64 {
+    match &point.value {
+        Some(Number::AsDouble(value)) => *value,
+        Some(Number::AsInt(value)) => *value as f64,
+        None => 0.0,
+    }
+}
+
+fn trend(point: &ExponentialHistogramDataPoint) -> Histogram {
+    let buckets = |buckets: Option<&ProtoBuckets>| {
+        buckets.map_or_else(Buckets::default, |buckets| Buckets {
+            offset: buckets.offset,
+            counts: buckets.bucket_counts.clone(),
+        })
+    };
+    Histogram {
+        scale: point.scale,
+        zeros: point.zero_count,
+        zero_threshold: point.zero_threshold,
+        positive: buckets(point.positive.as_ref()),
+        negative: buckets(point.negative.as_ref()),
+        count: point.count,
+        sum: point.sum.unwrap_or_default(),
+        min: point.min.unwrap_or(f64::NEG_INFINITY),
+        max: point.max.unwrap_or(f64::INFINITY),
+    }
+}

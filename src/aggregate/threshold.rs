@@ -1,0 +1,378 @@
+//! The thresholds of a script: their grammar, and what they say of a sink. Pure. As k6 has both, measured on k6
+//! itself (tests/aggregate): <https://grafana.com/docs/k6/latest/using-k6/thresholds/>.
+
+use super::sink::{Aggregate, Estimate, Sink};
+use jiff::SignedDuration;
+use serde_json::Value;
+use std::fmt;
+use thiserror::Error;
+
+/// A threshold that can't be evaluated, so that the test is not begun.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ThresholdError {
+    /// It is not of the form METHOD OPERATOR NUMBER.
+    #[error("the threshold {expression:?} on {metric} is malformed: {why}")]
+    Malformed {
+        /// On what.
+        metric: String,
+        /// The threshold.
+        expression: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The name of the metric is none.
+    #[error("the thresholds on {metric:?} name no metric: {why}")]
+    Metric {
+        /// The name.
+        metric: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// It is neither a text nor an object with one.
+    #[error("a threshold on {metric} is neither a text nor an object with `threshold`: {given}")]
+    Shape {
+        /// On what.
+        metric: String,
+        /// What is given.
+        given: String,
+    },
+}
+
+/// How a number is compared with the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// `<`
+    Less,
+    /// `<=`
+    AtMost,
+    /// `>`
+    Greater,
+    /// `>=`
+    AtLeast,
+    /// `==` and `===`
+    Equal,
+    /// `!=`
+    Unequal,
+}
+
+/// A threshold without its metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Expression {
+    /// What is asked of the metric.
+    pub aggregate: Aggregate,
+    /// How it is compared.
+    pub operator: Operator,
+    /// With what.
+    pub limit: f64,
+}
+
+impl Expression {
+    /// Reads one.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let malformed = || "it is not of the form `METHOD OPERATOR NUMBER`, as in `p(95)<500`".to_owned();
+        let at = text.find(['<', '>', '=', '!']).ok_or_else(malformed)?;
+        let (method, rest) = text.split_at_checked(at).ok_or_else(malformed)?;
+        // The longest first.
+        let operators = [
+            ("===", Operator::Equal),
+            ("==", Operator::Equal),
+            ("!=", Operator::Unequal),
+            ("<=", Operator::AtMost),
+            (">=", Operator::AtLeast),
+            ("<", Operator::Less),
+            (">", Operator::Greater),
+        ];
+        let (limit, operator) = operators
+            .into_iter()
+            .find_map(|(sign, operator)| Some((rest.strip_prefix(sign)?, operator)))
+            .ok_or_else(|| format!("{rest:?} does not begin with an operator of < <= > >= == === !="))?;
+        let limit = limit.trim();
+        Ok(Self {
+            aggregate: aggregate(method.trim())?,
+            operator,
+            limit: float(limit).ok_or_else(|| format!("{limit:?} is not a number"))?,
+        })
+    }
+
+    /// Whether a number keeps it.
+    pub fn holds(&self, value: f64) -> bool {
+        match self.operator {
+            Operator::Less => value < self.limit,
+            Operator::AtMost => value <= self.limit,
+            Operator::Greater => value > self.limit,
+            Operator::AtLeast => value >= self.limit,
+            #[allow(clippy::float_cmp)]
+            Operator::Equal => value == self.limit,
+            #[allow(clippy::float_cmp)]
+            Operator::Unequal => value != self.limit,
+        }
+    }
+
+    /// Whether it may be otherwise for a number that lies somewhere in the bounds of an estimate.
+    pub fn is_uncertain(&self, estimate: &Estimate) -> bool {
+        let inside =
+            estimate.low <= self.limit && self.limit <= estimate.high && estimate.low < estimate.high;
+        let differs = self.holds(estimate.low) != self.holds(estimate.high);
+        differs || (inside && matches!(self.operator, Operator::Equal | Operator::Unequal))
+    }
+}
+
+fn aggregate(method: &str) -> Result<Aggregate, String> {
+    let named = match method {
+        "count" => Some(Aggregate::Count),
+        "rate" => Some(Aggregate::Rate),
+        "value" => Some(Aggregate::Value),
+        "avg" => Some(Aggregate::Avg),
+        "min" => Some(Aggregate::Min),
+        "max" => Some(Aggregate::Max),
+        "med" => Some(Aggregate::Med),
+        _ => None,
+    };
+    if let Some(aggregate) = named {
+        return Ok(aggregate);
+    }
+    let number = method.strip_prefix("p(").and_then(|rest| rest.strip_suffix(')'));
+    let number = number.ok_or_else(|| {
+        format!("{method:?} is no method of avg, min, max, med, p(N), count, rate and value")
+    })?;
+    match float(number) {
+        Some(p) if (0.0..=100.0).contains(&p) => Ok(Aggregate::Percentile(p)),
+        Some(_) => Err(format!("there is no percentile {number}: it is from 0 to 100")),
+        None => Err(format!("{number:?} is not the number of a percentile")),
+    }
+}
+
+/// A number as Go reads it, in which k6 is written: <https://pkg.go.dev/strconv#ParseFloat>.
+fn float(text: &str) -> Option<f64> {
+    let (sign, magnitude) = match text.strip_prefix(['+', '-']) {
+        Some(rest) => (if text.starts_with('-') { -1.0 } else { 1.0 }, rest),
+        None => (1.0, text),
+    };
+    let lower = magnitude.to_ascii_lowercase();
+    let digits = without_separators(&lower)?;
+    if let Some(hexadecimal) = digits.strip_prefix("0x") {
+        return hexadecimal_float(hexadecimal).map(|value| sign * value);
+    }
+    if digits.starts_with(['+', '-']) {
+        return None;
+    }
+    let value: f64 = digits.parse().ok()?;
+    let said = matches!(digits.as_str(), "inf" | "infinity");
+    (value.is_finite() || value.is_nan() || said).then_some(sign * value)
+}
+
+/// `1_000` is 1000; a separator stands between digits.
+fn without_separators(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let is_digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_hexdigit);
+    let misplaced = |(at, _): (usize, _)| !is_digit(at.checked_sub(1)) || !is_digit(at.checked_add(1));
+    if text.match_indices('_').any(misplaced) {
+        return None;
+    }
+    Some(text.replace('_', ""))
+}
+
+fn hexadecimal_float(text: &str) -> Option<f64> {
+    let (mantissa, exponent) = text.split_once('p')?;
+    let exponent: i32 = exponent.parse().ok()?;
+    let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.is_empty() && part.is_empty() {
+        return None;
+    }
+    let mut value = 0.0;
+    for digit in whole.chars().chain(part.chars()) {
+        value = value * 16.0 + f64::from(digit.to_digit(16)?);
+    }
+    let places = i32::try_from(part.len()).ok()?;
+    let value = value * f64::from(exponent.checked_sub(places.checked_mul(4)?)?).exp2();
+    value.is_finite().then_some(value)
+}
+
+/// Which samples of a metric count: those that carry all these tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector {
+    /// The metric.
+    pub metric: String,
+    /// The tags, in the order given.
+    pub tags: Vec<(String, String)>,
+}
+
+impl Selector {
+    /// Reads `metric` or `metric{tag:value,tag:value}`.
+    pub fn parse(text: &str) -> Result<Self, ThresholdError> {
+        let wrong = |why| {
+            Err(ThresholdError::Metric {
+                metric: text.to_owned(),
+                why,
+            })
+        };
+        let (metric, tags) = match (text.find('{'), text.rfind('}')) {
+            (None, None) => (text, None),
+            (Some(open), Some(close)) if open < close && close + 1 == text.len() => {
+                (&text[..open], Some(&text[open + 1..close]))
+            }
+            (Some(_), Some(_)) => return wrong("it does not end with the closing brace of its tags"),
+            (Some(_), None) | (None, Some(_)) => return wrong("a brace has no other half"),
+        };
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if metric.is_empty() || !metric.chars().all(is_name) {
+            return wrong("a metric has letters, digits and underscores");
+        }
+        let clean = |text: &str| text.trim().trim_matches(['"', '\'']).to_owned();
+        let mut selected: Vec<(String, String)> = Vec::new();
+        for tag in tags.map(|tags| tags.split(',')).into_iter().flatten() {
+            match tag.split_once(':') {
+                Some((key, value)) if !key.is_empty() && !value.is_empty() => {
+                    // Of one that is named twice the last value counts.
+                    selected.retain(|(known, _)| *known != clean(key));
+                    selected.push((clean(key), clean(value)));
+                }
+                Some(_) | None => return wrong("a tag is written `name:value`"),
+            }
+        }
+        Ok(Self {
+            metric: metric.to_owned(),
+            tags: selected,
+        })
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.metric)?;
+        if !self.tags.is_empty() {
+            let tags = self.tags.iter().map(|(key, value)| format!("{key}:{value}"));
+            write!(f, "{{{}}}", tags.collect::<Vec<_>>().join(","))?;
+        }
+        Ok(())
+    }
+}
+
+/// One threshold of a script.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Threshold {
+    /// The metric as the script names it.
+    pub name: String,
+    /// What that selects.
+    pub selector: Selector,
+    /// The expression as the script has it.
+    pub source: String,
+    /// What that says.
+    pub expression: Expression,
+    /// Whether the test ends when it is crossed.
+    pub abort_on_fail: bool,
+    /// How much of the test must be over before it may.
+    pub delay_abort_eval: SignedDuration,
+}
+
+/// The thresholds in a script's options, as `k6 inspect` prints them.
+pub fn thresholds(options: &Value) -> Result<Vec<Threshold>, ThresholdError> {
+    let mut found = Vec::new();
+    let metrics = options.get("thresholds").and_then(Value::as_object);
+    for (name, given) in metrics.into_iter().flatten() {
+        let selector = Selector::parse(name)?;
+        let shape = |given: &Value| ThresholdError::Shape {
+            metric: name.clone(),
+            given: given.to_string(),
+        };
+        for given in given.as_array().ok_or_else(|| shape(given))? {
+            let source = given
+                .as_str()
+                .or_else(|| given.get("threshold").and_then(Value::as_str))
+                .ok_or_else(|| shape(given))?;
+            let expression = Expression::parse(source).map_err(|why| ThresholdError::Malformed {
+                metric: name.clone(),
+                expression: source.to_owned(),
+                why,
+            })?;
+            let delay = match given.get("delayAbortEval") {
+                None | Some(Value::Null) => SignedDuration::ZERO,
+                Some(delay) => delay_of(delay).ok_or_else(|| shape(given))?,
+            };
+            found.push(Threshold {
+                name: name.clone(),
+                selector: selector.clone(),
+                source: source.to_owned(),
+                expression,
+                abort_on_fail: given
+                    .get("abortOnFail")
+                    .and_then(Value::as_bool)
+                    .unwrap_or_default(),
+                delay_abort_eval: delay,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// A duration as k6 writes it: a Go duration, or milliseconds.
+fn delay_of(given: &Value) -> Option<SignedDuration> {
+    match given {
+        Value::String(text) => text.parse().ok(),
+        Value::Number(ms) => ms.as_f64().map(|ms| SignedDuration::from_secs_f64(ms / 1e3)),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// What a threshold says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// Whether it is kept. None while there is nothing to say.
+    pub passed: Option<bool>,
+    /// The number that was compared.
+    pub value: Option<Estimate>,
+    /// Whether the number's error leaves it open.
+    pub uncertain: bool,
+    /// Whether the metric has no such number.
+    pub unsupported: bool,
+}
+
+impl Threshold {
+    /// What it says of its metric after so many seconds, or at the end of the test. A metric without a sample is let
+    /// be while the test runs; at the end it counts as 0, and an empty rate passes.
+    pub fn judge(&self, sink: Option<&Sink>, seconds: f64, at_end: bool) -> Verdict {
+        let nothing = Verdict {
+            passed: None,
+            value: None,
+            uncertain: false,
+            unsupported: false,
+        };
+        let Some(sink) = sink.filter(|sink| !sink.is_empty()) else {
+            if !at_end {
+                return nothing;
+            }
+            let rate = match sink {
+                Some(Sink::Rate { .. }) => true,
+                Some(Sink::Counter(_) | Sink::Gauge { .. } | Sink::Trend(_)) | None => false,
+            };
+            return Verdict {
+                passed: Some(rate || self.expression.holds(0.0)),
+                value: Some(Estimate::exact(0.0)),
+                ..nothing
+            };
+        };
+        match sink
+            .ask(self.expression.aggregate, seconds)
+            .filter(|_| self.fits(sink))
+        {
+            Some(value) => Verdict {
+                passed: Some(self.expression.holds(value.value)),
+                value: Some(value),
+                uncertain: self.expression.is_uncertain(&value),
+                unsupported: false,
+            },
+            None => Verdict {
+                unsupported: true,
+                ..nothing
+            },
+        }
+    }
+
+    /// k6 has no threshold on the count of a trend.
+    fn fits(&self, sink: &Sink) -> bool {
+        !matches!(
+            (sink, self.expression.aggregate),
+            (Sink::Trend(_), Aggregate::Count)
+        )
+    }
+}

@@ -1,0 +1,251 @@
+//! How a test went, step by step. Pure.
+//!
+//! What runners export is cumulative: a step is the difference of two states. Exports and steps come at times of their
+//! own, so a rate is that between two exports of a runner, by its clock. The steps are as many as a chart can show:
+//! when there are too many, neighbours are joined.
+
+use super::histogram::Histogram;
+use super::sink::Sink;
+use super::store::Store;
+use std::collections::BTreeMap;
+
+/// As many steps are kept.
+const MOST_STEPS: usize = 600;
+/// As many runners have lines of their own.
+const MOST_LINES: u32 = 200;
+
+/// What happened in one step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Step {
+    /// When it ended, in s since the start.
+    pub at: f64,
+    /// How long it took, in s.
+    pub seconds: f64,
+    /// Virtual users at its end.
+    pub vus: f64,
+    /// Requests by second.
+    pub requests: f64,
+    /// Iterations by second.
+    pub iterations: f64,
+    /// How many requests failed, and of how many that is known.
+    pub failed: (u64, u64),
+    /// How long requests took.
+    pub durations: Histogram,
+    /// Requests of each runner by second, and the 95th percentile of how long they took.
+    pub runners: BTreeMap<u32, (f64, Option<f64>)>,
+}
+
+/// The steps of a test.
+#[derive(Clone, Debug, Default)]
+pub struct Timeline {
+    steps: Vec<Step>,
+    /// As many looks are in a step.
+    looks: u32,
+    joined: u32,
+    last: State,
+}
+
+/// What had been sent until some time.
+#[derive(Clone, Debug, Default)]
+struct State {
+    at: f64,
+    failed: (u64, u64),
+    durations: Histogram,
+    counts: BTreeMap<u32, Counts>,
+    lines: BTreeMap<u32, Histogram>,
+}
+
+/// What a runner had counted at its last export.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    /// When that was made, in ns.
+    made: u64,
+    requests: f64,
+    iterations: f64,
+    /// By second, since the export before.
+    request_rate: f64,
+    iteration_rate: f64,
+}
+
+impl Timeline {
+    /// Looks at what has been sent until now, in s since the start.
+    pub fn look(&mut self, store: &Store, runners: u32, at: f64) {
+        let now = State::of(store, runners, at, &self.last);
+        let before = std::mem::replace(&mut self.last, now);
+        let now = &self.last;
+        let at = at.max(before.at);
+        let lines = now.lines.iter().map(|(runner, durations)| {
+            let rest = before.lines.get(runner).map(|earlier| durations.since(earlier));
+            let rate = now.counts.get(runner).map_or(0.0, |counts| counts.request_rate);
+            (*runner, (rate, p95(rest.as_ref().unwrap_or(durations))))
+        });
+        let vus = match store.total("vus", None) {
+            Some(Sink::Gauge { value, .. }) => value,
+            Some(Sink::Counter(_) | Sink::Rate { .. } | Sink::Trend(_)) | None => 0.0,
+        };
+        let step = Step {
+            at,
+            seconds: at - before.at,
+            vus,
+            requests: now.counts.values().map(|counts| counts.request_rate).sum(),
+            iterations: now.counts.values().map(|counts| counts.iteration_rate).sum(),
+            failed: (
+                now.failed.0.saturating_sub(before.failed.0),
+                now.failed.1.saturating_sub(before.failed.1),
+            ),
+            durations: now.durations.since(&before.durations),
+            runners: lines.collect(),
+        };
+        self.add(step);
+    }
+
+    fn add(&mut self, step: Step) {
+        let looks = self.looks.max(1);
+        match self.steps.last_mut() {
+            Some(last) if self.joined < looks => {
+                last.join(step);
+                self.joined += 1;
+            }
+            Some(_) | None => {
+                self.steps.push(step);
+                self.joined = 1;
+            }
+        }
+        self.looks = looks;
+        if self.steps.len() > MOST_STEPS {
+            self.steps = halved(std::mem::take(&mut self.steps));
+            self.looks = looks * 2;
+            self.joined = looks;
+        }
+    }
+
+    /// The steps, in their order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// The steps, joined until they are no more than so many.
+    pub fn at_most(&self, most: usize) -> Vec<Step> {
+        let mut steps = self.steps.clone();
+        while steps.len() > most.max(1) {
+            steps = halved(steps);
+        }
+        steps
+    }
+}
+
+/// Each two joined; of an odd number the last one stays alone.
+fn halved(steps: Vec<Step>) -> Vec<Step> {
+    let mut joined: Vec<Step> = Vec::with_capacity(steps.len().div_ceil(2));
+    for (i, step) in steps.into_iter().enumerate() {
+        match joined.last_mut() {
+            Some(last) if i % 2 == 1 => last.join(step),
+            Some(_) | None => joined.push(step),
+        }
+    }
+    joined
+}
+
+impl Step {
+    fn join(&mut self, next: Self) {
+        let both = self.seconds + next.seconds;
+        let mean = |a: f64, b: f64| {
+            if both > 0.0 {
+                (a * self.seconds + b * next.seconds) / both
+            } else {
+                b
+            }
+        };
+        self.requests = mean(self.requests, next.requests);
+        self.iterations = mean(self.iterations, next.iterations);
+        for (runner, (requests, p95)) in next.runners {
+            let line = self.runners.entry(runner).or_default();
+            line.1 = match (line.1, p95) {
+                (Some(a), Some(b)) => Some(mean(a, b)),
+                (a, b) => a.or(b),
+            };
+            line.0 = mean(line.0, requests);
+        }
+        self.at = next.at;
+        self.seconds = both;
+        self.vus = next.vus;
+        self.failed.0 += next.failed.0;
+        self.failed.1 += next.failed.1;
+        self.durations.add(&next.durations);
+    }
+
+    /// The 50th, 90th, 95th and 99th percentile of how long requests took.
+    pub fn percentiles(&self) -> [Option<f64>; 4] {
+        [0.5, 0.9, 0.95, 0.99].map(|q| self.durations.quantile(q).map(|found| found.value))
+    }
+}
+
+fn p95(histogram: &Histogram) -> Option<f64> {
+    histogram.quantile(0.95).map(|found| found.value)
+}
+
+impl State {
+    fn of(store: &Store, runners: u32, at: f64, before: &Self) -> Self {
+        let mut made: BTreeMap<u32, u64> = BTreeMap::new();
+        for (sender, sent) in store.senders() {
+            let last = made.entry(sender.runner).or_default();
+            *last = sent.made.max(*last);
+        }
+        let counts = made.into_iter().map(|(runner, made)| {
+            let earlier = before.counts.get(&runner).copied().unwrap_or_default();
+            (runner, Counts::of(store, runner, made, earlier))
+        });
+        let lines = (1..=runners.min(MOST_LINES))
+            .map(|runner| (runner, trend(store, "http_req_duration", Some(runner))));
+        Self {
+            at,
+            failed: match store.total("http_req_failed", None) {
+                Some(Sink::Rate { nonzero, total }) => (nonzero, total),
+                Some(Sink::Counter(_) | Sink::Gauge { .. } | Sink::Trend(_)) | None => (0, 0),
+            },
+            durations: trend(store, "http_req_duration", None),
+            counts: counts.collect(),
+            lines: lines.collect(),
+        }
+    }
+}
+
+impl Counts {
+    /// Without an export since, the rate is still that before it.
+    fn of(store: &Store, runner: u32, made: u64, earlier: Self) -> Self {
+        if made <= earlier.made {
+            return earlier;
+        }
+        let (requests, iterations) = (
+            counter(store, "http_reqs", Some(runner)),
+            counter(store, "iterations", Some(runner)),
+        );
+        // The first comes a second after the start.
+        let seconds = if earlier.made == 0 {
+            1.0
+        } else {
+            (made - earlier.made) as f64 / 1e9
+        };
+        Self {
+            made,
+            requests,
+            iterations,
+            request_rate: (requests - earlier.requests) / seconds,
+            iteration_rate: (iterations - earlier.iterations) / seconds,
+        }
+    }
+}
+
+fn counter(store: &Store, name: &str, runner: Option<u32>) -> f64 {
+    match store.total(name, runner) {
+        Some(Sink::Counter(sum)) => sum,
+        Some(Sink::Gauge { .. } | Sink::Rate { .. } | Sink::Trend(_)) | None => 0.0,
+    }
+}
+
+fn trend(store: &Store, name: &str, runner: Option<u32>) -> Histogram {
+    match store.total(name, runner) {
+        Some(Sink::Trend(histogram)) => *histogram,
+        Some(Sink::Counter(_) | Sink::Gauge { .. } | Sink::Rate { .. }) | None => Histogram::default(),
+    }
+}

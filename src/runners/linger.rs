@@ -1,0 +1,329 @@
+//! Runs the k6 of a runner whose metrics are aggregated, as the first process of its container.
+//!
+//! k6 exports the last of what it measured only while it still runs: so it lingers (`--linger`) when its part of the
+//! test has ended, the aggregator is told what k6 itself has counted, and when that has arrived, or will not, k6 is
+//! ended. Its exit code is this program's.
+
+use super::client::{Client, Status};
+use super::http::ask;
+use super::setup::refusal;
+use crate::aggregate::live::{LAST_EXPORT, Order, Own, Phase, Word};
+use crate::aggregate::runner::{OUTPUTS, RUN_HEADER, outputs_beside};
+use hyper::{Method, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{Signal as Received, SignalKind, signal};
+use tokio::time::{Instant, sleep};
+
+/// How often k6 is asked how it is.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often the aggregator is told, and asked, while nothing changes: there can be a thousand runners.
+const WORD: Duration = Duration::from_secs(1);
+/// How long k6 and the aggregator may take to answer.
+const ANSWER: Duration = Duration::from_secs(4);
+/// How long a k6 that lingers may take to end.
+const GRACE: Duration = Duration::from_secs(30);
+/// k6's exit code of crossed thresholds.
+/// <https://pkg.go.dev/go.k6.io/k6/errext/exitcodes>
+const THRESHOLDS_CROSSED: u8 = 99;
+/// k6's execution status when its part has ended.
+const ENDED: u32 = 9;
+/// Its execution status when it is paused before its start.
+const PAUSED: u32 = 4;
+
+/// Runs k6 until all that it measured has arrived at the aggregator
+#[derive(Clone, Debug, clap::Args)]
+pub struct LingerArgs {
+    /// The address of the aggregator
+    #[arg(long, value_name = "HOST:PORT")]
+    pub aggregator: String,
+    /// What names the run
+    #[arg(long, value_name = "UID")]
+    pub run: String,
+    /// The runner's number
+    #[arg(long, value_name = "N")]
+    pub runner: u32,
+    /// What tells the processes of the runner apart
+    #[arg(long, value_name = "UID")]
+    pub process: String,
+    /// How long teardown() may take, if this runner runs it for all, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub teardown_timeout: u64,
+    /// How long an aggregator that does not answer is waited for when the test has ended, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 2 * LAST_EXPORT / 1000)]
+    pub patience: u64,
+    /// Where k6's REST API is
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:6565")]
+    pub api: SocketAddr,
+    /// k6, and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// The program `linger`: k6's exit code, or that of crossed thresholds when the aggregator ended the test for them.
+pub async fn run_linger(args: LingerArgs) -> ExitCode {
+    let signals =
+        signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+    let (mut terminated, mut interrupted) = match signals {
+        Ok(signals) => signals,
+        Err(error) => return failed(&format!("signals can't be received: {error}")),
+    };
+    let Some((program, arguments)) = args.command.split_first() else {
+        return failed("there is no command");
+    };
+    let beside = std::env::var(OUTPUTS).map(|variable| outputs_beside(&variable));
+    let arguments = arguments.iter().cloned().chain(beside.unwrap_or_default());
+    let mut k6 = match Command::new(program).args(arguments).kill_on_drop(true).spawn() {
+        Ok(k6) => k6,
+        Err(error) => return failed(&format!("{program} can't be started: {error}")),
+    };
+    let Some(pid) = pid_of(&k6) else {
+        return failed("k6 has no process number");
+    };
+    let mut attendant = Attendant::new(&args);
+    let ended = {
+        let attend = attendant.attend(pid);
+        tokio::select! {
+            ended = until_end(&mut k6, pid, &mut terminated, &mut interrupted) => ended,
+            never = attend => match never {},
+        }
+    };
+    let code = match ended {
+        Ok(status) => code_of(status),
+        Err(error) => return failed(&format!("k6 can't be awaited: {error}")),
+    };
+    let code = if attendant.stopped && attendant.ended.is_some() {
+        THRESHOLDS_CROSSED
+    } else {
+        code
+    };
+    attendant.say_exited(code).await;
+    ExitCode::from(code)
+}
+
+fn failed(why: &str) -> ExitCode {
+    eprintln!("k6-operator: {why}");
+    ExitCode::FAILURE
+}
+
+fn pid_of(k6: &Child) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(k6.id()?).ok()?)
+}
+
+/// Awaits k6's end. What this process is told by signal, k6 is told.
+async fn until_end(
+    k6: &mut Child,
+    pid: Pid,
+    terminated: &mut Received,
+    interrupted: &mut Received,
+) -> std::io::Result<ExitStatus> {
+    loop {
+        let told = tokio::select! {
+            ended = k6.wait() => return ended,
+            _ = terminated.recv() => Signal::TERM,
+            _ = interrupted.recv() => Signal::INT,
+        };
+        tell(pid, told);
+    }
+}
+
+fn tell(pid: Pid, signal: Signal) {
+    if let Err(error) = kill_process(pid, signal) {
+        eprintln!("k6-operator: k6 can't be signalled: {error}");
+    }
+}
+
+/// As a shell has it: 128 and the signal.
+fn code_of(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| Some(128 + status.signal()?));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+}
+
+/// Watches k6, and talks to the aggregator.
+struct Attendant<'a> {
+    args: &'a LingerArgs,
+    path: String,
+    client: Option<Client>,
+    started: Option<Instant>,
+    ended: Option<Instant>,
+    own: Own,
+    stopped: bool,
+    torn_down: Option<String>,
+}
+
+impl<'a> Attendant<'a> {
+    fn new(args: &'a LingerArgs) -> Self {
+        Self {
+            args,
+            path: format!("/runners/{}/{}", args.runner, args.process),
+            client: None,
+            started: None,
+            ended: None,
+            own: Own::new(),
+            stopped: false,
+            torn_down: None,
+        }
+    }
+
+    /// Until k6 ends, which this brings about when its time has come.
+    async fn attend(&mut self, pid: Pid) -> std::convert::Infallible {
+        let patience = Duration::from_secs(self.args.patience);
+        let mut said: Option<(Phase, Instant)> = None;
+        let mut answered = Instant::now();
+        loop {
+            sleep(LOOK).await;
+            let Some(status) = self.status().await else {
+                continue;
+            };
+            let phase = self.phase(&status);
+            let same = said.filter(|(before, _)| *before == phase);
+            let ending = self
+                .ended
+                .is_some_and(|ended| ended.elapsed() < Duration::from_millis(LAST_EXPORT));
+            if !ending && same.is_some_and(|(_, when)| when.elapsed() < WORD) {
+                continue;
+            }
+            said = Some((phase, Instant::now()));
+            if phase == Phase::Ended {
+                self.own = self.measured().await;
+            }
+            match self.say(phase, None, ANSWER).await {
+                Ok(order) => {
+                    answered = Instant::now();
+                    match order {
+                        Order::GoOn {} => {}
+                        Order::Stop { why } => self.stop(&why).await,
+                        Order::TearDown {} => self.tear_down().await,
+                        Order::End {} => break,
+                    }
+                }
+                // It brings all when the aggregator is there again.
+                Err(error) => {
+                    let silent = self.ended.map(|ended| ended.max(answered).elapsed());
+                    if silent.is_some_and(|silent| silent >= patience) {
+                        eprintln!("k6-operator: the last export may be lost: {error}");
+                        break;
+                    }
+                }
+            }
+        }
+        tell(pid, Signal::TERM);
+        sleep(GRACE).await;
+        eprintln!("k6-operator: k6 does not end: it is killed");
+        tell(pid, Signal::KILL);
+        std::future::pending().await
+    }
+
+    async fn tear_down(&mut self) {
+        if self.torn_down.is_some() {
+            return;
+        }
+        let address = self.args.api.to_string();
+        let limit = Duration::from_secs(self.args.teardown_timeout) + ANSWER;
+        let done = ask(&address, Method::POST, "/v1/teardown", &[], Vec::new(), limit).await;
+        self.torn_down = Some(match done {
+            Ok((StatusCode::OK, _)) => String::new(),
+            Ok((status, answer)) => refusal(status, &answer),
+            Err(error) => error,
+        });
+    }
+
+    async fn status(&mut self) -> Option<Status> {
+        let deadline = Instant::now() + ANSWER;
+        let mut client = match self.client.take() {
+            Some(client) => client,
+            None => Client::connect(self.args.api, deadline).await.ok()?,
+        };
+        let status = client.status(deadline).await.ok()?;
+        self.client = Some(client);
+        Some(status)
+    }
+
+    fn phase(&mut self, status: &Status) -> Phase {
+        if status.status >= ENDED {
+            self.started.get_or_insert_with(Instant::now);
+            self.ended.get_or_insert_with(Instant::now);
+            Phase::Ended
+        } else if status.status > PAUSED && !status.paused {
+            self.started.get_or_insert_with(Instant::now);
+            Phase::Running
+        } else {
+            Phase::Waiting
+        }
+    }
+
+    /// What k6 itself has measured; nothing if it can't say.
+    async fn measured(&self) -> Own {
+        let address = self.args.api.to_string();
+        let asked = ask(&address, Method::GET, "/v1/metrics", &[], Vec::new(), ANSWER).await;
+        let metrics: Value = match asked {
+            Ok((StatusCode::OK, body)) => serde_json::from_slice(&body).unwrap_or_default(),
+            Ok(_) | Err(_) => return Own::new(),
+        };
+        let metrics = metrics.get("data").and_then(Value::as_array);
+        let measured = |metric: &Value| {
+            let name = metric.get("id")?.as_str().filter(|name| !name.contains('{'))?;
+            let sample = metric.get("attributes")?.get("sample")?.as_object()?;
+            let numbers = sample
+                .iter()
+                .filter_map(|(label, number)| Some((label.clone(), number.as_f64()?)));
+            Some((name.to_owned(), numbers.collect()))
+        };
+        metrics.into_iter().flatten().filter_map(measured).collect()
+    }
+
+    async fn stop(&mut self, why: &str) {
+        if !self.stopped {
+            eprintln!("k6-operator: the test is ended, as a threshold was crossed over all runners: {why}");
+        }
+        let deadline = Instant::now() + ANSWER;
+        let stopped = match Client::connect(self.args.api, deadline).await {
+            Ok(mut client) => client.stop(deadline).await,
+            Err(error) => Err(error),
+        };
+        match stopped {
+            Ok(_) => self.stopped = true,
+            Err(error) => eprintln!("k6-operator: {error}"),
+        }
+    }
+
+    async fn say(&self, phase: Phase, exit_code: Option<i32>, limit: Duration) -> Result<Order, String> {
+        let ago = |then: Option<Instant>| {
+            then.map(|then| u64::try_from(then.elapsed().as_millis()).unwrap_or(u64::MAX))
+        };
+        let word = Word {
+            phase,
+            started_ago: ago(self.started),
+            ended_ago: ago(self.ended),
+            own: self.own.clone(),
+            torn_down: self.torn_down.clone(),
+            exit_code,
+        };
+        let body = serde_json::to_vec(&word).map_err(|error| error.to_string())?;
+        let headers = [(RUN_HEADER, self.args.run.as_str())];
+        let asked = ask(
+            &self.args.aggregator,
+            Method::POST,
+            &self.path,
+            &headers,
+            body,
+            limit,
+        );
+        match asked.await? {
+            (StatusCode::OK, body) => serde_json::from_slice(&body).map_err(|error| error.to_string()),
+            (status, body) => Err(format!("{status}: {}", String::from_utf8_lossy(&body))),
+        }
+    }
+
+    /// That k6 has ended is known to Kubernetes too: this is not insisted on.
+    async fn say_exited(&self, code: u8) {
+        let _ = self
+            .say(Phase::Exited, Some(i32::from(code)), Duration::from_secs(2))
+            .await;
+    }
+}

@@ -1,0 +1,152 @@
+//! The program around the k6 of a runner: what k6 ends with it ends with, and an aggregator that is not there holds
+//! nobody for ever.
+
+use crate::k6::k6_binary;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const SHORT: &str = "export const options = { vus: 1, duration: '1s' }; export default function () {}";
+const LONG: &str = "import { sleep } from 'k6'; export const options = { vus: 1, duration: '10m', gracefulStop: '0s' }; \
+                    export default function () { sleep(0.1); }";
+const BROKEN: &str = "throw new Error('no such host'); export default function () {}";
+
+struct Lingering {
+    child: Child,
+    folder: tempfile::TempDir,
+    api: SocketAddr,
+}
+
+fn free() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+fn linger(script: &str, patience: u64) -> Lingering {
+    linger_beside(script, patience, "")
+}
+
+/// Beside outputs that a variable names; OUT stands for a folder.
+fn linger_beside(script: &str, patience: u64, outputs: &str) -> Lingering {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.js");
+    std::fs::write(&path, script).unwrap();
+    let log = std::fs::File::create(folder.path().join("log")).unwrap();
+    let api = free();
+    let child = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
+        .args(["linger", "--run=run", "--runner=1", "--process=pod"])
+        .args([
+            format!("--aggregator={}", free()),
+            format!("--patience={patience}"),
+            format!("--api={api}"),
+        ])
+        .arg("--")
+        .arg(k6_binary())
+        .args([
+            "run",
+            "--quiet",
+            "--no-usage-report",
+            "--linger",
+            "--out=csv=/dev/null",
+            &format!("--address={api}"),
+        ])
+        .arg(&path)
+        .env(
+            "K6_OUT",
+            outputs.replace("OUT", &folder.path().display().to_string()),
+        )
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    Lingering { child, folder, api }
+}
+
+impl Lingering {
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    fn code(&mut self) -> Option<i32> {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < until, "it does not end: {}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+#[test]
+fn what_k6_ends_with_a_runner_ends_with() {
+    let mut broken = linger(BROKEN, 30);
+    assert_eq!(broken.code(), Some(107), "{}", broken.log());
+    assert!(broken.log().contains("no such host"));
+}
+
+#[test]
+fn an_aggregator_that_is_not_there_is_not_waited_for_for_ever() {
+    let mut alone = linger(SHORT, 2);
+    assert_eq!(alone.code(), Some(0), "{}", alone.log());
+    assert!(
+        alone.log().contains("the last export may be lost"),
+        "{}",
+        alone.log()
+    );
+}
+
+#[test]
+fn what_k6s_own_variable_names_is_written_though_k6_is_given_an_output() {
+    let outputs = "opentelemetry,csv=OUT/a.csv,json=OUT/a.json";
+    let mut beside = linger_beside(SHORT, 2, outputs);
+    assert_eq!(beside.code(), Some(0), "{}", beside.log());
+    for file in ["a.csv", "a.json"] {
+        let written = std::fs::read_to_string(beside.folder.path().join(file)).unwrap();
+        assert!(written.contains("iteration_duration"), "{file}: {written}");
+    }
+}
+
+#[test]
+fn a_runner_that_is_told_to_end_tells_k6() {
+    let mut told = linger(LONG, 30);
+    let until = Instant::now() + Duration::from_secs(60);
+    while std::net::TcpStream::connect(told.api).is_err() {
+        assert!(Instant::now() < until, "k6 does not come up");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    let pid = told.child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    // As k6 ends by itself when it is told so.
+    assert_eq!(told.code(), Some(105), "{}", told.log());
+}
+
+#[test]
+fn a_command_that_is_none_is_told() {
+    let output = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
+        .args([
+            "linger",
+            "--aggregator=127.0.0.1:1",
+            "--run=run",
+            "--runner=1",
+            "--process=pod",
+            "--",
+            "/no/k6",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("/no/k6 can't be started: No such file"), "{said}");
+}

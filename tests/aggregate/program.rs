@@ -1,0 +1,33 @@
+//! The program that merges.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A Job whose pod ends well is complete, and makes no other in its place.
+#[test]
+fn an_aggregator_whose_pod_is_deleted_does_not_end_well() {
+    let at = free();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
+        .args(["aggregate", "--run=run", "--runners=1", &format!("--listen={at}")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while TcpStream::connect(at).is_err() {
+        assert!(Instant::now() < until, "it does not come up");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let told = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(told.success());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}

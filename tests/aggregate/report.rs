@@ -1,0 +1,111 @@
+//! The report: small enough to be kept, whatever the test was, and harmless, whatever the script calls things.
+
+use crate::exports::{counter, export, point, sum, tags, trend};
+use k6_operator::aggregate::live::{Live, Phase, Word};
+use k6_operator::aggregate::report::{About, Report};
+use k6_operator::aggregate::store::Sender;
+use k6_operator::aggregate::summary::Options;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use prost::Message;
+use serde_json::{Value, json};
+
+fn sender(runner: u32) -> Sender {
+    Sender {
+        runner,
+        process: "a".to_owned(),
+    }
+}
+
+fn word(phase: Phase) -> Word {
+    serde_json::from_value(json!({"phase": phase})).unwrap()
+}
+
+fn take(live: &mut Live, runner: u32, metrics: impl IntoIterator<Item = Metric>, now: u64) {
+    let export = ExportMetricsServiceRequest::decode(export(metrics).as_slice()).unwrap();
+    live.export(&sender(runner), &export, now).unwrap();
+}
+
+/// The data of a page.
+fn data(page: &str) -> Value {
+    let from = page.split_once("id=\"data\">").unwrap().1;
+    serde_json::from_str(from.split_once("</script>").unwrap().0).unwrap()
+}
+
+#[test]
+fn a_report_of_two_hundred_runners_and_forty_minutes_fits_into_a_config_map() {
+    const RUNNERS: u32 = 200;
+    let mut live = Live::new(RUNNERS, false, Vec::new());
+    for runner in 1..=RUNNERS {
+        live.hear(&sender(runner), word(Phase::Running), 0);
+    }
+    for second in (20..=2_400).step_by(20) {
+        let now = second * 1_000;
+        for runner in (1..=RUNNERS).filter(|runner| u64::from(*runner) % 5 == second / 20 % 5) {
+            let (requests, time) = (second * 17 + u64::from(runner), second * 1_000_000_000);
+            let mut waits = trend(
+                "http_req_duration",
+                time,
+                &[second / 3, second / 2, second],
+                second / 3 + second / 2 + second,
+            );
+            waits.unit = "ms".to_owned();
+            take(
+                &mut live,
+                runner,
+                [counter("http_reqs", time, requests as f64), waits],
+                now,
+            );
+        }
+        live.tick(now);
+    }
+    for steps in 1..=1_200_u64 {
+        live.tick(2_400_000 + steps * 2_000);
+    }
+    let about = About {
+        result: Some("Passed".to_owned()),
+        ..About::default()
+    };
+    let report = Report::of(about, &live, &Options::of(&Value::Null), None, 4_800_000);
+    let page = report.page();
+    println!("{} KiB, {} steps", page.len() / 1024, report.steps());
+    assert!(page.len() < 900 * 1024, "{} bytes", page.len());
+    assert!(report.steps() >= 60, "only {} steps", report.steps());
+    let data = data(&page);
+    let steps = data["time"]["at"].as_array().unwrap().len();
+    for runner in data["perRunner"].as_array().unwrap() {
+        assert_eq!(runner["requestsOverTime"].as_array().unwrap().len(), steps);
+        assert_eq!(runner["p95OverTime"].as_array().unwrap().len(), steps);
+    }
+}
+
+#[test]
+fn what_a_script_calls_things_is_text_in_the_page() {
+    let name = "</script><script>alert(1)</script>{{data}}{{title}}<!--";
+    let mut live = Live::new(1, false, Vec::new());
+    live.hear(&sender(1), word(Phase::Running), 0);
+    let mut check = sum(
+        "checks.total",
+        2,
+        vec![point(1, Number::AsInt(3), &[("check", name), ("group", "::a")])],
+    );
+    if let Some(Data::Sum(sum)) = &mut check.data {
+        sum.data_points[0].attributes.extend(tags(&[("name", name)]));
+    }
+    take(&mut live, 1, [check], 1_000);
+    let about = About {
+        name: format!("load/{name}"),
+        ..About::default()
+    };
+    let page = Report::of(about, &live, &Options::of(&Value::Null), None, 2_000).page();
+    assert!(!page.contains("<script>alert"), "it is markup");
+    assert_eq!(page.matches("</script>").count(), 3, "the page's own");
+    let data = data(&page);
+    assert_eq!(
+        (&data["checks"][0]["name"], &data["live"]),
+        (&json!(name), &json!(true))
+    );
+    assert_eq!(data["name"], format!("load/{name}"));
+}

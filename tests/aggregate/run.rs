@@ -1,0 +1,372 @@
+//! One test on this machine: an aggregator, runners with real k6, and what they ask.
+
+use crate::k6::k6_binary;
+use axum::Router;
+use axum::extract::Path as At;
+use axum::http::StatusCode;
+use axum::routing::get;
+use k6_operator::aggregate::live::Live;
+use k6_operator::aggregate::report::About;
+use k6_operator::aggregate::runner::{arguments, environment};
+use k6_operator::aggregate::server::{Aggregator, Names};
+use k6_operator::aggregate::summary::Options;
+use k6_operator::aggregate::threshold::thresholds;
+use k6_operator::build::segments;
+use k6_operator::operator::Clock;
+use k6_operator::runners::report::Report;
+use k6_operator::runners::start::start;
+use k6_operator::runners::{Limits, Target};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(60),
+    release: Duration::from_secs(20),
+    stop: Duration::from_secs(30),
+    setup: None,
+};
+
+/// The server under load: `/MS/STATUS` answers after so many ms, with a little that differs from time to time, and
+/// `/say/WORD` remembers the word.
+pub struct Site {
+    pub address: SocketAddr,
+    said: Arc<Mutex<Vec<String>>>,
+    asked: Arc<Mutex<Vec<Instant>>>,
+    task: JoinHandle<()>,
+}
+
+impl Site {
+    pub async fn open() -> Self {
+        let (said, asked) = (Arc::default(), Arc::default());
+        let requests: Arc<Mutex<Vec<Instant>>> = Arc::clone(&asked);
+        let answer = move |At((ms, status)): At<(u64, u16)>| {
+            let mut requests = requests.lock().unwrap();
+            let nth = requests.len() as u64;
+            requests.push(Instant::now());
+            // From 1 to 8 times as long, the longer the rarer.
+            let times = 1.0 + 7.0 * ((nth.wrapping_mul(2_654_435_761) % 1000) as f64 / 1e3).powi(6);
+            async move {
+                tokio::time::sleep(Duration::from_secs_f64(ms as f64 * times / 1e3)).await;
+                (StatusCode::from_u16(status).unwrap(), "hello")
+            }
+        };
+        let words: Arc<Mutex<Vec<String>>> = Arc::clone(&said);
+        let say = move |At(word): At<String>| {
+            words.lock().unwrap().push(word);
+            async { "heard" }
+        };
+        let routes = Router::new()
+            .route("/{ms}/{status}", get(answer))
+            .route("/say/{word}", get(say));
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let task = tokio::spawn(async move { axum::serve(socket, routes).await.unwrap() });
+        Self {
+            address,
+            said,
+            asked,
+            task,
+        }
+    }
+
+    /// The words, in the order in which they were said.
+    pub fn said(&self) -> Vec<String> {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// When each request came.
+    pub fn asked(&self) -> Vec<Instant> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// An aggregator that can be taken away and brought back.
+pub struct Service {
+    pub address: SocketAddr,
+    runners: u32,
+    once: bool,
+    options: Value,
+    folder: tempfile::TempDir,
+    up: Option<(Arc<Aggregator>, tokio::runtime::Runtime)>,
+}
+
+pub const RUN: &str = "run-1";
+
+fn names(options: &Value) -> Names {
+    Names {
+        run: RUN.to_owned(),
+        about: About {
+            name: "load/shop".to_owned(),
+            kind: "K6".to_owned(),
+            ..About::default()
+        },
+        options: Options::of(options),
+    }
+}
+
+impl Service {
+    pub fn open(runners: u32, options: Value) -> Self {
+        Self::with(runners, false, options)
+    }
+
+    /// Of runners of which the first runs setup() and teardown() for all.
+    pub fn with_one_setup(runners: u32, options: Value) -> Self {
+        Self::with(runners, true, options)
+    }
+
+    fn with(runners: u32, once: bool, options: Value) -> Self {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        drop(socket);
+        let mut service = Self {
+            address,
+            runners,
+            once,
+            options,
+            folder: tempfile::tempdir().unwrap(),
+            up: None,
+        };
+        service.begin();
+        service
+    }
+
+    /// A new process has none of the memory of the one before, but what that wrote down.
+    pub fn begin(&mut self) {
+        let live = Live::new(self.runners, self.once, thresholds(&self.options).unwrap());
+        let folder = Some(self.folder.path().to_owned());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let aggregator = Arc::new(Aggregator::new(
+            names(&self.options),
+            live,
+            folder,
+            &Clock::system(),
+        ));
+        // The one before lets go of the address when its runtime has ended.
+        let until = Instant::now() + Duration::from_secs(10);
+        let socket = loop {
+            match std::net::TcpListener::bind(self.address) {
+                Ok(socket) => break socket,
+                Err(error) => assert!(Instant::now() < until, "{}: {error}", self.address),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        socket.set_nonblocking(true).unwrap();
+        let entered = runtime.enter();
+        let socket = TcpListener::from_std(socket).unwrap();
+        drop(entered);
+        let (judging, serving) = (Arc::clone(&aggregator), Arc::clone(&aggregator));
+        runtime.spawn(async move { judging.judge().await });
+        runtime.spawn(async move { serving.serve(socket).await.unwrap() });
+        self.up = Some((aggregator, runtime));
+    }
+
+    /// Connections break, and nobody listens.
+    pub fn end(&mut self) {
+        if let Some((_, runtime)) = self.up.take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    pub fn aggregator(&self) -> &Aggregator {
+        &self.up.as_ref().unwrap().0
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Runners as their pods have them.
+pub struct Runners {
+    pub children: Vec<Child>,
+    pub targets: Vec<Target>,
+    folder: tempfile::TempDir,
+}
+
+pub fn process(runner: u32) -> String {
+    format!("pod-{runner}")
+}
+
+impl Runners {
+    pub fn begin(count: u32, script: &str, site: SocketAddr, aggregator: SocketAddr) -> Self {
+        let arguments = arguments("experimental-opentelemetry", false);
+        Self::with(count, script, site, aggregator, &arguments, &[])
+    }
+
+    /// That export over gRPC.
+    pub fn with_grpc(count: u32, script: &str, site: SocketAddr, aggregator: SocketAddr) -> Self {
+        let arguments = arguments("experimental-opentelemetry", false);
+        let address = aggregator.to_string();
+        let grpc = [
+            ("K6_OTEL_EXPORTER_TYPE", "grpc"),
+            ("K6_OTEL_EXPORTER_PROTOCOL", "grpc"),
+            ("K6_OTEL_GRPC_EXPORTER_INSECURE", "true"),
+            ("K6_OTEL_GRPC_EXPORTER_ENDPOINT", &address),
+            ("K6_OTEL_HTTP_EXPORTER_ENDPOINT", "127.0.0.1:1"),
+        ];
+        Self::with(count, script, site, aggregator, &arguments, &grpc)
+    }
+
+    /// Of which the first runs setup() and teardown() for all.
+    pub fn with_one_setup(count: u32, script: &str, site: SocketAddr, aggregator: SocketAddr) -> Self {
+        let arguments = arguments("experimental-opentelemetry", true);
+        Self::with(count, script, site, aggregator, &arguments, &[])
+    }
+
+    /// One runner, whose k6 judges its thresholds too.
+    pub fn with_own_thresholds(script: &str, site: SocketAddr, aggregator: SocketAddr) -> Self {
+        let arguments: Vec<_> = arguments("experimental-opentelemetry", false)
+            .into_iter()
+            .filter(|argument| argument != "--no-thresholds")
+            .collect();
+        Self::with(1, script, site, aggregator, &arguments, &[])
+    }
+
+    fn with(
+        count: u32,
+        script: &str,
+        site: SocketAddr,
+        aggregator: SocketAddr,
+        arguments: &[String],
+        more: &[(&str, &str)],
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("script.js");
+        std::fs::write(&path, script).unwrap();
+        let ports: Vec<_> = (0..count)
+            .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
+            .collect();
+        let ports: Vec<_> = ports.iter().map(|port| port.local_addr().unwrap()).collect();
+        let mut runners = Self {
+            children: Vec::new(),
+            targets: Vec::new(),
+            folder,
+        };
+        for (runner, api) in (1..).zip(ports) {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_k6-operator"));
+            command
+                .args(["linger", &format!("--aggregator={aggregator}"), "--run", RUN])
+                .args([
+                    format!("--runner={runner}"),
+                    format!("--process={}", process(runner)),
+                ])
+                .args([format!("--api={api}"), "--".to_owned()])
+                .arg(k6_binary())
+                .args(["run", "--quiet", "--no-usage-report", "--paused"]);
+            if count > 1 {
+                command.arg(format!(
+                    "--execution-segment={}",
+                    segments::segment(runner, count)
+                ));
+                command.arg(format!(
+                    "--execution-segment-sequence={}",
+                    segments::sequence(count)
+                ));
+            }
+            command
+                .arg(format!("--address={api}"))
+                .args(["--tag".to_owned(), format!("instance_id={runner}")])
+                .args(["--tag", "testrun_name=truth"])
+                .arg(format!("--out=json={}", runners.samples(runner).display()))
+                .args(arguments)
+                .arg(&path)
+                .envs(environment(
+                    &aggregator.to_string(),
+                    RUN,
+                    runner,
+                    &process(runner),
+                ))
+                .envs(more.iter().copied())
+                .env("SITE", format!("http://{site}"))
+                .env("RUNNER", runner.to_string())
+                .stdin(Stdio::null())
+                .stdout(std::fs::File::create(runners.log(runner)).unwrap())
+                .stderr(Stdio::null());
+            runners.children.push(command.spawn().unwrap());
+            runners.targets.push(Target { runner, address: api });
+        }
+        runners
+    }
+
+    /// Where a runner's k6 writes all its samples.
+    pub fn samples(&self, runner: u32) -> PathBuf {
+        self.folder.path().join(format!("{runner}.json"))
+    }
+
+    pub fn log(&self, runner: u32) -> PathBuf {
+        self.folder.path().join(format!("{runner}.log"))
+    }
+
+    pub async fn release(&self) {
+        let report = start(&self.targets, &LIMITS).await;
+        assert!(report.complete(), "{:?}", report.failures);
+    }
+
+    /// After setup() has run once.
+    pub async fn set_up_and_release(&self) -> Report {
+        let limits = Limits {
+            setup: Some(Duration::from_secs(60)),
+            ..LIMITS
+        };
+        start(&self.targets, &limits).await
+    }
+
+    /// Kills a runner and its k6, as the kernel does.
+    pub fn kill(&mut self, runner: u32) {
+        let child = &mut self.children[runner as usize - 1];
+        let parent = child.id();
+        Command::new("pkill")
+            .args(["-KILL", "-P", &parent.to_string()])
+            .status()
+            .unwrap();
+        child.kill().unwrap();
+    }
+
+    /// Their exit codes; None of one that a signal ended.
+    pub async fn end(&mut self) -> Vec<Option<i32>> {
+        let until = Instant::now() + Duration::from_secs(120);
+        let mut codes = Vec::new();
+        for child in &mut self.children {
+            codes.push(loop {
+                if let Some(status) = child.try_wait().unwrap() {
+                    break status.code();
+                }
+                assert!(Instant::now() < until, "a runner does not end");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            });
+        }
+        codes
+    }
+}
+
+impl Drop for Runners {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            if child.try_wait().is_ok_and(|ended| ended.is_none()) {
+                let _ = Command::new("pkill")
+                    .args(["-KILL", "-P", &child.id().to_string()])
+                    .status();
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+}

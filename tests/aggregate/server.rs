@@ -1,0 +1,299 @@
+//! What the aggregator takes and what it refuses, over HTTP, with exports made by hand.
+
+use crate::exports::{CUMULATIVE, DELTA, counter, export, gauge, metric, point, sum, trend};
+use crate::run::{RUN, Service};
+use k6_operator::aggregate::Sink;
+use k6_operator::aggregate::live::{Live, Order, Word};
+use k6_operator::aggregate::store::Sender;
+use k6_operator::runners::http::ask;
+use opentelemetry_proto::tonic::metrics::v1::Histogram;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
+
+async fn post(address: SocketAddr, headers: &[(&str, &str)], body: Vec<u8>) -> (u16, String) {
+    let limit = Duration::from_secs(10);
+    let answer = ask(
+        &address.to_string(),
+        hyper::Method::POST,
+        "/v1/metrics",
+        headers,
+        body,
+        limit,
+    )
+    .await;
+    let (status, body) = answer.unwrap();
+    (status.as_u16(), String::from_utf8_lossy(&body).into_owned())
+}
+
+async fn send(service: &Service, runner: &str, process: &str, body: Vec<u8>) -> (u16, String) {
+    let headers = [
+        PROTOBUF,
+        ("k6-run", RUN),
+        ("k6-runner", runner),
+        ("k6-process", process),
+    ];
+    post(service.address, &headers, body).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_that_is_not_this_runs_or_cannot_be_merged_is_refused_with_the_reason() {
+    let service = Service::open(2, json!({}));
+    let good = || export([counter("http_reqs", 1, 5.0)]);
+    let headers = |run, runner, process| {
+        vec![
+            PROTOBUF,
+            ("k6-run", run),
+            ("k6-runner", runner),
+            ("k6-process", process),
+        ]
+    };
+    let json = vec![("content-type", "application/json"), ("k6-run", RUN)];
+    let mut compressed = headers(RUN, "1", "a");
+    compressed.push(("content-encoding", "gzip"));
+    let explicit = metric("waits", Data::Histogram(Histogram::default()));
+    let two = || [counter("waits", 1, 1.0), gauge("waits", 1, 1.0)];
+    for (headers, body, status, why) in [
+        (json, good(), 415, "uncompressed application/x-protobuf"),
+        (compressed, good(), 415, "uncompressed application/x-protobuf"),
+        (vec![PROTOBUF], good(), 400, "the header k6-run is missing"),
+        (
+            headers("another", "1", "a"),
+            good(),
+            400,
+            "aggregator of the run run-1, not of another",
+        ),
+        (
+            headers(RUN, "one", "a"),
+            good(),
+            400,
+            "\"one\" is not a runner's number",
+        ),
+        (headers(RUN, "1", "../a"), good(), 400, "does not name a process"),
+        (headers(RUN, "1", "a"), b"nonsense".to_vec(), 400, ""),
+        (
+            headers(RUN, "1", "a"),
+            export([sum(
+                "http_reqs",
+                DELTA,
+                vec![point(1, Number::AsDouble(5.0), &[])],
+            )]),
+            400,
+            "http_reqs is not cumulative",
+        ),
+        (
+            headers(RUN, "1", "a"),
+            export([explicit]),
+            400,
+            "waits is a histogram of explicit buckets",
+        ),
+        (
+            headers(RUN, "1", "a"),
+            export([trend("waits", 1, &[1, 2], 4)]),
+            400,
+            "do not add up",
+        ),
+        (
+            headers(RUN, "1", "a"),
+            export(two()),
+            400,
+            "waits is a gauge here, and a counter",
+        ),
+    ] {
+        let (answered, said) = post(service.address, &headers, body).await;
+        assert_eq!(answered, status, "{said}");
+        assert!(said.contains(why), "{said:?} does not say {why:?}");
+    }
+    let (answered, said) = send(&service, "1", "a", good()).await;
+    assert_eq!((answered, said.as_str()), (200, ""));
+    let live = service.aggregator().live();
+    let view = live.store.view();
+    assert_eq!(view.metrics["http_reqs"].sink, Sink::Counter(5.0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_that_comes_after_a_later_one_changes_nothing() {
+    let service = Service::open(1, json!({}));
+    for (time, value) in [(20, 7.0), (10, 5.0), (20, 7.0)] {
+        let body = export([
+            counter("http_reqs", time, value),
+            trend("waits", time, &[value as u64], value as u64),
+        ]);
+        assert_eq!(send(&service, "1", "a", body).await.0, 200);
+    }
+    let view = service.aggregator().live().store.view();
+    assert_eq!(view.metrics["http_reqs"].sink, Sink::Counter(7.0));
+    let Sink::Trend(waits) = &view.metrics["waits"].sink else {
+        panic!("{view:?}");
+    };
+    assert_eq!(waits.count, 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rate_is_the_same_in_the_form_of_each_version_of_k6() {
+    let service = Service::open(2, json!({}));
+    let int = |time, value, of: &[(&str, &str)]| point(time, Number::AsInt(value), of);
+    let before = [
+        sum("checks.occurred", CUMULATIVE, vec![int(1, 3, &[("check", "ok")])]),
+        sum("checks.total", CUMULATIVE, vec![int(1, 4, &[("check", "ok")])]),
+    ];
+    let since = sum(
+        "checks",
+        CUMULATIVE,
+        vec![
+            int(1, 3, &[("check", "ok"), ("condition", "nonzero")]),
+            int(1, 1, &[("check", "ok"), ("condition", "zero")]),
+        ],
+    );
+    assert_eq!(send(&service, "1", "a", export(before)).await.0, 200);
+    assert_eq!(send(&service, "2", "b", export([since])).await.0, 200);
+    let live = service.aggregator().live();
+    let view = live.store.view();
+    let checks = &view.metrics["checks"];
+    assert_eq!(checks.sink, Sink::Rate { nonzero: 6, total: 8 });
+    assert_eq!(checks.series.len(), 1, "one series of two runners");
+    for runner in [1, 2] {
+        let of_one = live.store.total("checks", Some(runner)).unwrap();
+        assert_eq!(of_one, Sink::Rate { nonzero: 3, total: 4 });
+    }
+}
+
+/// A runner says where it is.
+async fn say(service: &Service, runner: &str, word: serde_json::Value) -> String {
+    let path = format!("/runners/{runner}/a");
+    let (address, limit) = (service.address.to_string(), Duration::from_secs(10));
+    let body = word.to_string().into_bytes();
+    let answer = ask(
+        &address,
+        hyper::Method::POST,
+        &path,
+        &[("k6-run", RUN)],
+        body,
+        limit,
+    )
+    .await;
+    String::from_utf8(answer.unwrap().1.to_vec()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runners_had_sent_and_said_that_are_no_more_survives_a_restart_of_the_aggregator() {
+    let mut service = Service::open(3, json!({}));
+    for (runner, value) in [("1", 5.0), ("2", 7.0), ("3", 2.0)] {
+        let body = export([counter("http_reqs", 1, value)]);
+        assert_eq!(send(&service, runner, "a", body).await.0, 200);
+        assert_eq!(
+            say(&service, runner, json!({"phase": "running"})).await,
+            r#"{"order":"goOn"}"#
+        );
+    }
+    let own = json!({"http_reqs": {"count": 5.0, "rate": 2.5}});
+    let word = json!({"phase": "exited", "exitCode": 0, "startedAgo": 2_000, "endedAgo": 0, "own": own});
+    assert_eq!(say(&service, "1", word).await, r#"{"order":"end"}"#);
+    service.end();
+    service.begin();
+    let body = export([counter("http_reqs", 2, 9.0)]);
+    assert_eq!(send(&service, "2", "a", body).await.0, 200);
+    let own = json!({"http_reqs": {"count": 10.0}});
+    say(&service, "2", json!({"phase": "exited", "own": own})).await;
+    let live = service.aggregator().live();
+    assert_eq!(live.store.view().metrics["http_reqs"].sink, Sink::Counter(16.0));
+    let incomplete = live.incomplete();
+    assert_eq!(
+        incomplete,
+        [
+            "the http_reqs count of runner 2 has come to 9, and k6 has 10",
+            "runner 3 never said that it had ended"
+        ]
+    );
+}
+
+#[test]
+fn teardown_waits_for_all_runners_also_those_that_have_not_been_heard_since_a_restart() {
+    let mut live = Live::new(2, true, Vec::new());
+    let word = |phase| serde_json::from_value::<Word>(json!({"phase": phase, "endedAgo": 0})).unwrap();
+    let sender = |runner| Sender {
+        runner,
+        process: "a".to_owned(),
+    };
+    assert_eq!(live.hear(&sender(1), word("ended"), 100), Order::GoOn {});
+    assert_eq!(live.hear(&sender(2), word("running"), 200), Order::GoOn {});
+    assert_eq!(
+        live.hear(&sender(1), word("ended"), 15_000),
+        Order::TearDown {},
+        "runner 2 is silent"
+    );
+    live.hear(&sender(2), word("running"), 15_100);
+    assert_eq!(
+        live.hear(&sender(1), word("ended"), 15_200),
+        Order::GoOn {},
+        "it is there again"
+    );
+    live.hear(&sender(2), word("ended"), 15_300);
+    assert_eq!(live.hear(&sender(1), word("ended"), 15_400), Order::TearDown {});
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn virtual_users_are_summed_and_other_gauges_have_the_last_value() {
+    let service = Service::open(2, json!({}));
+    for (runner, time, vus, level) in [
+        ("1", 1, 3.0, 10.0),
+        ("2", 1, 4.0, 20.0),
+        ("1", 2, 5.0, 11.0),
+        ("2", 3, 4.0, 20.0),
+    ] {
+        let body = export([gauge("vus", time, vus), gauge("level", time, level)]);
+        assert_eq!(send(&service, runner, "a", body).await.0, 200);
+    }
+    let view = service.aggregator().live().store.view();
+    let value = |name: &str| match view.metrics[name].sink {
+        Sink::Gauge { value, .. } => value,
+        Sink::Counter(_) | Sink::Rate { .. } | Sink::Trend(_) => panic!("{name} is no gauge"),
+    };
+    assert_eq!(
+        (value("vus"), value("level")),
+        (9.0, 11.0),
+        "runner 2's level has not changed since"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scrape_has_the_merged_metrics_by_the_names_of_k6s_own_output() {
+    let service = Service::open(2, json!({"thresholds": {"http_reqs": ["count<10"]}}));
+    let mut waits = trend("http_req_duration", 1, &[0, 2, 2], 4);
+    waits.unit = "ms".to_owned();
+    let int = |value| point(1, Number::AsInt(value), &[]);
+    let body = [
+        counter("http_reqs", 1, 12.0),
+        gauge("vus", 1, 3.0),
+        waits,
+        sum("checks.occurred", CUMULATIVE, vec![int(1)]),
+        sum("checks.total", CUMULATIVE, vec![int(4)]),
+    ];
+    assert_eq!(send(&service, "1", "a", export(body)).await.0, 200);
+    service.aggregator().live().conclude(0);
+    let limit = Duration::from_secs(10);
+    let address = service.address.to_string();
+    let scraped = ask(&address, hyper::Method::GET, "/metrics", &[], Vec::new(), limit)
+        .await
+        .unwrap()
+        .1;
+    let text = String::from_utf8(scraped.to_vec()).unwrap();
+    for line in [
+        "# TYPE k6_http_reqs counter",
+        "k6_http_reqs_total 12.0",
+        "k6_vus 3.0",
+        "k6_checks_rate 0.25",
+        "k6_http_req_duration_count 4.0",
+        "k6_http_req_duration_max 0.006",
+        "k6_threshold_crossed{metric=\"http_reqs\",threshold=\"count<10\"} 1.0",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "{line:?} is not in\n{text}"
+        );
+    }
+}

@@ -1,0 +1,201 @@
+//! The summary against that which k6 itself gives to the `handleSummary()` of the same process: the same shape, the
+//! same numbers.
+
+use crate::k6::k6_binary;
+use crate::run::{Runners, Service, Site};
+use k6_operator::aggregate::handler::{outputs, script};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+
+const SCRIPT: &str = r#"
+import http from "k6/http";
+import { check, group, sleep } from "k6";
+import { Counter, Gauge, Rate, Trend } from "k6/metrics";
+const own = new Trend("own", true), spent = new Counter("spent"), good = new Rate("good"), level = new Gauge("level");
+export const options = {
+  vus: 3, duration: "4s", gracefulStop: "5s", summaryTrendStats: STATISTICS,
+  thresholds: { "http_req_duration{status:503}": ["p(95)<1", "max>0"], http_reqs: ["count>10"], own: ["avg>1e9"] },
+};
+export default function () {
+  group("shop", () => {
+    group("bag", () => check(http.get(`${__ENV.SITE}/2/200`), { "is good": (r) => r.status === 200, "is bad": (r) => r.status !== 200 }));
+    check(http.get(`${__ENV.SITE}/2/503`), { "is refused": (r) => r.status === 503 });
+  });
+  check(1, { one: (n) => n === 1 });
+  own.add(Math.exp(4 * Math.random()));
+  spent.add(0.25); good.add(__ITER % 2); level.add(__ITER);
+  sleep(0.05);
+}
+export function handleSummary(data) { return { stdout: "DATA" + JSON.stringify(data) + "\n" }; }
+"#;
+
+/// Where two values differ, but for numbers that `close` accepts.
+fn differences(
+    at: &str,
+    ours: &Value,
+    theirs: &Value,
+    close: &impl Fn(&str, f64, f64) -> bool,
+) -> Vec<String> {
+    match (ours, theirs) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys = a
+                .keys()
+                .chain(b.keys())
+                .collect::<std::collections::BTreeSet<_>>();
+            let of = |key: &String| {
+                let at = format!("{at}/{key}");
+                let null = Value::Null;
+                differences(
+                    &at,
+                    a.get(key).unwrap_or(&null),
+                    b.get(key).unwrap_or(&null),
+                    close,
+                )
+            };
+            keys.into_iter().flat_map(of).collect()
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let pairs = a.iter().zip(b).enumerate();
+            pairs
+                .flat_map(|(i, (a, b))| differences(&format!("{at}/{i}"), a, b, close))
+                .collect()
+        }
+        (Value::Number(a), Value::Number(b)) if close(at, a.as_f64().unwrap(), b.as_f64().unwrap()) => {
+            Vec::new()
+        }
+        (a, b) if a == b => Vec::new(),
+        (a, b) => vec![format!("{at}: {a} here, {b} there")],
+    }
+}
+
+/// In the order of their names: k6 has them in that of the script.
+fn sorted(group: &mut Value) {
+    for key in ["groups", "checks"] {
+        let list = group[key].as_array_mut().unwrap();
+        list.sort_by_key(|one| one["name"].to_string());
+        if key == "groups" {
+            list.iter_mut().for_each(sorted);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_summary_is_that_of_k6_itself() {
+    let site = Site::open().await;
+    let statistics = json!(["avg", "min", "med", "max", "p(90)", "p(99.9)", "count"]);
+    let source = SCRIPT.replace("STATISTICS", &statistics.to_string());
+    let options = json!({
+        "summaryTrendStats": statistics,
+        "thresholds": {
+            "http_req_duration{status:503}": ["p(95)<1", "max>0"], "http_reqs": ["count>10"], "own": ["avg>1e9"]
+        },
+    });
+    let service = Service::open(1, options);
+    let mut runners = Runners::with_own_thresholds(&source, site.address, service.address);
+    runners.release().await;
+    assert_eq!(runners.end().await, [Some(99)]);
+    let log = std::fs::read_to_string(runners.log(1)).unwrap();
+    let data = log.lines().find_map(|line| line.strip_prefix("DATA")).unwrap();
+    let mut theirs: Value = serde_json::from_str(data).unwrap();
+    let now = service.aggregator().now();
+    service.aggregator().live().conclude(now);
+    let (mut ours, text) = service.aggregator().summary();
+    println!("{text}");
+    for data in [&mut ours, &mut theirs] {
+        sorted(&mut data["root_group"]);
+    }
+    let close = |at: &str, ours: f64, theirs: f64| {
+        let error = (ours - theirs).abs() / theirs.abs().max(1e-9);
+        let limit = if at.contains("/p(") || at.ends_with("/med") {
+            // A bucket's width.
+            0.1
+        } else if at.ends_with("/rate") || at.ends_with("testRunDurationMs") {
+            // Of k6's time when it makes the summary.
+            0.01
+        } else if at.contains("/vus/values/m") || at.contains("/level/values/m") {
+            // A gauge's extremes between two exports are not seen.
+            f64::INFINITY
+        } else {
+            1e-9
+        };
+        error <= limit
+    };
+    let differing = differences("", &ours, &theirs, &close);
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+    for line in [
+        "✗ 'p(95)<1' p(95)=",
+        "✓ 'count>10' count=",
+        "✓ shop › bag › is good",
+        "✗ shop › bag › is bad",
+        "{ status:503 }",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+}
+
+const HANDLED: &str = r#"
+import { check } from "k6";
+export const options = { scenarios: { long: { executor: "constant-vus", vus: 50, duration: "1h" } } };
+export default function () { throw new Error("the test itself must not run"); }
+HANDLER
+"#;
+
+/// What k6 makes of a handler of the script, given this data.
+fn handled(handler: &str, data: &Value) -> Result<BTreeMap<String, String>, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("test.js"), HANDLED.replace("HANDLER", handler)).unwrap();
+    std::fs::write(path("data.json"), data.to_string()).unwrap();
+    let around = script(
+        path("test.js").to_str().unwrap(),
+        path("data.json").to_str().unwrap(),
+    );
+    std::fs::write(path("around.js"), around).unwrap();
+    let output = Command::new(k6_binary())
+        .args(["run", "--quiet", "--no-usage-report", "--address="])
+        .arg(path("around.js"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{error}");
+    outputs(&String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_scripts_own_handle_summary_runs_once_on_the_merged_data_and_its_outputs_are_kept() {
+    let data = json!({"metrics": {"iterations": {"values": {"count": 188, "text": "a \"quoted\"\nline </script>"}}}});
+    let handler = r#"export function handleSummary(data) {
+  return { stdout: `${data.metrics.iterations.values.count} iterations\n`, "out/all.json": JSON.stringify(data.metrics) };
+}"#;
+    let outputs = handled(handler, &data).unwrap();
+    assert_eq!(outputs["stdout"], "188 iterations\n");
+    let all: Value = serde_json::from_str(&outputs["out/all.json"]).unwrap();
+    assert_eq!(all, data["metrics"]);
+    assert_eq!(outputs.len(), 2);
+}
+
+#[test]
+fn a_script_without_handle_summary_has_no_outputs() {
+    assert_eq!(handled("", &json!({})), Ok(BTreeMap::new()));
+    assert_eq!(
+        handled("export function handleSummary() {}", &json!({})),
+        Ok(BTreeMap::new())
+    );
+}
+
+#[test]
+fn a_handle_summary_that_fails_is_told_in_its_words() {
+    let error = handled(
+        "export function handleSummary() { throw new Error('no disk'); }",
+        &json!({}),
+    )
+    .unwrap_err();
+    assert!(
+        error.starts_with("handleSummary() failed: Error: no disk"),
+        "{error}"
+    );
+    let error = handled("export function handleSummary() { return { a: 5 }; }", &json!({})).unwrap_err();
+    assert!(error.contains("for a neither a string"), "{error}");
+}

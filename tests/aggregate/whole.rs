@@ -1,0 +1,226 @@
+//! What concerns the test as a whole: a threshold that no runner crosses by itself, setup() and teardown() that run
+//! once.
+
+use crate::run::{RUN, Runners, Service, Site};
+use k6_operator::aggregate::collect::Documents;
+use k6_operator::aggregate::outcome::{Crossed, Outcome};
+use serde_json::json;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const SETUP: &str = r#"
+import http from "k6/http";
+import { sleep } from "k6";
+import { Counter } from "k6/metrics";
+const torn = new Counter("torn");
+export const options = { vus: 3, duration: "2s" };
+const say = (word) => http.get(`${__ENV.SITE}/say/${word}`);
+export function setup() { say("setup"); FAIL_SETUP; return { token: "abc" }; }
+export default function (data) { say(`iteration-${data.token}`); sleep(0.2); }
+export function teardown(data) { say(`teardown-${data.token}`); torn.add(7); FAIL_TEARDOWN; }
+"#;
+
+fn script(setup: &str, teardown: &str) -> String {
+    SETUP
+        .replace("FAIL_SETUP", setup)
+        .replace("FAIL_TEARDOWN", teardown)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn setup_and_teardown_run_once_for_all_runners() {
+    let site = Site::open().await;
+    let service = Service::with_one_setup(3, json!({}));
+    let mut runners = Runners::with_one_setup(3, &script("", ""), site.address, service.address);
+    let report = runners.set_up_and_release().await;
+    assert!(report.complete(), "{:?}", report.failures);
+    assert_eq!(runners.end().await, [Some(0); 3]);
+    let said = site.said();
+    let count = |word: &str| said.iter().filter(|said| *said == word).count();
+    let iterations = count("iteration-abc");
+    assert_eq!(
+        (count("setup"), count("teardown-abc"), said.len()),
+        (1, 1, iterations + 2)
+    );
+    assert_eq!(
+        (said[0].as_str(), said[said.len() - 1].as_str()),
+        ("setup", "teardown-abc")
+    );
+    assert!(iterations > 10, "{said:?}");
+    let live = service.aggregator().live();
+    assert_eq!(live.incomplete(), Vec::<String>::new());
+    let view = live.store.view();
+    let counted = |name: &str| {
+        view.metrics[name]
+            .sink
+            .ask(k6_operator::aggregate::Aggregate::Count, 1.0)
+            .unwrap()
+            .value
+    };
+    assert_eq!(counted("torn"), 7.0, "what teardown() measured has come");
+    assert_eq!(counted("http_reqs"), said.len() as f64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_setup_that_fails_fails_the_start_in_k6s_words_and_nothing_is_released() {
+    let site = Site::open().await;
+    let service = Service::with_one_setup(2, json!({}));
+    let script = script("throw new Error('no login')", "");
+    let runners = Runners::with_one_setup(2, &script, site.address, service.address);
+    let report = runners.set_up_and_release().await;
+    assert_eq!((report.confirmed, report.failures.len()), (0, 1));
+    let message = &report.failures[0].message;
+    assert!(
+        message.starts_with("setup() failed: Error: no login at setup"),
+        "{message}"
+    );
+    assert_eq!(site.said(), ["setup"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_teardown_that_fails_is_told() {
+    let site = Site::open().await;
+    let service = Service::with_one_setup(2, json!({}));
+    let script = script("", "throw new Error('still there')");
+    let mut runners = Runners::with_one_setup(2, &script, site.address, service.address);
+    assert!(runners.set_up_and_release().await.complete());
+    assert_eq!(runners.end().await, [Some(0); 2]);
+    let incomplete = service.aggregator().live().incomplete();
+    assert_eq!(incomplete.len(), 1, "{incomplete:?}");
+    assert!(
+        incomplete[0].starts_with("teardown() failed: Error: still there"),
+        "{incomplete:?}"
+    );
+}
+
+/// What the program brings, as the operator reads it.
+fn collect(service: &Service) -> (Result<Outcome, serde_json::Error>, Documents) {
+    let folder = tempfile::tempdir().unwrap();
+    let message = folder.path().join("termination-log");
+    let about = json!({"name": "load/shop", "kind": "K6", "result": "Failed", "reason": "ThresholdsCrossed"});
+    let output = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
+        .args(["collect", "--run", RUN, "--within", "10"])
+        .args([
+            format!("--aggregator={}", service.address),
+            format!("--about={about}"),
+        ])
+        .arg(format!("--termination-log={}", message.display()))
+        .args(["--script", "/test/test.js"])
+        .arg(format!("--folder={}", folder.path().display()))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let around = std::fs::read_to_string(folder.path().join("summary.js")).unwrap();
+    assert!(around.contains("from \"/test/test.js\""), "{around}");
+    let documents = Documents::parse(&String::from_utf8(output.stdout).unwrap()).unwrap();
+    let data = std::fs::read_to_string(folder.path().join("data.json")).unwrap();
+    assert_eq!(documents.data, data);
+    (
+        serde_json::from_str(&std::fs::read_to_string(message).unwrap()),
+        documents,
+    )
+}
+
+const LONG: &str = r#"
+import http from "k6/http";
+import { sleep } from "k6";
+export const options = { vus: 4, duration: "60s" };
+export default function () { http.get(`${__ENV.SITE}/1/200`); sleep(0.05); }
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_threshold_that_only_the_whole_crosses_stops_all_runners_in_time() {
+    const LIMIT: usize = 300;
+    let site = Site::open().await;
+    let source = format!("count<{LIMIT}");
+    let options = json!({"thresholds": {"http_reqs": [{"threshold": source, "abortOnFail": true}]}});
+    let service = Service::open(2, options);
+    let mut runners = Runners::begin(2, LONG, site.address, service.address);
+    runners.release().await;
+    let codes = runners.end().await;
+    let ended = Instant::now();
+    assert_eq!(
+        codes,
+        [Some(99), Some(99)],
+        "{}",
+        std::fs::read_to_string(runners.log(1)).unwrap()
+    );
+    let asked = site.asked();
+    let (crossed, last) = (asked[LIMIT - 1], asked[asked.len() - 1]);
+    println!(
+        "the last request came {:.1} s after the crossing, the last runner had ended {:.1} s after it",
+        (last - crossed).as_secs_f64(),
+        (ended - crossed).as_secs_f64()
+    );
+    assert!(last - crossed < Duration::from_secs(5), "{:?}", last - crossed);
+    let brought = collect(&service);
+    let (outcome, documents) = (brought.0.unwrap(), brought.1);
+    assert_eq!(
+        (outcome.thresholds, outcome.crossed, outcome.passed()),
+        (1, 1, false)
+    );
+    assert!(outcome.failed[0].aborted);
+    // k6 does not count a request that it was waiting for when it was stopped: one of each virtual user at most.
+    let counted = outcome.totals.requests as usize;
+    assert!(
+        (asked.len() - 4..=asked.len()).contains(&counted),
+        "{counted} of {}",
+        asked.len()
+    );
+    let told = format!("1 of 1 thresholds crossed: http_reqs {source} is {counted}, which ended the test");
+    assert_eq!(outcome.told(), told);
+    assert!(
+        documents
+            .text
+            .contains(&format!("✗ '{source}' count={counted}, which ended the test")),
+        "{}",
+        documents.text
+    );
+    assert!(documents.page.contains("\"reason\":\"ThresholdsCrossed\""));
+    let live = service.aggregator().live();
+    assert_eq!(live.incomplete(), Vec::<String>::new());
+    let judged = &live.judged()[0];
+    assert_eq!(
+        (judged.verdict.passed, judged.verdict.value.unwrap().value),
+        (Some(false), counted as f64)
+    );
+    assert!(judged.aborted.is_some());
+    for runner in [1, 2] {
+        let view = live.store.view_of_runner(runner);
+        let requests = view.metrics["http_reqs"]
+            .sink
+            .ask(k6_operator::aggregate::Aggregate::Count, 1.0);
+        assert!(
+            requests.unwrap().value < LIMIT as f64,
+            "runner {runner} crosses it by itself"
+        );
+    }
+}
+
+#[test]
+fn an_outcome_fits_into_a_termination_message_whatever_a_script_calls_things() {
+    let long = "\u{1}\u{1F40A}".repeat(100);
+    let crossed = Crossed {
+        metric: long.clone(),
+        threshold: long.clone(),
+        value: 1.0,
+        uncertain: true,
+        aborted: true,
+    };
+    let outcome = Outcome {
+        thresholds: 500,
+        silent: 0,
+        crossed: 300,
+        failed: vec![crossed; 10],
+        totals: Default::default(),
+        duration_ms: 1e9,
+        incomplete: vec![long; 10],
+    };
+    let message = outcome.to_message();
+    assert!(message.len() <= 4096, "{} bytes", message.len());
+    let read: Outcome = serde_json::from_str(&message).unwrap();
+    assert_eq!((read.crossed, read.failed.len()), (300, 10));
+}

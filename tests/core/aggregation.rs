@@ -1,0 +1,1638 @@
+//! Runs whose metrics are merged: what is found in an observed world, what is then wanted of it, and the objects
+//! that carry it out. Each scenario asserts the event and all effects.
+
+use crate::build::{defaults, owner, spec};
+use crate::support::*;
+use k6_operator::aggregate::collect::Documents;
+use k6_operator::aggregate::outcome::{Crossed, Outcome};
+use k6_operator::aggregate::runner::outputs_beside;
+use k6_operator::api::Spec;
+use k6_operator::build::{
+    Checked, Wiring, aggregator, aggregator_name, check, collector, collector_name, runner, service, starter,
+    summary, summary_name,
+};
+use k6_operator::machine::{
+    Aggregation, COLLECTION_GRACE, Collector, Effect, End, Event, Fact, Finished, HISTORY_LIMIT, Initializer,
+    Inspection, InspectionError, Observed, Plan, Progress, Reason, Record, Refusal, RunResult, Runner,
+    SUMMARY_GRACE, State, Step, Stopping, Tally, Target, Terms, Verdict, classify, effects, replay, step,
+    waiting_for, wake_at,
+};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+const OPTIONS: &str = r#"{"thresholds":{"http_req_duration":["p(95)<500"]}}"#;
+const ADDRESS: &str = "10.96.0.7:4318";
+
+/// What k6 of this version says.
+fn by_version(version: Option<(u32, u32)>) -> Inspection {
+    Inspection {
+        version,
+        options: OPTIONS.to_owned(),
+        ..inspection(20)
+    }
+}
+
+fn said(inspection: Inspection) -> Fact<Initializer> {
+    Fact::Known(Initializer::Succeeded(Ok(inspection)))
+}
+
+/// What is found once k6 has said this, of a spec with these terms.
+fn found(terms: Terms, inspection: Inspection) -> Event {
+    let state = after([accepted_on(1, terms)]);
+    let seen = Observed {
+        initializer: said(inspection),
+        ..world(2)
+    };
+    classify(&state, &seen, at(1)).unwrap()
+}
+
+fn plan_of(terms: Terms, inspection: Inspection) -> Plan {
+    let event = found(terms, inspection);
+    let Event::ScriptInspected { plan } = event else {
+        panic!("{event:?}");
+    };
+    plan
+}
+
+fn merged() -> Plan {
+    plan_of(terms(2), by_version(Some((1, 1))))
+}
+
+/// An aggregator that answers.
+fn aggregates() -> Runner {
+    let mut aggregator = ready(9);
+    if let Some(pod) = &mut aggregator.pod {
+        pod.uid = "aggregator".to_owned();
+    }
+    aggregator
+}
+
+fn aggregator_ended(code: Option<i32>, reason: Option<&str>, message: &str) -> Fact<Runner> {
+    Fact::Known(Runner {
+        end: Some(End {
+            code,
+            reason: reason.map(str::to_owned),
+            message: message.to_owned(),
+        }),
+        ..aggregates()
+    })
+}
+
+/// A world in which all is known of what merges, and nothing of it is there.
+fn world(n: u32) -> Observed {
+    Observed {
+        aggregator: Fact::Absent,
+        address: Fact::Absent,
+        collector: Fact::Absent,
+        summary: Fact::Absent,
+        ..empty_world(n)
+    }
+}
+
+/// A world in which two runners and an aggregator answer.
+fn running() -> Observed {
+    Observed {
+        runners: runners([ready(1), ready(2)]),
+        aggregator: Fact::Known(aggregates()),
+        address: Fact::Known(ADDRESS.to_owned()),
+        ..world(2)
+    }
+}
+
+/// A world in which two runners have ended so.
+fn all_ended(codes: [i32; 2]) -> Observed {
+    Observed {
+        runners: runners([ended(1, codes[0]), ended(2, codes[1])]),
+        ..running()
+    }
+}
+
+fn until_created(plan: &Plan) -> Vec<Event> {
+    vec![accepted(2), Event::ScriptInspected { plan: plan.clone() }]
+}
+
+fn until_started(plan: &Plan) -> Vec<Event> {
+    let rest = [
+        Event::StartOrdered {
+            runners: 2,
+            pods: digest(2),
+        },
+        Event::StartConfirmed {
+            runners: 2,
+            spread_micros: 1500,
+        },
+    ];
+    until_created(plan).into_iter().chain(rest).collect()
+}
+
+fn created_to_merge() -> State {
+    after(until_created(&merged()))
+}
+
+fn started_to_merge() -> State {
+    after(until_started(&merged()))
+}
+
+/// How two runners ended.
+fn tally_of(codes: [i32; 2]) -> Tally {
+    match classify(&started_to_merge(), &all_ended(codes), at(4)) {
+        Some(Event::RunnersEnded { tally }) => tally,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Since second 4: the runners have ended with these codes.
+fn ended_on(plan: &Plan, codes: [i32; 2]) -> State {
+    let ended = Event::RunnersEnded {
+        tally: tally_of(codes),
+    };
+    after(until_started(plan).into_iter().chain([ended]))
+}
+
+fn with_thresholds(thresholds: u32) -> Plan {
+    Plan {
+        thresholds: Some(thresholds),
+        ..merged()
+    }
+}
+
+fn outcome_of(thresholds: u32, crossed: &[(&str, &str, f64)]) -> Outcome {
+    let failed = crossed.iter().map(|(metric, threshold, value)| Crossed {
+        metric: (*metric).to_owned(),
+        threshold: (*threshold).to_owned(),
+        value: *value,
+        uncertain: false,
+        aborted: false,
+    });
+    Outcome {
+        thresholds,
+        crossed: u32::try_from(crossed.len()).unwrap(),
+        failed: failed.collect(),
+        ..Outcome::default()
+    }
+}
+
+fn collected(outcome: Outcome, done: bool) -> Fact<Collector> {
+    Fact::Known(Collector::Collected {
+        outcome: Box::new(outcome),
+        done,
+    })
+}
+
+/// How a run ends of which this came.
+fn end_of(plan: &Plan, codes: [i32; 2], event: Event) -> (RunResult, Reason, String) {
+    let state = ended_on(plan, codes);
+    let k6_operator::machine::Step::Next(State::Finished(Finished { verdict, .. })) =
+        k6_operator::machine::step(&state, &record(9, event))
+    else {
+        panic!("no end");
+    };
+    (verdict.result, verdict.reason, verdict.message)
+}
+
+fn end_with(plan: &Plan, codes: [i32; 2], outcome: Outcome) -> (RunResult, Reason, String) {
+    end_of(plan, codes, Event::ResultCollected { outcome })
+}
+
+const SLOW: (&str, &str, f64) = ("http_req_duration", "p(95)<500", 612.349);
+
+mod deciding {
+    use super::*;
+
+    #[test]
+    fn the_version_of_k6_decides_what_its_output_is_called() {
+        for (version, output) in [
+            ((0, 53), "experimental-opentelemetry"),
+            ((1, 1), "experimental-opentelemetry"),
+            ((1, 3), "experimental-opentelemetry"),
+            ((1, 4), "opentelemetry"),
+            ((2, 0), "opentelemetry"),
+        ] {
+            let plan = plan_of(terms(2), by_version(Some(version)));
+            let how = Aggregation {
+                output: output.to_owned(),
+                setup_seconds: Some(60),
+                teardown_seconds: Some(60),
+            };
+            assert_eq!(
+                (plan.aggregation, plan.not_aggregated),
+                (Some(how), None),
+                "{version:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_k6_that_cannot_export_or_does_not_say_its_version_is_not_aggregated_and_the_plan_says_why() {
+        for (version, why) in [
+            (
+                Some((0, 40)),
+                "k6 0.40 can't export its metrics by OpenTelemetry: 0.53 and newer can",
+            ),
+            (
+                Some((0, 52)),
+                "k6 0.52 can't export its metrics by OpenTelemetry: 0.53 and newer can",
+            ),
+            (
+                None,
+                "k6 did not tell its version, and it is not known whether it can export its metrics",
+            ),
+        ] {
+            let plan = plan_of(terms(2), by_version(version));
+            let not = Some(why.to_owned());
+            assert_eq!((plan.aggregation, plan.not_aggregated), (None, not));
+        }
+    }
+
+    #[test]
+    fn the_version_is_read_from_the_log_of_the_archive() {
+        let answer = r#"{"maxVUs": 4, "totalDuration": "50s"}"#;
+        for (version, read) in [
+            ("v1.1.0 (go1.24.3, linux/amd64)", Some((1, 1))),
+            ("v2.0.0-rc1 (commit/0a1b2c, go1.25)", Some((2, 0))),
+            ("v0.57.0", Some((0, 57))),
+            ("development", None),
+        ] {
+            let log = format!(
+                "time=\"2026-11-25T10:00:00Z\" level=debug msg=\"Logger format: TEXT\"\n\
+                 time=\"2026-11-25T10:00:00Z\" level=debug msg=\"k6 version: {version}\"\n"
+            );
+            let inspection = Inspection::parse(answer).unwrap().by(&log);
+            assert_eq!(inspection.version, read, "{version}");
+        }
+    }
+
+    #[test]
+    fn what_the_spec_says_against_it_wins_over_a_version_that_can() {
+        let terms = Terms {
+            unaggregated: Some("spec.aggregation.enabled is false".to_owned()),
+            ..terms(2)
+        };
+        let plan = plan_of(terms, by_version(Some((1, 4))));
+        let why = Some("spec.aggregation.enabled is false".to_owned());
+        assert_eq!((plan.aggregation, plan.not_aggregated), (None, why));
+    }
+
+    #[test]
+    fn a_setup_in_each_runner_leaves_it_to_them() {
+        let terms = Terms {
+            setup_per_runner: true,
+            ..terms(2)
+        };
+        let how = plan_of(terms, by_version(Some((1, 4)))).aggregation.unwrap();
+        assert_eq!((how.setup_seconds, how.teardown_seconds), (None, None));
+    }
+
+    #[test]
+    fn thresholds_that_do_not_count_are_none_and_may_be_malformed() {
+        let malformed = Inspection {
+            threshold_error: Some("the threshold \"p95<500\" is malformed".to_owned()),
+            ..by_version(Some((1, 1)))
+        };
+        let unjudged = Terms {
+            unjudged: true,
+            ..terms(2)
+        };
+        let plan = plan_of(unjudged, malformed.clone());
+        assert_eq!(plan.thresholds, Some(0));
+        assert!(plan.aggregation.is_some());
+        let rejected = Event::ScriptRejected {
+            reason: Reason::ScriptError,
+            message: "the threshold \"p95<500\" is malformed".to_owned(),
+        };
+        assert_eq!(found(terms(2), malformed), rejected);
+    }
+
+    #[test]
+    fn thresholds_that_no_program_can_be_given_are_not_judged_over_the_whole() {
+        let long = Inspection {
+            options: "x".repeat(100_001),
+            ..by_version(Some((1, 1)))
+        };
+        let plan = plan_of(terms(2), long);
+        let why = "the script's thresholds take more than 100000 bytes";
+        assert_eq!(
+            (plan.aggregation, plan.not_aggregated.as_deref()),
+            (None, Some(why))
+        );
+    }
+
+    #[test]
+    fn a_script_that_is_not_inspected_is_not_aggregated() {
+        let terms = Terms {
+            uninspected: true,
+            ..terms(2)
+        };
+        let state = after([accepted_on(1, terms)]);
+        let Some(Event::InspectionSkipped { plan }) = classify(&state, &world(2), at(1)) else {
+            panic!("not skipped");
+        };
+        let why = "the script's thresholds are not known, as spec.initializer.disabled asks";
+        assert_eq!(
+            (plan.aggregation, plan.not_aggregated.as_deref()),
+            (None, Some(why))
+        );
+    }
+}
+
+mod making {
+    use super::*;
+
+    const BY: Option<(u32, u32)> = Some((1, 1));
+
+    fn wanted_of(seen: &Observed) -> Vec<Effect> {
+        let (event, wanted) = outcome(&created_to_merge(), seen, at(5));
+        assert_eq!(event, None);
+        wanted
+    }
+
+    #[test]
+    fn an_inspected_script_gets_an_aggregator_first_with_its_options_and_keeps_its_initializer() {
+        let seen = Observed {
+            initializer: said(by_version(BY)),
+            ..world(2)
+        };
+        let (event, wanted) = outcome(&initializing(2), &seen, at(1));
+        assert_eq!(event, Some(Event::ScriptInspected { plan: merged() }));
+        let options = OPTIONS.to_owned();
+        assert_eq!(wanted, vec![Effect::CreateAggregator { options }]);
+    }
+
+    #[test]
+    fn an_initializer_that_is_gone_before_the_aggregator_is_made_is_asked_again() {
+        assert_eq!(wanted_of(&world(2)), vec![Effect::CreateInitializer]);
+        let answers = [
+            Initializer::Running(None),
+            Initializer::Failed("gone".to_owned()),
+            Initializer::Succeeded(Err(InspectionError("it is empty".to_owned()))),
+            Initializer::Done,
+        ];
+        for answer in answers {
+            let seen = Observed {
+                initializer: Fact::Known(answer),
+                ..world(2)
+            };
+            assert_eq!(wanted_of(&seen), vec![]);
+        }
+        let seen = Observed {
+            initializer: Fact::Unknown,
+            ..world(2)
+        };
+        assert_eq!(wanted_of(&seen), vec![]);
+    }
+
+    #[test]
+    fn nothing_is_made_while_it_is_not_known_whether_there_is_an_aggregator() {
+        let seen = Observed {
+            aggregator: Fact::Unknown,
+            initializer: said(by_version(BY)),
+            ..world(2)
+        };
+        assert_eq!(wanted_of(&seen), vec![]);
+    }
+
+    #[test]
+    fn the_aggregator_gets_its_service_before_the_runners_are_made() {
+        let seen = Observed {
+            aggregator: Fact::Known(Runner::default()),
+            initializer: Fact::Known(Initializer::Done),
+            ..world(2)
+        };
+        assert_eq!(wanted_of(&seen), vec![Effect::CreateService]);
+        let unknown = Observed {
+            address: Fact::Unknown,
+            ..seen
+        };
+        assert_eq!(wanted_of(&unknown), vec![]);
+    }
+
+    #[test]
+    fn the_runners_are_made_once_the_address_is_known_even_if_nobody_answers_there_yet() {
+        let seen = Observed {
+            aggregator: Fact::Known(Runner::default()),
+            address: Fact::Known(ADDRESS.to_owned()),
+            initializer: Fact::Known(Initializer::Done),
+            ..world(2)
+        };
+        let runners = [1, 2].map(|runner| Effect::CreateRunner { runner, of: 2 });
+        let all: Vec<Effect> = runners.into_iter().chain([Effect::DeleteInitializer]).collect();
+        assert_eq!(wanted_of(&seen), all);
+    }
+
+    #[test]
+    fn all_runners_that_are_there_need_no_address() {
+        let seen = Observed {
+            address: Fact::Unknown,
+            runners: runners([waiting(1, "ImagePullBackOff"), ready(2)]),
+            ..running()
+        };
+        assert_eq!(wanted_of(&seen), vec![]);
+    }
+
+    #[test]
+    fn the_start_waits_for_the_aggregator_to_be_ready_and_says_so() {
+        let seen = Observed {
+            aggregator: Fact::Known(waiting(9, "ImagePullBackOff")),
+            ..running()
+        };
+        assert_eq!(wanted_of(&seen), vec![]);
+        let waits = "the aggregator to be ready (ImagePullBackOff)";
+        assert_eq!(waiting_for(&created_to_merge(), &seen).as_deref(), Some(waits));
+        let event = Event::DeadlinePassed {
+            waiting_for: waits.to_owned(),
+        };
+        let wanted = [
+            Effect::DeleteRunner { runner: 1 },
+            Effect::DeleteRunner { runner: 2 },
+            Effect::DeleteAggregator,
+        ];
+        let found = outcome(&created_to_merge(), &seen, at(301));
+        assert_eq!(found, (Some(event), wanted.to_vec()));
+    }
+
+    #[test]
+    fn all_runners_and_the_aggregator_ready_order_the_start() {
+        let event = Event::StartOrdered {
+            runners: 2,
+            pods: digest(2),
+        };
+        let wanted = vec![Effect::CreateStarter(vec![target(1), target(2)])];
+        let found = outcome(&created_to_merge(), &running(), at(5));
+        assert_eq!(found, (Some(event), wanted));
+    }
+
+    #[test]
+    fn an_aggregator_that_ends_before_the_start_ends_the_run_with_the_remedy() {
+        for (end, told) in [
+            (
+                aggregator_ended(Some(1), None, "no address is free"),
+                "exit code 1: no address is free",
+            ),
+            (
+                aggregator_ended(Some(137), Some("OOMKilled"), "it was killed"),
+                "OOMKilled: it was killed",
+            ),
+            (
+                aggregator_ended(None, None, "its pod was deleted"),
+                "its pod was deleted",
+            ),
+        ] {
+            let seen = Observed {
+                aggregator: end,
+                ..running()
+            };
+            let event = Event::AggregatorLost {
+                message: told.to_owned(),
+            };
+            let wanted = [
+                Effect::DeleteRunner { runner: 1 },
+                Effect::DeleteRunner { runner: 2 },
+                Effect::DeleteAggregator,
+            ];
+            let found = outcome(&created_to_merge(), &seen, at(5));
+            assert_eq!(found, (Some(event.clone()), wanted.to_vec()));
+            let State::Finished(end) = after(until_created(&merged()).into_iter().chain([event])) else {
+                panic!("no end");
+            };
+            assert_eq!(
+                (end.verdict.result, end.verdict.reason),
+                (RunResult::Error, Reason::AggregationFailed)
+            );
+            let message = format!(
+                "Before the start, the aggregator ended: {told}; set spec.aggregation.enabled to false to run \
+                 without it"
+            );
+            assert_eq!(end.verdict.message, message);
+        }
+    }
+
+    #[test]
+    fn an_aggregator_job_deleted_once_runners_know_its_address_ends_the_run() {
+        let seen = Observed {
+            aggregator: Fact::Absent,
+            runners: runners([ready(1)]),
+            ..running()
+        };
+        let message = "its Job was deleted".to_owned();
+        let wanted = vec![Effect::DeleteRunner { runner: 1 }];
+        let found = outcome(&created_to_merge(), &seen, at(5));
+        assert_eq!(found, (Some(Event::AggregatorLost { message }), wanted));
+        let unknown = Observed {
+            aggregator: Fact::Unknown,
+            ..seen
+        };
+        assert_eq!(wanted_of(&unknown), vec![]);
+    }
+
+    #[test]
+    fn runners_that_nobody_holds_are_stopped_when_the_aggregator_is_lost() {
+        let unpaused = Terms {
+            unpaused: true,
+            ..terms(2)
+        };
+        let inspected = Event::ScriptInspected { plan: merged() };
+        let state = after([accepted_on(1, unpaused), inspected]);
+        let seen = Observed {
+            aggregator: Fact::Absent,
+            runners: runners([ready(1), waiting(2, "ContainerCreating")]),
+            ..running()
+        };
+        let message = "its Job was deleted".to_owned();
+        let wanted = vec![Effect::CreateStopper(vec![target(1)])];
+        let found = outcome(&state, &seen, at(5));
+        assert_eq!(found, (Some(Event::AggregatorLost { message }), wanted));
+    }
+
+    #[test]
+    fn a_setup_that_runs_once_has_its_time_beside_that_of_the_start() {
+        let how = merged().aggregation.unwrap();
+        let ordered = Event::StartOrdered {
+            runners: 2,
+            pods: digest(2),
+        };
+        let state = |plan: &Plan| after(until_created(plan).into_iter().chain([ordered.clone()]));
+        assert_eq!(wake_at(&state(&merged()), &running()), Some(at(2 + 300 + 60)));
+        let per_runner = Plan {
+            aggregation: Some(Aggregation {
+                setup_seconds: None,
+                teardown_seconds: None,
+                ..how
+            }),
+            ..merged()
+        };
+        assert_eq!(wake_at(&state(&per_runner), &running()), Some(at(2 + 300)));
+    }
+}
+
+mod collecting {
+    use super::*;
+
+    #[test]
+    fn the_end_of_all_runners_is_told_and_the_result_collected() {
+        let event = Event::RunnersEnded {
+            tally: tally_of([0, 0]),
+        };
+        let found = outcome(&started_to_merge(), &all_ended([0, 0]), at(4));
+        assert_eq!(found, (Some(event), vec![Effect::CreateCollector]));
+    }
+
+    #[test]
+    fn one_runner_that_still_runs_is_waited_for() {
+        let seen = Observed {
+            runners: runners([ended(1, 0), ready(2)]),
+            ..running()
+        };
+        assert_eq!(outcome(&started_to_merge(), &seen, at(4)), (None, vec![]));
+    }
+
+    #[test]
+    fn the_end_of_a_run_that_is_not_merged_is_that_of_its_runners() {
+        let event = Event::RunnersEnded {
+            tally: tally_of([0, 0]),
+        };
+        let seen = Observed {
+            aggregator: Fact::Absent,
+            ..all_ended([0, 0])
+        };
+        let found = outcome(&started(2), &seen, at(4));
+        assert_eq!(found, (Some(event), vec![]));
+    }
+
+    #[test]
+    fn a_collector_is_made_only_where_the_address_is_known_and_somebody_to_ask() {
+        let state = ended_on(&merged(), [0, 0]);
+        let wanted = |seen: &Observed| {
+            let (event, wanted) = outcome(&state, seen, at(5));
+            assert_eq!(event, None);
+            wanted
+        };
+        let seen = all_ended([0, 0]);
+        assert_eq!(wanted(&seen), vec![Effect::CreateCollector]);
+        let gone = Observed {
+            address: Fact::Absent,
+            ..seen.clone()
+        };
+        assert_eq!(wanted(&gone), vec![Effect::CreateService]);
+        let unread = Observed {
+            address: Fact::Unknown,
+            ..seen.clone()
+        };
+        assert_eq!(wanted(&unread), vec![]);
+        let unseen = Observed {
+            aggregator: Fact::Unknown,
+            ..seen.clone()
+        };
+        assert_eq!(wanted(&unseen), vec![]);
+        let at_work = Observed {
+            collector: Fact::Known(Collector::Running(Some("ImagePullBackOff".to_owned()))),
+            ..seen
+        };
+        assert_eq!(wanted(&at_work), vec![]);
+        let waits = "the result of all runners to be collected (ImagePullBackOff)";
+        assert_eq!(waiting_for(&state, &at_work).as_deref(), Some(waits));
+    }
+
+    #[test]
+    fn a_collected_result_is_the_end_and_is_kept_before_the_collector_goes() {
+        let result = outcome_of(1, &[]);
+        let seen = Observed {
+            collector: collected(result.clone(), true),
+            ..all_ended([0, 0])
+        };
+        let event = Event::ResultCollected { outcome: result };
+        let found = outcome(&ended_on(&merged(), [0, 0]), &seen, at(9));
+        let wanted = vec![Effect::KeepSummary, Effect::DeleteAggregator];
+        assert_eq!(found, (Some(event), wanted));
+    }
+
+    #[test]
+    fn without_thresholds_the_runners_decide() {
+        let plan = with_thresholds(0);
+        let end = end_with(&plan, [0, 0], Outcome::default());
+        let message = "2 of 2 runners passed".to_owned();
+        assert_eq!(end, (RunResult::Passed, Reason::AllRunnersPassed, message));
+    }
+
+    #[test]
+    fn thresholds_that_all_hold_are_told_and_the_run_has_passed() {
+        let end = end_with(&with_thresholds(2), [0, 0], outcome_of(2, &[]));
+        let message = "2 of 2 runners passed; all 2 thresholds hold over all runners".to_owned();
+        assert_eq!(end, (RunResult::Passed, Reason::AllRunnersPassed, message));
+    }
+
+    #[test]
+    fn a_crossed_threshold_fails_the_run_and_is_named_with_its_value() {
+        let end = end_with(&with_thresholds(2), [0, 0], outcome_of(2, &[SLOW]));
+        let message = "1 of 2 thresholds crossed: http_req_duration p(95)<500 is 612.3".to_owned();
+        assert_eq!(end, (RunResult::Failed, Reason::ThresholdsCrossed, message));
+    }
+
+    #[test]
+    fn a_threshold_that_ended_the_test_is_named_and_not_the_exit_codes() {
+        let mut outcome = outcome_of(1, &[SLOW]);
+        outcome.failed[0].aborted = true;
+        let end = end_with(&with_thresholds(1), [99, 99], outcome);
+        let message = "1 of 1 thresholds crossed: http_req_duration p(95)<500 is 612.3, which ended the test"
+            .to_owned();
+        assert_eq!(end, (RunResult::Failed, Reason::ThresholdsCrossed, message));
+    }
+
+    #[test]
+    fn a_crossed_threshold_wins_over_a_runner_that_failed_and_both_are_told() {
+        let end = end_with(&with_thresholds(2), [0, 137], outcome_of(2, &[SLOW]));
+        let message = "1 of 2 thresholds crossed: http_req_duration p(95)<500 is 612.3; 1 of 2 runners failed: \
+                       runner 2 (exit code 137, OOMKilled): the container was killed";
+        let wanted = (RunResult::Failed, Reason::ThresholdsCrossed, message.to_owned());
+        assert_eq!(end, wanted);
+    }
+
+    #[test]
+    fn a_runner_that_failed_makes_an_error_though_all_thresholds_hold() {
+        let end = end_with(&with_thresholds(2), [0, 137], outcome_of(2, &[]));
+        let message = "1 of 2 runners failed: runner 2 (exit code 137, OOMKilled): the container was killed";
+        assert_eq!(end, (RunResult::Error, Reason::RunnerFailed, message.to_owned()));
+    }
+
+    #[test]
+    fn what_is_not_in_the_merged_result_is_told_with_the_end() {
+        let incomplete = |count: usize| Outcome {
+            incomplete: (1..=count).map(|i| format!("runner {i} was restarted")).collect(),
+            ..outcome_of(1, &[])
+        };
+        let whole = "2 of 2 runners passed; the threshold holds over all runners";
+        for (count, more) in [(1, ""), (3, " (and 2 more, in status.summary)")] {
+            let (result, reason, message) = end_with(&with_thresholds(1), [0, 0], incomplete(count));
+            assert_eq!((result, reason), (RunResult::Passed, Reason::AllRunnersPassed));
+            let told = format!("{whole}; the merged result is incomplete: runner 1 was restarted{more}");
+            assert_eq!(message, told);
+        }
+    }
+
+    /// What becomes of a run of which the result can't be had, with and without thresholds.
+    fn unmerged(event: &Event, why: &str) {
+        let end = end_of(&with_thresholds(1), [0, 0], event.clone());
+        let message = format!(
+            "2 of 2 runners passed, but the script's thresholds could not be judged, as the metrics of the runners \
+             could not be merged: {why}"
+        );
+        assert_eq!(end, (RunResult::Error, Reason::AggregationFailed, message));
+        let apart = format!("; the metrics of the runners could not be merged: {why}");
+        let end = end_of(&with_thresholds(0), [0, 0], event.clone());
+        let message = format!("2 of 2 runners passed{apart}");
+        assert_eq!(end, (RunResult::Passed, Reason::AllRunnersPassed, message));
+        let end = end_of(&with_thresholds(1), [0, 105], event.clone());
+        let message = format!(
+            "The test was aborted on 1 of 2 runners: runner 2 (exit code 105): test run was aborted because k6 \
+             received a 'terminated' signal{apart}"
+        );
+        assert_eq!(end, (RunResult::Aborted, Reason::TestAborted, message));
+    }
+
+    #[test]
+    fn thresholds_of_which_a_runner_is_missing_are_not_known_to_hold() {
+        let of = |thresholds: u32, crossed: &[(&str, &str, f64)], codes: [i32; 2]| {
+            let outcome = Outcome {
+                silent: 1,
+                incomplete: vec!["runner 2 sent nothing".to_owned()],
+                ..outcome_of(thresholds, crossed)
+            };
+            end_with(&with_thresholds(thresholds), codes, outcome)
+        };
+        let message = "2 of 2 runners passed, but the script's thresholds could not be judged over all of them; the \
+                       merged result is incomplete: runner 2 sent nothing";
+        let end = (RunResult::Error, Reason::AggregationFailed, message.to_owned());
+        assert_eq!(of(1, &[], [0, 0]), end);
+        let (result, reason, _) = of(0, &[], [0, 0]);
+        assert_eq!((result, reason), (RunResult::Passed, Reason::AllRunnersPassed));
+        let (result, reason, _) = of(1, &[SLOW], [0, 0]);
+        assert_eq!((result, reason), (RunResult::Failed, Reason::ThresholdsCrossed));
+        let (result, reason, _) = of(1, &[], [0, 107]);
+        assert_eq!((result, reason), (RunResult::Error, Reason::RunnerFailed));
+    }
+
+    #[test]
+    fn a_result_of_no_runner_at_all_is_none() {
+        let outcome = Outcome {
+            silent: 2,
+            ..outcome_of(1, &[])
+        };
+        let why = "nothing that they sent is there any more";
+        unmerged(&Event::ResultCollected { outcome }, why);
+    }
+
+    #[test]
+    fn a_collector_that_failed_leaves_thresholds_unjudged_which_never_passes() {
+        let why = "the collector failed (exit code 1): no route to host".to_owned();
+        let seen = Observed {
+            collector: Fact::Known(Collector::Failed(why.clone())),
+            ..all_ended([0, 0])
+        };
+        let event = Event::CollectionFailed { message: why.clone() };
+        let found = outcome(&ended_on(&merged(), [0, 0]), &seen, at(9));
+        let wanted = vec![Effect::DeleteCollector, Effect::DeleteAggregator];
+        assert_eq!(found, (Some(event.clone()), wanted));
+        unmerged(&event, &why);
+    }
+
+    #[test]
+    fn a_collector_that_hangs_is_waited_for_until_its_deadline() {
+        let seen = Observed {
+            collector: Fact::Known(Collector::Running(None)),
+            ..all_ended([0, 0])
+        };
+        let state = ended_on(&merged(), [0, 0]);
+        let limit = 4 + COLLECTION_GRACE.as_secs();
+        assert_eq!(wake_at(&state, &seen), Some(at(limit)));
+        assert_eq!(outcome(&state, &seen, at(limit - 1)), (None, vec![]));
+        let waits = "the result of all runners to be collected";
+        let event = Event::DeadlinePassed {
+            waiting_for: waits.to_owned(),
+        };
+        let found = outcome(&state, &seen, at(limit));
+        let wanted = vec![Effect::DeleteCollector, Effect::DeleteAggregator];
+        assert_eq!(found, (Some(event.clone()), wanted));
+        unmerged(&event, &format!("it took too long; waited for {waits}"));
+    }
+
+    #[test]
+    fn a_collector_whose_name_is_taken_is_no_collector() {
+        let why = "Job k6-sample-collector exists and is not this run's".to_owned();
+        for refusal in [Refusal::Foreign(why.clone()), Refusal::Invalid(why.clone())] {
+            let seen = Observed {
+                refused: Some(refusal),
+                ..all_ended([0, 0])
+            };
+            let event = Event::CollectionFailed { message: why.clone() };
+            let found = outcome(&ended_on(&merged(), [0, 0]), &seen, at(9));
+            assert_eq!(found, (Some(event.clone()), vec![Effect::DeleteAggregator]));
+            unmerged(&event, &why);
+        }
+    }
+
+    #[test]
+    fn a_quota_that_holds_the_collector_back_is_told_and_waited_for() {
+        let seen = Observed {
+            refused: Some(Refusal::ForNow("exceeded quota: jobs".to_owned())),
+            ..all_ended([0, 0])
+        };
+        let state = ended_on(&merged(), [0, 0]);
+        assert_eq!(
+            outcome(&state, &seen, at(9)),
+            (None, vec![Effect::CreateCollector])
+        );
+        let waits = "the result of all runners to be collected; exceeded quota: jobs";
+        assert_eq!(waiting_for(&state, &seen).as_deref(), Some(waits));
+    }
+
+    #[test]
+    fn an_aggregator_that_is_gone_at_the_end_is_not_asked() {
+        for (aggregator, why) in [
+            (Fact::Absent, "the aggregator ended: its Job was deleted"),
+            (
+                aggregator_ended(Some(137), Some("OOMKilled"), "it was killed"),
+                "the aggregator ended: OOMKilled: it was killed",
+            ),
+        ] {
+            let left = match aggregator {
+                Fact::Absent => vec![],
+                Fact::Known(_) | Fact::Unknown => vec![Effect::DeleteAggregator],
+            };
+            let seen = Observed {
+                aggregator,
+                ..all_ended([0, 0])
+            };
+            let event = Event::CollectionFailed {
+                message: why.to_owned(),
+            };
+            let found = outcome(&ended_on(&merged(), [0, 0]), &seen, at(9));
+            assert_eq!(found, (Some(event.clone()), left));
+            unmerged(&event, why);
+        }
+    }
+
+    #[test]
+    fn an_aggregator_that_is_gone_while_the_collector_asks_is_its_matter() {
+        let seen = Observed {
+            aggregator: Fact::Absent,
+            collector: Fact::Known(Collector::Running(None)),
+            ..all_ended([0, 0])
+        };
+        let found = outcome(&ended_on(&merged(), [0, 0]), &seen, at(9));
+        assert_eq!(found, (None, vec![]));
+    }
+
+    #[test]
+    fn an_aggregator_that_is_lost_during_the_test_does_not_end_it() {
+        let seen = Observed {
+            aggregator: Fact::Absent,
+            ..running()
+        };
+        assert_eq!(outcome(&started_to_merge(), &seen, at(9)), (None, vec![]));
+    }
+
+    #[test]
+    fn a_stop_that_comes_after_all_runners_have_ended_changes_nothing() {
+        let seen = Observed {
+            stop: true,
+            ..all_ended([0, 0])
+        };
+        let event = Event::RunnersEnded {
+            tally: tally_of([0, 0]),
+        };
+        let wanted = vec![Effect::CreateCollector];
+        let found = outcome(&started_to_merge(), &seen, at(4));
+        assert_eq!(found, (Some(event), wanted.clone()));
+        let state = ended_on(&merged(), [0, 0]);
+        assert_eq!(outcome(&state, &seen, at(9)), (None, wanted));
+        let seen = Observed {
+            collector: collected(outcome_of(1, &[]), true),
+            ..seen
+        };
+        let event = Event::ResultCollected {
+            outcome: outcome_of(1, &[]),
+        };
+        assert_eq!(outcome(&state, &seen, at(9)).0, Some(event));
+    }
+
+    fn stopped_on(plan: &Plan, why: Event) -> State {
+        let stop = [why, Event::RunnersStopped { forced: 0 }];
+        after(until_started(plan).into_iter().chain(stop))
+    }
+
+    #[test]
+    fn a_stop_is_the_end_whatever_was_measured_until_then_which_is_told() {
+        let stopped = stopped_on(&with_thresholds(3), Event::StopOrdered {});
+        let seen = Observed {
+            stop: true,
+            collector: collected(outcome_of(3, &[SLOW]), true),
+            ..all_ended([103, 103])
+        };
+        let event = Event::ResultCollected {
+            outcome: outcome_of(3, &[SLOW]),
+        };
+        assert_eq!(
+            outcome(&stopped, &seen, at(9)),
+            (
+                Some(event.clone()),
+                vec![Effect::KeepSummary, Effect::DeleteAggregator]
+            )
+        );
+        let end = |state: &State, event: Event| {
+            let Step::Next(State::Finished(end)) = step(state, &record(9, event)) else {
+                panic!("it has not ended");
+            };
+            end.verdict
+        };
+        let aborted = |message: &str| Verdict {
+            result: RunResult::Aborted,
+            reason: Reason::StopRequested,
+            message: format!("Stopped, as spec.stop asks; {message}"),
+        };
+        assert_eq!(
+            end(&stopped, event),
+            aborted("until then, 1 of 3 thresholds crossed: http_req_duration p(95)<500 is 612.3")
+        );
+        let incomplete = Outcome {
+            incomplete: vec!["runner 2 did not say how it ended".to_owned()],
+            ..outcome_of(0, &[])
+        };
+        assert_eq!(
+            end(&stopped, Event::ResultCollected { outcome: incomplete }),
+            aborted("the merged result is incomplete: runner 2 did not say how it ended")
+        );
+        let silent = Outcome {
+            silent: 2,
+            ..outcome_of(3, &[])
+        };
+        assert_eq!(
+            end(&stopped, Event::ResultCollected { outcome: silent }),
+            aborted(
+                "the metrics of the runners could not be merged: nothing that they sent is there any more"
+            )
+        );
+        let why = "no route to host".to_owned();
+        let unmerged = aborted("the metrics of the runners could not be merged: no route to host");
+        let failed = Event::CollectionFailed { message: why };
+        assert_eq!(end(&stopped, failed), unmerged);
+    }
+
+    #[test]
+    fn a_test_that_did_not_end_in_time_has_its_result_until_then() {
+        let deadline = Event::DeadlinePassed {
+            waiting_for: "the runners to end: 1 of 2 have".to_owned(),
+        };
+        let stopped = stopped_on(&with_thresholds(1), deadline);
+        let event = Event::ResultCollected {
+            outcome: outcome_of(1, &[]),
+        };
+        let Step::Next(State::Finished(end)) = step(&stopped, &record(9, event)) else {
+            panic!("it has not ended");
+        };
+        assert_eq!(end.verdict.reason, Reason::RunDeadlineExceeded);
+        let told = "until then, the threshold holds over all runners";
+        assert!(end.verdict.message.ends_with(told), "{}", end.verdict.message);
+    }
+
+    #[test]
+    fn the_result_of_a_run_that_was_stopped_is_waited_for_until_its_deadline_and_never_if_nobody_has_it() {
+        let stopped = stopped_on(&merged(), Event::StopOrdered {});
+        let State::Stopping(Stopping {
+            stopped: Some(since), ..
+        }) = &stopped
+        else {
+            panic!("{stopped:?}");
+        };
+        let limit = *since + COLLECTION_GRACE;
+        let seen = Observed {
+            collector: Fact::Known(Collector::Running(Some("ImagePullBackOff".to_owned()))),
+            ..all_ended([103, 103])
+        };
+        assert_eq!(wake_at(&stopped, &seen), Some(limit));
+        let waits = "the result of all runners to be collected (ImagePullBackOff)";
+        assert_eq!(waiting_for(&stopped, &seen).as_deref(), Some(waits));
+        assert_eq!(outcome(&stopped, &seen, at(9)), (None, vec![]));
+        let over = classify(&stopped, &seen, limit);
+        assert!(matches!(over, Some(Event::DeadlinePassed { .. })), "{over:?}");
+        for aggregator in [Fact::Absent, aggregator_ended(None, Some("OOMKilled"), "killed")] {
+            let seen = Observed {
+                aggregator,
+                collector: Fact::Absent,
+                ..all_ended([103, 103])
+            };
+            let event = classify(&stopped, &seen, at(9));
+            assert!(matches!(event, Some(Event::CollectionFailed { .. })), "{event:?}");
+        }
+        let seen = Observed {
+            refused: Some(Refusal::Foreign("Job a-collector is not this run's".to_owned())),
+            ..all_ended([103, 103])
+        };
+        let event = classify(&stopped, &seen, at(9));
+        assert!(matches!(event, Some(Event::CollectionFailed { .. })), "{event:?}");
+    }
+
+    #[test]
+    fn a_run_that_is_stopped_before_its_start_has_no_result_to_wait_for() {
+        let ordered = after(until_created(&merged()).into_iter().chain([
+            Event::StartOrdered {
+                runners: 2,
+                pods: digest(2),
+            },
+            Event::StopOrdered {},
+        ]));
+        let event = Event::RunnersStopped { forced: 0 };
+        let found = outcome(&ordered, &all_ended([103, 103]), at(9));
+        assert_eq!(found, (Some(event), vec![Effect::DeleteAggregator]));
+    }
+
+    #[test]
+    fn a_runner_job_deleted_after_all_have_ended_changes_nothing() {
+        let seen = Observed {
+            runners: runners([ended(1, 0)]),
+            collector: Fact::Known(Collector::Running(None)),
+            ..all_ended([0, 0])
+        };
+        let found = outcome(&ended_on(&merged(), [0, 0]), &seen, at(9));
+        assert_eq!(found, (None, vec![]));
+    }
+
+    #[test]
+    fn the_summary_is_told_live_and_then_for_good() {
+        let history = |events: Vec<Event>| -> Vec<Record> {
+            (0..)
+                .zip(events)
+                .map(|(second, event)| record(second, event))
+                .collect()
+        };
+        let told = |events: Vec<Event>, seen: &Observed| {
+            let history = history(events);
+            assert!(history.len() <= HISTORY_LIMIT);
+            let run = replay(&history).unwrap();
+            let progress = Progress::of(&run.state, seen, &[]);
+            let summary = run.status(history, &progress).summary;
+            summary.map(|summary| (summary.thresholds_passed, summary.thresholds_failed))
+        };
+        let seen = Observed {
+            live: Some(outcome_of(3, &[SLOW])),
+            ..running()
+        };
+        let started = until_started(&merged());
+        assert_eq!(told(started.clone(), &seen), Some((2, 1)));
+        let ends = [
+            Event::RunnersEnded {
+                tally: tally_of([0, 0]),
+            },
+            Event::ResultCollected {
+                outcome: outcome_of(3, &[]),
+            },
+        ];
+        let all: Vec<Event> = started.into_iter().chain(ends).collect();
+        assert_eq!(told(all, &seen), Some((3, 0)));
+    }
+}
+
+mod keeping {
+    use super::*;
+
+    /// Finished at second 5.
+    fn finished() -> State {
+        let ends = [
+            Event::RunnersEnded {
+                tally: tally_of([0, 0]),
+            },
+            Event::ResultCollected {
+                outcome: outcome_of(1, &[]),
+            },
+        ];
+        after(until_started(&merged()).into_iter().chain(ends))
+    }
+
+    fn wanted(collector: Fact<Collector>, summary: Fact<()>, seconds: i64) -> Vec<Effect> {
+        let seen = Observed {
+            aggregator: Fact::Absent,
+            collector,
+            summary,
+            ..all_ended([0, 0])
+        };
+        effects(&finished(), &seen, at(5 + seconds))
+    }
+
+    fn brought(done: bool) -> Fact<Collector> {
+        collected(outcome_of(1, &[]), done)
+    }
+
+    #[test]
+    fn the_summary_is_kept_once_handle_summary_has_been_called() {
+        assert_eq!(wanted(brought(false), Fact::Absent, 0), vec![]);
+        assert_eq!(wanted(brought(true), Fact::Absent, 0), vec![Effect::KeepSummary]);
+    }
+
+    #[test]
+    fn a_handle_summary_that_hangs_is_waited_for_a_minute() {
+        let grace = SUMMARY_GRACE.as_secs();
+        assert_eq!(wanted(brought(false), Fact::Absent, grace - 1), vec![]);
+        let kept = wanted(brought(false), Fact::Absent, grace);
+        assert_eq!(kept, vec![Effect::KeepSummary]);
+        let seen = Observed {
+            collector: brought(false),
+            ..all_ended([0, 0])
+        };
+        assert_eq!(wake_at(&finished(), &seen), Some(at(5 + grace)));
+    }
+
+    #[test]
+    fn the_collector_goes_when_the_summary_is_kept_and_not_before() {
+        let gone = wanted(brought(true), Fact::Known(()), 0);
+        assert_eq!(gone, vec![Effect::DeleteCollector]);
+        assert_eq!(wanted(brought(true), Fact::Unknown, 0), vec![]);
+    }
+
+    #[test]
+    fn a_summary_that_cannot_be_kept_is_given_up_after_five_minutes() {
+        assert_eq!(
+            wanted(brought(true), Fact::Absent, 299),
+            vec![Effect::KeepSummary]
+        );
+        for summary in [Fact::Absent, Fact::Unknown] {
+            let given_up = wanted(brought(true), summary, 300);
+            assert_eq!(given_up, vec![Effect::DeleteCollector]);
+        }
+        let seen = Observed {
+            collector: brought(true),
+            ..all_ended([0, 0])
+        };
+        assert_eq!(wake_at(&finished(), &seen), Some(at(5 + 300)));
+    }
+
+    #[test]
+    fn a_collector_that_has_nothing_goes_at_once() {
+        for collector in [
+            Collector::Running(None),
+            Collector::Failed("no route to host".to_owned()),
+        ] {
+            let gone = wanted(Fact::Known(collector), Fact::Unknown, 0);
+            assert_eq!(gone, vec![Effect::DeleteCollector]);
+        }
+        assert_eq!(wanted(Fact::Absent, Fact::Unknown, 0), vec![]);
+        assert_eq!(wanted(Fact::Unknown, Fact::Unknown, 999), vec![]);
+    }
+
+    #[test]
+    fn the_aggregator_goes_at_the_end_and_so_with_it_its_service() {
+        let seen = Observed {
+            summary: Fact::Known(()),
+            ..all_ended([0, 0])
+        };
+        assert_eq!(effects(&finished(), &seen, at(9)), vec![Effect::DeleteAggregator]);
+    }
+
+    #[test]
+    fn of_a_run_that_is_stopped_what_was_measured_until_then_is_collected() {
+        let stop = Observed {
+            stop: true,
+            ..running()
+        };
+        let (event, wanted) = outcome(&started_to_merge(), &stop, at(5));
+        let targets = [1, 2].map(target).to_vec();
+        assert_eq!(
+            (event, wanted),
+            (Some(Event::StopOrdered {}), vec![Effect::CreateStopper(targets)])
+        );
+        let stopping = after(
+            until_started(&merged())
+                .into_iter()
+                .chain([Event::StopOrdered {}]),
+        );
+        let event = Event::RunnersStopped { forced: 0 };
+        let found = outcome(&stopping, &all_ended([103, 103]), at(9));
+        assert_eq!(found, (Some(event), vec![Effect::CreateCollector]));
+    }
+}
+
+mod objects {
+    use super::*;
+
+    fn checked(spec: &Spec) -> Checked {
+        check(spec).unwrap()
+    }
+
+    fn plain() -> Spec {
+        spec(json!({"parallelism": 4, "script": "crocodile-stress-test"}))
+    }
+
+    #[test]
+    fn an_aggregator_is_given_the_run_and_the_options_and_no_shell() {
+        let spec = plain();
+        let job = aggregator(
+            &owner("k6-sample"),
+            &spec,
+            &checked(&spec),
+            &defaults(),
+            OPTIONS,
+            true,
+        );
+        insta::assert_yaml_snapshot!(job);
+    }
+
+    #[test]
+    fn an_aggregator_judges_nothing_that_does_not_count_and_leaves_setup_to_the_runners() {
+        let spec = spec(json!({
+            "parallelism": 4, "script": "s", "arguments": "--no-thresholds", "setup": "perRunner",
+            "starter": {"resources": {"limits": {"memory": "4Gi"}}}
+        }));
+        let job = aggregator(
+            &owner("k6-sample"),
+            &spec,
+            &checked(&spec),
+            &defaults(),
+            OPTIONS,
+            false,
+        );
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        let container = &pod.containers[0];
+        let words = container.args.clone().unwrap();
+        assert!(
+            words
+                .iter()
+                .all(|word| !word.starts_with("--options") && word != "--once"),
+            "{words:?}"
+        );
+        let limits = container.resources.clone().unwrap().limits.unwrap();
+        assert_eq!(limits["memory"].0, "4Gi");
+    }
+
+    #[test]
+    fn references_in_the_options_are_left_as_they_are() {
+        let spec = spec(json!({
+            "parallelism": 1, "script": "s", "starter": {"env": [{"name": "X", "value": "y"}]}
+        }));
+        let job = aggregator(
+            &owner("k6-sample"),
+            &spec,
+            &checked(&spec),
+            &defaults(),
+            r#"{"thresholds":{"http_reqs{url:$(HOME)}":["count>0"]}}"#,
+            true,
+        );
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        let words = pod.containers[0].args.clone().unwrap();
+        let options = words
+            .iter()
+            .find(|word| word.starts_with("--options-json="))
+            .unwrap();
+        assert!(options.contains("url:$$(HOME)"), "{options}");
+    }
+
+    #[test]
+    fn a_service_goes_with_the_aggregator_job_and_finds_its_pods_only() {
+        let spec = plain();
+        let mut job = aggregator(
+            &owner("k6-sample"),
+            &spec,
+            &checked(&spec),
+            &defaults(),
+            OPTIONS,
+            true,
+        );
+        job.metadata.uid = Some("77aa".to_owned());
+        let made = service(&owner("k6-sample"), &job);
+        let labels = job.spec.unwrap().template.metadata.unwrap().labels.unwrap();
+        let selector = made.spec.clone().unwrap().selector.unwrap();
+        for (key, value) in &selector {
+            assert_eq!(labels.get(key), Some(value), "{key}");
+        }
+        insta::assert_yaml_snapshot!(made);
+    }
+
+    #[test]
+    fn a_collector_brings_the_result_and_then_k6_calls_handle_summary() {
+        let spec = spec(json!({
+            "parallelism": 4,
+            "script": {"configMap": {"name": "scripts", "file": "checkout.js"}},
+            "runner": {"env": [{"name": "TARGET", "value": "https://shop.example"}]}
+        }));
+        let job = collector(
+            &owner("k6-sample"),
+            &spec,
+            &checked(&spec),
+            &defaults(),
+            ADDRESS,
+            r#"{"name":"default/k6-sample"}"#,
+        );
+        insta::assert_yaml_snapshot!(job);
+    }
+
+    #[test]
+    fn of_an_archive_no_handle_summary_is_called() {
+        let spec = spec(json!({
+            "parallelism": 4,
+            "script": {"volumeClaim": {"name": "scripts", "file": "checkout.tar"}}
+        }));
+        let job = collector(
+            &owner("k6-sample"),
+            &spec,
+            &checked(&spec),
+            &defaults(),
+            ADDRESS,
+            "{}",
+        );
+        insta::assert_yaml_snapshot!(job);
+    }
+
+    #[test]
+    fn a_runner_whose_metrics_are_merged_exports_them_and_lingers() {
+        let spec = spec(json!({
+            "parallelism": 4, "script": "crocodile-stress-test", "arguments": "--out json=x.json"
+        }));
+        let aggregation = merged().aggregation.unwrap();
+        let wiring = Wiring {
+            aggregation: &aggregation,
+            address: ADDRESS,
+        };
+        let job = runner(
+            &owner("k6-sample"),
+            &spec,
+            &checked(&spec),
+            &defaults(),
+            (3, 4),
+            Some(wiring),
+        );
+        insta::assert_yaml_snapshot!(job);
+    }
+
+    #[test]
+    fn a_runner_that_has_its_own_setup_runs_it_and_its_teardown() {
+        let spec = spec(json!({"parallelism": 2, "script": "s", "setup": "perRunner"}));
+        let aggregation = Aggregation {
+            output: "opentelemetry".to_owned(),
+            setup_seconds: None,
+            teardown_seconds: None,
+        };
+        let wiring = Wiring {
+            aggregation: &aggregation,
+            address: "[fd00::7]:4318",
+        };
+        let job = runner(
+            &owner("k6-sample"),
+            &spec,
+            &checked(&spec),
+            &defaults(),
+            (1, 2),
+            Some(wiring),
+        );
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        let words = pod.containers[0].command.clone().unwrap();
+        for absent in ["--no-setup", "--no-teardown"] {
+            assert!(words.iter().all(|word| word != absent), "{words:?}");
+        }
+        assert!(
+            words.iter().all(|word| !word.starts_with("--teardown-timeout")),
+            "{words:?}"
+        );
+        assert!(
+            words.contains(&"--aggregator=[fd00::7]:4318".to_owned()),
+            "{words:?}"
+        );
+        let out = words.iter().position(|word| word == "--out").unwrap();
+        assert_eq!(words[out + 1], "opentelemetry");
+    }
+
+    #[test]
+    fn a_starter_that_runs_setup_has_its_time() {
+        let spec = plain();
+        let targets = [Target {
+            runner: 1,
+            ip: "10.0.0.1".to_owned(),
+        }];
+        let job = |setup| {
+            let job = starter(
+                &owner("k6-sample"),
+                &spec,
+                &checked(&spec),
+                &defaults(),
+                &targets,
+                setup,
+            );
+            let job = job.spec.unwrap();
+            let words = job.template.spec.unwrap().containers[0].args.clone().unwrap();
+            (job.active_deadline_seconds, words)
+        };
+        let target = "--runner=1=10.0.0.1:6565".to_owned();
+        let words = vec!["start".to_owned(), target.clone()];
+        assert_eq!(job(None), (Some(310), words));
+        let words = vec!["start".to_owned(), "--setup-timeout=90".to_owned(), target];
+        assert_eq!(job(Some(90)), (Some(400), words));
+    }
+
+    fn documents(page: String) -> Documents {
+        Documents {
+            data: r#"{"metrics":{}}"#.to_owned(),
+            text: "all is well".to_owned(),
+            page,
+        }
+    }
+
+    fn outputs(all: &[(&str, &str)]) -> Result<BTreeMap<String, String>, String> {
+        let all = all
+            .iter()
+            .map(|(file, text)| ((*file).to_owned(), (*text).to_owned()));
+        Ok(all.collect())
+    }
+
+    #[test]
+    fn a_summary_has_the_documents_and_what_handle_summary_returned() {
+        let all = outputs(&[("stdout", "done"), ("/out/result.json", "{}"), (".hidden", "x")]);
+        let map = summary(&owner("k6-sample"), documents("<html>".to_owned()), all);
+        insta::assert_yaml_snapshot!(map);
+    }
+
+    #[test]
+    fn what_a_summary_has_no_room_for_is_left_out_and_named() {
+        let large = "x".repeat(600_000);
+        let all = outputs(&[("a", &large), ("b", &large), ("c", "small")]);
+        let map = summary(&owner("k6-sample"), documents(large.clone()), all);
+        let kept: Vec<String> = map.data.unwrap().into_keys().collect();
+        assert_eq!(
+            kept,
+            [
+                "handleSummary-a",
+                "handleSummary-c",
+                "summary.json",
+                "summary.txt"
+            ]
+        );
+        let annotations = map.metadata.annotations.unwrap();
+        assert_eq!(annotations["k6.io/left-out"], "handleSummary-b,report.html");
+    }
+
+    #[test]
+    fn a_handle_summary_that_failed_is_told_and_what_is_empty_is_not_kept() {
+        let error = Err("handleSummary() failed: TypeError".to_owned());
+        let map = summary(&owner("k6-sample"), Documents::default(), error);
+        let told = ("handleSummary-error.txt", "handleSummary() failed: TypeError");
+        let told = BTreeMap::from([(told.0.to_owned(), told.1.to_owned())]);
+        assert_eq!(map.data, Some(told));
+        assert_eq!(
+            map.metadata
+                .annotations
+                .and_then(|all| all.get("k6.io/left-out").cloned()),
+            None
+        );
+    }
+
+    #[test]
+    fn files_of_any_name_are_kept_under_keys_that_a_config_map_can_have() {
+        let long = "d/".repeat(200);
+        let names = [
+            "../../etc/passwd",
+            "Übersicht.html",
+            "a b:c",
+            "",
+            "..",
+            long.as_str(),
+        ];
+        let all = names.map(|name| (name, "x"));
+        let map = summary(&owner("k6-sample"), Documents::default(), outputs(&all));
+        let keys: Vec<String> = map.data.unwrap().into_keys().collect();
+        for key in &keys {
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            assert!(key.len() <= 253 && key.chars().all(fits), "{key}");
+        }
+        assert!(keys.contains(&"handleSummary-etc_passwd".to_owned()), "{keys:?}");
+    }
+
+    #[test]
+    fn a_service_has_a_name_that_it_may_have_whatever_the_run_is_called() {
+        let long = "a".repeat(253);
+        let names = ["k6-sample", "1st", "a.b.c", long.as_str()].map(k6_operator::build::service_name);
+        assert_eq!(names[0], "k6-sample-aggregator");
+        for name in names {
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(name.len() <= 63 && name.chars().all(fits), "{name}");
+            assert!(name.starts_with(|c: char| c.is_ascii_lowercase()), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_are_short_enough_and_apart() {
+        let name = "a".repeat(253);
+        let names = [aggregator_name(&name), collector_name(&name), summary_name(&name)];
+        assert!(names.iter().all(|name| name.len() <= 63), "{names:?}");
+        assert_eq!(aggregator_name("k6-sample"), "k6-sample-aggregator");
+        assert_eq!(collector_name("k6-sample"), "k6-sample-collector");
+        assert_eq!(summary_name("k6-sample"), "k6-sample-summary");
+    }
+}
+
+mod specs {
+    use super::*;
+
+    fn terms_with(key: &str, value: serde_json::Value) -> Terms {
+        let mut all = json!({"parallelism": 2, "script": "s"});
+        all[key] = value;
+        check(&spec(all)).unwrap().terms
+    }
+
+    fn with_arguments(arguments: &str) -> Terms {
+        terms_with("arguments", json!(arguments))
+    }
+
+    #[test]
+    fn the_metrics_are_merged_unless_the_spec_says_otherwise() {
+        assert_eq!(terms_with("quiet", json!("true")).unaggregated, None);
+        for enabled in [json!({}), json!({"enabled": true})] {
+            assert_eq!(terms_with("aggregation", enabled).unaggregated, None);
+        }
+        let off = terms_with("aggregation", json!({"enabled": false})).unaggregated;
+        assert_eq!(off.as_deref(), Some("spec.aggregation.enabled is false"));
+    }
+
+    #[test]
+    fn an_opentelemetry_output_of_the_user_is_found_in_every_spelling() {
+        for (words, output) in [
+            ("--out experimental-opentelemetry", "experimental-opentelemetry"),
+            ("--out=experimental-opentelemetry", "experimental-opentelemetry"),
+            ("--out opentelemetry", "opentelemetry"),
+            ("-o opentelemetry", "opentelemetry"),
+            ("-oopentelemetry", "opentelemetry"),
+            ("-o=opentelemetry", "opentelemetry"),
+            ("-qo opentelemetry", "opentelemetry"),
+            ("-qoexperimental-opentelemetry", "experimental-opentelemetry"),
+            (
+                "--out json=x.json --out opentelemetry=a:4317",
+                "opentelemetry=a:4317",
+            ),
+            ("--vus 2 --out=opentelemetry=a:4317", "opentelemetry=a:4317"),
+        ] {
+            let why = format!(
+                "the arguments of k6 have --out {output}, of which k6 can have only one; send the metrics elsewhere \
+                 by another output"
+            );
+            assert_eq!(with_arguments(words).unaggregated, Some(why), "{words}");
+        }
+        let words = json!(["--out", "opentelemetry"]);
+        assert!(terms_with("args", words).unaggregated.is_some());
+    }
+
+    #[test]
+    fn another_output_and_words_that_look_like_one_do_no_harm() {
+        for words in [
+            "--out json=opentelemetry.json",
+            "-o cloud",
+            "--tag out=opentelemetry",
+            "--tag opentelemetry",
+            "-eOUT=opentelemetry",
+        ] {
+            assert_eq!(with_arguments(words).unaggregated, None, "{words}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_the_operator_has_to_set_itself_is_named() {
+        for name in [
+            "K6_OTEL_HTTP_EXPORTER_ENDPOINT",
+            "K6_OTEL_HEADERS",
+            "K6_OTEL_METRIC_PREFIX",
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+        ] {
+            let env = json!({"env": [{"name": "A", "value": "b"}, {"name": name, "value": "x"}]});
+            let why = format!("env has {name}, which the operator has to set itself");
+            for part in ["runner", "podTemplate"] {
+                let found = terms_with(part, env.clone()).unaggregated;
+                assert_eq!(found, Some(why.clone()), "{part}");
+            }
+        }
+        let other = json!({"env": [{"name": "K6_VUS", "value": "3"}]});
+        assert_eq!(terms_with("runner", other).unaggregated, None);
+    }
+
+    #[test]
+    fn outputs_that_a_variable_names_go_beside_unless_one_is_that_of_the_operator() {
+        let found = |part: &str, value: &str| {
+            terms_with(part, json!({"env": [{"name": "K6_OUT", "value": value}]})).unaggregated
+        };
+        for part in ["runner", "podTemplate"] {
+            assert_eq!(found(part, "csv=/tmp/a.csv,cloud"), None, "{part}");
+            for value in ["opentelemetry", "cloud,experimental-opentelemetry=x"] {
+                let why = found(part, value).unwrap();
+                assert!(
+                    why.starts_with("env has K6_OUT with an OpenTelemetry output"),
+                    "{why}"
+                );
+            }
+        }
+        assert_eq!(found("starter", "opentelemetry"), None);
+        assert_eq!(
+            outputs_beside("csv=/tmp/a.csv,,opentelemetry,experimental-opentelemetry=x,cloud"),
+            ["--out", "csv=/tmp/a.csv", "--out", "cloud"]
+        );
+        assert_eq!(outputs_beside(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn setup_is_left_to_the_runners_if_the_spec_or_k6_is_told_so() {
+        for words in [
+            "--no-setup",
+            "--no-setup=true",
+            "--no-teardown",
+            "--vus 2 --no-teardown=true",
+        ] {
+            assert!(with_arguments(words).setup_per_runner, "{words}");
+        }
+        for words in ["", "--no-setup=false", "--setup-timeout 3s"] {
+            assert!(!with_arguments(words).setup_per_runner, "{words}");
+        }
+        assert!(terms_with("setup", json!("perRunner")).setup_per_runner);
+        assert!(!terms_with("setup", json!("once")).setup_per_runner);
+        assert!(terms_with("paused", json!("false")).setup_per_runner);
+        assert!(!terms_with("paused", json!("true")).setup_per_runner);
+    }
+
+    #[test]
+    fn thresholds_do_not_count_if_k6_is_told_so() {
+        for words in ["--no-thresholds", "--no-thresholds=true"] {
+            assert!(with_arguments(words).unjudged, "{words}");
+        }
+        assert!(!with_arguments("--no-thresholds=false").unjudged);
+        assert!(!with_arguments("").unjudged);
+    }
+}
