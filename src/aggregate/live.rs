@@ -49,9 +49,12 @@ pub struct Word {
     /// How long ago its part ended, in ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_ago: Option<u64>,
-    /// What k6 itself has measured, once its part has ended.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub own: Own,
+    /// What k6 itself has measured, once its part has ended, if it could say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<Own>,
+    /// Whether that is all: k6 was let go after it had counted it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub let_go: bool,
     /// How teardown() ended, once it has run here: what it failed of, or nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub torn_down: Option<String>,
@@ -88,14 +91,16 @@ pub struct Runner {
     pub started: Option<u64>,
     /// When it was first heard to have ended.
     pub ended: Option<u64>,
-    /// What k6 itself has measured, in its last word.
-    pub own: Own,
+    /// What k6 itself has measured, as it said last.
+    pub own: Option<Own>,
     /// Its exit code.
     pub exit_code: Option<i32>,
     /// How teardown() ended, and when.
     pub torn_down: Option<(String, u64)>,
     /// In what its exports differ from what k6 itself has measured, once nothing more is awaited.
     pub lacking: Option<Vec<Lack>>,
+    /// Whether its own numbers are all: it was let go, or lingers for longer than it counts.
+    pub let_go: bool,
 }
 
 /// A number that differs.
@@ -195,8 +200,12 @@ impl Live {
         runner.heard = now;
         runner.exit_code = runner.exit_code.or(word.exit_code);
         // It is still counting as long as two words in a row differ.
-        let settled = counted(&runner.own).eq(counted(&word.own));
-        runner.own = word.own;
+        let settled = match (&runner.own, &word.own) {
+            (Some(before), Some(own)) => counted(before).eq(counted(own)),
+            (None | Some(_), None | Some(_)) => false,
+        };
+        runner.own = word.own.or_else(|| runner.own.take());
+        runner.let_go |= word.let_go;
         if word.phase > Phase::Waiting {
             let started = *runner
                 .started
@@ -229,10 +238,13 @@ impl Live {
 
     /// Whether the last export of a runner that has ended is in.
     fn last_export(&mut self, sender: &Sender, ended: u64, settled: bool, exited: bool, now: u64) -> Order {
-        let Some(runner) = self.runners.get_mut(sender) else {
+        let Some(lacking) = self
+            .runners
+            .get(sender)
+            .map(|runner| self.lacking_of(sender.runner, runner))
+        else {
             return Order::GoOn {};
         };
-        let lacking = lacking(&self.store.view_of_runner(sender.runner), &runner.own);
         let late = now.saturating_sub(ended) >= LAST_EXPORT;
         // Of what came before it ended only k6's own numbers can say that it is all.
         let since = self
@@ -240,13 +252,22 @@ impl Live {
             .senders()
             .get(sender)
             .is_some_and(|sent| sent.came > ended);
-        let sure = !runner.own.is_empty() && now.saturating_sub(ended) >= SURE;
+        let Some(runner) = self.runners.get_mut(sender) else {
+            return Order::GoOn {};
+        };
+        let sure = runner.own.is_some() && now.saturating_sub(ended) >= SURE;
         if (lacking.is_empty() && settled && (since || sure)) || late || exited {
+            runner.let_go |= sure || settled && !exited;
             runner.lacking = Some(lacking);
             self.store.ended(sender);
             return Order::End {};
         }
         Order::GoOn {}
+    }
+
+    fn lacking_of(&self, number: u32, runner: &Runner) -> Vec<Lack> {
+        let own = runner.own.as_ref();
+        own.map_or_else(Vec::new, |own| lacking(&self.store.view_of_runner(number), own))
     }
 
     /// Whether none of the runners goes on, as far as can be heard: one that says nothing for long is no more, be it
@@ -325,7 +346,7 @@ impl Live {
         let own = self
             .runners
             .values()
-            .filter_map(|runner| duration(&runner.own))
+            .filter_map(|runner| duration(runner.own.as_ref()?))
             .filter(|_| !aborted);
         let last = self.runners.values().filter_map(|runner| runner.ended).max();
         let seen = last.unwrap_or(now).saturating_sub(started) as f64 / 1e3;
@@ -377,10 +398,17 @@ impl Live {
                     why.push(format!("runner {number} never said that it had ended"));
                 }
                 Some(runner) => {
-                    for lack in runner.lacking.iter().flatten() {
+                    let now = || self.lacking_of(number, runner);
+                    let lacking = runner.lacking.clone().unwrap_or_else(now);
+                    for lack in &lacking {
                         why.push(format!(
                             "the {} of runner {number} has come to {}, and k6 has {}",
                             lack.number, lack.came, lack.own
+                        ));
+                    }
+                    if lacking.is_empty() && (runner.own.is_none() || !runner.let_go) {
+                        why.push(format!(
+                            "runner {number} ended before it had told what it measured: its last export may be missing"
                         ));
                     }
                 }

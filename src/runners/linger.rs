@@ -151,8 +151,9 @@ struct Attendant<'a> {
     client: Option<Client>,
     started: Option<Instant>,
     ended: Option<Instant>,
-    own: Own,
+    own: Option<Own>,
     stopped: bool,
+    let_go: bool,
     torn_down: Option<String>,
 }
 
@@ -164,8 +165,9 @@ impl<'a> Attendant<'a> {
             client: None,
             started: None,
             ended: None,
-            own: Own::new(),
+            own: None,
             stopped: false,
+            let_go: false,
             torn_down: None,
         }
     }
@@ -212,6 +214,7 @@ impl<'a> Attendant<'a> {
                 }
             }
         }
+        self.let_go = true;
         tell(pid, Signal::TERM);
         sleep(GRACE).await;
         eprintln!("k6-operator: k6 does not end: it is killed");
@@ -257,15 +260,15 @@ impl<'a> Attendant<'a> {
         }
     }
 
-    /// What k6 itself has measured; nothing if it can't say.
-    async fn measured(&self) -> Own {
+    /// What k6 itself has measured, if it can say.
+    async fn measured(&self) -> Option<Own> {
         let address = self.args.api.to_string();
         let asked = ask(&address, Method::GET, "/v1/metrics", &[], Vec::new(), ANSWER).await;
         let metrics: Value = match asked {
-            Ok((StatusCode::OK, body)) => serde_json::from_slice(&body).unwrap_or_default(),
-            Ok(_) | Err(_) => return Own::new(),
+            Ok((StatusCode::OK, body)) => serde_json::from_slice(&body).ok()?,
+            Ok(_) | Err(_) => return None,
         };
-        let metrics = metrics.get("data").and_then(Value::as_array);
+        let metrics = metrics.get("data")?.as_array()?;
         let measured = |metric: &Value| {
             let name = metric.get("id")?.as_str().filter(|name| !name.contains('{'))?;
             let sample = metric.get("attributes")?.get("sample")?.as_object()?;
@@ -274,7 +277,7 @@ impl<'a> Attendant<'a> {
                 .filter_map(|(label, number)| Some((label.clone(), number.as_f64()?)));
             Some((name.to_owned(), numbers.collect()))
         };
-        metrics.into_iter().flatten().filter_map(measured).collect()
+        Some(metrics.iter().filter_map(measured).collect())
     }
 
     async fn stop(&mut self, why: &str) {
@@ -301,6 +304,7 @@ impl<'a> Attendant<'a> {
             started_ago: ago(self.started),
             ended_ago: ago(self.ended),
             own: self.own.clone(),
+            let_go: self.let_go,
             torn_down: self.torn_down.clone(),
             exit_code,
         };

@@ -201,6 +201,14 @@ pub struct Runners {
     folder: tempfile::TempDir,
 }
 
+fn signal(signal: &str, process: &str) {
+    let told = Command::new("kill")
+        .args(["-s", signal, process])
+        .status()
+        .unwrap();
+    assert!(told.success(), "{process} can't be told {signal}");
+}
+
 pub fn process(runner: u32) -> String {
     format!("pod-{runner}")
 }
@@ -329,15 +337,24 @@ impl Runners {
         start(&self.targets, &limits).await
     }
 
-    /// Kills a runner and its k6, as the kernel does.
+    /// Kills a runner's k6, as the kernel does that takes what uses most of a pod's memory.
+    pub fn kill_k6(&self, runner: u32) {
+        let k6 = self.k6_of(runner);
+        signal("KILL", &k6);
+    }
+
+    /// Kills a runner with its k6, as the kernel does that takes all of a container.
     pub fn kill(&mut self, runner: u32) {
-        let child = &mut self.children[runner as usize - 1];
-        let parent = child.id();
-        Command::new("pkill")
-            .args(["-KILL", "-P", &parent.to_string()])
-            .status()
-            .unwrap();
-        child.kill().unwrap();
+        let k6 = self.k6_of(runner);
+        // First that which would tell of the end of the other.
+        self.children[runner as usize - 1].kill().unwrap();
+        signal("KILL", &k6);
+    }
+
+    fn k6_of(&self, runner: u32) -> String {
+        let parent = self.children[runner as usize - 1].id().to_string();
+        let found = Command::new("pgrep").args(["-P", &parent]).output().unwrap();
+        String::from_utf8(found.stdout).unwrap().trim().to_owned()
     }
 
     /// Their exit codes; None of one that a signal ended.

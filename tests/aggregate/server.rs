@@ -9,7 +9,7 @@ use k6_operator::runners::http::ask;
 use opentelemetry_proto::tonic::metrics::v1::Histogram;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -191,7 +191,7 @@ async fn what_runners_had_sent_and_said_that_are_no_more_survives_a_restart_of_t
         );
     }
     let own = json!({"http_reqs": {"count": 5.0, "rate": 2.5}});
-    let word = json!({"phase": "exited", "exitCode": 0, "startedAgo": 2_000, "endedAgo": 0, "own": own});
+    let word = json!({"phase": "exited", "exitCode": 0, "startedAgo": 2_000, "endedAgo": 0, "own": own, "letGo": true});
     assert_eq!(say(&service, "1", word).await, r#"{"order":"end"}"#);
     service.end();
     service.begin();
@@ -208,6 +208,43 @@ async fn what_runners_had_sent_and_said_that_are_no_more_survives_a_restart_of_t
             "the http_reqs count of runner 2 has come to 9, and k6 has 10",
             "runner 3 never said that it had ended"
         ]
+    );
+}
+
+#[test]
+fn a_k6_that_ended_before_it_told_what_it_measured_leaves_the_result_incomplete() {
+    let sender = |runner| Sender {
+        runner,
+        process: "a".to_owned(),
+    };
+    let words = |words: &[(u64, Value)]| {
+        let mut live = Live::new(1, false, Vec::new());
+        for (now, word) in words {
+            live.hear(&sender(1), serde_json::from_value(word.clone()).unwrap(), *now);
+        }
+        live.incomplete()
+    };
+    let own = json!({});
+    let ended = |own: &Value| json!({"phase": "ended", "endedAgo": 0, "own": own});
+    let untold = ["runner 1 ended before it had told what it measured: its last export may be missing"];
+    let killed = json!({"phase": "exited", "exitCode": 137});
+    assert_eq!(
+        words(&[(0, json!({"phase": "running"})), (9_000, killed.clone())]),
+        untold
+    );
+    assert_eq!(
+        words(&[(0, ended(&own)), (100, killed.clone())]),
+        untold,
+        "it may still have counted"
+    );
+    assert_eq!(
+        words(&[(0, ended(&Value::Null)), (20_000, ended(&Value::Null))]),
+        untold,
+        "it never answered"
+    );
+    assert_eq!(
+        words(&[(0, ended(&own)), (2_000, ended(&own)), (2_100, killed)]),
+        Vec::<String>::new()
     );
 }
 

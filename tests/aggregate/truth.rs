@@ -177,6 +177,8 @@ enum Trouble {
     Outage(Duration),
     /// A runner is killed.
     Killed(u32),
+    /// Its k6 is, and not what runs it.
+    K6Killed(u32),
     /// None, but exports come over gRPC.
     Grpc,
 }
@@ -186,7 +188,7 @@ async fn run(count: u32, trouble: Trouble) -> (Errors, Vec<String>) {
     let mut service = Service::open(count, json!({}));
     let begin = match trouble {
         Trouble::Grpc => Runners::with_grpc,
-        Trouble::Nothing | Trouble::Outage(_) | Trouble::Killed(_) => Runners::begin,
+        Trouble::Nothing | Trouble::Outage(_) | Trouble::Killed(_) | Trouble::K6Killed(_) => Runners::begin,
     };
     let mut runners = begin(count, SCRIPT, site.address, service.address);
     runners.release().await;
@@ -201,12 +203,19 @@ async fn run(count: u32, trouble: Trouble) -> (Errors, Vec<String>) {
         }
         Trouble::Killed(runner) => {
             runners.kill(runner);
-            lost = Some(runner);
+            lost = Some((runner, None));
+        }
+        Trouble::K6Killed(runner) => {
+            runners.kill_k6(runner);
+            lost = Some((runner, Some(137)));
         }
     }
     let codes = runners.end().await;
     for (runner, code) in (1..).zip(codes) {
-        let expected = if Some(runner) == lost { None } else { Some(0) };
+        let expected = match lost {
+            Some((lost, code)) if lost == runner => code,
+            Some(_) | None => Some(0),
+        };
         assert_eq!(
             code,
             expected,
@@ -214,6 +223,7 @@ async fn run(count: u32, trouble: Trouble) -> (Errors, Vec<String>) {
             std::fs::read_to_string(runners.log(runner)).unwrap()
         );
     }
+    let lost = lost.map(|(runner, _)| runner);
     let mut union = Union::default();
     for runner in (1..=count).filter(|runner| Some(*runner) != lost) {
         union.read(&runners.samples(runner));
@@ -297,6 +307,12 @@ async fn a_runner_that_is_killed_leaves_what_it_had_sent_and_the_result_says_so(
     let (errors, incomplete) = run(3, Trouble::Killed(2)).await;
     assert_eq!(incomplete, ["runner 2 never said that it had ended"]);
     print("3 runners, one killed", errors);
+    let (errors, incomplete) = run(3, Trouble::K6Killed(2)).await;
+    assert_eq!(
+        incomplete,
+        ["runner 2 ended before it had told what it measured: its last export may be missing"]
+    );
+    print("3 runners, the k6 of one killed", errors);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
