@@ -497,6 +497,69 @@ fn a_merged_run_that_nobody_holds_ends_in_time_too() {
     });
 }
 
+#[test]
+fn a_rerun_of_a_merged_run_leaves_nothing_of_the_run_before_and_has_its_own_result() {
+    holds(merged(
+        1,
+        Configuration {
+            lagging: false,
+            wakes: true,
+            budget: Budget {
+                rerun: true,
+                crashes: 1,
+                ..NOTHING
+            },
+            ..Configuration::new("merged, 1 runner, 1 operator that sees all, 1 crash, rerun", 1)
+        },
+    ));
+    holds(merged(
+        1,
+        Configuration {
+            wakes: true,
+            budget: Budget {
+                rerun: true,
+                ..NOTHING
+            },
+            ..Configuration::new("merged, 1 runner, 1 operator that is woken, rerun", 1)
+        },
+    ));
+}
+
+#[test]
+fn two_operators_of_a_merged_run_start_it_once_and_bring_its_result() {
+    let both = |name, runners, lagging, budget| {
+        merged(
+            1,
+            Configuration {
+                operators: 2,
+                lagging,
+                wakes: true,
+                in_order: true,
+                budget,
+                ..Configuration::new(name, runners)
+            },
+        )
+    };
+    let stop = Budget {
+        stop: true,
+        ..NOTHING
+    };
+    let loss = Budget { harm: 1, ..NOTHING };
+    holds(both("merged, 1 runner, 2 operators, stop", 1, true, stop));
+    holds(both(
+        "merged, 2 runners, 2 operators that see all, stop",
+        2,
+        false,
+        stop,
+    ));
+    holds(both(
+        "merged, 1 runner, 2 operators that see all, 1 loss",
+        1,
+        false,
+        loss,
+    ));
+}
+
 /// Without its guards the operator is wrong, and the model says so: this is what shows that it could.
 #[test]
 fn a_view_of_the_jobs_that_is_behind_the_resource_would_end_a_run_early() {
