@@ -20,7 +20,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
 pub const OPERATOR_NAMESPACE: &str = "k6-operator-system";
@@ -33,8 +33,12 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 /// How often something that can't be watched is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Tests that end the operator or claim the whole node hold it alone.
-static CLUSTER: RwLock<()> = RwLock::const_new(());
+/// How many tests run beside each other. They wait more than they work.
+const AT_ONCE: u32 = 6;
+
+/// Each holds a share of the cluster, one that ends the operator or claims the whole node all of them: when no other
+/// waits for one, so that none stands idle for it.
+static CLUSTER: Semaphore = Semaphore::const_new(AT_ONCE as usize);
 
 /// The namespaces that the operator watches, when it does not watch all; the longest free one comes first.
 static FREE: std::sync::Mutex<Option<VecDeque<String>>> = std::sync::Mutex::new(None);
@@ -51,8 +55,7 @@ const KEPT: &str = "metadata.name!=kube-root-ca.crt,metadata.name!=default,\
                     metadata.name!=k6-operator-manager-role,metadata.name!=k6-operator-manager-rolebinding";
 
 enum Claim {
-    Shared { _guard: RwLockReadGuard<'static, ()> },
-    Whole { _guard: RwLockWriteGuard<'static, ()> },
+    Shares { _held: SemaphorePermit<'static> },
     OfAnother,
 }
 
@@ -103,8 +106,8 @@ export default function () {{ sleep(0.2); }}
 impl Test {
     /// A test that may run beside others.
     pub async fn new(name: &str) -> Self {
-        let claim = Claim::Shared {
-            _guard: CLUSTER.read().await,
+        let claim = Claim::Shares {
+            _held: CLUSTER.acquire().await.unwrap(),
         };
         Self::with(name, claim, watched().is_empty()).await
     }
@@ -116,9 +119,13 @@ impl Test {
 
     /// A test that runs while no other does.
     pub async fn alone(name: &str) -> Self {
-        let claim = Claim::Whole {
-            _guard: CLUSTER.write().await,
+        let all = loop {
+            match CLUSTER.try_acquire_many(AT_ONCE) {
+                Ok(all) => break all,
+                Err(_) => sleep(LOOK).await,
+            }
         };
+        let claim = Claim::Shares { _held: all };
         Self::with(name, claim, watched().is_empty()).await
     }
 
