@@ -7,7 +7,7 @@ mod k6;
 
 use axum::Router;
 use axum::routing::get;
-use k6::k6_binary;
+use k6::{k6_binary, unused_address};
 use k6_operator::aggregate::live::Live;
 use k6_operator::aggregate::report::About;
 use k6_operator::aggregate::runner::{arguments, environment};
@@ -104,11 +104,7 @@ async fn attribute(api: &str, path: &str, pointer: &str) -> Option<f64> {
 
 /// The CPU time of one iteration, in µs.
 async fn measure(variant: &Variant, site: SocketAddr, aggregator: SocketAddr, script: &str) -> f64 {
-    let api = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string();
+    let api = unused_address().to_string();
     let mut command = Command::new(k6_binary());
     command.args(["run", "--quiet", "--no-usage-report", "--linger"]);
     command.arg(format!("--address={api}")).args(variant.arguments);

@@ -5,7 +5,7 @@
 #[path = "support/k6.rs"]
 mod k6;
 
-use k6::k6_binary;
+use k6::{k6_binary, unused_address};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -58,12 +58,8 @@ impl Runners {
             targets: Vec::new(),
             _directory: directory,
         };
-        // All listeners are open at once, so that the ports differ.
-        let ports: Vec<_> = (0..count)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
-        let ports: Vec<_> = ports.iter().map(|port| port.local_addr().unwrap()).collect();
-        for (runner, address) in (1..).zip(ports) {
+        for runner in 1..=count {
+            let address = unused_address();
             let child = Command::new(k6_binary())
                 .args(["run", "--quiet", "--no-usage-report", "--no-summary", "--paused"])
                 .arg(format!("--address={address}"))
@@ -129,11 +125,6 @@ impl Drop for Runners {
     }
 }
 
-/// Where nothing listens.
-fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 fn short(connect_millis: u64) -> Limits {
     Limits {
         connect: Duration::from_millis(connect_millis),
@@ -163,7 +154,7 @@ async fn four_paused_runners_are_all_released_and_end_with_exit_0() {
 async fn a_runner_that_is_not_there_means_none_is_released() {
     let mut runners = Runners::paused(2, LONG_SCRIPT);
     runners.ready().await;
-    let address = nobody();
+    let address = unused_address();
     let mut targets = runners.targets.clone();
     targets.push(Target { runner: 3, address });
     let report = start(&targets, &short(1500)).await;
@@ -197,7 +188,7 @@ async fn a_second_starter_releases_nobody_again() {
     let mut targets = runners.targets.clone();
     targets.push(Target {
         runner: 3,
-        address: nobody(),
+        address: unused_address(),
     });
     let third = start(&targets, &short(300)).await;
     assert_eq!(
@@ -265,7 +256,7 @@ async fn the_programs_tell_their_outcome_by_report_and_exit_code() {
         runners.targets[0],
         Target {
             runner: 2,
-            address: nobody(),
+            address: unused_address(),
         },
     ];
     let (good, report) = run("start", &missing, &["--connect-timeout=1"]).await;

@@ -1,7 +1,7 @@
 //! The program around the k6 of a runner: what k6 ends with it ends with, and an aggregator that is not there holds
 //! nobody for ever.
 
-use crate::k6::k6_binary;
+use crate::k6::{k6_binary, unused_address};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,13 +17,6 @@ struct Lingering {
     api: SocketAddr,
 }
 
-fn free() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-}
-
 fn linger(script: &str, patience: u64) -> Lingering {
     linger_beside(script, patience, "")
 }
@@ -34,11 +27,11 @@ fn linger_beside(script: &str, patience: u64, outputs: &str) -> Lingering {
     let path = folder.path().join("test.js");
     std::fs::write(&path, script).unwrap();
     let log = std::fs::File::create(folder.path().join("log")).unwrap();
-    let api = free();
+    let api = unused_address();
     let child = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
         .args(["linger", "--run=run", "--runner=1", "--process=pod"])
         .args([
-            format!("--aggregator={}", free()),
+            format!("--aggregator={}", unused_address()),
             format!("--patience={patience}"),
             format!("--api={api}"),
         ])

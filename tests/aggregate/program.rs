@@ -1,17 +1,14 @@
 //! The program that merges.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use crate::k6::unused_address;
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
 
 /// A Job whose pod ends well is complete, and makes no other in its place.
 #[test]
 fn an_aggregator_whose_pod_is_deleted_does_not_end_well() {
-    let at = free();
+    let at = unused_address();
     let mut child = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
         .args(["aggregate", "--run=run", "--runners=1", &format!("--listen={at}")])
         .stdin(Stdio::null())

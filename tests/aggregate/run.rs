@@ -1,6 +1,6 @@
 //! One test on this machine: an aggregator, runners with real k6, and what they ask.
 
-use crate::k6::k6_binary;
+use crate::k6::{k6_binary, unused_address};
 use axum::Router;
 use axum::extract::Path as At;
 use axum::http::StatusCode;
@@ -127,11 +127,8 @@ impl Service {
     }
 
     fn with(runners: u32, once: bool, options: Value) -> Self {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = socket.local_addr().unwrap();
-        drop(socket);
         let mut service = Self {
-            address,
+            address: unused_address(),
             runners,
             once,
             options,
@@ -259,16 +256,13 @@ impl Runners {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("script.js");
         std::fs::write(&path, script).unwrap();
-        let ports: Vec<_> = (0..count)
-            .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
-        let ports: Vec<_> = ports.iter().map(|port| port.local_addr().unwrap()).collect();
         let mut runners = Self {
             children: Vec::new(),
             targets: Vec::new(),
             folder,
         };
-        for (runner, api) in (1..).zip(ports) {
+        for runner in 1..=count {
+            let api = unused_address();
             let mut command = Command::new(env!("CARGO_BIN_EXE_k6-operator"));
             command
                 .args(["linger", &format!("--aggregator={aggregator}"), "--run", RUN])

@@ -104,4 +104,8 @@ export default function () {
     let run = Run::of(&test, Kind::K6, "hungry");
     let evidence = ended(&run, RunResult::Error, Reason::RunnerFailed, 2, &words).await;
     assert_eq!(evidence.made("hungry-2"), 1);
+    // Its k6 is killed, with the program around it or without.
+    let incomplete = run.get().await.status.unwrap().summary.unwrap().incomplete;
+    let told = incomplete.iter().any(|why| why.starts_with("runner 2 "));
+    assert!(told, "{incomplete:?}");
 }

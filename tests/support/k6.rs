@@ -1,8 +1,19 @@
-//! The real k6 of the tests.
+//! The real k6 of the tests, and where it can listen.
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// A loopback address at which nothing listens, and nothing else will: its host is nobody else's, as a port that is
+/// let go would be soon.
+pub fn unused_address() -> SocketAddr {
+    static HOSTS: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = HOSTS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let host = Ipv4Addr::new(127, 1, high, low);
+    TcpListener::bind((host, 0)).unwrap().local_addr().unwrap()
+}
 
 /// The binary, which is installed if it is not there.
 pub fn k6_binary() -> &'static Path {
