@@ -78,7 +78,8 @@ async fn a_starter_that_cannot_work_ends_the_run_and_its_runners() {
     test.script("two", &sleeps(2, 3)).await;
     test.apply(
         "no-image",
-        json!({"parallelism": 2, "script": "two", "starter": {"image": NO_IMAGE}, "timeouts": {"start": "25s"}}),
+        json!({"parallelism": 2, "script": "two", "starter": {"image": NO_IMAGE}, "timeouts": {"start": "25s"},
+               "setup": "perRunner"}),
     );
     test.reaches("no-image", StateName::Stopping).await;
     let words = ["not released in time", "the starter", "no-image-starter-"];

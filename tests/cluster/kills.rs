@@ -86,7 +86,7 @@ async fn operator_killed_in_each_state_gives_the_same_result() {
 
     // Here the starter can't work, and so the runners are stopped.
     let (name, operator) = ("in-stopping", Operator::find(&test).await);
-    let spec = json!({"parallelism": 3, "script": "once", "timeouts": {"start": "20s"},
+    let spec = json!({"parallelism": 3, "script": "once", "timeouts": {"start": "20s"}, "setup": "perRunner",
                       "starter": {"image": "registry.invalid/none:1"}});
     test.apply(name, spec);
     test.reaches(name, StateName::Stopping).await;
