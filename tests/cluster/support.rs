@@ -34,7 +34,7 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(200);
 
 /// How many tests run beside each other. They wait more than they work.
-const AT_ONCE: u32 = 6;
+const AT_ONCE: u32 = 4;
 
 /// Each holds a share of the cluster, one that ends the operator or claims the whole node all of them: when no other
 /// waits for one, so that none stands idle for it.

@@ -288,9 +288,12 @@ async fn the_api_server_and_etcd_are_restarted_and_the_run_passes() {
     }
 }
 
-/// The first pod of a part of a run, when it is there, is deleted as a user would.
-async fn delete_pod(run: &Run<'_>, component: &str) {
-    let pod = run.pod(component).await;
+/// The pod of runner 2, when it is there, is deleted as a user would.
+async fn delete_second(run: &Run<'_>) {
+    let name = format!("{}-2-", run.name);
+    let is_second = |pod: &Pod| pod.name_any().starts_with(&name);
+    let look = async || run.pods("runner").await.into_iter().find(is_second);
+    let pod = run.test.until("runner 2 has a pod", LIMIT, look).await;
     run.test
         .kubectl(&["delete", "pod", &pod.name_any(), "--wait=false"]);
 }
@@ -316,7 +319,7 @@ async fn a_runner_pod_that_is_deleted_is_told_and_none_is_released_without_it() 
     let in_created = async {
         let run = Run::apply(&test, Kind::K6, "in-created", held(Some(&runners), None));
         run.reaches(Created).await;
-        delete_pod(&run, "runner").await;
+        delete_second(&run).await;
         ended(
             &run,
             RunResult::Error,
@@ -329,7 +332,7 @@ async fn a_runner_pod_that_is_deleted_is_told_and_none_is_released_without_it() 
     let in_starting = async {
         let run = Run::apply(&test, Kind::K6, "in-starting", held(None, Some(&starter)));
         run.reaches(Starting).await;
-        delete_pod(&run, "runner").await;
+        delete_second(&run).await;
         test.until("it is gone", LIMIT, async || {
             (run.pods("runner").await.len() < 2).then_some(())
         })
@@ -341,7 +344,7 @@ async fn a_runner_pod_that_is_deleted_is_told_and_none_is_released_without_it() 
     let in_started = async {
         let run = Run::apply(&test, Kind::K6, "in-started", held(None, None));
         run.reaches(Started).await;
-        delete_pod(&run, "runner").await;
+        delete_second(&run).await;
         ended(
             &run,
             RunResult::Error,
@@ -356,7 +359,7 @@ async fn a_runner_pod_that_is_deleted_is_told_and_none_is_released_without_it() 
         run.reaches(Started).await;
         run.edit(json!({"stop": true}));
         run.reaches(Stopping).await;
-        delete_pod(&run, "runner").await;
+        delete_second(&run).await;
         ended(&run, RunResult::Aborted, Reason::StopRequested, 2, &["Stopped"]).await;
     };
     tokio::join!(in_created, in_starting, in_started, in_stopping);
