@@ -296,7 +296,8 @@ impl Task<'_> {
         let parameters = how.preconditions(only);
         match bounded(self.api::<Job>().delete(name, &parameters)).await {
             Ok(_) => {}
-            Err(Error::Kube(kube::Error::Api(status))) if status.is_not_found() || status.is_conflict() => {}
+            // A conflict is another object of this name, as the cache will show, or nothing of the kind.
+            Err(Error::Kube(kube::Error::Api(status))) if status.is_not_found() => {}
             Err(error) => return Err(error),
         }
         self.context.memory.deleted(&self.owner.uid, &uid);

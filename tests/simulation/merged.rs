@@ -97,6 +97,7 @@ fn an_operator_that_dies_at_any_write_of_a_merged_run_still_finishes_it_with_its
         OnRequest::ReplyLost { silent: false },
         OnRequest::ReplyLost { silent: true },
         OnRequest::Answered(503),
+        OnRequest::Answered(409),
     ];
     for (crossed, end) in [(0, PASSED), (1, "Failed ThresholdsCrossed, 2 released")] {
         let scenario = Scenario::merged(2, crossed);
