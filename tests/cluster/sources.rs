@@ -160,7 +160,7 @@ export default function () { console.log(`${words} of ${__ENV.HERE || 'no'} fold
     );
     let claims = [
         (
-            "default",
+            "found",
             Kind::K6,
             json!({}),
             "the default of a volume",
