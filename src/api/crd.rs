@@ -212,6 +212,7 @@ fn schema_of<T: JsonSchema>() -> Value {
         })
         .with_transform(AddNullable::default())
         .with_transform(RecursiveTransform(in_the_words_of_the_field))
+        .with_transform(RecursiveTransform(without_line_ends))
         .with_transform(StructuralSchemaRewriter)
         .with_transform(OptionalEnum)
         .with_transform(OptionalIntOrString)
@@ -232,6 +233,14 @@ fn in_the_words_of_the_field(schema: &mut Schema) {
         && let Some(type_) = either.first_mut()
     {
         set(type_, "description", words);
+    }
+}
+
+/// Where a sentence wraps in the source is not where it wraps in `kubectl explain`.
+fn without_line_ends(schema: &mut Schema) {
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        let paragraphs = text.split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
+        *text = paragraphs.collect::<Vec<_>>().join("\n\n");
     }
 }
 
@@ -295,6 +304,10 @@ fn int_or_string(schema: &mut Map<String, Value>) {
 pub fn unknown_fields(defaults: &Value) -> Vec<String> {
     let parts = ["podTemplate", "initializer", "runner", "starter"];
     let mut schema = schema_of::<Spec>();
+    // Whether there is an initializer is no setting of its pod.
+    if let Some(Value::Object(fields)) = schema.pointer_mut("/properties/initializer/properties") {
+        fields.remove("disabled");
+    }
     if let Some(Value::Object(fields)) = schema.get_mut("properties") {
         fields.retain(|field, _| parts.contains(&field.as_str()));
     }

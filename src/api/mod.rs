@@ -67,7 +67,8 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub starter: PodSettings,
 
-    /// Whether k6 runs with `--quiet`, without progress in the log. Default true.
+    /// Whether k6 runs with `--quiet`, without progress in the logs of the runners. Default false in a K6, true in a
+    /// TestRun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet: Option<Flag>,
 
@@ -80,8 +81,8 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub aggregation: AggregationSpec,
 
-    /// Whether setup() and teardown() run once for the whole test, or in each runner. Default once; where the
-    /// metrics are not merged, always perRunner.
+    /// Whether setup() and teardown() run once for the whole test, or in each runner. Default once. Always
+    /// perRunner where the metrics are not merged, with `paused: false`, and with `--no-setup` or `--no-teardown`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setup: Option<Setup>,
 
@@ -167,12 +168,14 @@ pub struct Timeouts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub initialization: Option<String>,
-    /// From there until all runners are ready, and again until all are released. Default 5m.
+    /// From there until all runners are ready, and again until all are released, then with the script's
+    /// setupTimeout added where setup() runs once. Default 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub start: Option<String>,
-    /// From the start until all runners have ended. Default: what the script needs at most, by k6's own
-    /// account, and 5 minutes; 24h if k6 was not asked (initializer.disabled).
+    /// From the start until all runners have ended. Default: the longest that the script can take by k6's own
+    /// account, its setupTimeout, its teardownTimeout, and 5 minutes; none for a script without an end of its own;
+    /// 24h if k6 was not asked (initializer.disabled).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub run: Option<String>,
@@ -193,7 +196,7 @@ fn script(_: &mut SchemaGenerator) -> Schema {
         "type": "object",
         "properties": {
             "configMap": {
-                "description": "All files of a ConfigMap, mounted at /test.",
+                "description": "All files of a ConfigMap, mounted at /test. Its key `file`, by default test.js, is the script.",
                 "type": "object",
                 "required": ["name"],
                 "properties": {
@@ -206,7 +209,7 @@ fn script(_: &mut SchemaGenerator) -> Schema {
                 }
             },
             "volumeClaim": {
-                "description": "A PersistentVolumeClaim, mounted at /test, or at the folder of an absolute file.",
+                "description": "A PersistentVolumeClaim, mounted at /test, or at the folder of an absolute `file`. `file`, by default test.js, is the script.",
                 "type": "object",
                 "required": ["name"],
                 "properties": {

@@ -49,10 +49,10 @@ pub struct Status {
     /// The runners that did not end well, at most 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<RunnerFailure>,
-    /// How many more there are.
+    /// How many runners that did not end well are not among `failures`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more_failures: u32,
-    /// Ready, Reconciling and Stalled as kstatus reads them, and Succeeded.
+    /// Ready, Reconciling and Stalled as kstatus reads them, Succeeded, and as they occur Retrying and Unsupported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
@@ -76,12 +76,21 @@ pub struct Status {
     pub history: Vec<Record>,
 }
 
+impl Status {
+    /// Whether another operator wrote it: this one writes `state` wherever it writes `stage`.
+    pub fn is_foreign(&self) -> bool {
+        self.stage.is_some() && self.state.is_none()
+    }
+}
+
 /// Where a run is, in the words of grafana/k6-operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
 pub enum Stage {
     Initialization,
+    // Written by grafana/k6-operator only: what follows an inspection follows at once here.
+    Initialized,
     Created,
     Started,
     Stopped,
@@ -100,7 +109,7 @@ pub struct Summary {
     pub thresholds_failed: u32,
     /// HTTP requests.
     pub requests: u64,
-    /// The same by second.
+    /// HTTP requests by second.
     pub request_rate: f64,
     /// The share of HTTP requests that failed, from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,21 +119,21 @@ pub struct Summary {
     pub p95_millis: Option<f64>,
     /// Iterations of the script.
     pub iterations: u64,
-    /// The same by second.
+    /// Iterations by second.
     pub iteration_rate: f64,
     /// Virtual users, at the end or now.
     #[serde(rename = "vus")]
     pub vus: u64,
-    /// Virtual users at most.
+    /// The most virtual users at any time.
     #[serde(rename = "vusMax")]
     pub vus_max: u64,
     /// Checks that passed.
     pub checks_passed: u64,
     /// Checks that failed.
     pub checks_failed: u64,
-    /// Bytes.
+    /// Bytes that all runners received.
     pub data_received: u64,
-    /// Bytes.
+    /// Bytes that all runners sent.
     pub data_sent: u64,
     /// p95Millis, to be read by people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,7 +208,8 @@ fn date_time(_: &mut SchemaGenerator) -> Schema {
 fn conditions(generator: &mut SchemaGenerator) -> Schema {
     let items = Condition::json_schema(generator);
     schemars::json_schema!({
-        "description": "Ready, Reconciling and Stalled as kstatus reads them, and Succeeded.",
+        "description": "Ready, Reconciling and Stalled as kstatus reads them, Succeeded, and as they occur Retrying \
+                        and Unsupported.",
         "type": "array",
         "items": items,
         "x-kubernetes-list-type": "map",

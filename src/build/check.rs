@@ -174,7 +174,7 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
                 .initializer
                 .as_ref()
                 .is_some_and(|initializer| initializer.disabled),
-            unsupported: unsupported(spec),
+            unsupported: unsupported(spec, &arguments),
             unaggregated: unaggregated(spec, &arguments),
             setup_per_runner: unpaused
                 || spec.setup == Some(Setup::PerRunner)
@@ -267,7 +267,7 @@ fn carried(field: &str, text: &str) -> Result<(), SpecError> {
 }
 
 /// What users of grafana/k6-operator may have set and is not done here.
-fn unsupported(spec: &Spec) -> Option<String> {
+fn unsupported(spec: &Spec, arguments: &[String]) -> Option<String> {
     let cloud = "runs of Grafana Cloud k6 are not done here: remove it, and start those with `k6 cloud run`";
     let scuttle = "k6 is not wrapped here: remove it, and make the proxy a native sidecar (an init container with \
                    restartPolicy Always), which ends with the pod";
@@ -277,11 +277,22 @@ fn unsupported(spec: &Spec) -> Option<String> {
         ("spec.token", is_set(&spec.token), cloud),
         ("spec.scuttle", spec.scuttle.as_ref().is_some_and(wraps), scuttle),
     ];
-    let told: Vec<String> = fields
+    let mut told: Vec<String> = fields
         .into_iter()
         .filter(|(_, set, _)| *set)
         .map(|(field, _, remedy)| format!("{field} has no effect: {remedy}"))
         .collect();
+    let is_cloud = |output: &&String| output.split('=').next() == Some("cloud");
+    if arguments::outputs(arguments)
+        .iter()
+        .any(|output| is_cloud(&output))
+    {
+        told.push(
+            "with --out cloud every runner is a test run of its own in Grafana Cloud k6: remove it from the arguments, \
+             or run that script with `k6 cloud run --local-execution`"
+                .to_owned(),
+        );
+    }
     (!told.is_empty()).then(|| told.join("; "))
 }
 

@@ -3,7 +3,7 @@
 use super::pod::{self, Defaults, Owner, PORT, Part, given};
 use super::{Checked, literal, names, programs, run_id, script, segments, settings};
 use crate::aggregate::runner::{arguments, environment};
-use crate::api::{PodSettings, Spec};
+use crate::api::{Kind, PodSettings, Spec};
 use crate::machine::Aggregation;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
@@ -122,7 +122,7 @@ fn command(
         words.push("--".to_owned());
     }
     words.extend(["k6".to_owned(), "run".to_owned()]);
-    if spec.quiet.is_none_or(|quiet| quiet.0) {
+    if spec.quiet.map_or(owner.kind == Kind::TestRun, |quiet| quiet.0) {
         words.push("--quiet".to_owned());
     }
     if n > 1 {

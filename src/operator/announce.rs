@@ -58,6 +58,30 @@ pub async fn announce_unreadable(context: &Context, reference: &ObjectReference,
     .await;
 }
 
+/// Tells that nothing is done of a resource that has a status of another operator.
+pub async fn announce_foreign(context: &Context, resource: &LoadTest) {
+    let reference = resource.object_ref(&resource.kind);
+    let note = "Nothing is done: the status of this resource is that of another operator, which may have run it. To \
+                run it here, delete it and apply it again";
+    tracing::warn!(
+        run = format!(
+            "{}/{}",
+            resource.namespace().unwrap_or_default(),
+            resource.name_any()
+        ),
+        "{note}"
+    );
+    publish(
+        context,
+        &reference,
+        EventType::Warning,
+        "ForeignStatus",
+        note,
+        "Read",
+    )
+    .await;
+}
+
 async fn publish(
     context: &Context,
     reference: &ObjectReference,

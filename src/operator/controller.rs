@@ -1,6 +1,6 @@
 //! The driver. It reads as the list of steps; those with `.await` need the cluster.
 
-use super::announce::{announce, announce_unreadable};
+use super::announce::{announce, announce_foreign, announce_unreadable};
 use super::backoff::backoff;
 use super::clock::Clock;
 use super::execute::execute;
@@ -10,7 +10,7 @@ use super::observe::{newest, observe};
 use super::persist::persist;
 use super::telemetry::{Metrics, Outcome};
 use super::world::{Guarded, World};
-use crate::api::{Kind, LoadTest};
+use crate::api::{Kind, LoadTest, Status};
 use crate::build::{Defaults, check};
 use crate::machine::{
     Effect, Progress, Record, Refusal, ReplayError, Started, State, chronicle, effects, replay, wake_at,
@@ -90,6 +90,12 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
     let mut resource = context.memory.newest(cached);
     let uid = resource.uid().unwrap_or_default();
     loop {
+        if resource.status.as_ref().is_some_and(Status::is_foreign) {
+            if !context.memory.is_known_foreign(&uid) {
+                announce_foreign(context, &resource).await;
+            }
+            return Ok(Action::await_change());
+        }
         let checked = check::check(&resource.spec).map_err(|error| error.to_string());
         let mut history = resource
             .status

@@ -68,6 +68,10 @@ mod tests {
             error("runner: {tolerations: [{kex: a}]}"),
             "unknown field runner.tolerations.kex"
         );
+        assert_eq!(
+            error("initializer: {disabled: true}"),
+            "unknown field initializer.disabled"
+        );
         assert!(error("runner: {image: 7}").contains("expected a string"));
     }
 

@@ -41,6 +41,7 @@ struct Entry {
     live: Option<Look>,
     failures: u32,
     failure: Option<String>,
+    foreign: bool,
 }
 
 /// A look at what a run measures.
@@ -217,6 +218,11 @@ impl Memory {
             entry.failures = 0;
             entry.failure = None;
         });
+    }
+
+    /// Remembers that the status of the resource is another operator's, and says whether it was known.
+    pub fn is_known_foreign(&self, uid: &str) -> bool {
+        self.with(uid, |entry| std::mem::replace(&mut entry.foreign, true))
     }
 
     /// Forgets the resources that are not among these.

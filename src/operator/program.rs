@@ -23,7 +23,9 @@ pub struct RunArgs {
     /// Image of the runners of a resource that names none.
     #[arg(long, env = "RUNNER_IMAGE", default_value = "grafana/k6:1.1.0")]
     pub runner_image: String,
-    /// Image of the starter and stopper of a resource that names none; default: the image of this pod.
+    /// Image with this program at /k6-operator: of aggregators and collectors, of starters and stoppers whose
+    /// resource names none, and that from which it is copied into the pods of runners; default: the image of this
+    /// pod.
     #[arg(long, env = "STARTER_IMAGE")]
     pub starter_image: Option<String>,
     /// Where Prometheus metrics are served.
