@@ -2,6 +2,7 @@
 //! CEL rules for what a schema can't say.
 
 use super::{GROUP, Kind, Spec, Status, VERSION};
+use crate::build::check::PARALLELISM_LIMIT;
 use kube::core::schema::{OptionalEnum, OptionalIntOrString, StructuralSchemaRewriter};
 use schemars::generate::SchemaSettings;
 use schemars::transform::{AddNullable, RecursiveTransform};
@@ -120,8 +121,8 @@ fn schema(kind: Kind) -> Value {
         "x-kubernetes-validations",
         json!([
             {
-                "rule": "self.parallelism >= 1 && self.parallelism <= 10000",
-                "message": "spec.parallelism is the number of runners: at least 1, at most 10000",
+                "rule": format!("self.parallelism >= 1 && self.parallelism <= {PARALLELISM_LIMIT}"),
+                "message": format!("spec.parallelism is the number of runners: at least 1, at most {PARALLELISM_LIMIT}"),
                 "fieldPath": ".parallelism"
             },
         ]),

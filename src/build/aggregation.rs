@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 /// Where an aggregator listens: the port of OTLP over HTTP.
 pub const AGGREGATOR_PORT: i32 = 4318;
 
+/// The container that merges.
+pub const AGGREGATE: &str = "aggregator";
 /// The container that brings the result.
 pub const COLLECT: &str = "collect";
 /// The container in which k6 calls handleSummary().
@@ -52,7 +54,7 @@ pub fn aggregator(
     once: bool,
 ) -> Job {
     let settings = of_operator(spec, defaults);
-    let base = pod::main_container("aggregator", &defaults.starter_image, &settings);
+    let base = pod::main_container(AGGREGATE, &defaults.starter_image, &settings);
     let mut words = vec![
         "aggregate".to_owned(),
         format!("--run={}", run_id(owner)),

@@ -8,8 +8,10 @@ use k8s_openapi::api::core::v1::EnvVar;
 use serde::Deserialize;
 use thiserror::Error;
 
-/// The most runners of one run.
-pub const PARALLELISM_LIMIT: u32 = 10_000;
+/// The most runners of one run. Each Job and each pod has the sequence of all segments, so that what etcd has to hold
+/// grows with the square: with 2,000 some 80 MB, with 10,000 more than the 2 GiB that it holds by default.
+/// <https://etcd.io/docs/v3.5/dev-guide/limit/>
+pub const PARALLELISM_LIMIT: u32 = 2_000;
 
 /// The most bytes of a script that the spec has inline: a ConfigMap has room for 1 MiB.
 const INLINE_LIMIT: usize = 1_000_000;
@@ -156,10 +158,20 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
         arguments::words("args", &spec.args)?
     };
     let unpaused = spec.paused.is_some_and(|paused| !paused.0);
-    let says = |flag: &str| {
-        arguments
-            .iter()
-            .any(|word| *word == flag || *word == format!("{flag}=true"))
+    // k6 takes what an argument says before what its environment does.
+    let says = |flag: &str, variable: &str| {
+        let value = format!("{flag}=");
+        let mut words = arguments.iter().rev();
+        let argument = words.find_map(|word| match word.strip_prefix(&value) {
+            Some(value) => Some(is_true(value)),
+            None => (word == flag).then_some(true),
+        });
+        let set = |env: &[EnvVar]| {
+            let variable = env.iter().find(|own| own.name == variable)?;
+            Some(variable.value.as_deref().is_some_and(is_true))
+        };
+        let environment = || set(&spec.runner.common.env).or_else(|| set(&spec.pod_template.env));
+        argument.or_else(environment).unwrap_or(false)
     };
     Ok(Checked {
         script: check_script(&spec.script)?,
@@ -178,12 +190,17 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
             unaggregated: unaggregated(spec, &arguments),
             setup_per_runner: unpaused
                 || spec.setup == Some(Setup::PerRunner)
-                || says("--no-setup")
-                || says("--no-teardown"),
-            unjudged: says("--no-thresholds"),
+                || says("--no-setup", "K6_NO_SETUP")
+                || says("--no-teardown", "K6_NO_TEARDOWN"),
+            unjudged: says("--no-thresholds", "K6_NO_THRESHOLDS"),
         },
         arguments,
     })
+}
+
+/// As Go reads a boolean: <https://pkg.go.dev/strconv#ParseBool>
+fn is_true(text: &str) -> bool {
+    matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")
 }
 
 /// Why the metrics of the runners are not to be merged, or can't be: k6 has one OpenTelemetry output, and its

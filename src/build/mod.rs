@@ -13,7 +13,9 @@ pub mod segments;
 mod settings;
 mod time;
 
-pub use aggregation::{AGGREGATOR_PORT, COLLECT, SUMMARY, aggregator, collector, run_id, service, summary};
+pub use aggregation::{
+    AGGREGATE, AGGREGATOR_PORT, COLLECT, SUMMARY, aggregator, collector, run_id, service, summary,
+};
 pub use arguments::{ArgumentError, for_archive, literal, split, words};
 pub use check::{Checked, Script, check};
 pub use initializer::{ARCHIVE, INSPECT, initializer};
@@ -23,8 +25,8 @@ pub use names::{
     service_name, starter_name, stem, stopper_name, summary_name,
 };
 pub use pod::{Defaults, Owner, PORT};
-pub use programs::{starter, stopper};
-pub use runner::{Wiring, runner};
+pub use programs::{PROGRAM_CONTAINER, starter, stopper};
+pub use runner::{RUNNER, Wiring, runner};
 pub use script::script;
 pub use segments::{segment, sequence};
 pub use settings::Common;

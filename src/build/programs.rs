@@ -11,6 +11,9 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::collections::BTreeMap;
 
+/// The container of a starter or stopper, as grafana/k6-operator calls it.
+pub const PROGRAM_CONTAINER: &str = "k6-curl";
+
 /// The program in the operator's image.
 pub(super) const PROGRAM: &str = "/k6-operator";
 
@@ -65,7 +68,7 @@ fn program(
         .image
         .as_ref()
         .is_some_and(|image| *image != defaults.starter_image);
-    let base = pod::main_container("k6-curl", &defaults.starter_image, &settings);
+    let base = pod::main_container(PROGRAM_CONTAINER, &defaults.starter_image, &settings);
     let address = |target: &Target| match target.ip.contains(':') {
         true => format!("--runner={}=[{}]:{PORT}", target.runner, target.ip),
         false => format!("--runner={}={}:{PORT}", target.runner, target.ip),

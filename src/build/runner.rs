@@ -23,6 +23,9 @@ pub struct Wiring<'a> {
     pub address: &'a str,
 }
 
+/// The container in which k6 runs its part.
+pub const RUNNER: &str = "k6";
+
 /// The variable with the UID of a runner's pod: it tells the processes of a runner apart.
 const POD_VARIABLE: &str = "K6_OPERATOR_POD_UID";
 
@@ -36,7 +39,7 @@ pub fn runner(
     wiring: Option<Wiring<'_>>,
 ) -> Job {
     let settings = settings::of_runner(spec, &defaults.common);
-    let base = pod::main_container("k6", &defaults.runner_image, &settings);
+    let base = pod::main_container(RUNNER, &defaults.runner_image, &settings);
     let api = ContainerPort {
         name: Some("http-api".to_owned()),
         container_port: PORT,

@@ -135,13 +135,17 @@ pub fn overdue(state: &State, now: Timestamp) -> bool {
     deadline(state).is_some_and(|deadline| now >= deadline)
 }
 
-/// The order of a new run: spec.rerun says something else than what the run that is Finished answers.
-pub fn rerun_ordered(run: &Run, seen: &Observed) -> Option<Event> {
+/// The order of a new run: spec.rerun says something else than what the run that is Finished answers. What that one
+/// has brought is kept first.
+pub fn rerun_ordered(run: &Run, seen: &Observed, now: Timestamp) -> Option<Event> {
     let State::Finished(Finished { at, verdict, .. }) = &run.state else {
         return None;
     };
     let asked = !seen.deleting && seen.rerun.is_some() && seen.rerun != run.rerun;
-    asked.then(|| Event::RerunOrdered {
+    let merged = run.plan.as_ref().is_some_and(|plan| plan.aggregation.is_some());
+    let given_up = at.checked_add(SUMMARY_LIMIT * 2).is_ok_and(|limit| now >= limit);
+    let kept = !merged || seen.collector == Fact::Absent || given_up;
+    (asked && kept).then(|| Event::RerunOrdered {
         attempt: run.attempt.saturating_add(1),
         former: Former {
             result: verdict.result,
@@ -380,9 +384,10 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
             }
             Fact::Known(Ok(())) | Fact::Absent | Fact::Unknown => None,
         },
-        Fact::Known(Initializer::Running(_) | Initializer::Outdated | Initializer::Done) | Fact::Unknown => {
-            None
-        }
+        Fact::Known(
+            Initializer::Running(_) | Initializer::Outdated | Initializer::Lost(_) | Initializer::Done,
+        )
+        | Fact::Unknown => None,
     }
 }
 
@@ -408,7 +413,7 @@ fn aggregation(terms: &Terms, inspection: &Inspection) -> Result<Aggregation, St
             "the script's thresholds take more than {OPTIONS_LIMIT} bytes"
         ));
     }
-    let once = !terms.setup_per_runner;
+    let once = !terms.setup_per_runner && !inspection.left_out;
     let seconds = |seconds: u64| once.then(|| u32::try_from(seconds).unwrap_or(u32::MAX));
     Ok(Aggregation {
         output: output.to_owned(),
@@ -483,7 +488,7 @@ fn starting(state: &Starting, seen: &Observed) -> Option<Event> {
             })
         }
         Fact::Known(Program::Reported(report)) => Some(Event::StartFailed {
-            released: Some(report.confirmed),
+            released: (report.ordered == 0 || report.confirmed > 0).then_some(report.confirmed),
             message: not_released(report, state.plan.parallelism),
         }),
         Fact::Known(Program::Failed(message)) => Some(Event::StartFailed {
@@ -519,6 +524,7 @@ fn starting(state: &Starting, seen: &Observed) -> Option<Event> {
 fn not_released(report: &Report, runners: u32) -> String {
     let Report {
         total: _,
+        ordered,
         confirmed,
         spread_micros: _,
         failures,
@@ -527,7 +533,11 @@ fn not_released(report: &Report, runners: u32) -> String {
         .iter()
         .map(|f| format!("runner {}: {}", f.runner, f.message))
         .collect();
-    let counted = format!("{confirmed} of {runners} runners were released");
+    let counted = if *ordered > 0 {
+        format!("{confirmed} of {runners} runners confirmed their release")
+    } else {
+        format!("{confirmed} of {runners} runners were released")
+    };
     if named.is_empty() {
         counted
     } else {
@@ -708,6 +718,9 @@ pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
         State::Initializing(_) => match &seen.initializer {
             Fact::Known(Initializer::Running(why)) => {
                 Some(with("the initializer to inspect the script", why.as_deref()))
+            }
+            Fact::Known(Initializer::Lost(why)) => {
+                Some(with("the initializer to inspect the script", Some(why)))
             }
             Fact::Known(
                 Initializer::Succeeded(_)

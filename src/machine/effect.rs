@@ -140,6 +140,7 @@ fn created(state: &Created, seen: &Observed) -> Vec<Effect> {
             }
             // What it said is needed once more.
             (Fact::Absent, Fact::Absent) => return vec![Effect::CreateInitializer],
+            (Fact::Absent, Fact::Known(Initializer::Lost(_))) => return vec![Effect::DeleteInitializer],
             (Fact::Absent, Fact::Known(_) | Fact::Unknown) | (Fact::Unknown, _) => return Vec::new(),
             (Fact::Known(_), _) => {}
         }
@@ -192,7 +193,7 @@ fn summary(end: &Finished, seen: &Observed, now: Timestamp) -> Vec<Effect> {
 /// What a spec wants that was accepted: the script in place, and k6's opinion of it.
 fn initializing(terms: &Terms, seen: &Observed) -> Vec<Effect> {
     match (&seen.initializer, &seen.script) {
-        (Fact::Known(Initializer::Outdated), _) => vec![Effect::DeleteInitializer],
+        (Fact::Known(Initializer::Outdated | Initializer::Lost(_)), _) => vec![Effect::DeleteInitializer],
         (Fact::Known(_), _) if terms.suspended => vec![Effect::DeleteInitializer],
         (Fact::Known(_) | Fact::Unknown, _) | (Fact::Absent, Fact::Known(Err(_)) | Fact::Unknown) => {
             Vec::new()
@@ -212,7 +213,8 @@ fn initializer_to_delete(seen: &Observed) -> Option<Effect> {
             Initializer::Succeeded(Err(_))
             | Initializer::Failed(_)
             | Initializer::Running(_)
-            | Initializer::Outdated,
+            | Initializer::Outdated
+            | Initializer::Lost(_),
         )
         | Fact::Absent
         | Fact::Unknown => None,

@@ -21,6 +21,8 @@ pub struct Inspection {
     pub setup_seconds: u64,
     /// Seconds that teardown() may take.
     pub teardown_seconds: u64,
+    /// Whether the script's options leave out setup() or teardown().
+    pub left_out: bool,
     /// Number of threshold expressions.
     pub thresholds: u32,
     /// What is wrong with one of them.
@@ -45,6 +47,8 @@ struct Output {
     thresholds: Option<BTreeMap<String, Vec<IgnoredAny>>>,
     setup_timeout: Option<String>,
     teardown_timeout: Option<String>,
+    no_setup: Option<bool>,
+    no_teardown: Option<bool>,
 }
 
 /// Those of the options that whoever merges the metrics needs. How deep an answer is, matters only here.
@@ -113,6 +117,7 @@ impl Inspection {
             setup_seconds: optional(&output.setup_timeout)?,
             teardown_seconds: optional(&output.teardown_timeout)?,
             total_duration: output.total_duration,
+            left_out: output.no_setup == Some(true) || output.no_teardown == Some(true),
             thresholds: u32::try_from(expressions.sum::<usize>()).unwrap_or(u32::MAX),
             threshold_error: unread.or(wrong),
             version: None,

@@ -104,6 +104,8 @@ pub enum Initializer {
     Running(Option<String>),
     /// It is of a spec that has been edited since.
     Outdated,
+    /// It ended without an answer of k6's, since its pod was lost: evicted, deleted, or its node is gone.
+    Lost(String),
     /// k6 printed what the script needs.
     Succeeded(Result<Inspection, InspectionError>),
     /// It succeeded, and its answer is recorded already.

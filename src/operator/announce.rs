@@ -2,7 +2,7 @@
 
 use super::controller::{Context, bounded};
 use crate::api::LoadTest;
-use crate::machine::{Event, Record, Run, RunResult, State, Verdict};
+use crate::machine::{Event, Record, Refusal, Run, RunResult, State, Verdict};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event as Announcement, EventType};
 use kube::{Resource, ResourceExt};
@@ -78,6 +78,30 @@ pub async fn announce_foreign(context: &Context, resource: &LoadTest) {
         "ForeignStatus",
         note,
         "Read",
+    )
+    .await;
+}
+
+/// Tells that the summary of a run could not be kept, and is lost.
+pub async fn announce_unkept(context: &Context, resource: &LoadTest, refused: Option<&Refusal>) {
+    let why = refused
+        .map(|refusal| format!(": {}", refusal.message()))
+        .unwrap_or_default();
+    let note = format!("The ConfigMap with the summary of this run could not be made, and is given up{why}");
+    let run = format!(
+        "{}/{}",
+        resource.namespace().unwrap_or_default(),
+        resource.name_any()
+    );
+    tracing::warn!(run, "{note}");
+    let reference = resource.object_ref(&resource.kind);
+    publish(
+        context,
+        &reference,
+        EventType::Warning,
+        "SummaryNotKept",
+        &note,
+        "KeepSummary",
     )
     .await;
 }
@@ -217,6 +241,15 @@ fn describe(record: &Record, after: &Run) -> Option<(EventType, &'static str, St
             "RunnersEnded",
             "All runners have ended; their merged result is collected".to_owned(),
         ),
+        Event::RunnersStopped { forced } => normal(
+            "RunnersStopped",
+            match forced {
+                0 => "All runners have ended; their merged result is collected".to_owned(),
+                forced => format!(
+                    "All runners have ended, {forced} of them were deleted; the merged result is collected"
+                ),
+            },
+        ),
         Event::SpecRejected { .. }
         | Event::ScriptRejected { .. }
         | Event::ObjectRefused { .. }
@@ -226,7 +259,6 @@ fn describe(record: &Record, after: &Run) -> Option<(EventType, &'static str, St
         | Event::AggregatorLost { .. }
         | Event::ResultCollected { .. }
         | Event::CollectionFailed { .. }
-        | Event::DeadlinePassed { .. }
-        | Event::RunnersStopped { .. } => None,
+        | Event::DeadlinePassed { .. } => None,
     }
 }

@@ -1,6 +1,6 @@
 //! The driver. It reads as the list of steps; those with `.await` need the cluster.
 
-use super::announce::{announce, announce_foreign, announce_unreadable};
+use super::announce::{announce, announce_foreign, announce_unkept, announce_unreadable};
 use super::backoff::backoff;
 use super::clock::Clock;
 use super::execute::execute;
@@ -13,7 +13,8 @@ use super::world::{Guarded, World};
 use crate::api::{Kind, LoadTest, Status};
 use crate::build::{Defaults, check};
 use crate::machine::{
-    Effect, Progress, Record, Refusal, ReplayError, Started, State, chronicle, effects, replay, wake_at,
+    Collector, Effect, Fact, Observed, Progress, Record, Refusal, ReplayError, Started, State, chronicle,
+    effects, replay, wake_at,
 };
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
@@ -102,7 +103,13 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
             .as_ref()
             .map(|status| status.history.clone())
             .unwrap_or_default();
-        let mut run = replay(&history)?;
+        let mut run = match replay(&history) {
+            Ok(run) => run,
+            Err(error) => {
+                announce_unreadable(context, &resource.object_ref(&resource.kind), &error.to_string()).await;
+                return Err(error.into());
+            }
+        };
         let now = context.clock.now();
         let seen = observe(context, &resource, &run, &checked, now).await;
 
@@ -168,9 +175,15 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
         // What is not watched has to be looked at again.
         let unwatched = [Effect::CreateScript, Effect::CreateService, Effect::KeepSummary];
         let unwatched_made = unwatched.iter().any(|effect| effects.contains(effect));
-        let refused = execute(context, &resource, &run, &seen, checked.as_ref().ok(), effects).await?;
+        let given_up = effects.contains(&Effect::DeleteCollector) && is_unkept(&seen);
+        let executed = execute(context, &resource, &run, &seen, checked.as_ref().ok(), effects).await;
+        // What is written has happened, whatever becomes of its effects.
         for (before, record, after) in &steps {
             announce(context, &resource, before, record, after).await;
+        }
+        let refused = executed?;
+        if given_up {
+            announce_unkept(context, &resource, seen.refused.as_ref()).await;
         }
         let refusals = context.memory.set_refused(&uid, refused.clone());
         if matches!(seen.refused, Some(Refusal::Failed(_))) {
@@ -248,6 +261,11 @@ pub(super) fn after_error(guarded: Arc<Guarded>, error: &Error, context: Arc<Con
 
 fn namespace<K: Resource>(object: &K) -> String {
     object.namespace().unwrap_or_default()
+}
+
+/// Whether there is a summary that is not kept.
+fn is_unkept(seen: &Observed) -> bool {
+    matches!(seen.collector, Fact::Known(Collector::Collected { .. })) && seen.summary != Fact::Known(())
 }
 
 /// Whether something is measured that is told now and then.

@@ -278,15 +278,19 @@ impl Task<'_> {
 
     async fn delete(&self, name: &str, how: DeleteParams) -> Result<Option<Refusal>, Error> {
         let key = ObjectRef::new(name).within(&self.owner.namespace);
-        let Some(job) = self.context.world.jobs.get(&key) else {
-            return Ok(None);
+        let cached = self.context.world.jobs.get(&key);
+        let job = match cached.map(|job| job.metadata.clone()) {
+            Some(metadata) => metadata,
+            // The caches do not show one whose labels somebody has removed.
+            None => match bounded(self.api::<Job>().get_metadata_opt(name)).await? {
+                Some(found) => found.metadata,
+                None => return Ok(None),
+            },
         };
-        let ours = job
-            .owner_references()
-            .iter()
-            .any(|owner| owner.uid == self.owner.uid);
-        let leaving = job.metadata.deletion_timestamp.is_some();
-        let Some(uid) = job.uid().filter(|_| ours && !leaving) else {
+        let owners = job.owner_references.iter().flatten();
+        let ours = owners.into_iter().any(|owner| owner.uid == self.owner.uid);
+        let leaving = job.deletion_timestamp.is_some();
+        let Some(uid) = job.uid.filter(|_| ours && !leaving) else {
             return Ok(None);
         };
         let only = Preconditions {

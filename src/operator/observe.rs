@@ -6,9 +6,9 @@ use super::pods::{self, InitializerPod};
 use crate::aggregate::outcome::Outcome;
 use crate::api::{LoadTest, Spec};
 use crate::build::{
-    self, AGGREGATOR_PORT, ATTEMPT_LABEL, COMPONENT_LABEL, Checked, GENERATION_ANNOTATION, RUN_LABEL,
-    RUNNER_LABEL, Script, aggregator_name, collector_name, initializer_name, runner_name, script_name,
-    service_name, starter_name, stem, stopper_name, summary_name,
+    self, AGGREGATE, AGGREGATOR_PORT, ATTEMPT_LABEL, COMPONENT_LABEL, Checked, GENERATION_ANNOTATION,
+    RUN_LABEL, RUNNER, RUNNER_LABEL, Script, aggregator_name, collector_name, initializer_name, runner_name,
+    script_name, service_name, starter_name, stem, stopper_name, summary_name,
 };
 use crate::machine::{
     Collector, Fact, Initializer, Initializing, Inspection, Observed, Program, Retention, Run, Runner,
@@ -230,8 +230,8 @@ impl Children {
             let number = job.labels().get(RUNNER_LABEL).and_then(|text| text.parse().ok());
             if let Some(number) = number {
                 let runner = match self.pod_for_certain(context, job, ended_decides).await {
-                    Fact::Known(pod) => pods::runner(job, Some(&pod)),
-                    Fact::Absent => pods::runner(job, None),
+                    Fact::Known(pod) => pods::runner(job, Some(&pod), RUNNER),
+                    Fact::Absent => pods::runner(job, None, RUNNER),
                     Fact::Unknown => Runner::default(),
                 };
                 runners.insert(number, runner);
@@ -328,8 +328,8 @@ impl Children {
             .await;
         seen.aggregator = match &job {
             Fact::Known(job) => match self.pod_for_certain(context, job, aggregated).await {
-                Fact::Known(pod) => Fact::Known(pods::runner(job, Some(&pod))),
-                Fact::Absent => Fact::Known(pods::runner(job, None)),
+                Fact::Known(pod) => Fact::Known(pods::runner(job, Some(&pod), AGGREGATE)),
+                Fact::Absent => Fact::Known(pods::runner(job, None, AGGREGATE)),
                 Fact::Unknown => Fact::Unknown,
             },
             Fact::Absent => Fact::Absent,
@@ -462,6 +462,7 @@ impl Children {
         match pods::initializer(job, pod.as_deref()) {
             InitializerPod::Running(why) => Fact::Known(Initializer::Running(why)),
             InitializerPod::Failed(why) => Fact::Known(Initializer::Failed(why)),
+            InitializerPod::Lost(why) => Fact::Known(Initializer::Lost(why)),
             InitializerPod::Done => match (&run.state, pod) {
                 (State::Initializing(_), Some(pod)) => self.inspection(context, &pod).await,
                 // An aggregator is told what k6 said.

@@ -1,6 +1,6 @@
 //! Reads what Kubernetes says of Jobs and Pods into the words of the state machine. Pure.
 
-use crate::build::{ARCHIVE, COLLECT, INSPECT};
+use crate::build::{ARCHIVE, COLLECT, INSPECT, PROGRAM_CONTAINER};
 use crate::machine::{Collector, End, PodSeen, Program, Runner};
 use crate::runners::log::last_words;
 use crate::runners::report::Report;
@@ -23,12 +23,16 @@ fn status_of<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
     all.flatten().find(|container| container.name == name)
 }
 
+/// How a container of a pod has ended. Others may be in it that are not ours, of a service mesh for example.
+fn end_of<'a>(pod: &'a Pod, name: &str) -> Option<(&'a ContainerStatus, &'a ContainerStateTerminated)> {
+    let status = status_of(pod, name)?;
+    Some((status, status.state.as_ref()?.terminated.as_ref()?))
+}
+
 /// What a collector has brought: its outcome is there before k6 has called handleSummary().
 pub fn collector(job: &Job, pod: Option<&Pod>) -> Collector {
     let end = job_end(job);
-    let status = pod.and_then(|pod| status_of(pod, COLLECT));
-    let state = status.and_then(|status| status.state.as_ref());
-    let ended = state.and_then(|state| state.terminated.as_ref());
+    let ended = pod.and_then(|pod| end_of(pod, COLLECT)).map(|(_, ended)| ended);
     let failed = |why: String| Collector::Failed(why);
     match (ended, end) {
         (Some(ended), end) if ended.exit_code == 0 => {
@@ -90,15 +94,15 @@ pub fn pod_of<'a>(job: &Job, pods: &'a [Arc<Pod>]) -> Option<&'a Arc<Pod>> {
     pods.iter().filter(owned).max_by_key(rank)
 }
 
-/// A runner, from its Job and pod.
-pub fn runner(job: &Job, pod: Option<&Pod>) -> Runner {
+/// A runner, or an aggregator, from its Job and pod, whose container is called so.
+pub fn runner(job: &Job, pod: Option<&Pod>, container: &str) -> Runner {
     let end = match job_end(job) {
         Some(Ok(())) => Some(End {
             code: Some(0),
             reason: None,
             message: String::new(),
         }),
-        Some(Err(why)) => failed_end(&why, pod),
+        Some(Err(why)) => failed_end(&why, pod, container),
         None => None,
     };
     Runner {
@@ -109,7 +113,7 @@ pub fn runner(job: &Job, pod: Option<&Pod>) -> Runner {
 
 /// A Job that failed tells no exit code; its pod does. A pod that is cached but has not ended yet is a stale
 /// view: its end is awaited.
-fn failed_end(why: &str, pod: Option<&Pod>) -> Option<End> {
+fn failed_end(why: &str, pod: Option<&Pod>, container: &str) -> Option<End> {
     let Some(pod) = pod else {
         return Some(End {
             code: None,
@@ -126,7 +130,7 @@ fn failed_end(why: &str, pod: Option<&Pod>) -> Option<End> {
             message,
         });
     }
-    if let Some(ended) = terminated(status.container_statuses.as_deref().unwrap_or_default()) {
+    if let Some((_, ended)) = end_of(pod, container) {
         let reason = ended
             .reason
             .clone()
@@ -239,12 +243,6 @@ pub fn waiting(status: &PodStatus) -> Option<String> {
     })
 }
 
-fn terminated(containers: &[ContainerStatus]) -> Option<&ContainerStateTerminated> {
-    containers
-        .iter()
-        .find_map(|c| c.state.as_ref()?.terminated.as_ref())
-}
-
 /// Whether a pod has not ended as far as it is known: should its Job have, this is a stale view, and its end is
 /// awaited.
 fn is_behind(pod: &Pod) -> bool {
@@ -256,10 +254,7 @@ fn is_behind(pod: &Pod) -> bool {
 /// A starter or stopper, from its Job and pod.
 pub fn program(job: &Job, pod: Option<&Pod>) -> Program {
     let status = pod.and_then(|pod| pod.status.as_ref());
-    let containers = status
-        .and_then(|status| status.container_statuses.as_deref())
-        .unwrap_or_default();
-    if let Some(ended) = terminated(containers) {
+    if let Some((_, ended)) = pod.and_then(|pod| end_of(pod, PROGRAM_CONTAINER)) {
         let message = ended.message.as_deref().unwrap_or_default();
         return match Report::from_message(message) {
             Ok(report) => Program::Reported(report),
@@ -293,17 +288,14 @@ pub enum InitializerPod {
     Done,
     /// One of its containers failed.
     Failed(String),
+    /// It ended without an answer of k6's: why its pod is no more.
+    Lost(String),
 }
 
 /// Where the initializer is, from its Job and pod.
 pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
     let status = pod.and_then(|pod| pod.status.as_ref());
-    let inspect = status
-        .and_then(|status| status.container_statuses.as_deref())
-        .unwrap_or_default();
-    let inspected = inspect
-        .iter()
-        .find_map(|c| Some((c, c.state.as_ref()?.terminated.as_ref()?)));
+    let inspected = pod.and_then(|pod| end_of(pod, INSPECT));
     if let Some((_, ended)) = inspected
         && ended.exit_code == 0
     {
@@ -316,6 +308,13 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
     let leaving = pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some());
     if leaving && job_end(job).is_none() {
         return InitializerPod::Running(Some("its pod is being deleted".to_owned()));
+    }
+    if let (Some(Err(why)), Some(lost)) = (job_end(job), lost(pod)) {
+        return InitializerPod::Lost(if lost.is_empty() {
+            format!("its pod was deleted: {why}")
+        } else {
+            format!("its pod was lost: {lost}")
+        });
     }
     if let Some((container, ended)) = inspected.or_else(|| pod.and_then(failed_container)) {
         return InitializerPod::Failed(refusal(container, ended));
@@ -330,6 +329,25 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
         }
         None => InitializerPod::Running(status.and_then(waiting)),
     }
+}
+
+/// Why a pod that has ended was ended, if not by its containers; without words where it was deleted.
+fn lost(pod: Option<&Pod>) -> Option<String> {
+    let Some(pod) = pod else {
+        return Some(String::new());
+    };
+    let status = pod.status.as_ref();
+    let disruption = status.and_then(|status| {
+        let mut conditions = status.conditions.iter().flatten();
+        let disrupted = conditions.find(|c| c.type_ == "DisruptionTarget" && c.status == "True")?;
+        disrupted.message.clone().or_else(|| disrupted.reason.clone())
+    });
+    let reason = status.and_then(|status| match (&status.reason, &status.message) {
+        (Some(reason), Some(message)) => Some(format!("{reason}: {message}")),
+        (reason, _) => reason.clone(),
+    });
+    let leaving = pod.metadata.deletion_timestamp.is_some();
+    reason.or(disruption).or_else(|| leaving.then(String::new))
 }
 
 /// Who refused, and in which words: k6, or the one that should have started it.
@@ -348,9 +366,10 @@ fn refusal(container: &ContainerStatus, ended: &ContainerStateTerminated) -> Str
 
 #[cfg(test)]
 mod tests {
-    use super::{InitializerPod, collector, initializer, runner};
+    use super::{InitializerPod, collector, initializer, program, runner};
     use crate::aggregate::outcome::Outcome;
-    use crate::machine::Collector;
+    use crate::build::RUNNER;
+    use crate::machine::{Collector, Program};
     use k8s_openapi::api::batch::v1::Job;
     use k8s_openapi::api::core::v1::Pod;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -429,9 +448,49 @@ mod tests {
         let why = "its pod is being deleted".to_owned();
         let seen = initializer(&Job::default(), Some(&leaving));
         assert_eq!(seen, InitializerPod::Running(Some(why)));
+        let failed = failed("BackoffLimitExceeded");
+        let deleted = InitializerPod::Lost("its pod was deleted: it failed".to_owned());
+        assert_eq!(initializer(&failed, Some(&leaving)), deleted);
+        assert_eq!(initializer(&failed, None), deleted);
+
+        let mut evicted = killed.clone();
+        let status = evicted.status.get_or_insert_default();
+        status.reason = Some("Evicted".to_owned());
+        status.message = Some("low on memory".to_owned());
+        let lost = InitializerPod::Lost("its pod was lost: Evicted: low on memory".to_owned());
+        assert_eq!(initializer(&failed, Some(&evicted)), lost);
         let refused = "k6 refused the script (exit code 105): interrupted".to_owned();
-        let seen = initializer(&failed("BackoffLimitExceeded"), Some(&leaving));
-        assert_eq!(seen, InitializerPod::Failed(refused));
+        assert_eq!(
+            initializer(&failed, Some(&killed)),
+            InitializerPod::Failed(refused)
+        );
+    }
+
+    #[test]
+    fn what_a_sidecar_exits_with_is_not_what_k6_does() {
+        let failed = job_that("Failed", "backoff");
+        let both = [
+            ended("istio-proxy", 0, "Completed", ""),
+            ended("k6", 99, "Error", "crossed"),
+        ];
+        let end = runner(&failed, Some(&pod("", &[], &both)), RUNNER).end.unwrap();
+        assert_eq!(end.code, Some(99));
+        let report = "{\"total\":1,\"confirmed\":1}";
+        let both = [
+            ended("a-proxy", 0, "Completed", ""),
+            ended("k6-curl", 0, "Completed", report),
+        ];
+        let seen = program(&job_that("Complete", ""), Some(&pod("", &[], &both)));
+        assert!(matches!(seen, Program::Reported(report) if report.confirmed == 1));
+        let both = [
+            ended("a-proxy", 0, "Completed", ""),
+            ended("inspect", 107, "Error", "bad"),
+        ];
+        let words = "k6 refused the script (exit code 107): bad".to_owned();
+        assert_eq!(
+            initializer(&failed, Some(&pod("", &[], &both))),
+            InitializerPod::Failed(words)
+        );
     }
 
     #[test]
@@ -440,7 +499,7 @@ mod tests {
             json!({"status": {"conditions": [{"type": "Failed", "status": "True", "message": "backoff"}]}});
         let job: Job = serde_json::from_value(job).unwrap();
         let pod = pod("proxy", &[ended("fetch", 99, "Error", "not there")], &[]);
-        let end = runner(&job, Some(&pod)).end.unwrap();
+        let end = runner(&job, Some(&pod), RUNNER).end.unwrap();
         assert_eq!(end.code, None);
         assert_eq!(
             end.message,

@@ -23,6 +23,9 @@ const SENTENCE_AT_MOST: usize = 320;
 pub struct Report {
     /// How many runners were to be reached.
     pub total: u32,
+    /// To how many of them an order to start was written.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ordered: u32,
     /// How many of them confirmed: released (start) or stopped (stop).
     pub confirmed: u32,
     /// Microseconds between the first and the last confirmed release order written to the network.
@@ -43,9 +46,18 @@ impl Report {
         }
         Self {
             total: u32::try_from(total).unwrap_or(u32::MAX),
+            ordered: 0,
             confirmed: u32::try_from(confirmed).unwrap_or(u32::MAX),
             spread_micros: u64::try_from(spread.as_micros()).unwrap_or(u64::MAX),
             failures,
+        }
+    }
+
+    /// The same, of a starter that has written so many orders.
+    pub fn ordering(self, ordered: usize) -> Self {
+        Self {
+            ordered: u32::try_from(ordered).unwrap_or(u32::MAX),
+            ..self
         }
     }
 
@@ -76,6 +88,10 @@ impl Report {
     pub fn from_message(message: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(message)
     }
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Cuts a text to at most so many bytes, marking the cut.
@@ -110,6 +126,7 @@ mod tests {
             .collect();
         Report {
             total: u32::MAX,
+            ordered: u32::MAX,
             confirmed: u32::MAX - 1,
             spread_micros: u64::MAX,
             failures,

@@ -18,8 +18,8 @@ use super::{ANSWER, AT_ONCE, Attempts, Limits, Target, end, setup, unless_termin
 /// First every runner must answer that it is initialized and paused, within [`Limits::connect`]. One that is
 /// no longer paused was released by an earlier starter: it counts as confirmed and is not touched. If any
 /// runner cannot be found ready, none is released. With [`Limits::setup`], the first runner runs the script's
-/// setup(), whose data the others get; if that fails, none is released either. Then all release orders are written back to back to the
-/// connections that are open by now, and each runner has to confirm within [`Limits::release`].
+/// setup(), whose data the others get; if that fails, none is released either. Then all release orders are written
+/// back to back to the connections that are open by now, and each runner has to confirm within [`Limits::release`].
 ///
 /// Dropping the future leaves either no runner or every ready runner with its release order.
 pub async fn start(targets: &[Target], limits: &Limits) -> Report {
@@ -36,6 +36,7 @@ pub async fn start(targets: &[Target], limits: &Limits) -> Report {
     }
 
     let deadline = Instant::now() + limits.release;
+    let ordered = paused.len();
     // Unconstrained: the runtime would otherwise hold back what one task does after 128 operations.
     unconstrained(async {
         for (_, client) in &mut paused {
@@ -70,7 +71,7 @@ pub async fn start(targets: &[Target], limits: &Limits) -> Report {
         (Some(first), Some(last)) => *last - *first,
         _ => Duration::ZERO,
     };
-    Report::new(targets.len(), confirmed, spread, failures)
+    Report::new(targets.len(), confirmed, spread, failures).ordering(ordered)
 }
 
 /// The runners that wait for their release, how many have been released before, and those that can't be.

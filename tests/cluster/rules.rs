@@ -18,7 +18,7 @@ fn spec(more: Value) -> Value {
     spec
 }
 
-const PARALLELISM: &str = "spec.parallelism is the number of runners: at least 1, at most 10000";
+const PARALLELISM: &str = "spec.parallelism is the number of runners: at least 1, at most 2000";
 const SOURCES: &str = "spec.script needs exactly one source: configMap, volumeClaim, localFile or inline";
 const FLAG: &str = "supported values: \"true\", \"false\"";
 
@@ -74,7 +74,7 @@ fn wrong() -> Vec<(&'static str, Value, Vec<&'static str>)> {
         ),
         ("zero", json!({"parallelism": 0}), vec![PARALLELISM]),
         ("minus", json!({"parallelism": -1}), vec![PARALLELISM]),
-        ("too-many", json!({"parallelism": 10001}), vec![PARALLELISM]),
+        ("too-many", json!({"parallelism": 2001}), vec![PARALLELISM]),
         (
             "no-number",
             json!({"parallelism": null}),

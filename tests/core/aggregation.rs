@@ -284,6 +284,22 @@ mod deciding {
     }
 
     #[test]
+    fn a_script_that_leaves_out_its_setup_or_teardown_has_none_run_for_it() {
+        let said = |option: &str| {
+            let text = format!(r#"{{"maxVUs":2,"totalDuration":"1s",{option}}}"#);
+            let inspection = Inspection::parse(&text).unwrap();
+            let inspection = Inspection {
+                version: Some((1, 1)),
+                ..inspection
+            };
+            plan_of(terms(2), inspection).aggregation.unwrap().setup_seconds
+        };
+        assert_eq!(said(r#""noTeardown":false"#), Some(60));
+        assert_eq!(said(r#""noTeardown":true"#), None);
+        assert_eq!(said(r#""noTeardown":null,"noSetup":true"#), None);
+    }
+
+    #[test]
     fn thresholds_that_do_not_count_are_none_and_may_be_malformed() {
         let malformed = Inspection {
             threshold_error: Some("the threshold \"p95<500\" is malformed".to_owned()),
@@ -1634,5 +1650,27 @@ mod specs {
         }
         assert!(!with_arguments("--no-thresholds=false").unjudged);
         assert!(!with_arguments("").unjudged);
+    }
+
+    #[test]
+    fn what_the_environment_of_k6_says_counts_unless_its_arguments_do() {
+        let by_env = |part: &str, name: &str, value: &str| {
+            terms_with(part, json!({"env": [{"name": name, "value": value}]}))
+        };
+        for part in ["runner", "podTemplate"] {
+            assert!(by_env(part, "K6_NO_THRESHOLDS", "true").unjudged);
+            assert!(by_env(part, "K6_NO_SETUP", "1").setup_per_runner);
+            assert!(by_env(part, "K6_NO_TEARDOWN", "T").setup_per_runner);
+            assert!(!by_env(part, "K6_NO_THRESHOLDS", "false").unjudged);
+            assert!(!by_env(part, "K6_NO_SETUP", "0").setup_per_runner);
+        }
+        let both: Spec = serde_json::from_value(json!({
+            "parallelism": 2,
+            "script": {"configMap": {"name": "x"}},
+            "arguments": "--no-thresholds --no-thresholds=false",
+            "runner": {"env": [{"name": "K6_NO_THRESHOLDS", "value": "true"}]},
+        }))
+        .unwrap();
+        assert!(!check(&both).unwrap().terms.unjudged);
     }
 }

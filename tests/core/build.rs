@@ -256,7 +256,7 @@ fn a_spec_that_cannot_be_carried_out_names_the_field_and_the_remedy() {
     let errors = [
         with("parallelism", json!(0)),
         with("parallelism", json!(-1)),
-        with("parallelism", json!(10_001)),
+        with("parallelism", json!(2_001)),
         with("script", json!(7)),
         with("script", json!("Upper")),
         with("script", json!({"configMap": {"name": "s", "file": "../x"}})),

@@ -375,6 +375,7 @@ mod releasing_the_runners {
         }];
         let report = Report {
             total: 3,
+            ordered: 3,
             confirmed: 2,
             spread_micros: 0,
             failures,
@@ -383,9 +384,24 @@ mod releasing_the_runners {
         seen.runners = runners([ready(1), ended(2, 137), ready(3)]);
         let event = start_failed(
             Some(2),
-            "2 of 3 runners were released: runner 2: connection refused",
+            "2 of 3 runners confirmed their release: runner 2: connection refused",
         );
         let wanted = vec![Effect::CreateStopper(vec![target(1), target(3)])];
+        assert_eq!(outcome(&starting(3), &seen, at(5)), (event, wanted));
+    }
+
+    #[test]
+    fn a_start_that_nobody_confirmed_stops_those_that_it_may_have_released() {
+        let report = Report {
+            total: 3,
+            ordered: 3,
+            confirmed: 0,
+            spread_micros: 0,
+            failures: Vec::new(),
+        };
+        let event = start_failed(None, "0 of 3 runners confirmed their release");
+        let wanted = vec![Effect::CreateStopper([1, 2, 3].map(target).to_vec())];
+        let seen = world(Fact::Known(Program::Reported(report)));
         assert_eq!(outcome(&starting(3), &seen, at(5)), (event, wanted));
     }
 

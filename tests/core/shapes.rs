@@ -248,6 +248,25 @@ fn scuttle_that_is_off_asks_for_nothing() {
 }
 
 #[test]
+fn that_each_runner_would_be_a_cloud_run_of_its_own_is_told() {
+    for arguments in [
+        "--out cloud",
+        "-o cloud",
+        "--out=cloud",
+        "--out json=/tmp/x --out cloud",
+    ] {
+        let checked = check(&spec(json!({"arguments": arguments}))).unwrap();
+        let told = checked.terms.unsupported.unwrap();
+        assert!(
+            told.starts_with("with --out cloud every runner is a test run of its own"),
+            "{told}"
+        );
+    }
+    let checked = check(&spec(json!({"arguments": "--out json=cloud"}))).unwrap();
+    assert_eq!(checked.terms.unsupported, None);
+}
+
+#[test]
 fn a_starter_cannot_be_labelled_as_a_runner() {
     let labelled = spec(json!({"podTemplate": {"metadata": {"labels": {"runner": "true", "team": "shop"}}}}));
     let defaults = defaults(json!({}));
@@ -306,24 +325,36 @@ fn a_starter_of_a_foreign_image_is_given_the_program_and_the_operators_own_has_i
 }
 
 #[test]
-fn quiet_and_paused_are_true_unless_they_say_false_in_either_spelling() {
-    let words = |fields: Value| main(runner_of(&spec(fields))).command.unwrap();
-    let has = |fields: Value| {
-        let words = words(fields);
-        (
-            words.contains(&"--quiet".to_owned()),
-            words.contains(&"--paused".to_owned()),
-        )
+fn quiet_and_paused_are_what_they_say_in_either_spelling_and_else_the_default_of_the_kind() {
+    let has = |kind: Kind, fields: Value, word: &str| {
+        let owner = owner(kind, "k6-sample", 1);
+        let spec = spec(fields);
+        let checked = check(&spec).unwrap();
+        let job = runner(&owner, &spec, &checked, &defaults(json!({})), (1, 2), None);
+        main(job).command.unwrap().contains(&word.to_owned())
     };
-    for (value, expected) in [
-        (Value::Null, true),
-        (json!(true), true),
-        (json!("true"), true),
-        (json!(false), false),
-        (json!("false"), false),
+    for (value, said) in [
+        (Value::Null, None),
+        (json!(true), Some(true)),
+        (json!("true"), Some(true)),
+        (json!(false), Some(false)),
+        (json!("false"), Some(false)),
     ] {
-        assert_eq!(has(json!({"quiet": value})), (expected, true), "{value}");
-        assert_eq!(has(json!({"paused": value})), (true, expected), "{value}");
+        for kind in Kind::ALL {
+            let quiet = said.unwrap_or(kind == Kind::TestRun);
+            assert_eq!(
+                has(kind, json!({"quiet": value}), "--quiet"),
+                quiet,
+                "{kind:?} {value}"
+            );
+            let paused = said.unwrap_or(true);
+            assert_eq!(
+                has(kind, json!({"paused": value}), "--paused"),
+                paused,
+                "{kind:?} {value}"
+            );
+        }
+        let expected = said.unwrap_or(true);
         let unpaused = check(&spec(json!({"paused": value}))).unwrap().terms.unpaused;
         assert_eq!(unpaused, !expected, "{value}");
     }

@@ -83,6 +83,7 @@ pub fn inspection(max_vus: u64) -> Inspection {
         total_seconds: 90,
         setup_seconds: 60,
         teardown_seconds: 60,
+        left_out: false,
         thresholds: 1,
         threshold_error: None,
         version: None,
@@ -155,6 +156,7 @@ pub fn inspected(max_vus: u64) -> Fact<Initializer> {
 pub fn reported(confirmed: u32, total: u32) -> Fact<Program> {
     Fact::Known(Program::Reported(Report {
         total,
+        ordered: 0,
         confirmed,
         spread_micros: 1500,
         failures: Vec::new(),

@@ -68,7 +68,7 @@ fn tried(input: &[u8]) -> Result<bool, TestCaseError> {
         return Ok(false);
     };
     let n = checked.terms.parallelism;
-    prop_assert!((1..=10_000).contains(&n));
+    prop_assert!((1..=2_000).contains(&n));
     prop_assert_eq!(i64::from(n), test.spec.parallelism);
     let name = test.metadata.name.as_deref().unwrap_or_default();
     let name = if is_name(name) { name } else { "fuzz" };

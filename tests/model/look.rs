@@ -428,6 +428,7 @@ fn initializer(stage: Stage, spec: Spec) -> Initializer {
             total_seconds: 90,
             setup_seconds: 60,
             teardown_seconds: 60,
+            left_out: false,
             thresholds: spec.merged.unwrap_or(1).into(),
             threshold_error: None,
             version: spec.merged.map(|_| (1, 1)),
@@ -512,6 +513,7 @@ fn program(seen: Seen<Ended>) -> Fact<Program> {
         }
         Seen::Known((Stage::Reported, total, confirmed)) => Fact::Known(Program::Reported(Report {
             total: total.into(),
+            ordered: 0,
             confirmed: confirmed.into(),
             spread_micros: 0,
             failures: Vec::new(),

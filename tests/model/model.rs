@@ -470,7 +470,12 @@ impl Runs {
                 }
                 self.delete(world, &mut operator, attempt, role)?;
             }
-            Deed::DeleteFormer(role) => self.delete(world, &mut operator, task.former.into(), role)?,
+            Deed::DeleteFormer(role) => {
+                if role == Role::Collector {
+                    self.is_kept(world, task.former.into())?;
+                }
+                self.delete(world, &mut operator, task.former.into(), role)?;
+            }
             Deed::DeleteResource => match world.resource {
                 Some(truth) if truth.version == task.version => world.resource = None,
                 Some(_) => operator.task.failed = true,

@@ -38,6 +38,7 @@ pub fn of(fault: &Fault) -> Option<table::Fault> {
             | ByHand::Suspend(_)
             | ByHand::Edit(_)
             | ByHand::DeleteJob(_)
+            | ByHand::Unlabel(_)
             | ByHand::DeletePod(_) => None,
         },
         Fault::Refused { .. } => Some(table::Fault::RequestRefused),
@@ -67,6 +68,7 @@ pub fn of_request(what: OnRequest) -> table::Fault {
 pub fn of_pod(part: Part, what: OnPod) -> Option<table::Fault> {
     match (part, what) {
         (_, OnPod::KilledAfter(_)) => Some(table::Fault::StarterKilledHalfway),
+        (_, OnPod::Unheard) => Some(table::Fault::NetworkCut),
         (Part::Runner(_), OnPod::Unschedulable(_) | OnPod::ImagePull(_)) => {
             Some(table::Fault::RunnerNeverReady)
         }

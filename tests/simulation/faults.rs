@@ -76,6 +76,8 @@ pub enum OnPod {
     Broken(Option<u64>),
     /// A starter is killed when it has released so many.
     KilledAfter(u32),
+    /// No confirmation reaches a starter.
+    Unheard,
 }
 
 /// What happens to a pod that is there at this moment.
@@ -101,6 +103,8 @@ pub enum ByHand {
     /// Deletes it and makes it again under the same name after so many ms.
     Recreate(u64),
     DeleteJob(Part),
+    /// Takes its labels from it.
+    Unlabel(Part),
     DeletePod(Part),
     DeleteScript,
     /// Makes an object of the name of a part, and removes it after so many ms, or never.
@@ -379,6 +383,7 @@ fn of_the_world(rng: &mut fastrand::Rng, scenario: &Scenario) -> Fault {
                 2 => OnPod::Refuses(awhile(rng)),
                 3 => OnPod::Hangs(awhile(rng)),
                 4 => OnPod::Broken(awhile(rng)),
+                5 => OnPod::Unheard,
                 _ => OnPod::KilledAfter(rng.u32(0..=runners)),
             },
         },

@@ -187,6 +187,10 @@ impl World {
         }
     }
 
+    fn is_unheard(&self, pod: &Pod) -> bool {
+        self.pod_faults(pod).any(|what| what == OnPod::Unheard)
+    }
+
     fn killed_after(&self, pod: &Pod) -> Option<u32> {
         self.pod_faults(pod).find_map(|what| {
             if let OnPod::KilledAfter(count) = what {
@@ -236,14 +240,21 @@ impl World {
             self.covered(Some(crate::table::Fault::StarterKilledHalfway), pod.test);
             return self.end_pod(id, End::code(137));
         }
-        let Some((runner, address)) = targets.get(pod.work.next) else {
+        let Some((runner_number, address)) = targets.get(pod.work.next) else {
             return self.report(id, &pod, targets.len());
         };
         match self.at(address) {
             Answers::Paused(runner) => {
                 self.release(&runner);
                 pod.work.released += 1;
-                pod.work.confirmed += 1;
+                if self.is_unheard(&pod) {
+                    self.covered(Some(crate::table::Fault::NetworkCut), pod.test);
+                    pod.work
+                        .failures
+                        .push(failure(*runner_number, address, "no confirmation within 10 s"));
+                } else {
+                    pod.work.confirmed += 1;
+                }
                 pod.work.next += 1;
             }
             Answers::Released(_) => {
@@ -256,7 +267,7 @@ impl World {
                 }
                 pod.work
                     .failures
-                    .push(failure(*runner, address, "no confirmation within 10 s"));
+                    .push(failure(*runner_number, address, "no confirmation within 10 s"));
                 pod.work.next += 1;
             }
         }
@@ -276,7 +287,8 @@ impl World {
             pod.work.confirmed as usize,
             Duration::from_micros(u64::from(pod.work.released) * 100),
             pod.work.failures.clone(),
-        );
+        )
+        .ordering(if pod.work.all_found { targets } else { 0 });
         let end = End {
             message: report.to_message(),
             ..End::code(if report.complete() { 0 } else { 1 })

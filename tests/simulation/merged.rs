@@ -326,6 +326,29 @@ fn a_summary_that_is_refused_is_given_up_and_the_end_stays() {
 }
 
 #[test]
+fn the_summary_of_a_run_is_kept_before_the_next_begins() {
+    for (state, hangs) in [
+        (StateName::Started, false),
+        (StateName::Started, true),
+        (StateName::Finished, true),
+    ] {
+        let mut scenario = Scenario::merged(2, 0);
+        scenario.tests[0].summary_hangs = hangs;
+        let outcome = simulate(7, &scenario, &Plan(vec![by_hand(state, 0, ByHand::Rerun)]));
+        let trace = outcome.lines.join("\n");
+        assert_eq!(outcome.broken, Vec::<String>::new(), "{trace}");
+        assert!(
+            outcome.ends[0].contains("run 2 Finished Passed"),
+            "{}",
+            outcome.ends[0]
+        );
+        for name in ["a-summary", "a-r2-summary"] {
+            assert_eq!(made(&outcome, &format!("ConfigMaps {name}")), 1, "{trace}");
+        }
+    }
+}
+
+#[test]
 fn a_merged_run_that_is_stopped_has_what_was_measured_until_then() {
     let stop = by_hand(StateName::Started, 1_000, ByHand::Stop);
     let outcome = ends(&Scenario::merged(2, 1), Plan(vec![stop]), STOPPED);

@@ -67,6 +67,8 @@ pub struct Test {
     pub crossed: u32,
     /// Whether the script's handleSummary() never ends.
     pub summary_hangs: bool,
+    /// The stage in which another operator has left it.
+    pub left_in: Option<&'static str>,
     /// When it is made, in ms.
     pub at: u64,
 }
@@ -96,6 +98,7 @@ impl Test {
             thresholds: 1,
             crossed: 0,
             summary_hangs: false,
+            left_in: None,
             at: 100,
         }
     }
@@ -255,6 +258,7 @@ fn test(rng: &mut fastrand::Rng, name: &'static str) -> Test {
             0
         },
         summary_hangs: rarely(rng),
+        left_in: None,
         at: rng.u64(0..3_000),
     }
 }

@@ -292,7 +292,9 @@ fn is_over(world: &World, test: usize) -> bool {
                     .iter()
                     .any(|event| event.get("rerun") == object.pointer("/spec/rerun"))
             });
-    held || (text(object, "/status/state") == "Finished" && answered && !is_kept(world, uid(object)))
+    let foreign = object.pointer("/status/stage").is_some() && object.pointer("/status/state").is_none();
+    held || foreign
+        || (text(object, "/status/state") == "Finished" && answered && !is_kept(world, uid(object)))
 }
 
 /// Whether what merges the metrics of a run, or has its result, is there still.

@@ -1,7 +1,7 @@
 //! One fault at a time, in every state of a run.
 
-use crate::faults::{Blow, ByHand, Fault, OnRequest, OnWatch, Part, Plan, When};
-use crate::scenario::{Scenario, Source};
+use crate::faults::{Blow, ByHand, Fault, OnPod, OnRequest, OnWatch, Part, Plan, When};
+use crate::scenario::{Ending, Scenario, Source};
 use crate::sim::simulate;
 use crate::store::Table;
 use k6_operator::machine::StateName;
@@ -116,6 +116,89 @@ fn a_stranger_that_has_the_name_of_a_job_that_is_to_be_deleted_is_left_alone() {
             "{}",
             outcome.lines.join("\n")
         );
+    }
+}
+
+#[test]
+fn what_another_operator_has_run_is_not_run_again() {
+    for stage in ["initialized", "started", "finished", "error"] {
+        let mut scenario = Scenario::plain(2);
+        scenario.tests[0].left_in = Some(stage);
+        let outcome = simulate(7, &scenario, &Plan::default());
+        let trace = outcome.lines.join("\n");
+        assert_eq!(outcome.broken, Vec::<String>::new(), "{trace}");
+        assert!(!trace.contains("Create Jobs"), "{trace}");
+        assert!(!trace.contains("ReplaceStatus"), "{trace}");
+        let told = outcome.lines.iter().filter(|line| line.contains("Create Events"));
+        assert_eq!(told.count(), 1, "{trace}");
+    }
+}
+
+#[test]
+fn a_runner_whose_job_has_lost_its_labels_is_stopped_at_the_deadline() {
+    let mut scenario = Scenario::plain(2);
+    scenario.tests[0].endings[1] = (20_000, Ending::Hangs);
+    for state in [StateName::Started, StateName::Starting] {
+        let plan = Plan(vec![Fault::Hand {
+            test: 0,
+            when: When::In(0, state, 0),
+            what: ByHand::Unlabel(Part::Runner(2)),
+        }]);
+        let outcome = simulate(7, &scenario, &plan);
+        let trace = outcome.lines.join("\n");
+        assert_eq!(outcome.broken, Vec::<String>::new(), "{trace}");
+        assert!(
+            outcome.ends[0].contains("Finished"),
+            "{}\n{trace}",
+            outcome.ends[0]
+        );
+        assert!(trace.contains("Delete Jobs a-2: 200"), "{trace}");
+    }
+}
+
+#[test]
+fn a_start_that_nobody_confirmed_is_stopped_before_its_end_is_told() {
+    for runners in 1..=3 {
+        let plan = Plan(vec![Fault::Pod {
+            test: 0,
+            part: Part::Starter,
+            what: OnPod::Unheard,
+        }]);
+        let outcome = simulate(7, &Scenario::plain(runners), &plan);
+        let trace = outcome.lines.join("\n");
+        assert_eq!(outcome.broken, Vec::<String>::new(), "{trace}");
+        let end = format!("a: run 1 Finished Error StartFailed, {runners} released");
+        assert_eq!(outcome.ends, [end], "{trace}");
+        assert!(outcome.histories[0].contains("RunnersStopped"), "{trace}");
+    }
+}
+
+#[test]
+fn an_initializer_whose_pod_is_lost_is_made_again() {
+    let faults = [
+        Fault::Blow {
+            test: 0,
+            part: Part::Initializer,
+            when: When::In(0, StateName::Initializing, 1_500),
+            what: Blow::Evicted,
+        },
+        Fault::Hand {
+            test: 0,
+            when: When::In(0, StateName::Initializing, 1_500),
+            what: ByHand::DeletePod(Part::Initializer),
+        },
+    ];
+    for fault in faults {
+        let outcome = simulate(7, &Scenario::plain(2), &Plan(vec![fault]));
+        let trace = outcome.lines.join("\n");
+        assert_eq!(outcome.broken, Vec::<String>::new(), "{trace}");
+        let end = "a: run 1 Finished Passed AllRunnersPassed, 2 released".to_owned();
+        assert_eq!(outcome.ends, [end], "{trace}");
+        let made = outcome
+            .lines
+            .iter()
+            .filter(|line| line.ends_with("Create Jobs a-initializer: 201"));
+        assert_eq!(made.count(), 2, "{trace}");
     }
 }
 

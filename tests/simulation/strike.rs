@@ -278,6 +278,15 @@ impl World {
                 self.witness.tampered(uid(&object));
                 self.delete(&key, Deletion::Background);
             }
+            ByHand::Unlabel(part) => {
+                let key = self.key_of(test, part);
+                if let Some(job) = self.store.get(&key).cloned() {
+                    self.witness.tampered(uid(&object));
+                    let mut changed = (*job).clone();
+                    within(&mut changed, "metadata")["labels"] = json!({});
+                    self.replaced(&key, changed);
+                }
+            }
             ByHand::DeletePod(part) => {
                 self.witness.tampered(uid(&object));
                 if let Some(pod) = self.pod_of(test, part).and_then(|id| self.pods.get(&id)) {

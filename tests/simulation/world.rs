@@ -298,7 +298,13 @@ impl World {
             fields.insert("kind".to_owned(), json!(table.kind()));
         }
         self.disturbed = self.disturbed.max(self.now);
-        self.create(&Key::new(table, NAMESPACE, test.name), object);
+        let key = Key::new(table, NAMESPACE, test.name);
+        self.create(&key, object);
+        if let (Some(stage), Some(made)) = (test.left_in, self.store.get(&key).cloned()) {
+            let mut left = (*made).clone();
+            left["status"] = json!({"stage": stage});
+            let _ = self.store.replace_status(&key, &left);
+        }
     }
 
     /// A process of an operator is killed.
