@@ -47,6 +47,12 @@ struct Output {
     thresholds: Option<BTreeMap<String, Vec<IgnoredAny>>>,
     setup_timeout: Option<String>,
     teardown_timeout: Option<String>,
+}
+
+/// What the script leaves out.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LeftOut {
     no_setup: Option<bool>,
     no_teardown: Option<bool>,
 }
@@ -96,6 +102,7 @@ impl Inspection {
     /// Reads the output of k6.
     pub fn parse(text: &str) -> Result<Self, InspectionError> {
         let (output, json) = output(text)?;
+        let left_out: LeftOut = read(json).unwrap_or_default();
         let seconds = |text: &str| {
             crate::build::seconds(text).ok_or_else(|| InspectionError(format!("{text:?} is no duration")))
         };
@@ -117,7 +124,7 @@ impl Inspection {
             setup_seconds: optional(&output.setup_timeout)?,
             teardown_seconds: optional(&output.teardown_timeout)?,
             total_duration: output.total_duration,
-            left_out: output.no_setup == Some(true) || output.no_teardown == Some(true),
+            left_out: left_out.no_setup == Some(true) || left_out.no_teardown == Some(true),
             thresholds: u32::try_from(expressions.sum::<usize>()).unwrap_or(u32::MAX),
             threshold_error: unread.or(wrong),
             version: None,
