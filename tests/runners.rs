@@ -399,7 +399,10 @@ async fn three_hundred_runners_are_released_back_to_back() {
 async fn nobody_is_released_while_one_is_still_initializing() {
     let standins = [Standin::new(&[]), Standin::new(&[Act::Initializing; 1000])];
     let report = start(&targets(&standins), &short(700)).await;
-    assert_eq!((report.ordered, report.confirmed, report.failures.len()), (0, 0, 1));
+    assert_eq!(
+        (report.ordered, report.confirmed, report.failures.len()),
+        (0, 0, 1)
+    );
     let message = &report.failures[0].message;
     assert!(
         message.ends_with("is still initializing (k6 status 1)"),
@@ -445,7 +448,12 @@ async fn a_runner_that_never_confirms_is_named() {
     };
     let report = start(&targets(&standins), &limits).await;
     assert_eq!(
-        (report.total, report.ordered, report.confirmed, report.failures.len()),
+        (
+            report.total,
+            report.ordered,
+            report.confirmed,
+            report.failures.len()
+        ),
         (2, 2, 1, 1),
         "{report:?}"
     );

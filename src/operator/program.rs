@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use super::controller::bounded;
 use super::lead::{Settings, operate};
-use super::telemetry::{Endpoints, Health, Metrics};
+use super::telemetry::{Endpoints, Health, Heartbeat, Metrics};
 use super::{defaults, lease};
 use crate::build::Defaults;
 use futures::FutureExt;
@@ -12,10 +12,14 @@ use kube::{Api, Client};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The name of the Lease by which one of several operators leads.
 const LEASE: &str = "k6-operator";
+
+/// After how long without a sign of life of the operator /healthz fails.
+const STALLED: Duration = Duration::from_secs(60);
 
 /// The settings of the operator.
 #[derive(Clone, Debug, clap::Args)]
@@ -111,7 +115,10 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
         instance: args.pod_name.clone(),
         clock: Clock::system(),
         metrics: Metrics::new("k6"),
-        health: Health::default(),
+        health: Health {
+            heartbeat: Heartbeat::with_limit(STALLED),
+            ..Health::default()
+        },
     };
     let end = async {
         terminated().await;
@@ -125,7 +132,18 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
         namespaces = settings.watched().join(","),
         "started"
     );
-    operate(client, settings, end).await;
+    let heartbeat = settings.health.heartbeat.clone();
+    // In one task with the operator: while that is stuck, this does not beat.
+    let beating = async {
+        loop {
+            heartbeat.beat();
+            tokio::time::sleep(STALLED / 10).await;
+        }
+    };
+    tokio::select! {
+        () = operate(client, settings, end) => {}
+        _ = beating => {}
+    }
     serving.await??;
     tracing::info!("ended");
     Ok(())
