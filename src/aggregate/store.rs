@@ -22,11 +22,13 @@ use thiserror::Error;
 const RUNNER_TAG: &str = "instance_id";
 /// The tag that OpenTelemetry's SDK puts in place of all others when there are too many series.
 const OVERFLOW_TAG: &str = "otel.metric.overflow";
-/// How a rate's two counters were named before k6 1.4.
+/// How older versions of k6 name the two counters of a rate. Newer ones have one, which still has the second name.
 const OCCURRED: &str = ".occurred";
 const TOTAL: &str = ".total";
-/// The tag that tells a rate's zeros from its other values since.
+/// The tag that tells zeros from other values in that one.
 const CONDITION: &str = "condition";
+const ZERO: &str = "zero";
+const NONZERO: &str = "nonzero";
 /// Gauges of which the test as a whole has the sum.
 const SUMMED: [&str; 2] = ["vus", "vus_max"];
 /// As many series are kept, of all metrics.
@@ -303,17 +305,16 @@ impl Store {
                 let count = u64::try_from(*count).unwrap_or_default();
                 if let Some(metric) = name.strip_suffix(OCCURRED) {
                     Some((metric, Part::Occurred(count)))
-                } else if let Some(metric) = name.strip_suffix(TOTAL) {
-                    Some((metric, Part::Total(count)))
+                } else if let Some(nonzero) = condition(point) {
+                    let part = if nonzero {
+                        Part::Nonzero(count)
+                    } else {
+                        Part::Zero(count)
+                    };
+                    Some((name.strip_suffix(TOTAL).unwrap_or(name), part))
                 } else {
-                    condition(point).map(|nonzero| {
-                        let part = if nonzero {
-                            Part::Nonzero(count)
-                        } else {
-                            Part::Zero(count)
-                        };
-                        (name, part)
-                    })
+                    let metric = name.strip_suffix(TOTAL);
+                    metric.map(|metric| (metric, Part::Total(count)))
                 }
             }
             Some(Number::AsDouble(_)) | None => None,
@@ -367,7 +368,7 @@ impl Store {
         let rate = kind == Kind::Rate;
         let kept = |attribute: &&KeyValue| {
             let mine = attribute.key == RUNNER_TAG && text(attribute) == own_number;
-            let half = rate && attribute.key == CONDITION;
+            let half = rate && attribute.key == CONDITION && matches!(text(attribute), ZERO | NONZERO);
             !mine && !half
         };
         key.clear();
@@ -721,8 +722,8 @@ fn condition(point: &NumberDataPoint) -> Option<bool> {
         .iter()
         .find(|attribute| attribute.key == CONDITION)?;
     match text(found) {
-        "nonzero" => Some(true),
-        "zero" => Some(false),
+        NONZERO => Some(true),
+        ZERO => Some(false),
         _ => None,
     }
 }

@@ -135,31 +135,61 @@ async fn an_export_that_comes_after_a_later_one_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rate_is_the_same_in_the_form_of_each_version_of_k6() {
-    let service = Service::open(2, json!({}));
+    let service = Service::open(3, json!({}));
     let int = |time, value, of: &[(&str, &str)]| point(time, Number::AsInt(value), of);
-    let before = [
+    let before = vec![
         sum("checks.occurred", CUMULATIVE, vec![int(1, 3, &[("check", "ok")])]),
         sum("checks.total", CUMULATIVE, vec![int(1, 4, &[("check", "ok")])]),
     ];
-    let since = sum(
-        "checks",
-        CUMULATIVE,
-        vec![
-            int(1, 3, &[("check", "ok"), ("condition", "nonzero")]),
-            int(1, 1, &[("check", "ok"), ("condition", "zero")]),
-        ],
-    );
-    assert_eq!(send(&service, "1", "a", export(before)).await.0, 200);
-    assert_eq!(send(&service, "2", "b", export([since])).await.0, 200);
+    let since = |name| {
+        vec![sum(
+            name,
+            CUMULATIVE,
+            vec![
+                int(1, 3, &[("check", "ok"), ("condition", "nonzero")]),
+                int(1, 1, &[("check", "ok"), ("condition", "zero")]),
+            ],
+        )]
+    };
+    for (runner, form) in [
+        ("1", before),
+        ("2", since("checks.total")),
+        ("3", since("checks")),
+    ] {
+        assert_eq!(send(&service, runner, "a", export(form)).await.0, 200);
+    }
     let live = service.aggregator().live();
     let view = live.store.view();
     let checks = &view.metrics["checks"];
-    assert_eq!(checks.sink, Sink::Rate { nonzero: 6, total: 8 });
-    assert_eq!(checks.series.len(), 1, "one series of two runners");
-    for runner in [1, 2] {
+    assert_eq!(
+        checks.sink,
+        Sink::Rate {
+            nonzero: 9,
+            total: 12
+        }
+    );
+    assert_eq!(checks.series.len(), 1, "one series of three runners");
+    for runner in [1, 2, 3] {
         let of_one = live.store.total("checks", Some(runner)).unwrap();
         assert_eq!(of_one, Sink::Rate { nonzero: 3, total: 4 });
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_of_the_user_that_is_named_as_the_halves_of_a_rate_are_keeps_its_series_apart() {
+    let service = Service::open(1, json!({}));
+    let int = |value, condition| point(1, Number::AsInt(value), &[("condition", condition)]);
+    let checks = [
+        sum(
+            "checks.occurred",
+            CUMULATIVE,
+            vec![int(3, "cold"), int(1, "warm")],
+        ),
+        sum("checks.total", CUMULATIVE, vec![int(4, "cold"), int(2, "warm")]),
+    ];
+    assert_eq!(send(&service, "1", "a", export(checks)).await.0, 200);
+    let checks = service.aggregator().live().store.total("checks", None);
+    assert_eq!(checks, Some(Sink::Rate { nonzero: 4, total: 6 }));
 }
 
 /// A runner says where it is.
