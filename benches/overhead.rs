@@ -111,7 +111,7 @@ async fn measure(variant: &Variant, site: SocketAddr, aggregator: SocketAddr, sc
     if variant.output {
         let more = arguments("experimental-opentelemetry", false);
         command.args(more.iter().filter(|word| *word != "--linger"));
-        command.envs(environment(&aggregator.to_string(), "run", 1, "pod"));
+        command.envs(environment(&aggregator.to_string(), "run", 1, "pod", 1));
     }
     let mut child = command
         .envs(variant.environment.iter().copied())

@@ -7,12 +7,18 @@ pub const PROCESS_HEADER: &str = "k6-process";
 /// The header that names the run: an address can have been another's.
 pub const RUN_HEADER: &str = "k6-run";
 
-/// The environment of k6: <https://grafana.com/docs/k6/latest/results-output/real-time/opentelemetry/>, and for the
+/// The environment of a k6 of this major version: <https://grafana.com/docs/k6/latest/results-output/real-time/opentelemetry/>, and for the
 /// histograms <https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/>.
-pub fn environment(aggregator: &str, run: &str, runner: u32, process: &str) -> Vec<(&'static str, String)> {
-    vec![
-        // k6 1.1 knows the first name, later ones both.
-        ("K6_OTEL_EXPORTER_TYPE", "http".to_owned()),
+pub fn environment(
+    aggregator: &str,
+    run: &str,
+    runner: u32,
+    process: &str,
+    major: u32,
+) -> Vec<(&'static str, String)> {
+    // From 2 on k6 does not export where this is set at all.
+    let former = (major < 2).then(|| ("K6_OTEL_EXPORTER_TYPE", "http".to_owned()));
+    let always = [
         ("K6_OTEL_EXPORTER_PROTOCOL", "http/protobuf".to_owned()),
         ("K6_OTEL_HTTP_EXPORTER_INSECURE", "true".to_owned()),
         ("K6_OTEL_HTTP_EXPORTER_ENDPOINT", aggregator.to_owned()),
@@ -32,7 +38,8 @@ pub fn environment(aggregator: &str, run: &str, runner: u32, process: &str) -> V
             "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
             "base2_exponential_bucket_histogram".to_owned(),
         ),
-    ]
+    ];
+    former.into_iter().chain(always).collect()
 }
 
 /// k6's own variable that names outputs.
@@ -63,4 +70,37 @@ pub fn arguments(output: &str, once: bool) -> Vec<String> {
         words.extend(["--no-setup", "--no-teardown"]);
     }
     words.into_iter().map(str::to_owned).collect()
+}
+
+const NO_SUMMARY: &str = "--no-summary";
+const SUMMARY_MODE: &str = "--summary-mode";
+
+/// What makes a k6 of this major version sum up, whatever it was told before, and whatever variables say.
+pub fn summing(major: u32) -> Vec<String> {
+    let former = (major < 2).then(|| format!("{NO_SUMMARY}=false"));
+    let since = (major >= 1).then(|| format!("{SUMMARY_MODE}=compact"));
+    former.into_iter().chain(since).collect()
+}
+
+/// More arguments of a k6 of this major version that has these arguments and variables, so that it measures itself:
+/// without thresholds and without a summary it does not, and nobody could say whether all of it has come.
+pub fn measuring(major: u32, arguments: &[String], variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let after = |flag: &str, word: &str| word.strip_prefix(flag)?.strip_prefix('=').map(str::to_owned);
+    let mut summary = variable("K6_NO_SUMMARY");
+    let mut mode = variable("K6_SUMMARY_MODE");
+    for (i, word) in arguments.iter().enumerate() {
+        if word == NO_SUMMARY {
+            summary = Some("true".to_owned());
+        } else if word == SUMMARY_MODE {
+            mode = arguments.get(i + 1).cloned();
+        }
+        summary = after(NO_SUMMARY, word).or(summary);
+        mode = after(SUMMARY_MODE, word).or(mode);
+    }
+    let untold = summary.is_some_and(|no| matches!(no.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"));
+    let disabled = mode.as_deref() == Some("disabled");
+    let said = |word: &String| {
+        (untold && word.starts_with(NO_SUMMARY)) || (disabled && word.starts_with(SUMMARY_MODE))
+    };
+    summing(major).into_iter().filter(said).collect()
 }

@@ -2,8 +2,9 @@
 //! and the ConfigMap in which the result is kept.
 
 use super::pod::{self, Defaults, Owner, Part, given};
-use super::{Checked, literal, names, programs, script, settings};
+use super::{Checked, Wiring, arguments, literal, names, programs, script, settings};
 use crate::aggregate::collect::Documents;
+use crate::aggregate::runner::summing;
 use crate::api::{PodSettings, Resources, Spec};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
@@ -138,16 +139,17 @@ pub fn service(owner: &Owner, aggregator: &Job) -> Service {
     }
 }
 
-/// The Job that brings the result from the aggregator at the address; `about` is what is known of the run beside
+/// The Job that brings the result from the aggregator; `about` is what is known of the run beside
 /// its metrics, as JSON. k6 calls the script's handleSummary() in it: of an archive, it can't.
 pub fn collector(
     owner: &Owner,
     spec: &Spec,
     checked: &Checked,
     defaults: &Defaults,
-    address: &str,
+    wiring: Wiring<'_>,
     about: &str,
 ) -> Job {
+    let Wiring { aggregation, address } = wiring;
     let mut settings = settings::of_runner(spec, &defaults.common);
     settings.common.resources = programs::sized("64Mi", "1Gi");
     let script = script::path(checked);
@@ -198,18 +200,16 @@ pub fn collector(
             ..folder
         }])
         .collect();
-    let run = [
-        "k6",
-        "run",
-        "--quiet",
-        "--no-usage-report",
-        "--address=",
-        "--no-summary=false",
-        "--vus=1",
-        "--iterations=1",
-    ]
-    .map(str::to_owned);
-    let run = run.into_iter().chain([format!("{SUMMARY_FOLDER}/summary.js")]);
+    let mut run = ["k6", "run", "--quiet", "--no-usage-report", "--address="]
+        .map(str::to_owned)
+        .to_vec();
+    run.extend(summing(aggregation.major()));
+    run.extend(["--vus=1".to_owned(), "--iterations=1".to_owned()]);
+    run.extend(literal(
+        &arguments::of_script(&checked.arguments),
+        &settings.common.env,
+    ));
+    run.push(format!("{SUMMARY_FOLDER}/summary.js"));
     let mut script = script::volume(owner, checked);
     // Whoever measured needs it no more: without it only handleSummary() is not called.
     if let Some(map) = script.as_mut().and_then(|volume| volume.config_map.as_mut()) {
@@ -219,7 +219,7 @@ pub fn collector(
     let pod = PodSpec {
         init_containers: Some(vec![collect]),
         containers: vec![Container {
-            command: Some(run.collect()),
+            command: Some(run),
             volume_mounts: given(&mounts),
             ..base
         }],

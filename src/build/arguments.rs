@@ -214,11 +214,34 @@ pub(super) fn outputs(words: &[String]) -> Vec<String> {
     found
 }
 
+/// Those of the arguments without which a script can't be loaded: its variables, and what language it is in.
+pub(super) fn of_script(words: &[String]) -> Vec<String> {
+    const MODE: &str = "--compatibility-mode";
+    let mut found = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let (flag, value) = match (word.split_once('='), of_cluster(word, 'e')) {
+            (Some((flag @ ("--env" | MODE), value)), _) => (flag, Some(value.to_owned())),
+            (None, None) if word == "--env" || word == MODE => (word.as_str(), words.next().cloned()),
+            (_, Some((_, ""))) => ("--env", words.next().cloned()),
+            (_, Some((_, value))) => ("--env", Some(value.strip_prefix('=').unwrap_or(value).to_owned())),
+            (_, None) => continue,
+        };
+        found.extend(value.map(|value| format!("{flag}={value}")));
+    }
+    found
+}
+
 /// The switches before `-o` in a cluster of short flags, and the output that stands in the same word.
 fn output_of_cluster(word: &str) -> Option<(&str, &str)> {
+    of_cluster(word, 'o')
+}
+
+/// The same of any short flag that takes a value.
+fn of_cluster(word: &str, flag: char) -> Option<(&str, &str)> {
     let cluster = word.strip_prefix('-').filter(|rest| !rest.starts_with('-'))?;
     let end = cluster.find(|c| !SHORT_SWITCHES.contains(c))?;
-    let value = cluster.get(end..)?.strip_prefix('o')?;
+    let value = cluster.get(end..)?.strip_prefix(flag)?;
     Some((word.get(..=end)?, value))
 }
 

@@ -214,7 +214,7 @@ fn unaggregated(spec: &Spec, arguments: &[String]) -> Option<String> {
     if let Some(output) = outputs.iter().find(|output| runner::is_opentelemetry(output)) {
         return Some(format!("the arguments of k6 have --out {output}, {one}"));
     }
-    let ours = runner::environment("", "", 0, "");
+    let ours = runner::environment("", "", 0, "", 1);
     let variables = [&spec.runner.common.env, &spec.pod_template.env];
     variables
         .into_iter()

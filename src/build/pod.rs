@@ -194,7 +194,12 @@ fn framed(part: Part, settings: &PodSettings, pod: PodSpec) -> PodSpec {
     let user = part.user();
     let mount_token = common.automount_service_account_token.map(|flag| flag.0);
     let init = settings.init_containers.iter().enumerate().map(init_container);
-    let init_containers: Vec<Container> = init.chain(pod.init_containers.unwrap_or_default()).collect();
+    let sidecar = |container: &Container| container.restart_policy.is_some();
+    // The result does not wait for what only handleSummary() may need.
+    let first = |container: &Container| part != Part::Collector || sidecar(container);
+    let (before, after): (Vec<_>, Vec<_>) = init.partition(first);
+    let own = pod.init_containers.unwrap_or_default();
+    let init_containers: Vec<Container> = before.into_iter().chain(own).chain(after).collect();
     let own_volumes = pod.volumes.unwrap_or_default();
     let volumes: Vec<_> = own_volumes
         .into_iter()

@@ -2,7 +2,7 @@
 
 use super::pod::{self, Defaults, Owner, PORT, Part, given};
 use super::{Checked, literal, names, programs, run_id, script, segments, settings};
-use crate::aggregate::runner::{arguments, environment};
+use crate::aggregate::runner::{arguments, environment, measuring};
 use crate::api::{Kind, PodSettings, Spec};
 use crate::machine::Aggregation;
 use k8s_openapi::api::batch::v1::Job;
@@ -65,8 +65,8 @@ pub fn runner(
             .then(|| apart(settings.common.affinity.clone().unwrap_or_default())),
         ..PodSpec::default()
     };
-    if let Some(Wiring { address, .. }) = wiring {
-        exporting(&mut container, owner, address, i);
+    if let Some(wiring) = wiring {
+        exporting(&mut container, owner, wiring, i);
         programs::copied(&mut pod, &mut container, defaults, &settings);
     }
     pod.containers = vec![container];
@@ -74,7 +74,8 @@ pub fn runner(
 }
 
 /// What makes the k6 of a container export its metrics.
-fn exporting(container: &mut Container, owner: &Owner, address: &str, i: u32) {
+fn exporting(container: &mut Container, owner: &Owner, wiring: Wiring<'_>, i: u32) {
+    let Wiring { aggregation, address } = wiring;
     let pod = EnvVar {
         name: POD_VARIABLE.to_owned(),
         value_from: Some(EnvVarSource {
@@ -87,7 +88,7 @@ fn exporting(container: &mut Container, owner: &Owner, address: &str, i: u32) {
         ..EnvVar::default()
     };
     let process = format!("$({POD_VARIABLE})");
-    let ours = environment(address, &run_id(owner), i, &process).into_iter();
+    let ours = environment(address, &run_id(owner), i, &process, aggregation.major()).into_iter();
     let ours = ours.map(|(name, value)| EnvVar {
         name: name.to_owned(),
         value: Some(value),
@@ -143,6 +144,11 @@ fn command(
             &aggregation.output,
             aggregation.setup_seconds.is_some(),
         ));
+        let variable = |name: &str| {
+            let found = settings.common.env.iter().find(|variable| variable.name == name);
+            found.and_then(|variable| variable.value.clone())
+        };
+        words.extend(measuring(aggregation.major(), &checked.arguments, variable));
     }
     words.extend(["--tag".to_owned(), format!("instance_id={i}")]);
     words.extend(["--tag".to_owned(), format!("testrun_name={}", owner.name)]);

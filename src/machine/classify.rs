@@ -417,6 +417,7 @@ fn aggregation(terms: &Terms, inspection: &Inspection) -> Result<Aggregation, St
     let seconds = |seconds: u64| once.then(|| u32::try_from(seconds).unwrap_or(u32::MAX));
     Ok(Aggregation {
         output: output.to_owned(),
+        k6_version: format!("{}.{}", version.0, version.1),
         setup_seconds: seconds(inspection.setup_seconds),
         teardown_seconds: seconds(inspection.teardown_seconds),
     })

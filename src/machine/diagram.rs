@@ -108,6 +108,7 @@ pub fn events() -> Vec<Sample<Event>> {
                 plan: Plan {
                     aggregation: Some(Aggregation {
                         output: "opentelemetry".to_owned(),
+                        k6_version: "1.4".to_owned(),
                         setup_seconds: Some(60),
                         teardown_seconds: Some(60),
                     }),

@@ -147,12 +147,23 @@ pub struct Plan {
 pub struct Aggregation {
     /// What this k6 calls its OpenTelemetry output.
     pub output: String,
+    /// The major and the minor version of this k6, such as `1.1`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub k6_version: String,
     /// Seconds that setup() may take, which runs once for the whole test; absent if each runner runs its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setup_seconds: Option<u32>,
     /// Seconds that teardown() may take, which runs once for the whole test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teardown_seconds: Option<u32>,
+}
+
+impl Aggregation {
+    /// The major version of k6. Until it was told, it was 1.
+    pub fn major(&self) -> u32 {
+        let major = self.k6_version.split('.').next();
+        major.and_then(|major| major.parse().ok()).unwrap_or(1)
+    }
 }
 
 /// Data of [`State::Created`].

@@ -141,11 +141,13 @@ impl Task<'_> {
                 build::runner(owner, spec, checked, defaults, (runner, of), wiring)
             }
             (Effect::CreateCollector, Some(checked)) => {
-                let Fact::Known(address) = &self.seen.address else {
+                let (Some(aggregation), Fact::Known(address)) = (self.aggregation(), &self.seen.address)
+                else {
                     return Ok(None);
                 };
+                let wiring = Wiring { aggregation, address };
                 let about = about::about(self.run, self.resource, self.seen);
-                build::collector(owner, spec, checked, defaults, address, &about)
+                build::collector(owner, spec, checked, defaults, wiring, &about)
             }
             (Effect::CreateStarter(targets), Some(checked)) => {
                 let setup = self.aggregation().and_then(|how| how.setup_seconds);

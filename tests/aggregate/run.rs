@@ -295,6 +295,7 @@ impl Runners {
                     RUN,
                     runner,
                     &process(runner),
+                    1,
                 ))
                 .envs(more.iter().copied())
                 .env("SITE", format!("http://{site}"))

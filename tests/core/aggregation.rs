@@ -17,6 +17,8 @@ use k6_operator::machine::{
     SUMMARY_GRACE, State, Step, Stopping, Tally, Target, Terms, Verdict, classify, effects, replay, step,
     waiting_for, wake_at,
 };
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Container;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -211,6 +213,7 @@ mod deciding {
             let plan = plan_of(terms(2), by_version(Some(version)));
             let how = Aggregation {
                 output: output.to_owned(),
+                k6_version: format!("{}.{}", version.0, version.1),
                 setup_seconds: Some(60),
                 teardown_seconds: Some(60),
             };
@@ -1215,6 +1218,51 @@ mod objects {
         spec(json!({"parallelism": 4, "script": "crocodile-stress-test"}))
     }
 
+    fn collector_of(spec: &Spec, version: (u32, u32)) -> Job {
+        let aggregation = plan_of(terms(2), by_version(Some(version))).aggregation.unwrap();
+        let wiring = Wiring {
+            aggregation: &aggregation,
+            address: ADDRESS,
+        };
+        let about = r#"{"name":"default/k6-sample"}"#;
+        collector(
+            &owner("k6-sample"),
+            spec,
+            &checked(spec),
+            &defaults(),
+            wiring,
+            about,
+        )
+    }
+
+    /// The first of one.
+    fn runner_of(spec: &Spec, version: (u32, u32)) -> Job {
+        let aggregation = plan_of(terms(2), by_version(Some(version))).aggregation.unwrap();
+        let wiring = Wiring {
+            aggregation: &aggregation,
+            address: ADDRESS,
+        };
+        runner(
+            &owner("k6-sample"),
+            spec,
+            &checked(spec),
+            &defaults(),
+            (1, 1),
+            Some(wiring),
+        )
+    }
+
+    fn main_of(job: Job) -> Container {
+        job.spec.unwrap().template.spec.unwrap().containers.remove(0)
+    }
+
+    fn summary_flags(words: &[String]) -> Vec<String> {
+        let flags = words.iter().cloned();
+        flags
+            .filter(|word| word.starts_with("--no-summary") || word.starts_with("--summary-mode"))
+            .collect()
+    }
+
     #[test]
     fn an_aggregator_is_given_the_run_and_the_options_and_no_shell() {
         let spec = plain();
@@ -1306,14 +1354,7 @@ mod objects {
             "script": {"configMap": {"name": "scripts", "file": "checkout.js"}},
             "runner": {"env": [{"name": "TARGET", "value": "https://shop.example"}]}
         }));
-        let job = collector(
-            &owner("k6-sample"),
-            &spec,
-            &checked(&spec),
-            &defaults(),
-            ADDRESS,
-            r#"{"name":"default/k6-sample"}"#,
-        );
+        let job = collector_of(&spec, (1, 1));
         insta::assert_yaml_snapshot!(job);
     }
 
@@ -1323,14 +1364,7 @@ mod objects {
             "parallelism": 4,
             "script": {"volumeClaim": {"name": "scripts", "file": "checkout.tar"}}
         }));
-        let job = collector(
-            &owner("k6-sample"),
-            &spec,
-            &checked(&spec),
-            &defaults(),
-            ADDRESS,
-            "{}",
-        );
+        let job = collector_of(&spec, (1, 1));
         insta::assert_yaml_snapshot!(job);
     }
 
@@ -1356,10 +1390,122 @@ mod objects {
     }
 
     #[test]
+    fn a_k6_of_each_version_is_given_only_what_it_knows() {
+        const TYPE: &str = "K6_OTEL_EXPORTER_TYPE";
+        for (version, has_type, flags) in [
+            ((0, 57), true, vec!["--no-summary=false"]),
+            ((1, 1), true, vec!["--no-summary=false", "--summary-mode=compact"]),
+            ((1, 9), true, vec!["--no-summary=false", "--summary-mode=compact"]),
+            ((2, 0), false, vec!["--summary-mode=compact"]),
+            ((10, 0), false, vec!["--summary-mode=compact"]),
+        ] {
+            let env = main_of(runner_of(&plain(), version)).env.unwrap();
+            let names: Vec<_> = env.iter().map(|variable| variable.name.as_str()).collect();
+            assert_eq!(names.contains(&TYPE), has_type, "{version:?}");
+            assert!(names.contains(&"K6_OTEL_EXPORTER_PROTOCOL"), "{version:?}");
+            let words = main_of(collector_of(&plain(), version)).command.unwrap();
+            assert_eq!(summary_flags(&words), flags, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_plan_that_was_recorded_without_the_version_of_k6_it_is_the_first() {
+        let before: Aggregation = serde_json::from_value(json!({"output": "opentelemetry"})).unwrap();
+        assert_eq!((before.k6_version.as_str(), before.major()), ("", 1));
+    }
+
+    #[test]
+    fn a_runner_that_is_told_not_to_sum_up_measures_itself_nevertheless() {
+        let (no, compact) = ("--no-summary=false", "--summary-mode=compact");
+        let found = |words: &str, env: serde_json::Value, version| {
+            let spec = spec(json!({
+                "parallelism": 1, "script": "s", "arguments": words, "podTemplate": {"env": env}
+            }));
+            let all = main_of(runner_of(&spec, version)).command.unwrap();
+            let user = words.split_whitespace().filter(|word| word.contains("summary"));
+            summary_flags(&all)[user.count()..].to_vec()
+        };
+        let variable = |name: &str, value: &str| json!([{"name": name, "value": value}]);
+        for (words, env, version, more) in [
+            ("", json!([]), (1, 1), vec![]),
+            ("--no-summary", json!([]), (0, 57), vec![no]),
+            ("--vus 2 --no-summary", json!([]), (1, 1), vec![no]),
+            ("--no-summary=true", json!([]), (1, 1), vec![no]),
+            ("--no-summary=false", json!([]), (1, 1), vec![]),
+            ("", variable("K6_NO_SUMMARY", "true"), (1, 1), vec![no]),
+            ("", variable("K6_NO_SUMMARY", "false"), (1, 1), vec![]),
+            ("", variable("K6_NO_SUMMARY", "true"), (2, 0), vec![]),
+            ("--summary-mode disabled", json!([]), (1, 1), vec![compact]),
+            ("--summary-mode=disabled", json!([]), (2, 0), vec![compact]),
+            ("--summary-mode=full", json!([]), (2, 0), vec![]),
+            ("", variable("K6_SUMMARY_MODE", "disabled"), (2, 0), vec![compact]),
+            ("", variable("K6_SUMMARY_MODE", "disabled"), (0, 57), vec![]),
+            (
+                "--summary-mode=full",
+                variable("K6_SUMMARY_MODE", "disabled"),
+                (1, 1),
+                vec![],
+            ),
+        ] {
+            assert_eq!(
+                found(words, env.clone(), version),
+                more,
+                "{words:?} {env} {version:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_k6_that_calls_handle_summary_has_what_the_script_needs_to_be_loaded() {
+        let words = "-e A=1 -eB=2 -qe C=3 -e=D=4 --env E=5=6 --env=F=$(HOME)$(TARGET) --vus 3 --tag env=x \
+                     --compatibility-mode base --compatibility-mode=extended --out json=e.json";
+        let spec = spec(json!({
+            "parallelism": 1, "script": "s", "arguments": words,
+            "runner": {"env": [{"name": "TARGET", "value": "x"}]}
+        }));
+        let words = main_of(collector_of(&spec, (2, 0))).command.unwrap();
+        let from = words.iter().position(|word| word == "--iterations=1").unwrap();
+        assert_eq!(
+            words[from + 1..],
+            [
+                "--env=A=1",
+                "--env=B=2",
+                "--env=C=3",
+                "--env=D=4",
+                "--env=E=5=6",
+                "--env=F=$$(HOME)$(TARGET)",
+                "--compatibility-mode=base",
+                "--compatibility-mode=extended",
+                "/k6-operator-summary/summary.js",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_result_waits_for_no_init_container_of_the_user_but_for_sidecars() {
+        let spec = spec(json!({
+            "parallelism": 1, "script": "s", "runner": {"initContainers": [
+                {"image": "busybox", "command": ["wget", "https://example.com/data"]},
+                {"name": "proxy", "image": "envoy", "restartPolicy": "Always"},
+                {"image": "busybox", "command": ["true"]},
+            ]}
+        }));
+        let pod = collector_of(&spec, (1, 1)).spec.unwrap().template.spec.unwrap();
+        let names: Vec<_> = pod
+            .init_containers
+            .unwrap()
+            .into_iter()
+            .map(|one| one.name)
+            .collect();
+        assert_eq!(names, ["proxy", "collect", "init-0", "init-2"]);
+    }
+
+    #[test]
     fn a_runner_that_has_its_own_setup_runs_it_and_its_teardown() {
         let spec = spec(json!({"parallelism": 2, "script": "s", "setup": "perRunner"}));
         let aggregation = Aggregation {
             output: "opentelemetry".to_owned(),
+            k6_version: "1.4".to_owned(),
             setup_seconds: None,
             teardown_seconds: None,
         };
@@ -1588,6 +1734,7 @@ mod specs {
             "K6_OTEL_HTTP_EXPORTER_ENDPOINT",
             "K6_OTEL_HEADERS",
             "K6_OTEL_METRIC_PREFIX",
+            "K6_OTEL_EXPORTER_TYPE",
             "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
         ] {
             let env = json!({"env": [{"name": "A", "value": "b"}, {"name": name, "value": "x"}]});
