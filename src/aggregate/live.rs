@@ -136,6 +136,8 @@ pub struct Live {
     pub store: Store,
     /// How it went.
     pub timeline: Timeline,
+    /// When this process began: it has heard nothing of what was before.
+    pub began: u64,
     runners: BTreeMap<Sender, Runner>,
     judged: Vec<Judged>,
     judged_at: Option<u64>,
@@ -159,6 +161,7 @@ impl Live {
             once,
             store: Store::default(),
             timeline: Timeline::default(),
+            began: 0,
             runners: BTreeMap::new(),
             judged: thresholds
                 .into_iter()
@@ -275,7 +278,7 @@ impl Live {
     fn all_ended(&self, now: u64) -> bool {
         let over = |number: u32| match self.runner(number) {
             Some(runner) => runner.ended.is_some() || now.saturating_sub(runner.heard) >= SILENT,
-            None => now >= SILENT,
+            None => now.saturating_sub(self.began) >= SILENT,
         };
         (1..=self.expected).all(over)
     }
@@ -296,7 +299,9 @@ impl Live {
             return;
         }
         let since = now.saturating_sub(self.judged_at.unwrap_or(started));
-        if since < JUDGED_EVERY {
+        // Of a test that goes on since long, a process that has just begun does not know all yet.
+        let informed = self.silent() == 0 || now.saturating_sub(self.began) >= SILENT;
+        if since < JUDGED_EVERY || !informed {
             return;
         }
         self.judged_at = Some(now);

@@ -40,6 +40,9 @@ use tokio_stream::wrappers::IntervalStream;
 /// The largest export that is read.
 const LARGEST_EXPORT: usize = 32 * 1024 * 1024;
 
+/// What the clock says when this begins, in ms: a test may have begun long before.
+const BEGAN: u64 = 30 * 24 * 60 * 60 * 1_000;
+
 /// As many steps are in a line of the stream: the last may still grow, and one line may get lost.
 const TICK_STEPS: usize = 3;
 
@@ -68,7 +71,8 @@ pub struct Names {
 
 impl Aggregator {
     /// Nothing has come yet, or what an earlier process has kept.
-    pub fn new(names: Names, live: Live, keep: Option<PathBuf>, clock: &Clock) -> Self {
+    pub fn new(names: Names, mut live: Live, keep: Option<PathBuf>, clock: &Clock) -> Self {
+        live.began = BEGAN;
         let aggregator = Self {
             run: names.run,
             options: names.options,
@@ -87,9 +91,24 @@ impl Aggregator {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The time, in ms since this began.
+    /// The time, in ms of a clock that this began.
     pub fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        BEGAN.saturating_add(elapsed)
+    }
+
+    /// When a file was written, by that clock.
+    fn written(&self, path: &std::path::Path) -> u64 {
+        let modified = std::fs::metadata(path).and_then(|file| file.modified());
+        let modified = modified.ok().and_then(|time| Timestamp::try_from(time).ok());
+        let ago = modified.map_or(SignedDuration::ZERO, |time| self.began_at.duration_since(time));
+        BEGAN.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or_default())
+    }
+
+    /// What other clocks say at a time of that one.
+    fn wall(&self, time: u64) -> Option<Timestamp> {
+        let since = i64::try_from(i128::from(time) - i128::from(BEGAN)).ok()?;
+        self.began_at.checked_add(SignedDuration::from_millis(since)).ok()
     }
 
     /// The report of what is known now.
@@ -97,10 +116,7 @@ impl Aggregator {
         let now = self.now();
         let about = self.about.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let live = self.live();
-        let started = live
-            .started()
-            .and_then(|ms| i64::try_from(ms).ok())
-            .map(|ms| self.began_at + SignedDuration::from_millis(ms));
+        let started = live.started().and_then(|time| self.wall(time));
         Report::of(about, &live, &self.options, started, now)
     }
 
@@ -179,13 +195,17 @@ impl Aggregator {
     /// An export, as it came.
     pub fn take(&self, sender: &Sender, body: &[u8]) -> Result<(), String> {
         let export = ExportMetricsServiceRequest::decode(body).map_err(|error| error.to_string())?;
-        self.take_export(sender, &export)?;
+        self.take_export(sender, &export, self.now())?;
         self.write_down(sender, Kept::Export, body);
         Ok(())
     }
 
-    fn take_export(&self, sender: &Sender, export: &ExportMetricsServiceRequest) -> Result<(), String> {
-        let now = self.now();
+    fn take_export(
+        &self,
+        sender: &Sender,
+        export: &ExportMetricsServiceRequest,
+        now: u64,
+    ) -> Result<(), String> {
         let taken = self.live().export(sender, export, now);
         taken.map_err(|error| error.to_string())
     }
@@ -233,11 +253,10 @@ impl Aggregator {
         if suffix == Kept::Export.suffix() {
             let export =
                 ExportMetricsServiceRequest::decode(body.as_slice()).map_err(|error| error.to_string())?;
-            return self.take_export(&sender, &export);
+            return self.take_export(&sender, &export, self.written(path));
         }
         let word = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
-        let now = self.now();
-        self.live().hear(&sender, word, now);
+        self.live().hear(&sender, word, self.written(path));
         Ok(())
     }
 }
@@ -307,7 +326,7 @@ impl MetricsService for Grpc {
     ) -> Result<tonic::Response<ExportMetricsServiceResponse>, tonic::Status> {
         let (metadata, _, export) = request.into_parts();
         let taken = sender(&self.0, &metadata.into_headers()).and_then(|sender| {
-            self.0.take_export(&sender, &export)?;
+            self.0.take_export(&sender, &export, self.0.now())?;
             if self.0.keep.is_some() {
                 self.0.write_down(&sender, Kept::Export, &export.encode_to_vec());
             }

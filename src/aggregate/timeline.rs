@@ -193,7 +193,7 @@ impl State {
         }
         let counts = made.into_iter().map(|(runner, made)| {
             let earlier = before.counts.get(&runner).copied().unwrap_or_default();
-            (runner, Counts::of(store, runner, made, earlier))
+            (runner, Counts::of(store, runner, made, earlier, at))
         });
         let lines = (1..=runners.min(MOST_LINES))
             .map(|runner| (runner, trend(store, "http_req_duration", Some(runner))));
@@ -212,7 +212,7 @@ impl State {
 
 impl Counts {
     /// Without an export since, the rate is still that before it.
-    fn of(store: &Store, runner: u32, made: u64, earlier: Self) -> Self {
+    fn of(store: &Store, runner: u32, made: u64, earlier: Self, at: f64) -> Self {
         if made <= earlier.made {
             return earlier;
         }
@@ -220,9 +220,9 @@ impl Counts {
             counter(store, "http_reqs", Some(runner)),
             counter(store, "iterations", Some(runner)),
         );
-        // The first comes a second after the start.
+        // The first comes a second after the start, or has all since then.
         let seconds = if earlier.made == 0 {
-            1.0
+            at.max(1.0)
         } else {
             (made - earlier.made) as f64 / 1e9
         };

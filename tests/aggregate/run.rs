@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use k6_operator::aggregate::live::Live;
 use k6_operator::aggregate::report::About;
-use k6_operator::aggregate::runner::{arguments, environment};
+use k6_operator::aggregate::runner::{arguments, environment, measuring};
 use k6_operator::aggregate::server::{Aggregator, Names};
 use k6_operator::aggregate::summary::Options;
 use k6_operator::aggregate::threshold::thresholds;
@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -173,6 +173,18 @@ impl Service {
         self.up = Some((aggregator, runtime));
     }
 
+    /// What was written down was so long ago.
+    pub fn age(&self, ago: Duration) {
+        for file in std::fs::read_dir(self.folder.path()).unwrap() {
+            let file = std::fs::File::options()
+                .write(true)
+                .open(file.unwrap().path())
+                .unwrap();
+            file.set_modified(SystemTime::from(Clock::system().now()) - ago)
+                .unwrap();
+        }
+    }
+
     /// Connections break, and nobody listens.
     pub fn end(&mut self) {
         if let Some((_, runtime)) = self.up.take() {
@@ -228,6 +240,14 @@ impl Runners {
             ("K6_OTEL_HTTP_EXPORTER_ENDPOINT", "127.0.0.1:1"),
         ];
         Self::with(count, script, site, aggregator, &arguments, &grpc)
+    }
+
+    /// That are told not to sum up, as their user can.
+    pub fn that_do_not_sum_up(count: u32, script: &str, site: SocketAddr, aggregator: SocketAddr) -> Self {
+        let mut words = vec!["--no-summary".to_owned()];
+        words.extend(arguments("experimental-opentelemetry", false));
+        words.extend(measuring(1, &words, |_| None));
+        Self::with(count, script, site, aggregator, &words, &[])
     }
 
     /// Of which the first runs setup() and teardown() for all.

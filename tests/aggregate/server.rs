@@ -2,13 +2,20 @@
 
 use crate::exports::{CUMULATIVE, DELTA, counter, export, gauge, metric, point, sum, trend};
 use crate::run::{RUN, Service};
+use jiff::Timestamp;
 use k6_operator::aggregate::Sink;
 use k6_operator::aggregate::live::{Live, Order, Word};
+use k6_operator::aggregate::outcome::Outcome;
 use k6_operator::aggregate::store::Sender;
+use k6_operator::aggregate::summary::{Options, data, text};
+use k6_operator::aggregate::threshold::thresholds;
+use k6_operator::operator::Clock;
 use k6_operator::runners::http::ask;
-use opentelemetry_proto::tonic::metrics::v1::Histogram;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::metrics::v1::{Gauge, Histogram, Metric};
+use prost::Message;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -243,10 +250,6 @@ async fn what_runners_had_sent_and_said_that_are_no_more_survives_a_restart_of_t
 
 #[test]
 fn a_k6_that_ended_before_it_told_what_it_measured_leaves_the_result_incomplete() {
-    let sender = |runner| Sender {
-        runner,
-        process: "a".to_owned(),
-    };
     let words = |words: &[(u64, Value)]| {
         let mut live = Live::new(1, false, Vec::new());
         for (now, word) in words {
@@ -274,18 +277,112 @@ fn a_k6_that_ended_before_it_told_what_it_measured_leaves_the_result_incomplete(
     );
     assert_eq!(
         words(&[(0, ended(&own)), (2_000, ended(&own)), (2_100, killed)]),
-        Vec::<String>::new()
+        Vec::<String>::new(),
+        "it had nothing to measure"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_that_began_before_the_aggregator_is_judged_over_all_of_its_time() {
+    let abort = json!([{"threshold": "rate<10", "abortOnFail": true, "delayAbortEval": "1m"}]);
+    let service = Service::open(1, json!({"thresholds": {"http_reqs": abort}}));
+    let body = export([counter("http_reqs", 1, 1_500.0)]);
+    assert_eq!(send(&service, "1", "a", body).await.0, 200);
+    let running = |ago: u64| json!({"phase": "running", "startedAgo": ago});
+    assert_eq!(say(&service, "1", running(300_000)).await, r#"{"order":"goOn"}"#);
+    tokio::time::sleep(Duration::from_millis(2_700)).await;
+    assert_eq!(say(&service, "1", running(302_700)).await, r#"{"order":"goOn"}"#);
+    let report = json!(service.aggregator().report());
+    let verdict = &report["thresholds"][0];
+    assert_eq!(verdict["passed"], json!(true), "{verdict}");
+    let seconds = report["durationMs"].as_f64().unwrap() / 1e3;
+    assert!((302.0..310.0).contains(&seconds), "{seconds}");
+    let started: Timestamp = report["started"].as_str().unwrap().parse().unwrap();
+    let ago = Clock::system().now().duration_since(started).as_secs_f64();
+    assert!((302.0..310.0).contains(&ago), "{ago}");
+    let rate = report["time"]["requests"][0].as_f64().unwrap();
+    assert!((4.8..5.2).contains(&rate), "{rate}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_that_ended_before_the_aggregator_began_again_has_its_times() {
+    let mut service = Service::open(1, json!({}));
+    let body = export([counter("http_reqs", 1, 5.0)]);
+    assert_eq!(send(&service, "1", "a", body).await.0, 200);
+    let word = json!({"phase": "exited", "startedAgo": 300_000, "endedAgo": 0});
+    say(&service, "1", word).await;
+    service.end();
+    service.age(Duration::from_secs(600));
+    service.begin();
+    let report = json!(service.aggregator().report());
+    let started: Timestamp = report["started"].as_str().unwrap().parse().unwrap();
+    let ago = Clock::system().now().duration_since(started).as_secs_f64();
+    assert!((900.0..910.0).contains(&ago), "{ago}");
+    assert_eq!(report["durationMs"], json!(300_000.0));
+}
+
+#[test]
+fn an_aggregator_that_has_just_begun_judges_nothing_before_all_runners_have_sent() {
+    const BEGAN: u64 = 1_000_000;
+    let abort = json!({"thresholds": {"http_reqs": [{"threshold": "rate>5", "abortOnFail": true}]}});
+    let running = || said(json!({"phase": "running", "startedAgo": 300_000}));
+    let begun = || {
+        let mut live = Live::new(2, false, thresholds(&abort).unwrap());
+        live.began = BEGAN;
+        live.hear(&sender(1), running(), BEGAN + 100);
+        take(&mut live, 1, counter("http_reqs", 1, 1_000.0), BEGAN + 200);
+        live.tick(BEGAN + 500);
+        assert_eq!(live.judged()[0].verdict.passed, None);
+        live
+    };
+    let mut live = begun();
+    take(&mut live, 2, counter("http_reqs", 1, 1_000.0), BEGAN + 900);
+    live.tick(BEGAN + 1_000);
+    assert_eq!(live.judged()[0].verdict.passed, Some(true));
+    let mut live = begun();
+    live.tick(BEGAN + 10_000);
+    assert_eq!(live.judged()[0].verdict.passed, Some(false), "runner 2 is silent");
+}
+
+/// A test of two runners: one ended after 10 s, of the other nothing was heard after 8 s.
+fn half_lost() -> Live {
+    let options = json!({"thresholds": {"http_reqs": ["rate>15"]}});
+    let mut live = Live::new(2, false, thresholds(&options).unwrap());
+    for runner in [1, 2] {
+        live.hear(
+            &sender(runner),
+            said(json!({"phase": "running", "startedAgo": 0})),
+            1_000,
+        );
+    }
+    take(&mut live, 2, counter("http_reqs", 1, 80.0), 9_000);
+    let own = json!({"http_reqs": {"count": 100.0}});
+    let word = json!({"phase": "exited", "endedAgo": 500, "own": own, "letGo": true});
+    take(&mut live, 1, counter("http_reqs", 1, 100.0), 11_200);
+    live.hear(&sender(1), said(word), 11_500);
+    live
+}
+
+fn sender(runner: u32) -> Sender {
+    Sender {
+        runner,
+        process: "a".to_owned(),
+    }
+}
+
+fn said(word: Value) -> Word {
+    serde_json::from_value(word).unwrap()
+}
+
+fn take(live: &mut Live, runner: u32, metric: Metric, now: u64) {
+    let export = ExportMetricsServiceRequest::decode(export([metric]).as_slice()).unwrap();
+    live.export(&sender(runner), &export, now).unwrap();
 }
 
 #[test]
 fn teardown_waits_for_all_runners_also_those_that_have_not_been_heard_since_a_restart() {
     let mut live = Live::new(2, true, Vec::new());
     let word = |phase| serde_json::from_value::<Word>(json!({"phase": phase, "endedAgo": 0})).unwrap();
-    let sender = |runner| Sender {
-        runner,
-        process: "a".to_owned(),
-    };
     assert_eq!(live.hear(&sender(1), word("ended"), 100), Order::GoOn {});
     assert_eq!(live.hear(&sender(2), word("running"), 200), Order::GoOn {});
     assert_eq!(
@@ -301,6 +398,11 @@ fn teardown_waits_for_all_runners_also_those_that_have_not_been_heard_since_a_re
     );
     live.hear(&sender(2), word("ended"), 15_300);
     assert_eq!(live.hear(&sender(1), word("ended"), 15_400), Order::TearDown {});
+    let mut live = Live::new(2, true, Vec::new());
+    live.began = 1_000_000;
+    for (now, order) in [(1_000_100, Order::GoOn {}), (1_010_000, Order::TearDown {})] {
+        assert_eq!(live.hear(&sender(1), word("ended"), now), order, "{now}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

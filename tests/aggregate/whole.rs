@@ -1,9 +1,15 @@
 //! What concerns the test as a whole: a threshold that no runner crosses by itself, setup() and teardown() that run
 //! once.
 
+use crate::exports::{counter, export, gauge};
 use crate::run::{RUN, Runners, Service, Site};
 use k6_operator::aggregate::collect::Documents;
+use k6_operator::aggregate::live::Live;
 use k6_operator::aggregate::outcome::{Crossed, Outcome};
+use k6_operator::aggregate::store::Sender;
+use k6_operator::aggregate::threshold::thresholds;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use prost::Message;
 use serde_json::json;
 use std::process::Command;
 use std::time::{Duration, Instant};
