@@ -142,7 +142,9 @@ pub struct Live {
     judged: Vec<Judged>,
     judged_at: Option<u64>,
     looked_at: Option<u64>,
-    concluded: bool,
+    /// All runners said that they had ended, and the thresholds were judged on what had come then.
+    settled: bool,
+    concluded: Option<u64>,
     started: Option<u64>,
     refused: BTreeMap<Sender, ExportError>,
 }
@@ -173,19 +175,23 @@ impl Live {
                 .collect(),
             judged_at: None,
             looked_at: None,
-            concluded: false,
+            settled: false,
+            concluded: None,
             started: None,
             refused: BTreeMap::new(),
         }
     }
 
-    /// An export has come.
+    /// An export has come. What came of the test has been told once it is concluded: nothing is added then.
     pub fn export(
         &mut self,
         sender: &Sender,
         export: &ExportMetricsServiceRequest,
         now: u64,
     ) -> Result<(), ExportError> {
+        if self.concluded.is_some() {
+            return Ok(());
+        }
         let taken = self.store.take(sender, export, now);
         match &taken {
             // It has all that those before it had.
@@ -197,6 +203,13 @@ impl Live {
 
     /// A runner says where it is, and is told what to do.
     pub fn hear(&mut self, sender: &Sender, word: Word, now: u64) -> Order {
+        if self.concluded.is_some() {
+            return if word.phase >= Phase::Ended {
+                Order::End {}
+            } else {
+                self.go_on()
+            };
+        }
         let before = |ago: Option<u64>| ago.map(|ago| now.saturating_sub(ago));
         let runner = self.runners.entry(sender.clone()).or_default();
         runner.phase = runner.phase.max(Some(word.phase));
@@ -217,12 +230,7 @@ impl Live {
         }
         match word.phase {
             Phase::Waiting => Order::GoOn {},
-            Phase::Running => match self.judged.iter().find(|judged| judged.aborted.is_some()) {
-                Some(judged) => Order::Stop {
-                    why: format!("{}: {}", judged.threshold.name, judged.threshold.source),
-                },
-                None => Order::GoOn {},
-            },
+            Phase::Running => self.go_on(),
             Phase::Ended | Phase::Exited => {
                 let mut ended = *runner.ended.get_or_insert(before(word.ended_ago).unwrap_or(now));
                 if let Some(said) = word.torn_down {
@@ -236,6 +244,16 @@ impl Live {
                 }
                 self.last_export(sender, ended, settled, word.phase == Phase::Exited, now)
             }
+        }
+    }
+
+    /// What a runner is told that runs.
+    fn go_on(&self) -> Order {
+        match self.judged.iter().find(|judged| judged.aborted.is_some()) {
+            Some(judged) => Order::Stop {
+                why: format!("{}: {}", judged.threshold.name, judged.threshold.source),
+            },
+            None => Order::GoOn {},
         }
     }
 
@@ -285,7 +303,7 @@ impl Live {
 
     /// Takes the next step of the timeline, and judges the thresholds, when it is time to.
     pub fn tick(&mut self, now: u64) {
-        let Some(started) = self.started else {
+        let Some(started) = self.started.filter(|_| self.concluded.is_none()) else {
             return;
         };
         if now.saturating_sub(self.looked_at.unwrap_or(started)) >= LOOKED_EVERY && !self.is_over() {
@@ -293,8 +311,8 @@ impl Live {
             self.look(now.saturating_sub(started) as f64 / 1e3);
         }
         if self.is_over() {
-            if !std::mem::replace(&mut self.concluded, true) {
-                self.conclude(now);
+            if !std::mem::replace(&mut self.settled, true) {
+                self.settle(now);
             }
             return;
         }
@@ -342,8 +360,9 @@ impl Live {
         let Some(started) = self.started else {
             return 0.0;
         };
+        let since = |time: u64| time.saturating_sub(started) as f64 / 1e3;
         if !self.is_over() {
-            return now.saturating_sub(started) as f64 / 1e3;
+            return since(self.concluded.and_then(|_| self.last_seen()).unwrap_or(now));
         }
         // They are released together, and k6 knows its time better than who looks at it from time to time.
         // But of one that was stopped.
@@ -354,12 +373,30 @@ impl Live {
             .filter_map(|runner| duration(runner.own.as_ref()?))
             .filter(|_| !aborted);
         let last = self.runners.values().filter_map(|runner| runner.ended).max();
-        let seen = last.unwrap_or(now).saturating_sub(started) as f64 / 1e3;
-        own.max_by(f64::total_cmp).unwrap_or(seen)
+        own.max_by(f64::total_cmp)
+            .unwrap_or_else(|| since(last.unwrap_or(now)))
     }
 
-    /// Judges the thresholds for the last time, and takes the last step of the timeline.
+    /// When the last runner ended, or was last heard of if it never said that it had.
+    fn last_seen(&self) -> Option<u64> {
+        let ended = |sender: &Sender| self.runners.get(sender).and_then(|runner| runner.ended);
+        let sent = self.store.senders().iter();
+        let sent = sent.map(|(sender, sent)| ended(sender).unwrap_or(sent.came));
+        let began = self.runners.values().filter(|runner| runner.started.is_some());
+        let heard = began.map(|runner| runner.ended.unwrap_or(runner.heard));
+        sent.chain(heard).max()
+    }
+
+    /// Judges the thresholds for the last time, and takes the last step of the timeline. It does so once: what it
+    /// comes to stays, whatever comes later.
     pub fn conclude(&mut self, now: u64) {
+        if self.concluded.is_none() {
+            self.concluded = Some(now);
+            self.settle(now);
+        }
+    }
+
+    fn settle(&mut self, now: u64) {
         let view = self.store.view();
         let elapsed = self.elapsed(now);
         self.look(elapsed);

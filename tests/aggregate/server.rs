@@ -363,6 +363,69 @@ fn half_lost() -> Live {
     live
 }
 
+#[test]
+fn a_test_of_which_a_runner_is_lost_has_taken_until_the_last_that_was_heard_of_it() {
+    let mut live = half_lost();
+    assert_eq!(live.elapsed(31_000), 30.0, "while it may still be heard");
+    live.conclude(31_000);
+    assert_eq!(live.elapsed(60_000), 10.0);
+    assert_eq!(live.judged()[0].verdict.passed, Some(true), "180 in 10 s");
+    let mut live = half_lost();
+    take(&mut live, 2, counter("http_reqs", 2, 90.0), 13_000);
+    live.conclude(31_000);
+    assert_eq!(live.elapsed(60_000), 12.0, "the other went on for longer");
+}
+
+#[test]
+fn what_came_of_a_test_stays_whatever_comes_after_it_was_told() {
+    let mut live = half_lost();
+    let told = |live: &Live, now| {
+        let options = Options::of(&Value::Null);
+        let (data, text) = (data(live, &options, now), text(live, &options, now));
+        (Outcome::of(live, now), data, text, live.timeline.steps().len())
+    };
+    live.conclude(31_000);
+    let first = told(&live, 31_000);
+    assert_eq!(first.0.incomplete, ["runner 2 never said that it had ended"]);
+    live.tick(40_000);
+    let running = said(json!({"phase": "running", "startedAgo": 40_000}));
+    assert_eq!(live.hear(&sender(2), running, 41_000), Order::GoOn {});
+    take(&mut live, 2, counter("http_reqs", 9, 1.0), 41_500);
+    let ended = said(json!({"phase": "ended", "endedAgo": 0, "own": {"http_reqs": {"count": 1.0}}}));
+    assert_eq!(live.hear(&sender(2), ended, 42_000), Order::End {});
+    live.tick(50_000);
+    live.conclude(60_000);
+    assert_eq!(told(&live, 70_000), first);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_is_asked_for_again_is_the_same() {
+    let service = Service::open(2, json!({"thresholds": {"http_reqs": ["rate>1000"]}}));
+    say(&service, "1", json!({"phase": "running", "startedAgo": 2_000})).await;
+    let body = |time| export([counter("http_reqs", time, 100.0 * time as f64)]);
+    assert_eq!(send(&service, "1", "a", body(1)).await.0, 200);
+    let finish = async || {
+        let (address, limit) = (service.address.to_string(), Duration::from_secs(10));
+        let headers = [("k6-run", RUN), ("content-type", "application/json")];
+        let answer = ask(
+            &address,
+            hyper::Method::POST,
+            "/finish",
+            &headers,
+            b"{}".to_vec(),
+            limit,
+        )
+        .await;
+        let outcome = String::from_utf8(answer.unwrap().1.to_vec()).unwrap();
+        (outcome, service.aggregator().summary())
+    };
+    let first = finish().await;
+    assert!(first.0.contains("\"crossed\":1"), "{}", first.0);
+    assert_eq!(send(&service, "1", "a", body(1_000)).await.0, 200);
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert_eq!(finish().await, first);
+}
+
 fn sender(runner: u32) -> Sender {
     Sender {
         runner,
