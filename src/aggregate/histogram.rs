@@ -89,12 +89,12 @@ impl Buckets {
             }
         }
     }
+}
 
-    fn total(&self) -> u64 {
-        self.counts
-            .iter()
-            .fold(0, |sum, count| sum.saturating_add(*count))
-    }
+/// Whether buckets have as many values as are counted.
+pub fn adds_up(buckets: [&[u64]; 2], zeros: u64, count: u64) -> bool {
+    let counts = buckets.into_iter().flatten();
+    counts.fold(zeros, |sum, count| sum.saturating_add(*count)) == count
 }
 
 /// What is known of a set of values.
@@ -137,12 +137,6 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Whether the buckets have as many values as are counted.
-    pub fn is_consistent(&self) -> bool {
-        let buckets = self.positive.total().saturating_add(self.negative.total());
-        buckets.saturating_add(self.zeros) == self.count
-    }
-
     fn at_scale(&mut self, scale: i32) {
         if let Ok(steps @ 1..) = u32::try_from(self.scale - scale) {
             self.positive = self.positive.coarser(steps);

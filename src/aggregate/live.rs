@@ -2,7 +2,7 @@
 //! runner is told to do. Pure: time is a parameter, in ms of one clock.
 
 use super::sink::{Aggregate, Sink};
-use super::store::{ExportError, Sender, Store, View};
+use super::store::{ExportError, Sender, Store, View, of};
 use super::threshold::{Threshold, Verdict};
 use super::timeline::Timeline;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -267,6 +267,7 @@ impl Live {
             return Order::GoOn {};
         };
         let late = now.saturating_sub(ended) >= LAST_EXPORT;
+        let told = self.has_told(sender);
         // Of what came before it ended only k6's own numbers can say that it is all.
         let since = self
             .store
@@ -276,7 +277,8 @@ impl Live {
         let Some(runner) = self.runners.get_mut(sender) else {
             return Order::GoOn {};
         };
-        let sure = runner.own.is_some() && now.saturating_sub(ended) >= SURE;
+        let settled = settled && told;
+        let sure = told && now.saturating_sub(ended) >= SURE;
         if (lacking.is_empty() && settled && (since || sure)) || late || exited {
             runner.let_go |= sure || settled && !exited;
             runner.lacking = Some(lacking);
@@ -284,6 +286,19 @@ impl Live {
             return Order::End {};
         }
         Order::GoOn {}
+    }
+
+    /// Whether a runner has said what k6 itself has measured. One that has sent something has measured something,
+    /// unless it was told not to.
+    fn has_told(&self, sender: &Sender) -> bool {
+        let own = self.runners.get(sender).and_then(|runner| runner.own.as_ref());
+        let sent = || {
+            self.store
+                .senders()
+                .get(sender)
+                .is_some_and(|sent| !sent.is_empty())
+        };
+        own.is_some_and(|own| !own.is_empty() || !sent())
     }
 
     fn lacking_of(&self, number: u32, runner: &Runner) -> Vec<Lack> {
@@ -415,31 +430,34 @@ impl Live {
 
     /// A runner by its number: of its processes, that which was heard last.
     pub fn runner(&self, number: u32) -> Option<&Runner> {
-        let processes = self.runners.iter().filter(|(sender, _)| sender.runner == number);
-        processes
-            .map(|(_, runner)| runner)
-            .max_by_key(|runner| runner.heard)
+        self.process_of(number).map(|(_, runner)| runner)
+    }
+
+    fn process_of(&self, number: u32) -> Option<(&Sender, &Runner)> {
+        of(&self.runners, Some(number)).max_by_key(|(_, runner)| runner.heard)
+    }
+
+    fn has_sent(&self, number: u32) -> bool {
+        of(self.store.senders(), Some(number)).next().is_some()
     }
 
     /// How many runners have sent nothing.
     pub fn silent(&self) -> u32 {
-        let sent = |number: &u32| self.store.senders().keys().any(|sender| sender.runner == *number);
-        let silent = (1..=self.expected).filter(|number| !sent(number)).count();
-        u32::try_from(silent).unwrap_or(u32::MAX)
+        let silent = (1..=self.expected).filter(|number| !self.has_sent(*number));
+        u32::try_from(silent.count()).unwrap_or(u32::MAX)
     }
 
     /// What of the test is not in the result, in words.
     pub fn incomplete(&self) -> Vec<String> {
         let mut why = Vec::new();
         for number in 1..=self.expected {
-            let sent = self.store.senders().keys().any(|sender| sender.runner == number);
-            match self.runner(number) {
-                None if !sent => why.push(format!("runner {number} sent nothing")),
+            match self.process_of(number) {
+                None if !self.has_sent(number) => why.push(format!("runner {number} sent nothing")),
                 None => why.push(format!("runner {number} never said that it had ended")),
-                Some(runner) if runner.ended.is_none() => {
+                Some((_, runner)) if runner.ended.is_none() => {
                     why.push(format!("runner {number} never said that it had ended"));
                 }
-                Some(runner) => {
+                Some((sender, runner)) => {
                     let now = || self.lacking_of(number, runner);
                     let lacking = runner.lacking.clone().unwrap_or_else(now);
                     for lack in &lacking {
@@ -448,7 +466,7 @@ impl Live {
                             lack.number, lack.came, lack.own
                         ));
                     }
-                    if lacking.is_empty() && (runner.own.is_none() || !runner.let_go) {
+                    if lacking.is_empty() && !(self.has_told(sender) && runner.let_go) {
                         why.push(format!(
                             "runner {number} ended before it had told what it measured: its last export may be missing"
                         ));
@@ -520,7 +538,11 @@ fn lacking(view: &View, own: &Own) -> Vec<Lack> {
             let came = sink
                 .and_then(|sink| sink.ask(aggregate, 0.0))
                 .map_or(0.0, |found| found.value);
-            if (came - own).abs() > own.abs() * 1e-9 {
+            // A mean near zero is the sum of what is far from it, and so is its error.
+            let terms = [numbers.get("min"), numbers.get("max")].into_iter().flatten();
+            let terms = terms.filter(|_| aggregate == Aggregate::Avg);
+            let largest = terms.fold(own.abs(), |largest, term| largest.max(term.abs()));
+            if (came - own).abs() > largest * 1e-9 {
                 differing.push(Lack {
                     number: format!("{name} {label}"),
                     came,

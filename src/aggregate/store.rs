@@ -3,7 +3,7 @@
 //! What a runner exports is cumulative, so its last export has all that those before it had: whatever is lost on the
 //! way comes with the next, and a runner that dies leaves what it had sent.
 
-use super::histogram::{Buckets, Histogram};
+use super::histogram::{Buckets, Histogram, adds_up};
 use super::sink::Sink;
 use super::threshold::Selector;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -450,20 +450,19 @@ impl Store {
 
     /// All metrics, merged over the runners.
     pub fn view(&self) -> View {
-        self.view_of(|_, _| true)
+        self.view_of(None)
     }
 
     /// All metrics of one runner.
     pub fn view_of_runner(&self, runner: u32) -> View {
-        self.view_of(|sender, _| sender.runner == runner)
+        self.view_of(Some(runner))
     }
 
     /// One metric, of all runners or of one.
     pub fn total(&self, metric: &str, runner: Option<u32>) -> Option<Sink> {
         let known = self.metrics.get(metric)?;
         let mut merge = Merge::new(metric, known.kind);
-        let senders = self.senders.iter();
-        for (_, sent) in senders.filter(|(sender, _)| runner.is_none_or(|runner| sender.runner == runner)) {
+        for (_, sent) in of(&self.senders, runner) {
             for number in &known.series {
                 if let Some(Some(point)) = sent.points.get(*number) {
                     merge.add(&point.state, sent.ended);
@@ -473,13 +472,13 @@ impl Store {
         merge.sink()
     }
 
-    fn view_of(&self, counts: impl Fn(&Sender, &Sent) -> bool) -> View {
+    fn view_of(&self, runner: Option<u32>) -> View {
         let mut view = View::default();
         for (name, known) in &self.metrics {
             let mut series = Vec::with_capacity(known.series.len());
             for number in &known.series {
                 let mut merge = Merge::new(name, known.kind);
-                for (_, sent) in self.senders.iter().filter(|(sender, sent)| counts(sender, sent)) {
+                for (_, sent) in of(&self.senders, runner) {
                     if let Some(Some(point)) = sent.points.get(*number) {
                         merge.add(&point.state, sent.ended);
                     }
@@ -541,6 +540,20 @@ impl Store {
     }
 }
 
+/// What is known of the processes of one runner, or of all.
+pub(super) fn of<T>(
+    senders: &BTreeMap<Sender, T>,
+    runner: Option<u32>,
+) -> impl Iterator<Item = (&Sender, &T)> {
+    let first = Sender {
+        runner: runner.unwrap_or_default(),
+        process: String::new(),
+    };
+    senders
+        .range(first..)
+        .take_while(move |(sender, _)| runner.is_none_or(|runner| sender.runner == runner))
+}
+
 enum Part {
     Occurred(u64),
     Total(u64),
@@ -549,6 +562,11 @@ enum Part {
 }
 
 impl Sent {
+    /// Whether no number has come.
+    pub fn is_empty(&self) -> bool {
+        self.points.iter().all(Option::is_none)
+    }
+
     fn state(&self, series: usize) -> Option<&State> {
         self.points.get(series)?.as_ref().map(|point| &point.state)
     }
@@ -673,18 +691,14 @@ fn acceptable(name: &str, data: Option<&Data>) -> Result<(), ExportError> {
     let temporality = match data {
         Some(Data::Sum(sum)) => Some(sum.aggregation_temporality),
         Some(Data::ExponentialHistogram(histogram)) => {
-            let of = |buckets: Option<&ProtoBuckets>| {
-                let counts = buckets.map(|buckets| buckets.bucket_counts.as_slice());
-                counts
-                    .unwrap_or_default()
-                    .iter()
-                    .fold(0_u64, |sum, count| sum.saturating_add(*count))
+            let consistent = |point: &ExponentialHistogramDataPoint| {
+                let buckets = [&point.positive, &point.negative].map(|buckets| {
+                    let counts = buckets.as_ref().map(|buckets| buckets.bucket_counts.as_slice());
+                    counts.unwrap_or_default()
+                });
+                adds_up(buckets, point.zero_count, point.count)
             };
-            let adds_up = |point: &ExponentialHistogramDataPoint| {
-                let buckets = of(point.positive.as_ref()).saturating_add(of(point.negative.as_ref()));
-                buckets.saturating_add(point.zero_count) == point.count
-            };
-            if !histogram.data_points.iter().all(adds_up) {
+            if !histogram.data_points.iter().all(consistent) {
                 return Err(ExportError::Inconsistent(name.to_owned()));
             }
             Some(histogram.aggregation_temporality)

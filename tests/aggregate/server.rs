@@ -282,6 +282,22 @@ fn a_k6_that_ended_before_it_told_what_it_measured_leaves_the_result_incomplete(
     );
 }
 
+#[test]
+fn a_k6_that_says_it_measured_nothing_though_it_sent_something_leaves_the_result_incomplete() {
+    let mut live = Live::new(1, false, Vec::new());
+    let ended = || said(json!({"phase": "ended", "endedAgo": 0, "own": {}}));
+    take(&mut live, 1, counter("http_reqs", 1, 5.0), 50);
+    for now in [100, 1_000, 2_000] {
+        assert_eq!(live.hear(&sender(1), ended(), now), Order::GoOn {}, "{now}");
+        take(&mut live, 1, counter("http_reqs", now, 5.0), now + 50);
+    }
+    assert_eq!(live.hear(&sender(1), ended(), 16_000), Order::End {});
+    assert_eq!(
+        live.incomplete(),
+        ["runner 1 ended before it had told what it measured: its last export may be missing"]
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_test_that_began_before_the_aggregator_is_judged_over_all_of_its_time() {
     let abort = json!([{"threshold": "rate<10", "abortOnFail": true, "delayAbortEval": "1m"}]);
@@ -424,6 +440,31 @@ async fn a_result_that_is_asked_for_again_is_the_same() {
     assert_eq!(send(&service, "1", "a", body(1_000)).await.0, 200);
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     assert_eq!(finish().await, first);
+}
+
+#[test]
+fn a_mean_near_zero_of_numbers_that_are_not_is_compared_as_exactly_as_it_can_be() {
+    let incomplete = |came: f64| {
+        let mut live = Live::new(1, false, Vec::new());
+        let mut signed = trend("signed", 1, &[4], 4);
+        if let Some(Data::ExponentialHistogram(histogram)) = &mut signed.data {
+            let point = &mut histogram.data_points[0];
+            (point.sum, point.min, point.max) = (Some(came * 4.0), Some(-10.0), Some(10.0));
+        }
+        take(&mut live, 1, signed, 100);
+        let own = json!({"signed": {"avg": 1e-13, "min": -10.0, "max": 10.0}});
+        live.hear(
+            &sender(1),
+            said(json!({"phase": "exited", "endedAgo": 0, "own": own, "letGo": true})),
+            200,
+        );
+        live.incomplete()
+    };
+    assert_eq!(incomplete(2e-13), Vec::<String>::new());
+    assert_eq!(
+        incomplete(1e-6),
+        ["the signed avg of runner 1 has come to 0.000001, and k6 has 0.0000000000001"]
+    );
 }
 
 fn sender(runner: u32) -> Sender {

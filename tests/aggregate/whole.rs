@@ -206,6 +206,25 @@ async fn a_threshold_that_only_the_whole_crosses_stops_all_runners_in_time() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runners_that_are_told_not_to_sum_up_tell_what_they_measured_nevertheless() {
+    let site = Site::open().await;
+    let service = Service::open(2, json!({}));
+    let script = LONG.replace("60s", "2s");
+    let mut runners = Runners::that_do_not_sum_up(2, &script, site.address, service.address);
+    runners.release().await;
+    assert_eq!(runners.end().await, [Some(0); 2]);
+    let live = service.aggregator().live();
+    assert_eq!(live.incomplete(), Vec::<String>::new());
+    for runner in [1, 2] {
+        let own = live
+            .runner(runner)
+            .and_then(|runner| runner.own.as_ref())
+            .unwrap();
+        assert!(own["http_reqs"]["count"] > 0.0, "{own:?}");
+    }
+}
+
 #[test]
 fn an_outcome_fits_into_a_termination_message_whatever_a_script_calls_things() {
     let long = "\u{1}\u{1F40A}".repeat(100);
