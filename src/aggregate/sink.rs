@@ -37,6 +37,10 @@ pub enum Sink {
         min: f64,
         /// The most that was seen.
         max: f64,
+        /// When it came to that value, in ns since 1970.
+        since: u64,
+        /// Whether series have parts of it, and it is their sum.
+        summed: bool,
     },
     /// How many of the values were not zero.
     Rate {
@@ -81,21 +85,36 @@ impl Sink {
         }
     }
 
-    /// Adds another of the same type; of a gauge, the other's value is the later. One of another type is left out.
+    /// Adds another of the same type: of two gauges the later value counts, or the sum. One of another type is left
+    /// out.
     pub fn add(&mut self, other: &Self) {
         match (self, other) {
             (Self::Counter(sum), Self::Counter(more)) => *sum += more,
             (
-                Self::Gauge { value, min, max },
                 Self::Gauge {
-                    value: last,
+                    value,
+                    min,
+                    max,
+                    since,
+                    summed,
+                },
+                Self::Gauge {
+                    value: other,
                     min: least,
                     max: most,
+                    since: when,
+                    summed: _,
                 },
             ) => {
-                *value = *last;
-                *min = min.min(*least);
-                *max = max.max(*most);
+                if *summed {
+                    (*value, *min, *max) = (*value + other, *min + least, *max + most);
+                } else {
+                    if when >= since {
+                        *value = *other;
+                    }
+                    (*min, *max) = (min.min(*least), max.max(*most));
+                }
+                *since = *when.max(since);
             }
             (
                 Self::Rate { nonzero, total },

@@ -666,8 +666,14 @@ impl Merge {
         Some(match self.kind {
             Kind::Counter => Sink::Counter(self.counter),
             Kind::Gauge => {
-                let (value, min, max, _) = self.gauge?;
-                Sink::Gauge { value, min, max }
+                let (value, min, max, since) = self.gauge?;
+                Sink::Gauge {
+                    value,
+                    min,
+                    max,
+                    since,
+                    summed: self.summed,
+                }
             }
             Kind::Rate => Sink::Rate {
                 nonzero: self.rate.0,

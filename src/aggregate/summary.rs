@@ -110,7 +110,7 @@ pub fn values(sink: &Sink, statistics: &[String], seconds: f64) -> Map<String, V
             set("count", *count);
             set("rate", if seconds > 0.0 { count / seconds } else { 0.0 });
         }
-        Sink::Gauge { value, min, max } => {
+        Sink::Gauge { value, min, max, .. } => {
             set("value", *value);
             set("min", *min);
             set("max", *max);
@@ -371,7 +371,7 @@ fn line(entry: &Entry, options: &Options, seconds: f64) -> String {
                 _ => format!("{} {}", show(*count), per_second(*count, seconds)),
             }
         }
-        Sink::Gauge { value, min, max } => {
+        Sink::Gauge { value, min, max, .. } => {
             format!("{} min={} max={}", show(*value), show(*min), show(*max))
         }
         Sink::Rate { nonzero, total } => {

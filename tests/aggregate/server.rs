@@ -467,6 +467,31 @@ fn a_mean_near_zero_of_numbers_that_are_not_is_compared_as_exactly_as_it_can_be(
     );
 }
 
+#[test]
+fn of_a_gauge_with_tags_the_value_that_was_set_last_counts_and_virtual_users_are_summed() {
+    let gauge = |name: &str, time, points: &[(f64, &str)]| {
+        let points = points.iter();
+        let points = points.map(|(value, tag)| point(time, Number::AsDouble(*value), &[("zone", tag)]));
+        let gauge = Gauge {
+            data_points: points.collect(),
+        };
+        metric(name, Data::Gauge(gauge))
+    };
+    let mut live = Live::new(1, false, Vec::new());
+    for (time, east, west) in [(1, 5.0, 7.0), (2, 6.0, 7.0)] {
+        let points = [(east, "east"), (west, "west")];
+        take(&mut live, 1, gauge("level", time, &points), time);
+        take(&mut live, 1, gauge("vus", time, &points), time);
+    }
+    let view = live.store.view();
+    let values = |name: &str| match view.metrics[name].sink {
+        Sink::Gauge { value, min, max, .. } => (value, min, max),
+        Sink::Counter(_) | Sink::Rate { .. } | Sink::Trend(_) => panic!("{name} is no gauge"),
+    };
+    assert_eq!(values("level"), (6.0, 5.0, 7.0), "that of the east was set last");
+    assert_eq!(values("vus"), (13.0, 12.0, 13.0));
+}
+
 fn sender(runner: u32) -> Sender {
     Sender {
         runner,
