@@ -1,7 +1,7 @@
 //! What came of a test, as the operator is told: small, whatever the test was. Pure.
 
 use super::live::{Judged, Live};
-use super::report::{Totals, totals};
+use super::report::{Totals, finite, totals};
 use crate::runners::report::MESSAGE_AT_MOST;
 use serde::{Deserialize, Serialize};
 
@@ -152,7 +152,7 @@ impl Crossed {
         Self {
             metric: short(&judged.threshold.name, LONGEST),
             threshold: short(&judged.threshold.source, LONGEST),
-            value: judged.verdict.value.map_or(0.0, |value| value.value),
+            value: judged.verdict.value.map_or(0.0, |value| finite(value.value)),
             uncertain: judged.verdict.uncertain,
             aborted: judged.aborted.is_some(),
         }
@@ -177,6 +177,9 @@ fn short(text: &str, longest: usize) -> String {
 fn rounded(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return value.to_string();
+    }
+    if value.abs() >= 1e15 {
+        return format!("{value:.3e}");
     }
     let digits = 3 - value.abs().log10().floor() as i32;
     let text = format!("{value:.*}", usize::try_from(digits).unwrap_or(0));

@@ -4,7 +4,7 @@ use super::live::{Live, Phase};
 use super::sink::{Aggregate, Sink};
 use super::store::View;
 use super::summary::{self, Check, Options, checks};
-use super::timeline::Step;
+use super::timeline::{MOST_LINES, Step};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -219,7 +219,16 @@ struct Metric {
 
 fn ask(sink: Option<&Sink>, aggregate: Aggregate, seconds: f64) -> Option<f64> {
     let sink = sink.filter(|sink| !sink.is_empty())?;
-    sink.ask(aggregate, seconds).map(|found| found.value)
+    sink.ask(aggregate, seconds).map(|found| finite(found.value))
+}
+
+/// The number that JSON can have for one that it can't have.
+pub(super) fn finite(value: f64) -> f64 {
+    if value.is_nan() {
+        0.0
+    } else {
+        value.clamp(f64::MIN, f64::MAX)
+    }
 }
 
 const P95: Aggregate = Aggregate::Percentile(95.0);
@@ -246,7 +255,7 @@ pub fn totals(live: &Live, view: &View, seconds: f64) -> Totals {
         iteration_rate: rate("iterations"),
         vus: of("vus", Aggregate::Value).unwrap_or_default(),
         vus_max: match view.metrics.get("vus_max").map(|metric| &metric.sink) {
-            Some(Sink::Gauge { max, .. }) => *max,
+            Some(Sink::Gauge { max, .. }) => finite(*max),
             Some(Sink::Counter(_) | Sink::Rate { .. } | Sink::Trend(_)) | None => 0.0,
         },
         data_received: count("data_received"),
@@ -259,7 +268,7 @@ pub fn totals(live: &Live, view: &View, seconds: f64) -> Totals {
 impl Report {
     /// Of what is known now.
     pub fn of(about: About, live: &Live, options: &Options, started: Option<Timestamp>, now: u64) -> Self {
-        let lines = usize::try_from(live.expected.clamp(1, 200)).unwrap_or(1);
+        let lines = usize::try_from(live.expected.clamp(1, MOST_LINES)).unwrap_or(1);
         let steps = live.timeline.at_most((MOST_POINTS / lines).clamp(60, 600));
         let view = live.store.view();
         let seconds = live.elapsed(now);
@@ -299,8 +308,9 @@ impl Report {
         let from = self.time.at.len().saturating_sub(steps);
         self.time.keep_from(from);
         for runner in &mut self.per_runner {
-            runner.requests_over_time.drain(..from);
-            runner.p95_over_time.drain(..from);
+            for line in [&mut runner.requests_over_time, &mut runner.p95_over_time] {
+                line.drain(..from.min(line.len()));
+            }
         }
         json!({"tick": self})
     }
@@ -370,6 +380,7 @@ fn per_runner(live: &Live, steps: &[Step], about: &About) -> Vec<PerRunner> {
         let of = |name: &str| live.store.total(name, Some(runner));
         let (requests_over_time, p95_over_time) = steps
             .iter()
+            .filter(|_| runner <= MOST_LINES)
             .map(|step| {
                 let line = step.runners.get(&runner).copied();
                 (

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// As many steps are kept.
 const MOST_STEPS: usize = 600;
 /// As many runners have lines of their own.
-const MOST_LINES: u32 = 200;
+pub(super) const MOST_LINES: u32 = 200;
 
 /// What happened in one step.
 #[derive(Clone, Debug, Default, PartialEq)]

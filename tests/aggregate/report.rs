@@ -82,6 +82,44 @@ fn a_report_of_two_hundred_runners_and_forty_minutes_fits_into_a_config_map() {
 }
 
 #[test]
+fn a_report_of_a_thousand_runners_and_the_longest_timeline_fits_into_a_config_map() {
+    const RUNNERS: u32 = 1_000;
+    let mut live = Live::new(RUNNERS, false, Vec::new());
+    for runner in 1..=RUNNERS {
+        live.hear(&sender(runner), word(Phase::Running), 0);
+        take(&mut live, runner, [counter("http_reqs", 1, 123_456.0)], 1);
+    }
+    for step in 1..=600 {
+        live.timeline.look(&live.store, RUNNERS, f64::from(step) * 2.0);
+    }
+    let about = About {
+        result: Some("Error".to_owned()),
+        ends: (1..=RUNNERS)
+            .map(|runner| (runner, "OOMKilled".to_owned()))
+            .collect(),
+        ..About::default()
+    };
+    let report = Report::of(about, &live, &Options::of(&Value::Null), None, 1_200_000);
+    let page = report.page();
+    println!("{} bytes, {} steps", page.len(), report.steps());
+    assert!(page.len() < 900_000, "{} bytes", page.len());
+    let data = data(&page);
+    for (runner, steps) in [(200, report.steps()), (201, 0)] {
+        let runner = &data["perRunner"][runner - 1];
+        for line in ["requestsOverTime", "p95OverTime"] {
+            assert_eq!(runner[line].as_array().unwrap().len(), steps, "{line}");
+        }
+    }
+    let tick = report.tick(3);
+    let of = |runner: usize| {
+        tick["tick"]["perRunner"][runner - 1]["requestsOverTime"]
+            .as_array()
+            .unwrap()
+    };
+    assert_eq!((of(200).len(), of(201).len()), (3, 0));
+}
+
+#[test]
 fn what_a_script_calls_things_is_text_in_the_page() {
     let name = "</script><script>alert(1)</script>{{data}}{{title}}<!--";
     let mut live = Live::new(1, false, Vec::new());

@@ -226,6 +226,32 @@ async fn runners_that_are_told_not_to_sum_up_tell_what_they_measured_nevertheles
 }
 
 #[test]
+fn a_threshold_that_infinity_crosses_can_be_read_by_the_operator() {
+    let options = json!({"thresholds": {"http_reqs": ["count<10"]}});
+    let mut live = Live::new(1, false, thresholds(&options).unwrap());
+    let sender = Sender {
+        runner: 1,
+        process: "a".to_owned(),
+    };
+    let body = export([
+        counter("http_reqs", 1, f64::INFINITY),
+        gauge("vus", 1, f64::NEG_INFINITY),
+    ]);
+    let body = ExportMetricsServiceRequest::decode(body.as_slice()).unwrap();
+    live.export(&sender, &body, 0).unwrap();
+    live.conclude(0);
+    let outcome = Outcome::of(&live, 0);
+    let read: Outcome = serde_json::from_str(&outcome.to_message()).unwrap();
+    assert_eq!(read, outcome);
+    assert_eq!((read.crossed, read.failed[0].value), (1, f64::MAX));
+    assert_eq!((read.totals.requests, read.totals.vus), (f64::MAX, f64::MIN));
+    assert_eq!(
+        read.told(),
+        "1 of 1 thresholds crossed: http_reqs count<10 is 1.798e308"
+    );
+}
+
+#[test]
 fn an_outcome_fits_into_a_termination_message_whatever_a_script_calls_things() {
     let long = "\u{1}\u{1F40A}".repeat(100);
     let crossed = Crossed {
