@@ -4,6 +4,7 @@
 use crate::k6::k6_binary;
 use crate::run::{Runners, Service, Site};
 use k6_operator::aggregate::handler::{outputs, script};
+use k6_operator::aggregate::runner::summing;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -154,6 +155,7 @@ fn handled(handler: &str, data: &Value) -> Result<BTreeMap<String, String>, Stri
     std::fs::write(path("around.js"), around).unwrap();
     let output = Command::new(k6_binary())
         .args(["run", "--quiet", "--no-usage-report", "--address="])
+        .args(summing(1))
         .arg(path("around.js"))
         .stdin(Stdio::null())
         .output()
