@@ -266,7 +266,8 @@ impl Live {
         else {
             return Order::GoOn {};
         };
-        let late = now.saturating_sub(ended) >= LAST_EXPORT;
+        // It can't have brought anything while nobody was here.
+        let late = now.saturating_sub(ended.max(self.began)) >= LAST_EXPORT;
         let told = self.has_told(sender);
         // Of what came before it ended only k6's own numbers can say that it is all.
         let since = self
@@ -332,7 +333,7 @@ impl Live {
             return;
         }
         let since = now.saturating_sub(self.judged_at.unwrap_or(started));
-        // Of a test that goes on since long, a process that has just begun does not know all yet.
+        // A process that has just begun may not know all of a test that has gone on for long.
         let informed = self.silent() == 0 || now.saturating_sub(self.began) >= SILENT;
         if since < JUDGED_EVERY || !informed {
             return;

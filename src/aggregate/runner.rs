@@ -7,8 +7,9 @@ pub const PROCESS_HEADER: &str = "k6-process";
 /// The header that names the run: an address can have been another's.
 pub const RUN_HEADER: &str = "k6-run";
 
-/// The environment of a k6 of this major version: <https://grafana.com/docs/k6/latest/results-output/real-time/opentelemetry/>, and for the
-/// histograms <https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/>.
+/// The environment of a k6 of this major version:
+/// <https://grafana.com/docs/k6/latest/results-output/real-time/opentelemetry/>, and for the histograms
+/// <https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/>.
 pub fn environment(
     aggregator: &str,
     run: &str,
@@ -16,7 +17,7 @@ pub fn environment(
     process: &str,
     major: u32,
 ) -> Vec<(&'static str, String)> {
-    // From 2 on k6 does not export where this is set at all.
+    // From 2 on k6 does not start where this is set at all; before, 1.1 knows only this name of the next one.
     let former = (major < 2).then(|| ("K6_OTEL_EXPORTER_TYPE", "http".to_owned()));
     let always = [
         ("K6_OTEL_EXPORTER_PROTOCOL", "http/protobuf".to_owned()),

@@ -139,8 +139,8 @@ pub fn service(owner: &Owner, aggregator: &Job) -> Service {
     }
 }
 
-/// The Job that brings the result from the aggregator; `about` is what is known of the run beside
-/// its metrics, as JSON. k6 calls the script's handleSummary() in it: of an archive, it can't.
+/// The Job that brings the result from the aggregator; `about` is what is known of the run beside its metrics, as
+/// JSON. k6 calls the script's handleSummary() in it: of an archive, it can't.
 pub fn collector(
     owner: &Owner,
     spec: &Spec,

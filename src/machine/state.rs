@@ -159,7 +159,7 @@ pub struct Aggregation {
 }
 
 impl Aggregation {
-    /// The major version of k6. Until it was told, it was 1.
+    /// The major version of k6; 1 in a plan that was recorded without one.
     pub fn major(&self) -> u32 {
         let major = self.k6_version.split('.').next();
         major.and_then(|major| major.parse().ok()).unwrap_or(1)

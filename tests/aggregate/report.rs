@@ -11,6 +11,7 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use prost::Message;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 fn sender(runner: u32) -> Sender {
     Sender {
@@ -84,13 +85,24 @@ fn a_report_of_two_hundred_runners_and_forty_minutes_fits_into_a_config_map() {
 #[test]
 fn a_report_of_a_thousand_runners_and_the_longest_timeline_fits_into_a_config_map() {
     const RUNNERS: u32 = 1_000;
+    const LINES: u32 = 200;
     let mut live = Live::new(RUNNERS, false, Vec::new());
     for runner in 1..=RUNNERS {
         live.hear(&sender(runner), word(Phase::Running), 0);
         take(&mut live, runner, [counter("http_reqs", 1, 123_456.0)], 1);
     }
-    for step in 1..=600 {
-        live.timeline.look(&live.store, RUNNERS, f64::from(step) * 2.0);
+    for step in 1..=120 {
+        for runner in 1..=LINES {
+            let (requests, time) = (step * (7_654 + u64::from(runner)), step * 2_111_000_000);
+            let waits = trend("http_req_duration", time, &[step, requests], step + requests);
+            take(
+                &mut live,
+                runner,
+                [counter("http_reqs", time, requests as f64), waits],
+                step,
+            );
+        }
+        live.timeline.look(&live.store, RUNNERS, step as f64 * 2.111);
     }
     let about = About {
         result: Some("Error".to_owned()),
@@ -99,10 +111,11 @@ fn a_report_of_a_thousand_runners_and_the_longest_timeline_fits_into_a_config_ma
             .collect(),
         ..About::default()
     };
-    let report = Report::of(about, &live, &Options::of(&Value::Null), None, 1_200_000);
+    let report = Report::of(about, &live, &Options::of(&Value::Null), None, 253_000);
     let page = report.page();
     println!("{} bytes, {} steps", page.len(), report.steps());
     assert!(page.len() < 900_000, "{} bytes", page.len());
+    assert_eq!(report.steps(), 120);
     let data = data(&page);
     for (runner, steps) in [(200, report.steps()), (201, 0)] {
         let runner = &data["perRunner"][runner - 1];
@@ -117,6 +130,26 @@ fn a_report_of_a_thousand_runners_and_the_longest_timeline_fits_into_a_config_ma
             .unwrap()
     };
     assert_eq!((of(200).len(), of(201).len()), (3, 0));
+}
+
+#[test]
+fn what_is_done_for_each_of_three_thousand_runners_does_not_look_at_all_the_others() {
+    const RUNNERS: u32 = 3_000;
+    let mut live = Live::new(RUNNERS, true, Vec::new());
+    let own = json!({"http_reqs": {"count": 9.0}});
+    let ended: Word = serde_json::from_value(json!({"phase": "ended", "endedAgo": 0, "own": own})).unwrap();
+    for runner in 2..=RUNNERS {
+        take(&mut live, runner, [counter("http_reqs", 1, 9.0)], 1);
+        live.hear(&sender(runner), ended.clone(), 5);
+    }
+    let began = Instant::now();
+    live.hear(&sender(1), word(Phase::Ended), 10);
+    live.timeline.look(&live.store, RUNNERS, 2.0);
+    assert_eq!((live.silent(), live.incomplete().len()), (1, 3_001));
+    Report::of(About::default(), &live, &Options::of(&Value::Null), None, 20);
+    let took = began.elapsed();
+    println!("{took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]

@@ -338,6 +338,22 @@ async fn a_test_that_ended_before_the_aggregator_began_again_has_its_times() {
 }
 
 #[test]
+fn a_runner_that_ended_while_the_aggregator_was_away_has_time_to_bring_its_last_export() {
+    const BEGAN: u64 = 1_000_000;
+    let mut live = Live::new(1, false, Vec::new());
+    live.began = BEGAN;
+    let own = json!({"http_reqs": {"count": 5.0}});
+    let ended = |ago: u64| said(json!({"phase": "ended", "startedAgo": 60_000, "endedAgo": ago, "own": own}));
+    for now in [100, 400] {
+        let order = live.hear(&sender(1), ended(20_000 + now), BEGAN + now);
+        assert_eq!(order, Order::GoOn {}, "{now}");
+    }
+    take(&mut live, 1, counter("http_reqs", 1, 5.0), BEGAN + 500);
+    assert_eq!(live.hear(&sender(1), ended(20_700), BEGAN + 700), Order::End {});
+    assert_eq!(live.incomplete(), Vec::<String>::new());
+}
+
+#[test]
 fn an_aggregator_that_has_just_begun_judges_nothing_before_all_runners_have_sent() {
     const BEGAN: u64 = 1_000_000;
     let abort = json!({"thresholds": {"http_reqs": [{"threshold": "rate>5", "abortOnFail": true}]}});
