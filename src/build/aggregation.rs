@@ -203,6 +203,8 @@ pub fn collector(
     let mut run = ["k6", "run", "--quiet", "--no-usage-report", "--address="]
         .map(str::to_owned)
         .to_vec();
+    // In place of those of the user, to which this one iteration is not to go.
+    run.push("--out=json=/dev/null".to_owned());
     run.extend(summing(aggregation.major()));
     run.extend(["--vus=1".to_owned(), "--iterations=1".to_owned()]);
     run.extend(literal(

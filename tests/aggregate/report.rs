@@ -11,7 +11,6 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use prost::Message;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
 
 fn sender(runner: u32) -> Sender {
     Sender {
@@ -130,26 +129,6 @@ fn a_report_of_a_thousand_runners_and_the_longest_timeline_fits_into_a_config_ma
             .unwrap()
     };
     assert_eq!((of(200).len(), of(201).len()), (3, 0));
-}
-
-#[test]
-fn what_is_done_for_each_of_three_thousand_runners_does_not_look_at_all_the_others() {
-    const RUNNERS: u32 = 3_000;
-    let mut live = Live::new(RUNNERS, true, Vec::new());
-    let own = json!({"http_reqs": {"count": 9.0}});
-    let ended: Word = serde_json::from_value(json!({"phase": "ended", "endedAgo": 0, "own": own})).unwrap();
-    for runner in 2..=RUNNERS {
-        take(&mut live, runner, [counter("http_reqs", 1, 9.0)], 1);
-        live.hear(&sender(runner), ended.clone(), 5);
-    }
-    let began = Instant::now();
-    live.hear(&sender(1), word(Phase::Ended), 10);
-    live.timeline.look(&live.store, RUNNERS, 2.0);
-    assert_eq!((live.silent(), live.incomplete().len()), (1, 3_001));
-    Report::of(About::default(), &live, &Options::of(&Value::Null), None, 20);
-    let took = began.elapsed();
-    println!("{took:?}");
-    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]
