@@ -27,7 +27,7 @@ const SPENT: &str = "nothing is waited for, and no deadline is left";
 const READ: &str = "its pods have read it by then";
 
 /// Why no test lets a fault happen in a state. A cell that has a test needs none.
-const REASONS: [(Fault, &[StateName], &str); 22] = [
+const REASONS: [(Fault, &[StateName], &str); 21] = [
     (
         Fault::LeaderKilled,
         &[Stopping, Finished],
@@ -72,11 +72,6 @@ const REASONS: [(Fault, &[StateName], &str); 22] = [
         Fault::StarterKilledHalfway,
         &[Initializing, Created, Started, Stopping, Finished],
         NO_STARTER,
-    ),
-    (
-        Fault::NodeLost,
-        &[Initializing],
-        "no runners yet; an initializer that is lost has failed",
     ),
     (
         Fault::NetworkCut,

@@ -280,7 +280,7 @@ export default function () { sleep(0.2); }
         spec
     };
     let loud = Run::apply(&test, Kind::TestRun, "loud", spec(("quiet", json!("false"))));
-    let eager = Run::apply(&test, Kind::K6, "eager", spec(("paused", json!("false"))));
+    let eager = Run::apply(&test, Kind::TestRun, "eager", spec(("paused", json!("false"))));
     loud.passes().await;
     let status = eager.passes().await;
     // With its progress.
