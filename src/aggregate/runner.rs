@@ -25,7 +25,8 @@ pub fn environment(
         ("K6_OTEL_HTTP_EXPORTER_ENDPOINT", aggregator.to_owned()),
         ("K6_OTEL_HTTP_EXPORTER_URL_PATH", "/v1/metrics".to_owned()),
         ("K6_OTEL_EXPORT_INTERVAL", "1s".to_owned()),
-        ("K6_OTEL_FLUSH_INTERVAL", "1s".to_owned()),
+        // An export has what was measured until the flush before it.
+        ("K6_OTEL_FLUSH_INTERVAL", "200ms".to_owned()),
         ("K6_OTEL_METRIC_PREFIX", String::new()),
         (
             "K6_OTEL_HEADERS",

@@ -139,7 +139,7 @@ export default function () { http.get(`${__ENV.SITE}/1/200`); sleep(0.05); }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_threshold_that_only_the_whole_crosses_stops_all_runners_in_time() {
-    const LIMIT: usize = 300;
+    const LIMIT: usize = 500;
     let site = Site::open().await;
     let source = format!("count<{LIMIT}");
     let options = json!({"thresholds": {"http_reqs": [{"threshold": source, "abortOnFail": true}]}});
