@@ -45,6 +45,9 @@ pub fn collector(job: &Job, pod: Option<&Pod>) -> Collector {
             }
         }
         (Some(ended), _) => failed(format!("the collector failed {}", told(ended))),
+        (None, Some(_)) if pod.is_some_and(is_behind) => {
+            Collector::Running(pod.and_then(|pod| pod.status.as_ref()).and_then(waiting))
+        }
         (None, Some(Err(why))) => failed(format!("the collector failed: {why}")),
         (None, Some(Ok(()))) => failed("the collector left no answer".to_owned()),
         (None, None) => Collector::Running(pod.and_then(|pod| pod.status.as_ref()).and_then(waiting)),
@@ -544,6 +547,16 @@ mod tests {
             collected(true)
         );
         // What k6 makes of handleSummary() does not change what was measured.
+        // A view of the pod that is behind that of its Job.
+        let behind = pod("", &[running("collect")], &[]);
+        assert_eq!(
+            collector(&job_that("Complete", ""), Some(&behind)),
+            Collector::Running(None)
+        );
+        assert_eq!(
+            collector(&job_that("Failed", "backoff"), Some(&behind)),
+            Collector::Running(None)
+        );
         let failed = pod("", &[brought(&message)], &[ended("summary", 107, "Error", "")]);
         assert_eq!(
             collector(&job_that("Failed", "backoff"), Some(&failed)),
