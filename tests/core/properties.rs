@@ -9,8 +9,7 @@ use k6_operator::api::{Cleanup, Status};
 use k6_operator::machine::{
     Collector, Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Initializing, Inspection,
     InspectionError, Observed, PodSeen, Program, Progress, Reason, Record, Refusal, Retention, Run,
-    RunResult, Runner, Started, State, Step, Terms, chronicle, classify, diagram, effects, replay, step,
-    wake_at,
+    RunResult, Runner, State, Step, Terms, chronicle, classify, diagram, effects, replay, step, wake_at,
 };
 use k6_operator::runners::report::{Failure, Report};
 use proptest::collection::{btree_map, vec};
@@ -431,7 +430,11 @@ fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), Test
         | State::Finished(_) => None,
     };
     let aggregated = matches!(state, State::Created(state) if state.plan.aggregation.is_some());
-    let collects = matches!(state, State::Started(Started { ended: Some(_), .. }));
+    let collects = match state {
+        State::Started(started) => started.ended.is_some(),
+        State::Stopping(stopping) => stopping.merged && stopping.stopped.is_some(),
+        State::Initializing(_) | State::Created(_) | State::Starting(_) | State::Finished(_) => false,
+    };
     for effect in wanted {
         prop_assert!(!seen.deleting, "{effect:?} of a resource that is being deleted");
         let ok = match effect {
