@@ -327,9 +327,7 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
     }
     match job_end(job) {
         Some(Err(why)) => InitializerPod::Failed(format!("the initializer failed: {why}")),
-        Some(Ok(())) => {
-            InitializerPod::Failed("the initializer's pod was deleted before it was read".to_owned())
-        }
+        Some(Ok(())) => InitializerPod::Lost("its pod was deleted before its answer was read".to_owned()),
         None => InitializerPod::Running(status.and_then(waiting)),
     }
 }
@@ -455,6 +453,8 @@ mod tests {
         let deleted = InitializerPod::Lost("its pod was deleted: it failed".to_owned());
         assert_eq!(initializer(&failed, Some(&leaving)), deleted);
         assert_eq!(initializer(&failed, None), deleted);
+        let unread = InitializerPod::Lost("its pod was deleted before its answer was read".to_owned());
+        assert_eq!(initializer(&job_that("Complete", "done"), None), unread);
 
         let mut evicted = killed.clone();
         let status = evicted.status.get_or_insert_default();

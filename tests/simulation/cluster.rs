@@ -808,7 +808,7 @@ fn slim(spec: &Value) -> Value {
     json!({"containers": containers("containers"), "initContainers": containers("initContainers")})
 }
 
-fn ended(job: &Value) -> bool {
+pub fn ended(job: &Value) -> bool {
     let conditions = job.pointer("/status/conditions").and_then(Value::as_array);
     conditions
         .into_iter()

@@ -315,7 +315,7 @@ impl World {
             let done = match &answers {
                 Answers::Paused(target) | Answers::Released(target) => {
                     let target = target.clone();
-                    self.stop(&target);
+                    self.stop(&target, &pod.run);
                     true
                 }
                 Answers::Stopped => true,
@@ -347,14 +347,14 @@ impl World {
         }
     }
 
-    fn stop(&mut self, id: &str) {
+    fn stop(&mut self, id: &str, by: &str) {
         let Some(pod) = self.pods.get_mut(id) else {
             return;
         };
         pod.stopped = true;
         let pod = pod.clone();
         self.note(&format!("{} is told to stop", pod.key.name));
-        self.witness.stopped(&pod);
+        self.witness.stopped(&pod, by, self.now);
         let stubborn = pod
             .test
             .and_then(|test| self.scenario.tests.get(test))
@@ -409,7 +409,12 @@ impl World {
         let Some(test) = test.and_then(|test| self.scenario.tests.get(test)) else {
             return Outcome::default();
         };
-        let crossed = if heard.is_empty() { 0 } else { test.crossed };
+        // One that ends in its init code has nothing to export.
+        let measured = heard.iter().any(|i| {
+            let ending = test.endings.get(i.saturating_sub(1) as usize);
+            !matches!(ending, Some((_, Ending::Early(_))))
+        });
+        let crossed = if measured { test.crossed } else { 0 };
         let failed = (0..crossed).map(|_| Crossed {
             metric: "http_req_duration".to_owned(),
             threshold: "p(95)<500".to_owned(),

@@ -175,21 +175,26 @@ fn a_start_that_nobody_confirmed_is_stopped_before_its_end_is_told() {
 
 #[test]
 fn an_initializer_whose_pod_is_lost_is_made_again() {
-    let faults = [
-        Fault::Blow {
-            test: 0,
-            part: Part::Initializer,
-            when: When::In(0, StateName::Initializing, 1_500),
-            what: Blow::Evicted,
-        },
-        Fault::Hand {
-            test: 0,
-            when: When::In(0, StateName::Initializing, 1_500),
-            what: ByHand::DeletePod(Part::Initializer),
-        },
-    ];
-    for fault in faults {
-        let outcome = simulate(7, &Scenario::plain(2), &Plan(vec![fault]));
+    let evicted = Fault::Blow {
+        test: 0,
+        part: Part::Initializer,
+        when: When::In(0, StateName::Initializing, 1_500),
+        what: Blow::Evicted,
+    };
+    let deleted = |after| Fault::Hand {
+        test: 0,
+        when: When::In(0, StateName::Initializing, after),
+        what: ByHand::DeletePod(Part::Initializer),
+    };
+    // It ends, and the operator can't read it.
+    let unread = Fault::Outage {
+        operator: 0,
+        from: 2_500,
+        until: 9_000,
+        what: OnRequest::Answered(500),
+    };
+    for faults in [vec![evicted], vec![deleted(1_500)], vec![unread, deleted(5_000)]] {
+        let outcome = simulate(7, &Scenario::plain(2), &Plan(faults));
         let trace = outcome.lines.join("\n");
         assert_eq!(outcome.broken, Vec::<String>::new(), "{trace}");
         let end = "a: run 1 Finished Passed AllRunnersPassed, 2 released".to_owned();

@@ -1,7 +1,7 @@
 //! What a fault does when its time has come.
 
 use super::api::Deletion;
-use super::cluster::{End, Stage, Step};
+use super::cluster::{End, Pod, Stage, Step, ended};
 use super::covered;
 use super::faults::{Blow, ByHand, Fault, Part};
 use super::scenario::{NAMESPACE, Source, Test};
@@ -148,6 +148,21 @@ impl World {
             .map(|(id, _)| id.clone())
     }
 
+    /// One that has ended, and that its Job has counted: until then Kubernetes holds it by a finalizer.
+    fn ended_pod_of(&self, test: usize, part: Part) -> Option<String> {
+        let counted = |pod: &Pod| {
+            let job = self.store.find(&pod.job);
+            self.store.get(&pod.key).is_some() && job.is_some_and(|(_, job)| ended(job))
+        };
+        let of_part = self
+            .pods
+            .iter()
+            .filter(|(_, pod)| pod.test == Some(test) && pod.part == part && counted(pod));
+        of_part
+            .max_by_key(|(id, pod)| (pod.attempt, (*id).clone()))
+            .map(|(id, _)| id.clone())
+    }
+
     fn blow(&mut self, test: usize, part: Part, what: Blow) {
         let Some(id) = self.pod_of(test, part) else {
             return;
@@ -289,7 +304,8 @@ impl World {
             }
             ByHand::DeletePod(part) => {
                 self.witness.tampered(uid(&object));
-                if let Some(pod) = self.pod_of(test, part).and_then(|id| self.pods.get(&id)) {
+                let id = self.pod_of(test, part).or_else(|| self.ended_pod_of(test, part));
+                if let Some(pod) = id.and_then(|id| self.pods.get(&id)) {
                     let key = pod.key.clone();
                     self.delete(&key, Deletion::Graceful);
                 }

@@ -12,6 +12,9 @@ use k6_operator::machine::replay_report;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The pods of a resource that is deleted are told to end within so many milliseconds.
+const ENDED: u64 = 5_000;
+
 /// What is known of all resources that there ever were, by UID.
 #[derive(Debug)]
 pub struct Witness {
@@ -209,8 +212,13 @@ impl Witness {
         self.see(&pod.run, &Fact::Judged { attempt, crossed });
     }
 
-    /// A runner is told to stop by a stopper: its run must be one that is being stopped.
-    pub fn stopped(&mut self, pod: &Pod) {
+    /// A runner is told to stop by a stopper: its run must be one that is being stopped, unless the resource of the
+    /// stopper has just been deleted (docs/verification.md, "What is known to be left").
+    pub fn stopped(&mut self, pod: &Pod, by: &str, now: u64) {
+        let deleted = self.gone.get(by).copied();
+        if by != pod.run && deleted.is_some_and(|at| now <= at + ENDED) {
+            return;
+        }
         let told = self.monitors.get(&pod.run).and_then(Monitor::told);
         let stopping = told.is_some_and(|told| {
             told.attempt != pod.attempt
