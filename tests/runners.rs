@@ -292,6 +292,8 @@ enum Act {
     ObeyAndClose,
     /// Closes the connection.
     Close,
+    /// Answers that it has been told to stop.
+    Stopped,
 }
 
 /// A k6 that does as it is told: one act for each request, then it answers.
@@ -309,7 +311,10 @@ struct Seen {
 
 impl Standin {
     fn new(acts: &[Act]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(TcpListener::bind("127.0.0.1:0").unwrap(), acts)
+    }
+
+    fn at(listener: TcpListener, acts: &[Act]) -> Self {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Seen {
             acts: acts.iter().copied().collect(),
@@ -362,8 +367,9 @@ fn serve(stream: &TcpStream, seen: &Mutex<Seen>) -> Option<()> {
             return None;
         }
         let status = if act == Act::Initializing { 1 } else { 4 };
+        let stopped = act == Act::Stopped;
         format!(
-            r#"{{"data":{{"type":"status","id":"default","attributes":{{"status":{status},"paused":{}}}}}}}"#,
+            r#"{{"data":{{"type":"status","id":"default","attributes":{{"status":{status},"paused":{},"stopped":{stopped}}}}}}}"#,
             !seen.released
         )
     };
@@ -468,6 +474,56 @@ async fn a_runner_that_never_confirms_is_named() {
         message.contains(&format!("then asking for the status of {address}: ")),
         "{message}"
     );
+}
+
+#[tokio::test]
+async fn a_runner_that_is_told_to_stop_is_not_asked_again() {
+    let standins = [Standin::new(&[]), Standin::new(&[Act::Stopped])];
+    let report = start(&targets(&standins), &LIMITS).await;
+    let address = standins[1].address;
+    assert_eq!((report.ordered, report.confirmed), (0, 0), "{report:?}");
+    assert_eq!(
+        report.failures[0].message,
+        format!("not ready: {address} has been told to stop")
+    );
+    assert_eq!(standins[1].requests(), ["GET"]);
+
+    let standins = [
+        Standin::new(&[]),
+        Standin::new(&[Act::Answer, Act::Answer, Act::Close, Act::Stopped]),
+    ];
+    let report = start(&targets(&standins), &LIMITS).await;
+    assert_eq!((report.ordered, report.confirmed), (2, 1), "{report:?}");
+    assert_eq!(standins[1].requests(), ["GET", "GET", "PATCH", "GET"]);
+}
+
+#[tokio::test]
+async fn who_has_the_address_of_a_runner_that_ended_before_it_confirmed_is_not_released_in_its_place() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let another = std::thread::spawn(move || {
+        let seen = Mutex::new(Seen {
+            acts: [Act::Answer, Act::Answer, Act::Close].into(),
+            ..Seen::default()
+        });
+        let (stream, _) = listener.accept().unwrap();
+        while serve(&stream, &seen).is_some() {}
+        drop((stream, listener));
+        std::thread::sleep(Duration::from_secs(3));
+        Standin::at(TcpListener::bind(address).unwrap(), &[])
+    });
+    let report = start(&[Target { runner: 1, address }], &LIMITS).await;
+    assert_eq!((report.ordered, report.confirmed), (1, 0), "{report:?}");
+    let message = &report.failures[0].message;
+    assert!(message.starts_with("no confirmation: "), "{message}");
+    assert!(
+        message.contains(&format!("; then connecting to {address}: ")),
+        "{message}"
+    );
+    let another = tokio::task::spawn_blocking(|| another.join().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(another.requests(), Vec::<&str>::new());
 }
 
 #[tokio::test]

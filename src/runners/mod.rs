@@ -119,6 +119,8 @@ struct Attempts<'a> {
     pause: Duration,
     /// The connection of the last successful attempt.
     open: Option<Client>,
+    /// Since when nothing listens at the address.
+    refused: Option<Instant>,
 }
 
 impl<'a> Attempts<'a> {
@@ -129,6 +131,7 @@ impl<'a> Attempts<'a> {
             deadline,
             pause: PAUSES.0,
             open: None,
+            refused: None,
         }
     }
 
@@ -143,6 +146,15 @@ impl<'a> Attempts<'a> {
         let status = client.call(order, self.soon(ANSWER)).await?;
         self.open = Some(client);
         Ok(status)
+    }
+
+    /// Whether, with this failure of an attempt, nothing has listened for so long.
+    fn refuses_for(&mut self, limit: Duration, error: &Error) -> bool {
+        if !error.is_refusal() {
+            self.refused = None;
+            return false;
+        }
+        self.refused.get_or_insert_with(Instant::now).elapsed() >= limit
     }
 
     fn soon(&self, limit: Duration) -> Instant {

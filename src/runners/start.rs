@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
-use super::client::{Client, Order, Status};
+use super::client::{Client, Error, Order, Status};
 use super::report::{Failure, Report, TERMINATION_LOG};
 use super::{ANSWER, AT_ONCE, Attempts, Limits, Target, end, setup, unless_terminated};
 
@@ -17,7 +17,8 @@ use super::{ANSWER, AT_ONCE, Attempts, Limits, Target, end, setup, unless_termin
 ///
 /// First every runner must answer that it is initialized and paused, within [`Limits::connect`]. One that is
 /// no longer paused was released by an earlier starter: it counts as confirmed and is not touched. If any
-/// runner cannot be found ready, none is released. With [`Limits::setup`], the first runner runs the script's
+/// runner cannot be found ready, none is released. One that has answered, and then is told to stop or listens no
+/// more, is given up before the deadline: its address may soon be another's. With [`Limits::setup`], the first runner runs the script's
 /// setup(), whose data the others get; if that fails, none is released either. Then all release orders are written
 /// back to back to the connections that are open by now, and each runner has to confirm within [`Limits::release`].
 ///
@@ -60,10 +61,7 @@ pub async fn start(targets: &[Target], limits: &Limits) -> Report {
             }
             Err((target, problem)) => failures.push(Failure {
                 runner: target.runner,
-                message: format!(
-                    "no confirmation within {} s: {problem}",
-                    limits.release.as_secs_f64()
-                ),
+                message: problem.told("no confirmation", limits.release),
             }),
         }
     }
@@ -90,7 +88,7 @@ async fn ready<'a>(
             Ok(Reached::Released) => confirmed += 1,
             Err(problem) => failures.push(Failure {
                 runner: target.runner,
-                message: format!("not ready within {} s: {problem}", limits.connect.as_secs_f64()),
+                message: problem.told("not ready", limits.connect),
             }),
         }
     }
@@ -102,9 +100,52 @@ enum Reached {
     Released,
 }
 
+/// Why a runner is not found ready, or does not confirm.
+struct Problem {
+    what: String,
+    /// It will not be otherwise before the deadline.
+    is_final: bool,
+}
+
+impl Problem {
+    fn passing(what: impl ToString) -> Self {
+        Self {
+            what: what.to_string(),
+            is_final: false,
+        }
+    }
+
+    fn of_status(target: &Target, status: &Status) -> Self {
+        Self {
+            what: unready(target, status),
+            is_final: status.stopped,
+        }
+    }
+
+    /// Of a runner that has answered before.
+    fn of_known(attempts: &mut Attempts<'_>, error: &Error) -> Self {
+        Self {
+            what: error.to_string(),
+            is_final: attempts.refuses_for(GONE_AFTER, error),
+        }
+    }
+
+    fn told(&self, missing: &str, limit: Duration) -> String {
+        if self.is_final {
+            format!("{missing}: {}", self.what)
+        } else {
+            format!("{missing} within {} s: {}", limit.as_secs_f64(), self.what)
+        }
+    }
+}
+
 /// Finds every runner ready (or released) at about the same time: whoever was found ready is asked again once
 /// the last one is, so that none that has gone meanwhile is counted on.
-async fn reach_all(targets: &[Target], slots: &Semaphore, deadline: Instant) -> Vec<Result<Reached, String>> {
+async fn reach_all(
+    targets: &[Target],
+    slots: &Semaphore,
+    deadline: Instant,
+) -> Vec<Result<Reached, Problem>> {
     let mut reached = join_all(targets.iter().map(|target| reach(target, None, slots, deadline))).await;
     for _ in 0..RECHECKS {
         if reached.iter().any(Result::is_err) {
@@ -138,6 +179,9 @@ async fn reach_all(targets: &[Target], slots: &Semaphore, deadline: Instant) -> 
 const FRESH: Duration = Duration::from_secs(1);
 /// But not more often than this: runners that are slow to answer are released nevertheless.
 const RECHECKS: u32 = 3;
+/// A runner that has answered has ended when its address refuses connections for so long. What is at the address
+/// afterwards may be a runner of another test.
+const GONE_AFTER: Duration = Duration::from_secs(1);
 
 /// Asks one runner until it is ready or has been released.
 async fn reach(
@@ -145,22 +189,27 @@ async fn reach(
     open: Option<Client>,
     slots: &Semaphore,
     deadline: Instant,
-) -> Result<Reached, String> {
+) -> Result<Reached, Problem> {
     let mut attempts = Attempts::new(target, slots, deadline);
+    let mut known = open.is_some();
     attempts.open = open;
     loop {
         let problem = match attempts.give(Order::Status).await {
             Ok(status) if status.released() => return Ok(Reached::Released),
-            Ok(status) => match attempts.open.take() {
-                Some(client) if status.ready() => return Ok(Reached::Paused(client)),
-                open => {
-                    attempts.open = open;
-                    unready(target, &status)
+            Ok(status) => {
+                known = true;
+                match attempts.open.take() {
+                    Some(client) if status.ready() => return Ok(Reached::Paused(client)),
+                    open => {
+                        attempts.open = open;
+                        Problem::of_status(target, &status)
+                    }
                 }
-            },
-            Err(error) => error.to_string(),
+            }
+            Err(error) if known => Problem::of_known(&mut attempts, &error),
+            Err(error) => Problem::passing(error),
         };
-        if !attempts.again().await {
+        if problem.is_final || !attempts.again().await {
             return Err(problem);
         }
     }
@@ -184,27 +233,30 @@ async fn confirm<'a>(
     mut client: Client,
     slots: &Semaphore,
     deadline: Instant,
-) -> Result<Option<Moment>, (&'a Target, String)> {
+) -> Result<Option<Moment>, (&'a Target, Problem)> {
     let answer = client.answer(deadline.min(Instant::now() + ANSWER)).await;
     let mut wrote = client.wrote();
     drop(client);
     let first = match answer {
         Ok(status) if status.released() => return Ok(wrote),
+        Ok(status) if status.stopped => return Err((target, Problem::of_status(target, &status))),
         Ok(_) => format!("{} stays paused", target.address),
         Err(error) => error.to_string(),
     };
-    let mut last = None;
+    let mut problem = Problem::passing(&first);
     let mut attempts = Attempts::new(target, slots, deadline);
-    while attempts.again().await {
+    while !problem.is_final && attempts.again().await {
         match insist(target, &mut attempts, &mut wrote).await {
             Ok(()) => return Ok(wrote),
-            Err(problem) => last = Some(problem),
+            Err(last) => {
+                problem = Problem {
+                    what: format!("{first}; then {}", last.what),
+                    ..last
+                };
+            }
         }
     }
-    Err((
-        target,
-        last.map_or(first.clone(), |last| format!("{first}; then {last}")),
-    ))
+    Err((target, problem))
 }
 
 /// Looks whether a runner has been released after all, and only if not gives the order again.
@@ -212,18 +264,20 @@ async fn insist(
     target: &Target,
     attempts: &mut Attempts<'_>,
     wrote: &mut Option<Moment>,
-) -> Result<(), String> {
-    let mut status = attempts.give(Order::Status).await.map_err(|e| e.to_string())?;
+) -> Result<(), Problem> {
+    let asked = attempts.give(Order::Status).await;
+    let mut status = asked.map_err(|error| Problem::of_known(attempts, &error))?;
     if status.ready() {
         *wrote = Some(Moment::now());
-        status = attempts.give(Order::Resume).await.map_err(|e| e.to_string())?;
+        let ordered = attempts.give(Order::Resume).await;
+        status = ordered.map_err(|error| Problem::of_known(attempts, &error))?;
     }
     if status.released() {
         Ok(())
     } else if status.ready() {
-        Err(format!("{} stays paused", target.address))
+        Err(Problem::passing(format!("{} stays paused", target.address)))
     } else {
-        Err(unready(target, &status))
+        Err(Problem::of_status(target, &status))
     }
 }
 

@@ -40,22 +40,12 @@ pub async fn stop(targets: &[Target], limits: &Limits) -> Report {
 
 async fn stop_one(target: &Target, slots: &Semaphore, deadline: Instant) -> Result<(), String> {
     let mut attempts = Attempts::new(target, slots, deadline);
-    let mut refused_since = None;
     loop {
         let problem = match attempts.give(Order::Stop).await {
             Ok(status) if status.stopped => return Ok(()),
             Ok(_) => format!("{} does not stop", target.address),
-            Err(error) if error.is_refusal() => {
-                let since = *refused_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= REFUSED_FOR {
-                    return Ok(());
-                }
-                error.to_string()
-            }
-            Err(error) => {
-                refused_since = None;
-                error.to_string()
-            }
+            Err(error) if attempts.refuses_for(REFUSED_FOR, &error) => return Ok(()),
+            Err(error) => error.to_string(),
         };
         if !attempts.again().await {
             return Err(problem);

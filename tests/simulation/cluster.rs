@@ -113,6 +113,8 @@ pub struct Work {
     pub next: usize,
     pub failures: Vec<Failure>,
     pub all_found: bool,
+    /// Since when the runner that is to confirm next refuses connections.
+    pub refuses: Option<u64>,
     /// Since when each target refuses connections.
     pub refused: Vec<Option<u64>>,
     pub done: Vec<bool>,

@@ -18,6 +18,7 @@ use std::time::Duration;
 /// As the starter has it: until all are found ready, and until all are released.
 const CONNECT: u64 = 20_000;
 const RELEASE: u64 = 10_000;
+const GONE_AFTER: u64 = 1_000;
 /// As the stopper has it.
 const STOP: u64 = 15_000;
 const REFUSED_FOR: u64 = 3_000;
@@ -215,7 +216,8 @@ impl World {
             let found: Vec<Answers> = targets.iter().map(|(_, address)| self.at(address)).collect();
             let ready = |answers: &Answers| matches!(answers, Answers::Paused(_) | Answers::Released(_));
             if !found.iter().all(ready) {
-                if self.now < since + CONNECT {
+                let gone = found.iter().any(|answers| matches!(answers, Answers::Stopped));
+                if !gone && self.now < since + CONNECT {
                     return self.later(PAUSE, Step::Start(id.to_owned()));
                 }
                 for ((runner, address), answers) in targets.iter().zip(&found) {
@@ -261,10 +263,17 @@ impl World {
                 pod.work.confirmed += 1;
                 pod.work.next += 1;
             }
-            Answers::Stopped | Answers::Refuses | Answers::Not => {
-                if self.now < since + RELEASE {
+            answers @ (Answers::Stopped | Answers::Refuses | Answers::Not) => {
+                let refuses =
+                    matches!(answers, Answers::Refuses).then(|| pod.work.refuses.unwrap_or(self.now));
+                pod.work.refuses = refuses;
+                let gone = matches!(answers, Answers::Stopped)
+                    || refuses.is_some_and(|since| self.now >= since + GONE_AFTER);
+                if !gone && self.now < since + RELEASE {
+                    self.set_work(id, &pod.work);
                     return self.later(PAUSE, Step::Start(id.to_owned()));
                 }
+                pod.work.refuses = None;
                 pod.work
                     .failures
                     .push(failure(*runner_number, address, "no confirmation within 10 s"));

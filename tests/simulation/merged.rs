@@ -318,6 +318,13 @@ fn a_summary_that_is_refused_is_given_up_and_the_end_stays() {
     let outcome = ends(&Scenario::merged(2, 0), Plan(vec![refused(None)]), PASSED);
     assert_eq!(made(&outcome, "ConfigMaps a-summary"), 0);
     assert!(gone(&outcome, "Jobs", "a-collector"));
+    let told = |line: &&String| line.contains("Create Events (SummaryNotKept of a): 201");
+    assert_eq!(
+        outcome.lines.iter().filter(told).count(),
+        1,
+        "{}",
+        outcome.lines.join("\n")
+    );
     is_kept(&ends(
         &Scenario::merged(2, 0),
         Plan(vec![refused(Some(60_000))]),

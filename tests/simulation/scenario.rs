@@ -67,8 +67,8 @@ pub struct Test {
     pub crossed: u32,
     /// Whether the script's handleSummary() never ends.
     pub summary_hangs: bool,
-    /// The stage in which another operator has left it.
-    pub left_in: Option<&'static str>,
+    /// The status that it is found with, of another operator or edited by hand.
+    pub left: Option<Value>,
     /// When it is made, in ms.
     pub at: u64,
 }
@@ -98,7 +98,7 @@ impl Test {
             thresholds: 1,
             crossed: 0,
             summary_hangs: false,
-            left_in: None,
+            left: None,
             at: 100,
         }
     }
@@ -258,7 +258,7 @@ fn test(rng: &mut fastrand::Rng, name: &'static str) -> Test {
             0
         },
         summary_hangs: rarely(rng),
-        left_in: None,
+        left: None,
         at: rng.u64(0..3_000),
     }
 }

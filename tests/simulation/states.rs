@@ -2,9 +2,10 @@
 
 use crate::faults::{Blow, ByHand, Fault, OnPod, OnRequest, OnWatch, Part, Plan, When};
 use crate::scenario::{Ending, Scenario, Source};
-use crate::sim::simulate;
+use crate::sim::{Outcome, simulate};
 use crate::store::Table;
 use k6_operator::machine::StateName;
+use serde_json::json;
 
 fn faults(when: When) -> Vec<Fault> {
     let clock = |ms| Fault::Clock {
@@ -123,7 +124,7 @@ fn a_stranger_that_has_the_name_of_a_job_that_is_to_be_deleted_is_left_alone() {
 fn what_another_operator_has_run_is_not_run_again() {
     for stage in ["initialized", "started", "finished", "error"] {
         let mut scenario = Scenario::plain(2);
-        scenario.tests[0].left_in = Some(stage);
+        scenario.tests[0].left = Some(json!({"stage": stage}));
         let outcome = simulate(7, &scenario, &Plan::default());
         let trace = outcome.lines.join("\n");
         assert_eq!(outcome.broken, Vec::<String>::new(), "{trace}");
@@ -132,6 +133,58 @@ fn what_another_operator_has_run_is_not_run_again() {
         let told = outcome.lines.iter().filter(|line| line.contains("Create Events"));
         assert_eq!(told.count(), 1, "{trace}");
     }
+}
+
+#[test]
+fn a_history_that_is_no_runs_is_told_in_an_event_and_nothing_is_made() {
+    let mut scenario = Scenario::plain(2);
+    let confirmed =
+        json!({"time": "2026-05-28T20:26:42Z", "event": "StartConfirmed", "runners": 2, "spreadMicros": 1});
+    scenario.tests[0].left = Some(json!({"state": "Started", "history": [confirmed]}));
+    let outcome = simulate(7, &scenario, &Plan::default());
+    let trace = outcome.lines.join("\n");
+    let wrote = |what: &str| outcome.lines.iter().filter(|line| line.contains(what)).count();
+    assert_eq!(wrote("Create Events (Unreadable of a)"), 1, "{trace}");
+    assert_eq!(wrote("Create Jobs") + wrote("ReplaceStatus"), 0, "{trace}");
+}
+
+/// Of what an operator tells in Events, each once.
+fn announced(outcome: &Outcome) -> Vec<String> {
+    let line = |line: &String| {
+        let (_, reason) = line.split_once("Create Events (")?;
+        reason.ends_with(": 201").then(|| reason.to_owned())
+    };
+    outcome.lines.iter().filter_map(line).collect()
+}
+
+#[test]
+fn what_a_run_has_come_to_is_announced_though_an_effect_of_it_fails() {
+    let scenario = Scenario::plain(2);
+    let clean = simulate(7, &scenario, &Plan::default());
+    assert!(announced(&clean).len() >= 4, "{:?}", announced(&clean));
+    let mut failed = 0;
+    for nth in 1..=clean.writes[0] {
+        let fault = Fault::Write {
+            operator: 0,
+            nth,
+            what: OnRequest::Answered(500),
+        };
+        let outcome = simulate(7, &scenario, &Plan(vec![fault]));
+        let effect = outcome
+            .lines
+            .iter()
+            .any(|line| line.contains(" Jobs ") && line.ends_with("answered 500"));
+        if effect {
+            failed += 1;
+            assert_eq!(
+                announced(&outcome),
+                announced(&clean),
+                "{}",
+                outcome.lines.join("\n")
+            );
+        }
+    }
+    assert!(failed >= 4, "only {failed} effects failed");
 }
 
 #[test]

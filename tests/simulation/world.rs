@@ -300,9 +300,9 @@ impl World {
         self.disturbed = self.disturbed.max(self.now);
         let key = Key::new(table, NAMESPACE, test.name);
         self.create(&key, object);
-        if let (Some(stage), Some(made)) = (test.left_in, self.store.get(&key).cloned()) {
+        if let (Some(status), Some(made)) = (&test.left, self.store.get(&key).cloned()) {
             let mut left = (*made).clone();
-            left["status"] = json!({"stage": stage});
+            left["status"] = status.clone();
             let _ = self.store.replace_status(&key, &left);
         }
     }
