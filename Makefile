@@ -65,8 +65,10 @@ mutants: ## Plant defects into a copy of the code, and see each caught by a test
 	@tests/mutants/run
 
 .PHONY: fuzz
-fuzz: ## Bend the corpus of bad input longer than `make test` does (PROPTEST_CASES=20000)
-	PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --locked --test fuzz
+fuzz: export PROPTEST_CASES ?= 20000
+fuzz: ## Try new bad input, and new runs of the state machine, for longer than `make test` does (PROPTEST_CASES=20000)
+	cargo test --release --locked --test core properties
+	cargo test --release --locked --test fuzz
 
 .PHONY: torture
 torture: ## Simulate runs with random faults on all cores until stopped (K6OP_SECONDS, K6OP_SEEDS=from..to)
