@@ -6,6 +6,7 @@ use crate::api::{PodSettings, Setup, Spec, Timeouts};
 use crate::machine::Terms;
 use k8s_openapi::api::core::v1::EnvVar;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use thiserror::Error;
 
 /// The most runners of one run. Each Job and each pod has the sequence of all segments, so that what etcd has to hold
@@ -29,6 +30,18 @@ pub struct Checked {
     pub script: Script,
     /// The user's arguments of k6.
     pub arguments: Vec<String>,
+    /// The tags of the script's options, once k6 has told them.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Checked {
+    /// The same, of a script that has these tags.
+    pub fn tagged(&self, tags: &BTreeMap<String, String>) -> Self {
+        Self {
+            tags: tags.clone(),
+            ..self.clone()
+        }
+    }
 }
 
 /// Where a script is.
@@ -195,6 +208,7 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
             unjudged: says("--no-thresholds", "K6_NO_THRESHOLDS"),
         },
         arguments,
+        tags: BTreeMap::new(),
     })
 }
 

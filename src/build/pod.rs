@@ -154,6 +154,10 @@ pub(super) fn job(
                 names::GENERATION_ANNOTATION.to_owned(),
                 owner.generation.to_string(),
             );
+            annotations.insert(
+                names::INSPECT_ANNOTATION.to_owned(),
+                super::initializer::CONFIG.to_owned(),
+            );
         }
         Part::Starter | Part::Stopper | Part::Aggregator | Part::Collector => {}
     }

@@ -150,8 +150,16 @@ fn command(
         };
         words.extend(measuring(aggregation.major(), &checked.arguments, variable));
     }
-    words.extend(["--tag".to_owned(), format!("instance_id={i}")]);
-    words.extend(["--tag".to_owned(), format!("testrun_name={}", owner.name)]);
+    // Those of the command line replace those of the script, and are not added to them.
+    let given = |word: &String| word == "--tag" || word.starts_with("--tag=");
+    let own = checked.tags.iter().map(|(name, value)| format!("{name}={value}"));
+    let own = own
+        .filter(|_| !checked.arguments.iter().any(given))
+        .collect::<Vec<_>>();
+    let ours = [format!("instance_id={i}"), format!("testrun_name={}", owner.name)];
+    for tag in literal(&own, &[]).into_iter().chain(ours) {
+        words.extend(["--tag".to_owned(), tag]);
+    }
     words
 }
 

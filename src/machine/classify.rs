@@ -79,6 +79,9 @@ fn deadline_passed(state: &State, seen: &Observed, now: Timestamp) -> Option<Eve
     Some(Event::DeadlinePassed { waiting_for })
 }
 
+/// The most bytes that the tags of a script may have, names and values together.
+const TAGS_LIMIT: usize = 2048;
+
 /// The event, no longer than the history has room for, whatever k6 or the API server had to say.
 fn bounded(event: Event) -> Event {
     let cut = |message: String| clipped(&message, MESSAGE_LIMIT);
@@ -309,6 +312,7 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
                 total_duration: None,
                 thresholds: None,
                 deadline_seconds: Some(terms.run_timeout_seconds.unwrap_or(UNKNOWN_RUN_SECONDS)),
+                tags: BTreeMap::new(),
                 warning: None,
                 aggregation: None,
                 not_aggregated: Some(terms.unaggregated.clone().unwrap_or_else(|| {
@@ -350,11 +354,17 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
                 Err(why) => (None, Some(why)),
             };
             let uneven = max_vus % u64::from(parallelism.max(1)) != 0;
-            let warning = uneven.then(|| {
+            let uneven = uneven.then(|| {
                 format!(
                     "{max_vus} virtual users are not divisible by {parallelism} runners: shares differ by one"
                 )
             });
+            let (tags, untold) = tags(&inspection.tags);
+            let untold = (!untold.is_empty()).then(|| {
+                format!("k6 can't be given these tags of the script's options, and does without: {untold}")
+            });
+            let warnings: Vec<String> = uneven.into_iter().chain(untold).collect();
+            let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
             let allowed = inspection
                 .total_seconds
                 .saturating_add(inspection.setup_seconds)
@@ -368,6 +378,7 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
                     total_duration: Some(inspection.total_duration.clone()),
                     thresholds: Some(if terms.unjudged { 0 } else { inspection.thresholds }),
                     deadline_seconds: terms.run_timeout_seconds.or(own),
+                    tags,
                     warning,
                     aggregation,
                     not_aggregated,
@@ -389,6 +400,24 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
         )
         | Fact::Unknown => None,
     }
+}
+
+/// Those of the tags that stand on k6's command line, and the names of those that can't: k6 takes none without a
+/// value, and all are kept in the status.
+fn tags(all: &BTreeMap<String, String>) -> (BTreeMap<String, String>, String) {
+    let mut room = TAGS_LIMIT;
+    let (told, untold): (Vec<_>, Vec<_>) = all.iter().partition(|(name, value)| {
+        let whole = !name.is_empty() && !value.is_empty() && !name.contains('=');
+        let carried = whole && !name.contains('\0') && !value.contains('\0');
+        let left = room.checked_sub(name.len() + value.len());
+        room = left.filter(|_| carried).unwrap_or(room);
+        carried && left.is_some()
+    });
+    let names: Vec<&str> = untold.iter().map(|(name, _)| name.as_str()).collect();
+    let told = told
+        .into_iter()
+        .map(|(name, value)| (name.clone(), value.clone()));
+    (told.collect(), clipped(&names.join(", "), REASON_LIMIT))
 }
 
 /// How the metrics of the runners are merged, or why they are not.

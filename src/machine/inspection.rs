@@ -23,6 +23,8 @@ pub struct Inspection {
     pub teardown_seconds: u64,
     /// Whether the script's options leave out setup() or teardown().
     pub left_out: bool,
+    /// The tags that k6 is to give to all samples.
+    pub tags: BTreeMap<String, String>,
     /// Number of threshold expressions.
     pub thresholds: u32,
     /// What is wrong with one of them.
@@ -55,6 +57,11 @@ struct Output {
 struct LeftOut {
     no_setup: Option<bool>,
     no_teardown: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+struct Tags {
+    tags: Option<BTreeMap<String, String>>,
 }
 
 /// Those of the options that whoever merges the metrics needs. How deep an answer is, matters only here.
@@ -103,6 +110,7 @@ impl Inspection {
     pub fn parse(text: &str) -> Result<Self, InspectionError> {
         let (output, json) = output(text)?;
         let left_out: LeftOut = read(json).unwrap_or_default();
+        let tags: Tags = read(json).unwrap_or_default();
         let seconds = |text: &str| {
             crate::build::seconds(text).ok_or_else(|| InspectionError(format!("{text:?} is no duration")))
         };
@@ -125,6 +133,7 @@ impl Inspection {
             teardown_seconds: optional(&output.teardown_timeout)?,
             total_duration: output.total_duration,
             left_out: left_out.no_setup == Some(true) || left_out.no_teardown == Some(true),
+            tags: tags.tags.unwrap_or_default(),
             thresholds: u32::try_from(expressions.sum::<usize>()).unwrap_or(u32::MAX),
             threshold_error: unread.or(wrong),
             version: None,

@@ -4,6 +4,7 @@ use super::event::Tally;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Where a run is.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,6 +131,10 @@ pub struct Plan {
     /// Seconds after the start at which a run that has not ended is stopped; absent if it has no end of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_seconds: Option<u32>,
+    /// The tags that the script's options give to all samples: k6 forgets them where `--tag` is among its arguments, as
+    /// the operator's are, unless they are there too.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
     /// What the user should know, such as an uneven share of virtual users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,

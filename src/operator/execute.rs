@@ -138,6 +138,8 @@ impl Task<'_> {
                     (Some(aggregation), Fact::Known(address)) => Some(Wiring { aggregation, address }),
                     (Some(_), Fact::Absent | Fact::Unknown) => return Ok(None),
                 };
+                let tagged = self.run.plan.as_ref().map(|plan| checked.tagged(&plan.tags));
+                let checked = tagged.as_ref().unwrap_or(checked);
                 build::runner(owner, spec, checked, defaults, (runner, of), wiring)
             }
             (Effect::CreateCollector, Some(checked)) => {

@@ -78,7 +78,11 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
     };
     let beside = std::env::var(OUTPUTS).map(|variable| outputs_beside(&variable));
     let arguments = arguments.iter().cloned().chain(beside.unwrap_or_default());
-    let mut k6 = match Command::new(program).args(arguments).kill_on_drop(true).spawn() {
+    let mut command = Command::new(program);
+    command.args(arguments).kill_on_drop(true);
+    let own = PROXIED.map(|name| std::env::var(name).unwrap_or_default());
+    command.env(PROXIED[0], unproxied(&own, &args.aggregator));
+    let mut k6 = match command.spawn() {
         Ok(k6) => k6,
         Err(error) => return failed(&format!("{program} can't be started: {error}")),
     };
@@ -104,6 +108,25 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
     };
     attendant.say_exited(code).await;
     ExitCode::from(code)
+}
+
+/// The variables of what is not asked through a proxy; Go takes the first that says something:
+/// <https://pkg.go.dev/golang.org/x/net/http/httpproxy#FromEnvironment>
+const PROXIED: [&str; 2] = ["NO_PROXY", "no_proxy"];
+
+/// What the user has in them, and the aggregator: a proxy to the target knows no way into the cluster.
+fn unproxied(own: &[String], aggregator: &str) -> String {
+    let host = match aggregator.parse::<SocketAddr>() {
+        Ok(address) => address.ip().to_string(),
+        Err(_) => aggregator
+            .rsplit_once(':')
+            .map_or(aggregator, |(host, _)| host)
+            .to_owned(),
+    };
+    match own.iter().find(|own| !own.is_empty()) {
+        Some(own) => format!("{own},{host}"),
+        None => host,
+    }
 }
 
 fn failed(why: &str) -> ExitCode {
@@ -329,5 +352,21 @@ impl<'a> Attendant<'a> {
         let _ = self
             .say(Phase::Exited, Some(i32::from(code)), Duration::from_secs(2))
             .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unproxied;
+
+    #[test]
+    fn the_aggregator_is_not_asked_through_a_proxy_and_what_the_user_says_stays() {
+        let said = |own: [&str; 2], aggregator: &str| unproxied(&own.map(str::to_owned), aggregator);
+        assert_eq!(said(["", ""], "10.96.0.7:4318"), "10.96.0.7");
+        assert_eq!(
+            said([".svc,localhost", "x"], "[fd00::7]:4318"),
+            ".svc,localhost,fd00::7"
+        );
+        assert_eq!(said(["", "*"], "aggregator.svc:4318"), "*,aggregator.svc");
     }
 }

@@ -99,6 +99,28 @@ fn the_only_runner_has_no_segment() {
 }
 
 #[test]
+fn a_runner_is_given_the_tags_of_its_script_with_those_of_the_operator_unless_the_user_gives_others() {
+    let tags =
+        [("team", "$(HOME) x"), ("zone", "eu")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let given = |arguments: &str| {
+        let spec = Spec {
+            arguments: arguments.to_owned(),
+            ..article()
+        };
+        let checked = check(&spec).unwrap().tagged(&tags.clone().into());
+        let job = runner(&owner("k6-sample"), &spec, &checked, &defaults(), (1, 1), None);
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        let command = pod.containers[0].command.clone().unwrap();
+        let tag = |pair: &[String]| (pair[0] == "--tag").then(|| pair[1].clone());
+        command.windows(2).filter_map(tag).collect::<Vec<_>>()
+    };
+    let ours = ["instance_id=1", "testrun_name=k6-sample"];
+    assert_eq!(given(""), [&["team=$$(HOME) x", "zone=eu"], &ours[..]].concat());
+    assert_eq!(given("--tag team=y"), [&["team=y"], &ours[..]].concat());
+    assert_eq!(given("--tag=team=y"), ours);
+}
+
+#[test]
 fn the_third_of_four_runners_has_the_third_segment() {
     let spec = article();
     insta::assert_yaml_snapshot!(runner(

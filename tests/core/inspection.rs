@@ -2,6 +2,7 @@
 
 use k6_operator::machine::Inspection;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 fn parsed(text: &str) -> Inspection {
     Inspection::parse(text).unwrap()
@@ -16,6 +17,7 @@ fn the_stages_of_the_article_need_200_users_for_a_minute_and_its_graceful_end() 
         setup_seconds: 60,
         teardown_seconds: 60,
         left_out: false,
+        tags: BTreeMap::new(),
         thresholds: 0,
         threshold_error: None,
         version: None,
@@ -34,6 +36,7 @@ fn thresholds_written_as_text_and_as_objects_are_counted_and_timeouts_rounded_up
         setup_seconds: 90,
         teardown_seconds: 1,
         left_out: false,
+        tags: BTreeMap::new(),
         thresholds: 3,
         threshold_error: None,
         version: None,
@@ -51,6 +54,19 @@ fn thresholds_written_as_text_and_as_objects_are_counted_and_timeouts_rounded_up
 fn a_script_without_options_needs_one_user() {
     let found = parsed(include_str!("inspections/plain.json"));
     assert_eq!((found.max_vus, found.total_seconds), (1, 630));
+}
+
+#[test]
+fn the_tags_of_the_options_are_read_and_those_that_are_no_texts_passed_over() {
+    let with = |tags: &str| {
+        let plain = include_str!("inspections/plain.json");
+        let text = plain.replace(r#""tags": null"#, &format!(r#""tags": {tags}"#));
+        parsed(&text).tags
+    };
+    let team = BTreeMap::from([("team".to_owned(), "x y".to_owned())]);
+    assert_eq!(with(r#"{"team": "x y"}"#), team);
+    assert_eq!(with("null"), BTreeMap::new());
+    assert_eq!(with(r#"{"team": 7}"#), BTreeMap::new());
 }
 
 #[test]

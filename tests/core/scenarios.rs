@@ -5,12 +5,13 @@ use crate::support::*;
 use jiff::SignedDuration;
 use k6_operator::api::Cleanup;
 use k6_operator::machine::{
-    Effect, Event, FORMER_AT_MOST, Fact, Former, HISTORY_LIMIT, Initializer, InspectionError, Observed,
-    PodSeen, Program, Reason, Record, Refusal, Retention, Run, RunResult, Runner, RunnerFailure,
+    Effect, Event, FORMER_AT_MOST, Fact, Former, HISTORY_LIMIT, Initializer, Inspection, InspectionError,
+    Observed, PodSeen, Program, Reason, Record, Refusal, Retention, Run, RunResult, Runner, RunnerFailure,
     SCRIPT_GRACE, STOP_GRACE, State, StateName, Step, Terms, chronicle, classify, effects, expiry, replay,
     step, waiting_for, wake_at,
 };
 use k6_operator::runners::report::{Failure, Report};
+use std::collections::BTreeMap;
 
 fn rejected(reason: Reason, message: &str) -> Option<Event> {
     Some(Event::ScriptRejected {
@@ -132,6 +133,35 @@ mod initializing_a_run {
         };
         let warning = "10 virtual users are not divisible by 4 runners: shares differ by one";
         assert_eq!(plan.warning.as_deref(), Some(warning));
+    }
+
+    #[test]
+    fn the_tags_of_a_script_are_in_the_plan_and_those_that_k6_cannot_be_given_are_warned_of() {
+        let tags = [
+            ("team", "x"),
+            ("empty", ""),
+            ("a=b", "c"),
+            ("long", &*"y".repeat(3000)),
+        ];
+        let tags = tags.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let found = Inspection {
+            tags: tags.into(),
+            ..inspection(200)
+        };
+        let seen = Observed {
+            initializer: Fact::Known(Initializer::Succeeded(Ok(found))),
+            ..empty_world(4)
+        };
+        let event = classify(&initializing(4), &seen, at(1));
+        let Some(Event::ScriptInspected { plan }) = event else {
+            panic!("{event:?}");
+        };
+        assert_eq!(plan.tags, BTreeMap::from([("team".to_owned(), "x".to_owned())]));
+        let warning = plan.warning.unwrap();
+        assert!(
+            warning.ends_with("and does without: a=b, empty, long"),
+            "{warning}"
+        );
     }
 
     #[test]

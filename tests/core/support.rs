@@ -84,6 +84,7 @@ pub fn inspection(max_vus: u64) -> Inspection {
         setup_seconds: 60,
         teardown_seconds: 60,
         left_out: false,
+        tags: BTreeMap::new(),
         thresholds: 1,
         threshold_error: None,
         version: None,
@@ -248,6 +249,7 @@ pub fn plan(parallelism: u32) -> Plan {
         total_duration: None,
         thresholds: None,
         deadline_seconds: Some(600),
+        tags: BTreeMap::new(),
         warning: None,
         aggregation: None,
         not_aggregated: Some(

@@ -429,6 +429,7 @@ fn initializer(stage: Stage, spec: Spec) -> Initializer {
             setup_seconds: 60,
             teardown_seconds: 60,
             left_out: false,
+            tags: BTreeMap::new(),
             thresholds: spec.merged.unwrap_or(1).into(),
             threshold_error: None,
             version: spec.merged.map(|_| (1, 1)),
