@@ -59,6 +59,7 @@ fn history(n: u32) -> Vec<Record> {
         total_duration: Some("1m30s".to_owned()),
         thresholds: Some(1),
         deadline_seconds: Some(510),
+        stop_seconds: None,
         tags: std::collections::BTreeMap::new(),
         warning: None,
         aggregation: None,

@@ -3,7 +3,7 @@
 use super::pod::{self, Defaults, Owner, PORT, Part};
 use super::{Checked, settings};
 use crate::api::{PodSettings, PullPolicy, Resources, Spec};
-use crate::machine::{STOP_GRACE, Target};
+use crate::machine::{STOP_GRACE_SECONDS, Target};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, PodSpec, SecurityContext, Volume, VolumeMount,
@@ -47,7 +47,7 @@ pub fn stopper(owner: &Owner, spec: &Spec, defaults: &Defaults, targets: &[Targe
         targets,
         vec!["stop".to_owned()],
         Part::Stopper,
-        STOP_GRACE.as_secs(),
+        i64::from(STOP_GRACE_SECONDS),
     )
 }
 

@@ -8,8 +8,8 @@ use super::inspection::Inspection;
 use super::observed::{Collector, End, Fact, Initializer, Observed, Program, Refusal, Retention, Runner};
 use super::replay::Run;
 use super::state::{
-    Accepted, Aggregation, Created, Ended, Finished, Initializing, Plan, Reason, RunResult, Started,
-    Starting, State, Stopping, Terms,
+    Accepted, Aggregation, Created, Ended, Finished, Initializing, Plan, Reason, RunResult,
+    STOP_GRACE_SECONDS, Started, Starting, State, Stopping, Terms,
 };
 use crate::api::Cleanup;
 use crate::runners::report::Report;
@@ -21,8 +21,8 @@ use std::fmt::Write;
 /// How long a script may be absent: a ConfigMap that is applied together with the resource may come second.
 pub const SCRIPT_GRACE: SignedDuration = SignedDuration::from_secs(10);
 
-/// How long runners have to end after the order to stop; then their Jobs are deleted.
-pub const STOP_GRACE: SignedDuration = SignedDuration::from_secs(60);
+/// How much longer than its teardown() a stop may take: the others of the test end first, and then all export.
+const TEARDOWN_GRACE_SECONDS: u64 = 30;
 
 /// How long a test may take whose script was not inspected: a day.
 const UNKNOWN_RUN_SECONDS: u32 = 24 * 3600;
@@ -230,7 +230,7 @@ fn deadline(state: &State) -> Option<Timestamp> {
             stopped: Some(at), ..
         }) => (*at, COLLECTION_GRACE),
         State::Started(state) => (state.at, seconds(state.plan.deadline_seconds?)),
-        State::Stopping(state) => (state.at, STOP_GRACE),
+        State::Stopping(state) => (state.at, seconds(state.grace_seconds)),
         State::Finished(_) => return None,
     };
     since.checked_add(limit).ok()
@@ -312,6 +312,7 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
                 total_duration: None,
                 thresholds: None,
                 deadline_seconds: Some(terms.run_timeout_seconds.unwrap_or(UNKNOWN_RUN_SECONDS)),
+                stop_seconds: None,
                 tags: BTreeMap::new(),
                 warning: None,
                 aggregation: None,
@@ -369,6 +370,8 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
                 .total_seconds
                 .saturating_add(inspection.setup_seconds)
                 .saturating_add(inspection.teardown_seconds);
+            let stop_seconds = inspection.teardown_seconds.saturating_add(TEARDOWN_GRACE_SECONDS);
+            let stop_seconds = u32::try_from(stop_seconds).unwrap_or(u32::MAX);
             let own = u32::try_from(allowed.saturating_add(RUN_GRACE_SECONDS)).ok();
             let own = own.filter(|_| inspection.total_seconds > 0);
             Some(Event::ScriptInspected {
@@ -378,6 +381,7 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
                     total_duration: Some(inspection.total_duration.clone()),
                     thresholds: Some(if terms.unjudged { 0 } else { inspection.thresholds }),
                     deadline_seconds: terms.run_timeout_seconds.or(own),
+                    stop_seconds: (stop_seconds > STOP_GRACE_SECONDS).then_some(stop_seconds),
                     tags,
                     warning,
                     aggregation,
@@ -666,7 +670,8 @@ pub(super) fn stop_is_forced(state: &Stopping, seen: &Observed, now: Timestamp) 
 }
 
 fn stop_overdue(state: &Stopping, now: Timestamp) -> bool {
-    state.at.checked_add(STOP_GRACE).is_ok_and(|end| now >= end)
+    let grace = SignedDuration::from_secs(state.grace_seconds.into());
+    state.at.checked_add(grace).is_ok_and(|end| now >= end)
 }
 
 /// In the order in which they decide the verdict, and in which runners are named.

@@ -48,6 +48,7 @@ fn plan() -> Plan {
         total_duration: Some("1m30s".to_owned()),
         thresholds: Some(1),
         deadline_seconds: Some(510),
+        stop_seconds: None,
         tags: BTreeMap::new(),
         warning: None,
         aggregation: None,

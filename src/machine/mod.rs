@@ -16,8 +16,8 @@ mod state;
 mod step;
 
 pub use classify::{
-    COLLECTION_GRACE, SCRIPT_GRACE, STOP_GRACE, SUMMARY_GRACE, classify, expiry, overdue, rerun_ordered,
-    waiting_for, wake_at,
+    COLLECTION_GRACE, SCRIPT_GRACE, SUMMARY_GRACE, classify, expiry, overdue, rerun_ordered, waiting_for,
+    wake_at,
 };
 pub use effect::{Effect, Target, are_as_ordered, effects};
 pub use event::{Event, FORMER_AT_MOST, Former, HISTORY_LIMIT, NAMED_AT_MOST, Record, RunnerFailure, Tally};
@@ -27,7 +27,7 @@ pub use observed::{
 };
 pub use replay::{Progress, ReplayError, Run, chronicle, replay, replay_report};
 pub use state::{
-    Accepted, Aggregation, Created, Ended, Finished, Initializing, Plan, Reason, RunResult, Started,
-    Starting, State, StateName, Stopping, Terms, Verdict,
+    Accepted, Aggregation, Created, Ended, Finished, Initializing, Plan, Reason, RunResult,
+    STOP_GRACE_SECONDS, Started, Starting, State, StateName, Stopping, Terms, Verdict,
 };
 pub use step::{Step, judge, step};

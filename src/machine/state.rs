@@ -131,6 +131,9 @@ pub struct Plan {
     /// Seconds after the start at which a run that has not ended is stopped; absent if it has no end of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_seconds: Option<u32>,
+    /// Seconds that runners have to end when they are told to stop, teardown() included; absent if they are 60.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_seconds: Option<u32>,
     /// The tags that the script's options give to all samples: k6 forgets them where `--tag` is among its arguments, as
     /// the operator's are, unless they are there too.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -144,6 +147,13 @@ pub struct Plan {
     /// Why the metrics of the runners are not merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_aggregated: Option<String>,
+}
+
+impl Plan {
+    /// How many seconds runners have to end after the order to stop; then their Jobs are deleted.
+    pub fn stop_grace(&self) -> u32 {
+        self.stop_seconds.unwrap_or(STOP_GRACE_SECONDS)
+    }
 }
 
 /// How the metrics of the runners are merged.
@@ -170,6 +180,9 @@ impl Aggregation {
         major.and_then(|major| major.parse().ok()).unwrap_or(1)
     }
 }
+
+/// How many seconds runners have to end after the order to stop, where teardown() needs no more.
+pub const STOP_GRACE_SECONDS: u32 = 60;
 
 /// Data of [`State::Created`].
 #[derive(Clone, Debug, PartialEq)]
@@ -224,6 +237,8 @@ pub struct Stopping {
     pub at: Timestamp,
     /// How many runners the run has.
     pub runners: u32,
+    /// How many seconds they have to end.
+    pub grace_seconds: u32,
     /// What the verdict will be.
     pub why: Verdict,
     /// There is a merged result of what was measured until the stop.

@@ -49,8 +49,9 @@ enum Superstate {
     Live {
         /// Which state.
         state: StateName,
-        /// How many runners may have been released; None before the start.
-        released: Option<u32>,
+        /// How many runners may have been released, and how many seconds those have to end after a stop; None before
+        /// the start.
+        released: Option<(u32, u32)>,
         /// Whether a stop leaves a merged result.
         merged: bool,
     },
@@ -173,6 +174,7 @@ impl blocking::State<Lifecycle> for State {
                         Outcome::Transition(Self::Stopping(Stopping {
                             at: *time,
                             runners: state.plan.parallelism,
+                            grace_seconds: state.plan.stop_grace(),
                             why,
                             merged: false,
                             stopped: None,
@@ -211,6 +213,7 @@ impl blocking::State<Lifecycle> for State {
                         Some(_) | None => Outcome::Transition(Self::Stopping(Stopping {
                             at: *time,
                             runners: state.plan.parallelism,
+                            grace_seconds: state.plan.stop_grace(),
                             why,
                             merged: false,
                             stopped: None,
@@ -358,10 +361,15 @@ impl blocking::State<Lifecycle> for State {
     fn superstate(&mut self) -> Option<Superstate> {
         let released = match self {
             Self::Initializing(_) => None,
-            Self::Created(state) => state.accepted.terms.unpaused.then_some(state.plan.parallelism),
-            Self::Starting(state) => Some(state.plan.parallelism),
-            Self::Started(state) => Some(state.plan.parallelism),
-            Self::Stopping(state) => Some(state.runners),
+            Self::Created(state) => state
+                .accepted
+                .terms
+                .unpaused
+                .then_some((state.plan.parallelism, state.plan.stop_grace())),
+            Self::Starting(Starting { plan, .. }) | Self::Started(Started { plan, .. }) => {
+                Some((plan.parallelism, plan.stop_grace()))
+            }
+            Self::Stopping(state) => Some((state.runners, state.grace_seconds)),
             Self::Finished(_) => return None,
         };
         let merged = matches!(self, Self::Started(state) if state.plan.aggregation.is_some());
@@ -410,9 +418,10 @@ impl blocking::Superstate<Lifecycle> for Superstate {
             | Event::RunnersStopped { .. } => return Outcome::Super,
         };
         match *released {
-            Some(runners) => Outcome::Transition(State::Stopping(Stopping {
+            Some((runners, grace_seconds)) => Outcome::Transition(State::Stopping(Stopping {
                 at: record.time,
                 runners,
+                grace_seconds,
                 why,
                 merged: *merged,
                 stopped: None,

@@ -133,13 +133,13 @@ impl Task<'_> {
                 build::aggregator(owner, spec, checked, defaults, &options, once)
             }
             (Effect::CreateRunner { runner, of }, Some(checked)) => {
+                let tagged = self.run.plan.as_ref().map(|plan| checked.tagged(&plan.tags));
+                let checked = tagged.as_ref().unwrap_or(checked);
                 let wiring = match (self.aggregation(), &self.seen.address) {
                     (None, _) => None,
                     (Some(aggregation), Fact::Known(address)) => Some(Wiring { aggregation, address }),
                     (Some(_), Fact::Absent | Fact::Unknown) => return Ok(None),
                 };
-                let tagged = self.run.plan.as_ref().map(|plan| checked.tagged(&plan.tags));
-                let checked = tagged.as_ref().unwrap_or(checked);
                 build::runner(owner, spec, checked, defaults, (runner, of), wiring)
             }
             (Effect::CreateCollector, Some(checked)) => {

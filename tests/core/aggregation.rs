@@ -214,8 +214,8 @@ mod deciding {
             let how = Aggregation {
                 output: output.to_owned(),
                 k6_version: format!("{}.{}", version.0, version.1),
-                setup_seconds: Some(60),
-                teardown_seconds: Some(60),
+                setup_seconds: Some(90),
+                teardown_seconds: Some(30),
             };
             assert_eq!(
                 (plan.aggregation, plan.not_aggregated),
@@ -570,7 +570,7 @@ mod making {
             pods: digest(2),
         };
         let state = |plan: &Plan| after(until_created(plan).into_iter().chain([ordered.clone()]));
-        assert_eq!(wake_at(&state(&merged()), &running()), Some(at(2 + 300 + 60)));
+        assert_eq!(wake_at(&state(&merged()), &running()), Some(at(2 + 300 + 90)));
         let per_runner = Plan {
             aggregation: Some(Aggregation {
                 setup_seconds: None,

@@ -7,8 +7,8 @@ use k6_operator::api::Cleanup;
 use k6_operator::machine::{
     Effect, Event, FORMER_AT_MOST, Fact, Former, HISTORY_LIMIT, Initializer, Inspection, InspectionError,
     Observed, PodSeen, Program, Reason, Record, Refusal, Retention, Run, RunResult, Runner, RunnerFailure,
-    SCRIPT_GRACE, STOP_GRACE, State, StateName, Step, Terms, chronicle, classify, effects, expiry, replay,
-    step, waiting_for, wake_at,
+    SCRIPT_GRACE, STOP_GRACE_SECONDS, State, StateName, Step, Terms, chronicle, classify, effects, expiry,
+    replay, step, waiting_for, wake_at,
 };
 use k6_operator::runners::report::{Failure, Report};
 use std::collections::BTreeMap;
@@ -678,7 +678,7 @@ mod stopping_and_after {
     #[test]
     fn runners_that_do_not_stop_in_the_grace_are_deleted_and_counted() {
         let seen = world([ended(1, 103), ready(2)], reported(1, 2));
-        let over = 4 + STOP_GRACE.as_secs();
+        let over = 4 + i64::from(STOP_GRACE_SECONDS);
         assert_eq!(outcome(&stopping(2), &seen, at(over - 1)), (None, vec![]));
         // The end is told when they are gone, not before.
         let wanted = vec![Effect::DeleteRunner { runner: 2 }];
@@ -689,10 +689,42 @@ mod stopping_and_after {
     }
 
     #[test]
+    fn a_teardown_that_may_take_long_has_its_time_before_its_runner_is_deleted() {
+        let found = Inspection {
+            teardown_seconds: 180,
+            ..inspection(2)
+        };
+        let seen = Observed {
+            initializer: Fact::Known(Initializer::Succeeded(Ok(found))),
+            ..empty_world(2)
+        };
+        let event = classify(&initializing(2), &seen, at(1)).unwrap();
+        let Event::ScriptInspected { plan } = &event else {
+            panic!("{event:?}");
+        };
+        assert_eq!(plan.stop_seconds, Some(180 + 30));
+        let stop = Event::StopOrdered {};
+        let state = after([accepted(2), event, ordered(2), confirmed(2), stop]);
+        let seen = world([ended(1, 103), ready(2)], reported(1, 2));
+        let State::Stopping(stopping) = &state else {
+            panic!("{state:?}");
+        };
+        let deadline = |seconds| {
+            stopping
+                .at
+                .checked_add(SignedDuration::from_secs(seconds))
+                .unwrap()
+        };
+        assert_eq!(outcome(&state, &seen, deadline(209)), (None, vec![]));
+        let wanted = vec![Effect::DeleteRunner { runner: 2 }];
+        assert_eq!(outcome(&state, &seen, deadline(210)), (None, wanted));
+    }
+
+    #[test]
     fn a_starter_that_never_goes_is_not_waited_for_once_the_runners_are_gone() {
         let mut seen = world([ready(1), ended(2, 103)], Fact::Absent);
         seen.starter = Fact::Known(Program::Running(None));
-        let over = at(4 + STOP_GRACE.as_secs());
+        let over = at(4 + i64::from(STOP_GRACE_SECONDS));
         let wanted = vec![Effect::DeleteRunner { runner: 1 }, Effect::DeleteStarter];
         assert_eq!(outcome(&stopping(2), &seen, over), (None, wanted));
         seen.runners = runners([]);

@@ -81,8 +81,8 @@ pub fn inspection(max_vus: u64) -> Inspection {
         max_vus,
         total_duration: "1m30s".to_owned(),
         total_seconds: 90,
-        setup_seconds: 60,
-        teardown_seconds: 60,
+        setup_seconds: 90,
+        teardown_seconds: 30,
         left_out: false,
         tags: BTreeMap::new(),
         thresholds: 1,
@@ -209,7 +209,7 @@ pub fn created(n: u32) -> State {
     after(happy(n))
 }
 
-fn ordered(n: u32) -> Event {
+pub fn ordered(n: u32) -> Event {
     Event::StartOrdered {
         runners: n,
         pods: digest(n),
@@ -221,7 +221,7 @@ pub fn starting(n: u32) -> State {
     after(happy(n).into_iter().chain([ordered(n)]))
 }
 
-fn confirmed(n: u32) -> Event {
+pub fn confirmed(n: u32) -> Event {
     Event::StartConfirmed {
         runners: n,
         spread_micros: 1500,
@@ -249,6 +249,7 @@ pub fn plan(parallelism: u32) -> Plan {
         total_duration: None,
         thresholds: None,
         deadline_seconds: Some(600),
+        stop_seconds: None,
         tags: BTreeMap::new(),
         warning: None,
         aggregation: None,

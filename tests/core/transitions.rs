@@ -109,6 +109,7 @@ fn describe(state: &State) -> String {
         State::Stopping(Stopping {
             at,
             runners: _,
+            grace_seconds: _,
             why,
             merged,
             stopped,

@@ -427,7 +427,7 @@ fn initializer(stage: Stage, spec: Spec) -> Initializer {
             total_duration: "1m30s".to_owned(),
             total_seconds: 90,
             setup_seconds: 60,
-            teardown_seconds: 60,
+            teardown_seconds: 30,
             left_out: false,
             tags: BTreeMap::new(),
             thresholds: spec.merged.unwrap_or(1).into(),
