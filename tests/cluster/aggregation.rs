@@ -66,6 +66,33 @@ export default function () { sleep(0.1); }
 }
 
 #[tokio::test]
+async fn a_script_that_names_no_users_is_judged_by_its_own_tags_and_a_proxy_to_its_target_takes_no_numbers() {
+    let test = Test::new("tagged").await;
+    let script = "export const options = {
+  iterations: 7, tags: { team: 'checkout $(HOME)' },
+  thresholds: { 'iterations{team:checkout $(HOME)}': ['count==7'] },
+};
+export default function () {}
+";
+    test.script("tagged", script).await;
+    let proxy =
+        json!([{"name": "HTTP_PROXY", "value": "http://127.0.0.1:9"}, {"name": "NO_PROXY", "value": ".svc"}]);
+    test.apply(
+        "tagged",
+        json!({"parallelism": 1, "script": "tagged", "runner": {"env": proxy}}),
+    );
+    let status = test
+        .ends("tagged", RunResult::Passed, Reason::AllRunnersPassed)
+        .await;
+    let summary = summary_of(&status);
+    assert_eq!((summary.iterations, summary.thresholds_passed), (7, 1));
+    assert_eq!(summary.incomplete, Vec::<String>::new());
+    let plan = status.plan.unwrap();
+    assert_eq!(plan.max_vus, Some(1));
+    assert_eq!(plan.tags["team"], "checkout $(HOME)");
+}
+
+#[tokio::test]
 async fn setup_and_teardown_run_once_for_all_runners_and_the_summary_is_kept_with_what_handle_summary_says() {
     let test = Test::new("once").await;
     let script = "import http from 'k6/http';
