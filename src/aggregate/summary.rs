@@ -4,7 +4,7 @@
 use super::live::Live;
 use super::sink::{Aggregate, Sink};
 use super::store::Metric;
-use super::threshold::Selector;
+use super::threshold::{Selector, Threshold};
 use md5::{Digest, Md5};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -54,19 +54,27 @@ struct Entry {
     sink: Sink,
 }
 
+/// With those that have a threshold and no sample, and the metric of such a submetric, as k6 has them.
 fn entries(live: &Live) -> BTreeMap<String, Entry> {
     let view = live.store.view();
     let mut entries = BTreeMap::new();
-    let asked = live.judged().iter().map(|judged| judged.threshold.name.as_str());
-    for name in asked.chain([EXPECTED]) {
-        let Ok(selector) = Selector::parse(name) else {
-            continue;
-        };
-        let whole = view.metrics.get(&selector.metric);
-        if let (Some(sink), Some(whole)) = (live.store.select(&view, &selector), whole) {
-            let contains = whole.contains;
-            entries.insert(name.to_owned(), Entry { contains, sink });
-        }
+    for threshold in live.judged().iter().map(|judged| &judged.threshold) {
+        let selector = &threshold.selector;
+        let (empty, contains) = live.unmeasured(&selector.metric, &view);
+        let sink = live.store.select(&view, selector);
+        let sink = sink.unwrap_or_else(|| empty.clone());
+        let parent = entries.entry(selector.metric.clone());
+        parent.or_insert(Entry {
+            contains,
+            sink: empty,
+        });
+        entries.insert(name_of(threshold), Entry { contains, sink });
+    }
+    if let Ok(selector) = Selector::parse(EXPECTED)
+        && let Some(sink) = live.store.select(&view, &selector)
+    {
+        let contains = "time";
+        entries.insert(EXPECTED.to_owned(), Entry { contains, sink });
     }
     for (name, metric) in view.metrics {
         let Metric {
@@ -77,6 +85,19 @@ fn entries(live: &Live) -> BTreeMap<String, Entry> {
         entries.insert(name, Entry { contains, sink });
     }
     entries
+}
+
+/// The name of its metric as k6 has it: without blanks around the tags.
+fn name_of(threshold: &Threshold) -> String {
+    let name = &threshold.name;
+    let tags = name.split_once('{').zip(name.rfind('}'));
+    tags.map_or_else(
+        || name.clone(),
+        |((metric, _), close)| {
+            let tags = name.get(metric.len() + 1..close).unwrap_or_default();
+            format!("{metric}{{{}}}", tags.trim())
+        },
+    )
 }
 
 fn aggregate(name: &str) -> Option<Aggregate> {
@@ -147,7 +168,7 @@ pub fn data(live: &Live, options: &Options, now: u64) -> Value {
         for judged in live
             .judged()
             .iter()
-            .filter(|judged| judged.threshold.name == name)
+            .filter(|judged| name_of(&judged.threshold) == name)
         {
             let ok = judged.verdict.passed != Some(false);
             thresholds.insert(judged.threshold.source.clone(), json!({"ok": ok}));
@@ -407,10 +428,7 @@ fn threshold_lines(live: &Live, options: &Options) -> String {
             let _ = writeln!(out, "    {}", threshold.name);
             last = &threshold.name;
         }
-        let contains = view
-            .metrics
-            .get(&threshold.selector.metric)
-            .map_or("default", |m| m.contains);
+        let (_, contains) = live.unmeasured(&threshold.selector.metric, &view);
         let is_rate = threshold.expression.aggregate == Aggregate::Rate;
         let contains = if is_rate { "default" } else { contains };
         let mark = match verdict.passed {

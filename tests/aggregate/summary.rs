@@ -14,9 +14,10 @@ import http from "k6/http";
 import { check, group, sleep } from "k6";
 import { Counter, Gauge, Rate, Trend } from "k6/metrics";
 const own = new Trend("own", true), spent = new Counter("spent"), good = new Rate("good"), level = new Gauge("level");
+new Counter("errors"); new Counter("retries"); new Gauge("depth"); new Rate("kept"); new Trend("lag");
 export const options = {
   vus: 3, duration: "4s", gracefulStop: "5s", summaryTrendStats: STATISTICS,
-  thresholds: { "http_req_duration{status:503}": ["p(95)<1", "max>0"], http_reqs: ["count>10"], own: ["avg>1e9"] },
+  thresholds: THRESHOLDS,
 };
 export default function () {
   group("shop", () => {
@@ -85,13 +86,17 @@ fn sorted(group: &mut Value) {
 async fn the_summary_is_that_of_k6_itself() {
     let site = Site::open().await;
     let statistics = json!(["avg", "min", "med", "max", "p(90)", "p(99.9)", "count"]);
-    let source = SCRIPT.replace("STATISTICS", &statistics.to_string());
-    let options = json!({
-        "summaryTrendStats": statistics,
-        "thresholds": {
-            "http_req_duration{status:503}": ["p(95)<1", "max>0"], "http_reqs": ["count>10"], "own": ["avg>1e9"]
-        },
+    let thresholds = json!({
+        "http_req_duration{status:503}": ["p(95)<1", "max>0"], "http_reqs": ["count>10"], "own": ["avg>1e9"],
+        // Of these there is no sample.
+        "http_reqs{name:nobody}": ["count>0"], "http_req_duration{ name:nobody }": ["max>0"],
+        "good{name:nobody}": ["rate>0.5"], "level{name:nobody}": ["value<1"], "errors": ["count<5"],
+        "retries{name:nobody}": ["count<5", "rate>1"], "depth": ["value>=1"], "kept": ["rate>0.9"],
+        "lag{name:nobody}": ["p(95)<4"], "ws_ping": ["avg<1"], "ws_sessions{name:nobody}": ["rate>1"],
     });
+    let source = SCRIPT.replace("STATISTICS", &statistics.to_string());
+    let source = source.replace("THRESHOLDS", &thresholds.to_string());
+    let options = json!({"summaryTrendStats": statistics, "thresholds": thresholds});
     let service = Service::open(1, options);
     let mut runners = Runners::with_own_thresholds(&source, site.address, service.address);
     runners.release().await;
@@ -130,6 +135,9 @@ async fn the_summary_is_that_of_k6_itself() {
         "✓ shop › bag › is good",
         "✗ shop › bag › is bad",
         "{ status:503 }",
+        "✓ 'p(95)<4' p(95)=0",
+        "{ name:nobody }",
+        "ws_ping.................................: avg=0s",
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
