@@ -234,6 +234,7 @@ impl Live {
             Phase::Running => self.go_on(),
             Phase::Ended | Phase::Exited => {
                 let mut ended = *runner.ended.get_or_insert(before(word.ended_ago).unwrap_or(now));
+                self.store.part_ended(sender, ended);
                 if let Some(said) = word.torn_down {
                     ended = runner.torn_down.get_or_insert((said, now)).1;
                 } else if self.once && sender.runner == 1 && word.phase == Phase::Ended {
@@ -423,7 +424,7 @@ impl Live {
     }
 
     fn settle(&mut self, now: u64) {
-        let view = self.store.view();
+        let view = self.store.view_at_end();
         let elapsed = self.elapsed(now);
         self.look(elapsed);
         self.judge(&view, elapsed, true);

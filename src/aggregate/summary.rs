@@ -56,7 +56,7 @@ struct Entry {
 
 /// With those that have a threshold and no sample, and the metric of such a submetric, as k6 has them.
 fn entries(live: &Live) -> BTreeMap<String, Entry> {
-    let view = live.store.view();
+    let view = live.store.view_at_end();
     let mut entries = BTreeMap::new();
     for threshold in live.judged().iter().map(|judged| &judged.threshold) {
         let selector = &threshold.selector;

@@ -1,10 +1,17 @@
 //! The summary against that which k6 itself gives to the `handleSummary()` of the same process: the same shape, the
 //! same numbers.
 
+use crate::exports::{export, gauge};
 use crate::k6::k6_binary;
 use crate::run::{Runners, Service, Site};
 use k6_operator::aggregate::handler::{outputs, script};
+use k6_operator::aggregate::live::Live;
 use k6_operator::aggregate::runner::summing;
+use k6_operator::aggregate::store::Sender;
+use k6_operator::aggregate::summary::{Options, data, text};
+use k6_operator::aggregate::threshold::thresholds;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use prost::Message;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -119,8 +126,8 @@ async fn the_summary_is_that_of_k6_itself() {
         } else if at.ends_with("/rate") || at.ends_with("testRunDurationMs") {
             // Of k6's time when it makes the summary.
             0.01
-        } else if at.contains("/vus/values/m") || at.contains("/level/values/m") {
-            // A gauge's extremes between two exports are not seen.
+        } else if at.contains("/vus/values/") || at.contains("/level/values/m") {
+            // A gauge's extremes between two exports are not seen, and this k6 lingers without virtual users.
             f64::INFINITY
         } else {
             1e-9
@@ -129,6 +136,7 @@ async fn the_summary_is_that_of_k6_itself() {
     };
     let differing = differences("", &ours, &theirs, &close);
     assert!(differing.is_empty(), "{}", differing.join("\n"));
+    assert_eq!(ours["metrics"]["vus"]["values"]["value"], 3);
     for line in [
         "✗ 'p(95)<1' p(95)=",
         "✓ 'count>10' count=",
@@ -141,6 +149,64 @@ async fn the_summary_is_that_of_k6_itself() {
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
+}
+
+/// As k6 has it that does not linger: it says nothing of them after its part.
+#[test]
+fn the_virtual_users_of_a_test_are_those_that_its_runners_had_last_though_they_linger() {
+    let options =
+        json!({"thresholds": {"vus": ["value>=10", "value<10"], "vus{instance_id:1}": ["value==4"]}});
+    let judged = |exports: &[(u32, u64, f64)], ended: &[(u32, u64)], late: &[(u32, u64, f64)]| {
+        let mut live = Live::new(2, false, thresholds(&options).unwrap());
+        let sender = |runner| Sender {
+            runner,
+            process: "a".to_owned(),
+        };
+        let take = |live: &mut Live, (runner, now, vus): (u32, u64, f64)| {
+            let export = export([gauge("vus", now, vus)]);
+            let export = ExportMetricsServiceRequest::decode(export.as_slice()).unwrap();
+            live.export(&sender(runner), &export, now).unwrap();
+        };
+        exports.iter().for_each(|export| take(&mut live, *export));
+        for (runner, now) in ended {
+            let word = json!({"phase": "ended", "endedAgo": 50});
+            live.hear(&sender(*runner), serde_json::from_value(word).unwrap(), *now);
+        }
+        late.iter().for_each(|export| take(&mut live, *export));
+        live.conclude(30_000);
+        let data = data(&live, &Options::of(&options), 30_000);
+        let text = text(&live, &Options::of(&options), 30_000);
+        let passed: Vec<_> = live
+            .judged()
+            .iter()
+            .map(|judged| judged.verdict.passed == Some(true))
+            .collect();
+        (passed, data["metrics"]["vus"]["values"].clone(), text)
+    };
+    let (both, ended) = ([(1, 1_000, 4.0), (2, 1_000, 6.0)], [(1, 5_000), (2, 5_000)]);
+    let none = [(1, 6_000, 0.0), (2, 6_000, 0.0), (1, 7_000, 0.0)];
+    let whole = json!({"value": 10, "min": 10, "max": 10});
+    let (passed, values, text) = judged(&both, &ended, &none);
+    assert_eq!((passed, values), (vec![true, false, true], whole.clone()));
+    assert!(text.contains(": 10 min=10 max=10"), "{text}");
+    let soon = [both[0], both[1], (1, 4_800, 0.0), (2, 4_980, 0.0)];
+    assert_eq!(
+        judged(&soon, &ended, &none).1,
+        whole,
+        "that they are none came before that they had ended"
+    );
+    let later = [(1, 5_100, 4.0), (2, 5_100, 9.0), (2, 6_000, 0.0)];
+    assert_eq!(
+        judged(&both, &ended, &later).1["value"],
+        13,
+        "what was counted before the end came after it"
+    );
+    let before = [both[0], both[1], (1, 3_000, 0.0), (2, 3_000, 2.0)];
+    assert_eq!(
+        judged(&before, &ended, &none).1,
+        json!({"value": 2, "min": 2, "max": 10}),
+        "one was without users before its end"
+    );
 }
 
 const HANDLED: &str = r#"
