@@ -1,16 +1,17 @@
 //! The summary against that which k6 itself gives to the `handleSummary()` of the same process: the same shape, the
 //! same numbers.
 
-use crate::exports::{export, gauge};
+use crate::exports::{counter, export, gauge};
 use crate::k6::k6_binary;
 use crate::run::{Runners, Service, Site};
 use k6_operator::aggregate::handler::{outputs, script};
 use k6_operator::aggregate::live::Live;
 use k6_operator::aggregate::runner::summing;
 use k6_operator::aggregate::store::Sender;
-use k6_operator::aggregate::summary::{Options, data, text};
+use k6_operator::aggregate::summary::{Options, data, text, time};
 use k6_operator::aggregate::threshold::thresholds;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
 use prost::Message;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -207,6 +208,83 @@ fn the_virtual_users_of_a_test_are_those_that_its_runners_had_last_though_they_l
         json!({"value": 2, "min": 2, "max": 10}),
         "one was without users before its end"
     );
+}
+
+/// Milliseconds, `summaryTimeUnit`, and what k6's own summary makes of them.
+const TIMES: &[(f64, &str, &str)] = &[
+    (0.0, "", "0s"),
+    (0.000123, "", "123ns"),
+    (0.00099999, "", "999ns"),
+    (0.001, "", "1µs"),
+    (0.0123456, "", "12.34µs"),
+    (0.29, "", "290µs"),
+    (0.999999, "", "999.99µs"),
+    (1.0, "", "1ms"),
+    (1.999, "", "1.99ms"),
+    (12.345678, "", "12.34ms"),
+    (12.375, "", "12.37ms"),
+    (999.999, "", "999.99ms"),
+    (1000.0, "", "1s"),
+    (1999.9, "", "1.99s"),
+    (59999.9, "", "59.99s"),
+    (60000.0, "", "1m0s"),
+    (60001.0, "", "1m0s"),
+    (61999.0, "", "1m1s"),
+    (90000.0, "", "1m30s"),
+    (3599999.0, "", "59m59s"),
+    (3600000.0, "", "1h0m0s"),
+    (4500000.0, "", "1h15m0s"),
+    (90061000.0, "", "25h1m1s"),
+    (-5.0, "", "-5000000ns"),
+    (1.005, "", "1ms"),
+    (0.0, "s", "0.00s"),
+    (12.3, "s", "0.01s"),
+    (999.999, "s", "1.00s"),
+    (59999.9, "s", "60.00s"),
+    (4500000.0, "s", "4500.00s"),
+    (-5.0, "s", "-0.01s"),
+    (0.0, "ms", "0.00ms"),
+    (12.345678, "ms", "12.35ms"),
+    (0.125, "ms", "0.13ms"),
+    (0.145, "ms", "0.14ms"),
+    (12.3, "ms", "12.30ms"),
+    (90000.0, "ms", "90000.00ms"),
+    (8.625, "ms", "8.63ms"),
+    (2.675, "ms", "2.67ms"),
+    (0.000123, "us", "0.12µs"),
+    (0.00099999, "us", "1.00µs"),
+    (0.0123456, "us", "12.35µs"),
+    (12.345678, "us", "12345.68µs"),
+];
+
+#[test]
+fn times_are_written_as_k6_writes_them() {
+    for (ms, unit, text) in TIMES {
+        let unit = Some(*unit).filter(|unit| !unit.is_empty());
+        assert_eq!(time(*ms, unit), *text, "{ms} ms in {unit:?}");
+    }
+}
+
+#[test]
+fn a_counter_of_time_has_a_time_by_second() {
+    let mut live = Live::new(1, false, Vec::new());
+    let sender = Sender {
+        runner: 1,
+        process: "a".to_owned(),
+    };
+    let said = |word: Value| serde_json::from_value(word).unwrap();
+    live.hear(&sender, said(json!({"phase": "running", "startedAgo": 0})), 1_000);
+    let spent = Metric {
+        unit: "ms".to_owned(),
+        ..counter("spent", 1, 7_001.0)
+    };
+    let export = ExportMetricsServiceRequest::decode(export([spent]).as_slice()).unwrap();
+    live.export(&sender, &export, 2_000).unwrap();
+    live.hear(&sender, said(json!({"phase": "ended", "endedAgo": 0})), 3_000);
+    for (unit, line) in [("", ": 7s 3.5s/s\n"), ("ms", ": 7001.00ms 3500.50ms/s\n")] {
+        let text = text(&live, &Options::of(&json!({"summaryTimeUnit": unit})), 3_000);
+        assert!(text.contains(line), "{text}");
+    }
 }
 
 const HANDLED: &str = r#"
