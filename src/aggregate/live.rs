@@ -5,6 +5,7 @@ use super::sink::{Aggregate, Sink};
 use super::store::{ExportError, Sender, Store, View, of};
 use super::threshold::{Threshold, Verdict};
 use super::timeline::Timeline;
+use super::unmeasured::unmeasured;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -233,6 +234,7 @@ impl Live {
             Phase::Running => self.go_on(),
             Phase::Ended | Phase::Exited => {
                 let mut ended = *runner.ended.get_or_insert(before(word.ended_ago).unwrap_or(now));
+                self.store.part_ended(sender, ended);
                 if let Some(said) = word.torn_down {
                     ended = runner.torn_down.get_or_insert((said, now)).1;
                 } else if self.once && sender.runner == 1 && word.phase == Phase::Ended {
@@ -356,12 +358,21 @@ impl Live {
     }
 
     fn judge(&mut self, view: &View, seconds: f64, at_end: bool) {
-        for judged in &mut self.judged {
+        let sink = |judged: &Judged| {
             let selector = &judged.threshold.selector;
-            let sink = self.store.select(view, selector);
-            let sink = sink.or_else(|| empty(&judged.threshold, view));
+            let empty = || Some(self.unmeasured(&selector.metric, view).0).filter(Sink::is_empty);
+            self.store.select(view, selector).or_else(empty)
+        };
+        let sinks: Vec<_> = self.judged.iter().map(sink).collect();
+        for (judged, sink) in self.judged.iter_mut().zip(sinks) {
             judged.verdict = judged.threshold.judge(sink.as_ref(), seconds, at_end);
         }
+    }
+
+    /// What a metric has come to of which there is no sample, and k6's word for what it measures.
+    pub fn unmeasured(&self, metric: &str, view: &View) -> (Sink, &'static str) {
+        let thresholds = self.judged.iter().map(|judged| &judged.threshold);
+        unmeasured(metric, view, thresholds)
     }
 
     /// Whether all runners that there are to be have ended.
@@ -413,7 +424,7 @@ impl Live {
     }
 
     fn settle(&mut self, now: u64) {
-        let view = self.store.view();
+        let view = self.store.view_at_end();
         let elapsed = self.elapsed(now);
         self.look(elapsed);
         self.judge(&view, elapsed, true);
@@ -553,21 +564,4 @@ fn lacking(view: &View, own: &Own) -> Vec<Lack> {
         }
     }
     differing
-}
-
-/// A metric that has no sample, as the type that it has: of a submetric that of its metric, else what k6 says of its
-/// own metrics, and of others what the threshold asks.
-fn empty(threshold: &Threshold, view: &View) -> Option<Sink> {
-    let none = Sink::Rate { nonzero: 0, total: 0 };
-    let name = threshold.selector.metric.as_str();
-    let is_rate = match view.metrics.get(name) {
-        Some(metric) => matches!(metric.sink, Sink::Rate { .. }),
-        None => match name {
-            "http_req_failed" | "checks" => true,
-            "http_reqs" | "iterations" | "dropped_iterations" | "data_sent" | "data_received"
-            | "ws_sessions" | "ws_msgs_sent" | "ws_msgs_received" => false,
-            _ => threshold.expression.aggregate == Aggregate::Rate,
-        },
-    };
-    is_rate.then_some(none)
 }

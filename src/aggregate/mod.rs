@@ -20,5 +20,6 @@ pub mod store;
 pub mod summary;
 pub mod threshold;
 pub mod timeline;
+pub mod unmeasured;
 
 pub use sink::{Aggregate, Estimate, Sink};

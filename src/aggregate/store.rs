@@ -31,6 +31,10 @@ const ZERO: &str = "zero";
 const NONZERO: &str = "nonzero";
 /// Gauges of which the test as a whole has the sum.
 const SUMMED: [&str; 2] = ["vus", "vus_max"];
+/// A gauge of what runs, which is nothing where a process has ended.
+const RUNNING: &str = "vus";
+/// That a runner's part has ended is seen so late at most, in ms: `linger` looks each 250.
+const SEEN_LATE: u64 = 500;
 /// As many series are kept, of all metrics.
 const MOST_SERIES: usize = 100_000;
 
@@ -170,7 +174,48 @@ pub struct Store {
     series: Vec<Series>,
     metrics: BTreeMap<String, Known>,
     senders: BTreeMap<Sender, Sent>,
+    users: BTreeMap<Sender, Users>,
     overflown: bool,
+}
+
+/// The virtual users of a process while its part of the test ran, by series. A k6 that lingers goes on to say that it
+/// has none, which one that does not linger never says.
+#[derive(Debug, Default)]
+struct Users {
+    counted: BTreeMap<usize, State>,
+    /// What was counted before they came to none, and when that came.
+    before: BTreeMap<usize, (Option<State>, u64)>,
+    over: bool,
+}
+
+impl Users {
+    fn count(&mut self, series: usize, state: &State, now: u64) {
+        let some = |state: &State| matches!(state, State::Gauge { value, .. } if *value != 0.0);
+        if some(state) {
+            self.before.remove(&series);
+        } else if self.over {
+            return;
+        } else if self.counted.get(&series).is_none_or(some) {
+            self.before
+                .insert(series, (self.counted.get(&series).cloned(), now));
+        }
+        self.counted.insert(series, state.clone());
+    }
+
+    fn over(&mut self, ended: u64) {
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        for (series, (before, came)) in std::mem::take(&mut self.before) {
+            if came.saturating_add(SEEN_LATE) <= ended {
+                continue;
+            }
+            match before {
+                Some(state) => drop(self.counted.insert(series, state)),
+                None => drop(self.counted.remove(&series)),
+            }
+        }
+    }
 }
 
 /// The merged state of one metric.
@@ -189,6 +234,7 @@ pub struct Metric {
 pub struct View {
     /// By name.
     pub metrics: BTreeMap<String, Metric>,
+    at_end: bool,
 }
 
 impl Store {
@@ -206,6 +252,14 @@ impl Store {
         if taken.is_ok() {
             sent.exports += 1;
             sent.came = now;
+        }
+        if let Some(known) = self.metrics.get(RUNNING) {
+            let users = self.users.entry(sender.clone()).or_default();
+            for series in &known.series {
+                if let Some(state) = sent.state(*series) {
+                    users.count(*series, state, now);
+                }
+            }
         }
         self.senders.insert(sender.clone(), sent);
         taken
@@ -433,6 +487,11 @@ impl Store {
         }
     }
 
+    /// That its part of the test ended then: of its virtual users those before are the last.
+    pub fn part_ended(&mut self, sender: &Sender, ended: u64) {
+        self.users.entry(sender.clone()).or_default().over(ended);
+    }
+
     /// Who has sent.
     pub fn senders(&self) -> &BTreeMap<Sender, Sent> {
         &self.senders
@@ -450,12 +509,18 @@ impl Store {
 
     /// All metrics, merged over the runners.
     pub fn view(&self) -> View {
-        self.view_of(None)
+        self.view_of(None, false)
+    }
+
+    /// The same for what is said of the whole test: of a runner whose part has ended the virtual users are those that
+    /// it had last, as of a k6 that ends with its part.
+    pub fn view_at_end(&self) -> View {
+        self.view_of(None, true)
     }
 
     /// All metrics of one runner.
     pub fn view_of_runner(&self, runner: u32) -> View {
-        self.view_of(Some(runner))
+        self.view_of(Some(runner), false)
     }
 
     /// One metric, of all runners or of one.
@@ -472,15 +537,24 @@ impl Store {
         merge.sink()
     }
 
-    fn view_of(&self, runner: Option<u32>) -> View {
-        let mut view = View::default();
+    fn view_of(&self, runner: Option<u32>, at_end: bool) -> View {
+        let mut view = View {
+            at_end,
+            ..View::default()
+        };
         for (name, known) in &self.metrics {
             let mut series = Vec::with_capacity(known.series.len());
             for number in &known.series {
                 let mut merge = Merge::new(name, known.kind);
-                for (_, sent) in of(&self.senders, runner) {
-                    if let Some(Some(point)) = sent.points.get(*number) {
-                        merge.add(&point.state, sent.ended);
+                let last = at_end && merge.running;
+                for (sender, sent) in of(&self.senders, runner) {
+                    let state = if last {
+                        self.users.get(sender).and_then(|users| users.counted.get(number))
+                    } else {
+                        sent.state(*number)
+                    };
+                    if let Some(state) = state {
+                        merge.add(state, sent.ended && !last);
                     }
                 }
                 if let Some(sink) = merge.sink() {
@@ -522,7 +596,7 @@ impl Store {
         let metric = match runner {
             None => metric,
             Some((_, number)) => {
-                of_one = self.view_of_runner(number.parse().ok()?);
+                of_one = self.view_of(Some(number.parse().ok()?), view.at_end);
                 of_one.metrics.get(&selector.metric)?
             }
         };
@@ -596,7 +670,6 @@ struct Merge {
     kind: Kind,
     /// A gauge of which the runners have parts.
     summed: bool,
-    /// A gauge of what runs, which is nothing where a process has ended.
     running: bool,
     counter: f64,
     /// The value, the least, the most, and since when the value is the last.
@@ -611,7 +684,7 @@ impl Merge {
         Self {
             kind,
             summed: SUMMED.contains(&metric),
-            running: metric == "vus",
+            running: metric == RUNNING,
             counter: 0.0,
             gauge: None,
             rate: (0, 0),

@@ -4,7 +4,7 @@
 use super::live::Live;
 use super::sink::{Aggregate, Sink};
 use super::store::Metric;
-use super::threshold::Selector;
+use super::threshold::{Selector, Threshold};
 use md5::{Digest, Md5};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -54,19 +54,27 @@ struct Entry {
     sink: Sink,
 }
 
+/// With those that have a threshold and no sample, and the metric of such a submetric, as k6 has them.
 fn entries(live: &Live) -> BTreeMap<String, Entry> {
-    let view = live.store.view();
+    let view = live.store.view_at_end();
     let mut entries = BTreeMap::new();
-    let asked = live.judged().iter().map(|judged| judged.threshold.name.as_str());
-    for name in asked.chain([EXPECTED]) {
-        let Ok(selector) = Selector::parse(name) else {
-            continue;
-        };
-        let whole = view.metrics.get(&selector.metric);
-        if let (Some(sink), Some(whole)) = (live.store.select(&view, &selector), whole) {
-            let contains = whole.contains;
-            entries.insert(name.to_owned(), Entry { contains, sink });
-        }
+    for threshold in live.judged().iter().map(|judged| &judged.threshold) {
+        let selector = &threshold.selector;
+        let (empty, contains) = live.unmeasured(&selector.metric, &view);
+        let sink = live.store.select(&view, selector);
+        let sink = sink.unwrap_or_else(|| empty.clone());
+        let parent = entries.entry(selector.metric.clone());
+        parent.or_insert(Entry {
+            contains,
+            sink: empty,
+        });
+        entries.insert(name_of(threshold), Entry { contains, sink });
+    }
+    if let Ok(selector) = Selector::parse(EXPECTED)
+        && let Some(sink) = live.store.select(&view, &selector)
+    {
+        let contains = "time";
+        entries.insert(EXPECTED.to_owned(), Entry { contains, sink });
     }
     for (name, metric) in view.metrics {
         let Metric {
@@ -77,6 +85,19 @@ fn entries(live: &Live) -> BTreeMap<String, Entry> {
         entries.insert(name, Entry { contains, sink });
     }
     entries
+}
+
+/// The name of its metric as k6 has it: without blanks around the tags.
+fn name_of(threshold: &Threshold) -> String {
+    let name = &threshold.name;
+    let tags = name.split_once('{').zip(name.rfind('}'));
+    tags.map_or_else(
+        || name.clone(),
+        |((metric, _), close)| {
+            let tags = name.get(metric.len() + 1..close).unwrap_or_default();
+            format!("{metric}{{{}}}", tags.trim())
+        },
+    )
 }
 
 fn aggregate(name: &str) -> Option<Aggregate> {
@@ -147,7 +168,7 @@ pub fn data(live: &Live, options: &Options, now: u64) -> Value {
         for judged in live
             .judged()
             .iter()
-            .filter(|judged| judged.threshold.name == name)
+            .filter(|judged| name_of(&judged.threshold) == name)
         {
             let ok = judged.verdict.passed != Some(false);
             thresholds.insert(judged.threshold.source.clone(), json!({"ok": ok}));
@@ -366,10 +387,7 @@ fn line(entry: &Entry, options: &Options, seconds: f64) -> String {
     match &entry.sink {
         Sink::Counter(count) => {
             let rate = if seconds > 0.0 { count / seconds } else { 0.0 };
-            match entry.contains {
-                "data" => format!("{} {}/s", show(*count), show(rate)),
-                _ => format!("{} {}", show(*count), per_second(*count, seconds)),
-            }
+            format!("{} {}/s", show(*count), show(rate))
         }
         Sink::Gauge { value, min, max, .. } => {
             format!("{} min={} max={}", show(*value), show(*min), show(*max))
@@ -407,10 +425,7 @@ fn threshold_lines(live: &Live, options: &Options) -> String {
             let _ = writeln!(out, "    {}", threshold.name);
             last = &threshold.name;
         }
-        let contains = view
-            .metrics
-            .get(&threshold.selector.metric)
-            .map_or("default", |m| m.contains);
+        let (_, contains) = live.unmeasured(&threshold.selector.metric, &view);
         let is_rate = threshold.expression.aggregate == Aggregate::Rate;
         let contains = if is_rate { "default" } else { contains };
         let mark = match verdict.passed {
@@ -478,28 +493,56 @@ fn per_second(count: f64, seconds: f64) -> String {
     format!("{}/s", number(if seconds > 0.0 { count / seconds } else { 0.0 }))
 }
 
-/// Milliseconds, in the unit that is asked for or the one that is best read.
-/// A time, as k6 writes it.
+/// A time in ms, as k6 writes it: in the unit that is asked for, or in those that are best read.
+/// <https://github.com/grafana/k6/blob/v1.1.0/internal/js/summary.js>
 pub fn time(ms: f64, unit: Option<&str>) -> String {
     match unit {
-        Some("s") => return format!("{}s", trimmed(ms / 1e3, 6)),
-        Some("ms") => return format!("{}ms", trimmed(ms, 6)),
-        Some("us") => return format!("{}µs", trimmed(ms * 1e3, 6)),
+        Some("s") => return format!("{}s", to_fixed(ms * 0.001, 2)),
+        Some("ms") => return format!("{}ms", to_fixed(ms, 2)),
+        Some("us") => return format!("{}µs", to_fixed(ms * 1e3, 2)),
         Some(_) | None => {}
     }
-    let magnitude = ms.abs();
-    if magnitude == 0.0 {
-        "0s".to_owned()
-    } else if magnitude < 1.0 {
-        format!("{}µs", trimmed(ms * 1e3, 2))
-    } else if magnitude < 1e3 {
-        format!("{}ms", trimmed(ms, 2))
-    } else if magnitude < 60e3 {
-        format!("{}s", trimmed(ms / 1e3, 2))
-    } else {
-        let seconds = (ms / 1e3).round();
-        format!("{}m{}s", (seconds / 60.0).trunc(), trimmed(seconds % 60.0, 0))
+    if ms == 0.0 {
+        return "0s".to_owned();
     }
+    if ms < 0.001 {
+        return format!("{}ns", (ms * 1e6).trunc() + 0.0);
+    }
+    if ms < 1.0 {
+        return format!("{}µs", truncated(ms * 1e3, 2));
+    }
+    if ms < 1e3 {
+        return format!("{}ms", truncated(ms, 2));
+    }
+    let seconds = truncated((ms % 60e3) / 1e3, if ms > 60e3 { 0 } else { 2 });
+    let minutes = (ms / 60e3).trunc();
+    let hours = (minutes / 60.0).trunc();
+    if minutes < 1.0 {
+        format!("{seconds}s")
+    } else if hours < 1.0 {
+        format!("{minutes}m{seconds}s")
+    } else {
+        format!("{hours}h{}m{seconds}s", minutes % 60.0)
+    }
+}
+
+/// Cut off after so many digits, as k6 does, and without a zero at the end.
+fn truncated(value: f64, digits: usize) -> String {
+    let scale = if digits == 0 { 1.0 } else { 100.0 };
+    trimmed((value * scale).trunc() / scale, digits)
+}
+
+/// As JavaScript's `toFixed`: of what lies in the middle, which a float can exactly, the larger.
+fn to_fixed(value: f64, digits: usize) -> String {
+    let exact = format!("{value:.60}");
+    let rest = exact.split_once('.').and_then(|(_, part)| part.get(digits..));
+    let in_the_middle = rest.is_some_and(|rest| rest.trim_end_matches('0') == "5");
+    let value = if in_the_middle {
+        value.abs().next_up().copysign(value)
+    } else {
+        value
+    };
+    format!("{value:.digits$}")
 }
 
 fn bytes(count: f64) -> String {

@@ -1,10 +1,18 @@
 //! The summary against that which k6 itself gives to the `handleSummary()` of the same process: the same shape, the
 //! same numbers.
 
+use crate::exports::{counter, export, gauge};
 use crate::k6::k6_binary;
 use crate::run::{Runners, Service, Site};
 use k6_operator::aggregate::handler::{outputs, script};
+use k6_operator::aggregate::live::Live;
 use k6_operator::aggregate::runner::summing;
+use k6_operator::aggregate::store::Sender;
+use k6_operator::aggregate::summary::{Options, data, text, time};
+use k6_operator::aggregate::threshold::thresholds;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use prost::Message;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -14,9 +22,10 @@ import http from "k6/http";
 import { check, group, sleep } from "k6";
 import { Counter, Gauge, Rate, Trend } from "k6/metrics";
 const own = new Trend("own", true), spent = new Counter("spent"), good = new Rate("good"), level = new Gauge("level");
+new Counter("errors"); new Counter("retries"); new Gauge("depth"); new Rate("kept"); new Trend("lag");
 export const options = {
   vus: 3, duration: "4s", gracefulStop: "5s", summaryTrendStats: STATISTICS,
-  thresholds: { "http_req_duration{status:503}": ["p(95)<1", "max>0"], http_reqs: ["count>10"], own: ["avg>1e9"] },
+  thresholds: THRESHOLDS,
 };
 export default function () {
   group("shop", () => {
@@ -85,13 +94,17 @@ fn sorted(group: &mut Value) {
 async fn the_summary_is_that_of_k6_itself() {
     let site = Site::open().await;
     let statistics = json!(["avg", "min", "med", "max", "p(90)", "p(99.9)", "count"]);
-    let source = SCRIPT.replace("STATISTICS", &statistics.to_string());
-    let options = json!({
-        "summaryTrendStats": statistics,
-        "thresholds": {
-            "http_req_duration{status:503}": ["p(95)<1", "max>0"], "http_reqs": ["count>10"], "own": ["avg>1e9"]
-        },
+    let thresholds = json!({
+        "http_req_duration{status:503}": ["p(95)<1", "max>0"], "http_reqs": ["count>10"], "own": ["avg>1e9"],
+        // Of these there is no sample.
+        "http_reqs{name:nobody}": ["count>0"], "http_req_duration{ name:nobody }": ["max>0"],
+        "good{name:nobody}": ["rate>0.5"], "level{name:nobody}": ["value<1"], "errors": ["count<5"],
+        "retries{name:nobody}": ["count<5", "rate>1"], "depth": ["value>=1"], "kept": ["rate>0.9"],
+        "lag{name:nobody}": ["p(95)<4"], "ws_ping": ["avg<1"], "ws_sessions{name:nobody}": ["rate>1"],
     });
+    let source = SCRIPT.replace("STATISTICS", &statistics.to_string());
+    let source = source.replace("THRESHOLDS", &thresholds.to_string());
+    let options = json!({"summaryTrendStats": statistics, "thresholds": thresholds});
     let service = Service::open(1, options);
     let mut runners = Runners::with_own_thresholds(&source, site.address, service.address);
     runners.release().await;
@@ -114,8 +127,8 @@ async fn the_summary_is_that_of_k6_itself() {
         } else if at.ends_with("/rate") || at.ends_with("testRunDurationMs") {
             // Of k6's time when it makes the summary.
             0.01
-        } else if at.contains("/vus/values/m") || at.contains("/level/values/m") {
-            // A gauge's extremes between two exports are not seen.
+        } else if at.contains("/vus/values/") || at.contains("/level/values/m") {
+            // A gauge's extremes between two exports are not seen, and this k6 lingers without virtual users.
             f64::INFINITY
         } else {
             1e-9
@@ -124,14 +137,153 @@ async fn the_summary_is_that_of_k6_itself() {
     };
     let differing = differences("", &ours, &theirs, &close);
     assert!(differing.is_empty(), "{}", differing.join("\n"));
+    assert_eq!(ours["metrics"]["vus"]["values"]["value"], 3);
     for line in [
         "✗ 'p(95)<1' p(95)=",
         "✓ 'count>10' count=",
         "✓ shop › bag › is good",
         "✗ shop › bag › is bad",
         "{ status:503 }",
+        "✓ 'p(95)<4' p(95)=0",
+        "{ name:nobody }",
+        "ws_ping.................................: avg=0s",
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
+    }
+}
+
+/// As k6 has it that does not linger: it says nothing of them after its part.
+#[test]
+fn the_virtual_users_of_a_test_are_those_that_its_runners_had_last_though_they_linger() {
+    let options =
+        json!({"thresholds": {"vus": ["value>=10", "value<10"], "vus{instance_id:1}": ["value==4"]}});
+    let judged = |exports: &[(u32, u64, f64)], ended: &[(u32, u64)], late: &[(u32, u64, f64)]| {
+        let mut live = Live::new(2, false, thresholds(&options).unwrap());
+        let sender = |runner| Sender {
+            runner,
+            process: "a".to_owned(),
+        };
+        let take = |live: &mut Live, (runner, now, vus): (u32, u64, f64)| {
+            let export = export([gauge("vus", now, vus)]);
+            let export = ExportMetricsServiceRequest::decode(export.as_slice()).unwrap();
+            live.export(&sender(runner), &export, now).unwrap();
+        };
+        exports.iter().for_each(|export| take(&mut live, *export));
+        for (runner, now) in ended {
+            let word = json!({"phase": "ended", "endedAgo": 50});
+            live.hear(&sender(*runner), serde_json::from_value(word).unwrap(), *now);
+        }
+        late.iter().for_each(|export| take(&mut live, *export));
+        live.conclude(30_000);
+        let data = data(&live, &Options::of(&options), 30_000);
+        let text = text(&live, &Options::of(&options), 30_000);
+        let passed: Vec<_> = live
+            .judged()
+            .iter()
+            .map(|judged| judged.verdict.passed == Some(true))
+            .collect();
+        (passed, data["metrics"]["vus"]["values"].clone(), text)
+    };
+    let (both, ended) = ([(1, 1_000, 4.0), (2, 1_000, 6.0)], [(1, 5_000), (2, 5_000)]);
+    let none = [(1, 6_000, 0.0), (2, 6_000, 0.0), (1, 7_000, 0.0)];
+    let whole = json!({"value": 10, "min": 10, "max": 10});
+    let (passed, values, text) = judged(&both, &ended, &none);
+    assert_eq!((passed, values), (vec![true, false, true], whole.clone()));
+    assert!(text.contains(": 10 min=10 max=10"), "{text}");
+    let soon = [both[0], both[1], (1, 4_800, 0.0), (2, 4_980, 0.0)];
+    assert_eq!(
+        judged(&soon, &ended, &none).1,
+        whole,
+        "that they are none came before that they had ended"
+    );
+    let later = [(1, 5_100, 4.0), (2, 5_100, 9.0), (2, 6_000, 0.0)];
+    assert_eq!(
+        judged(&both, &ended, &later).1["value"],
+        13,
+        "what was counted before the end came after it"
+    );
+    let before = [both[0], both[1], (1, 3_000, 0.0), (2, 3_000, 2.0)];
+    assert_eq!(
+        judged(&before, &ended, &none).1,
+        json!({"value": 2, "min": 2, "max": 10}),
+        "one was without users before its end"
+    );
+}
+
+/// Milliseconds, `summaryTimeUnit`, and what k6's own summary makes of them.
+const TIMES: &[(f64, &str, &str)] = &[
+    (0.0, "", "0s"),
+    (0.000123, "", "123ns"),
+    (0.00099999, "", "999ns"),
+    (0.001, "", "1µs"),
+    (0.0123456, "", "12.34µs"),
+    (0.29, "", "290µs"),
+    (0.999999, "", "999.99µs"),
+    (1.0, "", "1ms"),
+    (1.999, "", "1.99ms"),
+    (12.345678, "", "12.34ms"),
+    (12.375, "", "12.37ms"),
+    (999.999, "", "999.99ms"),
+    (1000.0, "", "1s"),
+    (1999.9, "", "1.99s"),
+    (59999.9, "", "59.99s"),
+    (60000.0, "", "1m0s"),
+    (60001.0, "", "1m0s"),
+    (61999.0, "", "1m1s"),
+    (90000.0, "", "1m30s"),
+    (3599999.0, "", "59m59s"),
+    (3600000.0, "", "1h0m0s"),
+    (4500000.0, "", "1h15m0s"),
+    (90061000.0, "", "25h1m1s"),
+    (-5.0, "", "-5000000ns"),
+    (1.005, "", "1ms"),
+    (0.0, "s", "0.00s"),
+    (12.3, "s", "0.01s"),
+    (999.999, "s", "1.00s"),
+    (59999.9, "s", "60.00s"),
+    (4500000.0, "s", "4500.00s"),
+    (-5.0, "s", "-0.01s"),
+    (0.0, "ms", "0.00ms"),
+    (12.345678, "ms", "12.35ms"),
+    (0.125, "ms", "0.13ms"),
+    (0.145, "ms", "0.14ms"),
+    (12.3, "ms", "12.30ms"),
+    (90000.0, "ms", "90000.00ms"),
+    (8.625, "ms", "8.63ms"),
+    (2.675, "ms", "2.67ms"),
+    (0.000123, "us", "0.12µs"),
+    (0.00099999, "us", "1.00µs"),
+    (0.0123456, "us", "12.35µs"),
+    (12.345678, "us", "12345.68µs"),
+];
+
+#[test]
+fn times_are_written_as_k6_writes_them() {
+    for (ms, unit, text) in TIMES {
+        let unit = Some(*unit).filter(|unit| !unit.is_empty());
+        assert_eq!(time(*ms, unit), *text, "{ms} ms in {unit:?}");
+    }
+}
+
+#[test]
+fn a_counter_of_time_has_a_time_by_second() {
+    let mut live = Live::new(1, false, Vec::new());
+    let sender = Sender {
+        runner: 1,
+        process: "a".to_owned(),
+    };
+    let said = |word: Value| serde_json::from_value(word).unwrap();
+    live.hear(&sender, said(json!({"phase": "running", "startedAgo": 0})), 1_000);
+    let spent = Metric {
+        unit: "ms".to_owned(),
+        ..counter("spent", 1, 7_001.0)
+    };
+    let export = ExportMetricsServiceRequest::decode(export([spent]).as_slice()).unwrap();
+    live.export(&sender, &export, 2_000).unwrap();
+    live.hear(&sender, said(json!({"phase": "ended", "endedAgo": 0})), 3_000);
+    for (unit, line) in [("", ": 7s 3.5s/s\n"), ("ms", ": 7001.00ms 3500.50ms/s\n")] {
+        let text = text(&live, &Options::of(&json!({"summaryTimeUnit": unit})), 3_000);
+        assert!(text.contains(line), "{text}");
     }
 }
 
