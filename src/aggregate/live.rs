@@ -121,6 +121,8 @@ pub struct Judged {
     pub threshold: Threshold,
     /// How it stands.
     pub verdict: Verdict,
+    /// Whether nobody can say how: it would hold, but for what is missing.
+    pub unknown: bool,
     /// When it ended the test.
     pub aborted: Option<u64>,
 }
@@ -170,6 +172,7 @@ impl Live {
                 .map(|threshold| Judged {
                     threshold,
                     verdict: open,
+                    unknown: false,
                     aborted: None,
                 })
                 .collect(),
@@ -356,11 +359,17 @@ impl Live {
     }
 
     fn judge(&mut self, view: &View, seconds: f64, at_end: bool) {
+        let refused = self.refused.values().any(|error| !error.is_taken());
         for judged in &mut self.judged {
             let selector = &judged.threshold.selector;
             let sink = self.store.select(view, selector);
             let sink = sink.or_else(|| empty(&judged.threshold, view));
             judged.verdict = judged.threshold.judge(sink.as_ref(), seconds, at_end);
+            let lacks = refused || self.store.lacks(selector);
+            judged.unknown = lacks && judged.verdict.passed == Some(true);
+            if judged.unknown {
+                judged.verdict.passed = None;
+            }
         }
     }
 
@@ -482,10 +491,12 @@ impl Live {
             Some(_) | None => {}
         }
         for (sender, error) in &self.refused {
-            why.push(format!(
-                "an export of runner {} was refused: {error}",
-                sender.runner
-            ));
+            let runner = sender.runner;
+            why.push(if error.is_taken() {
+                format!("submetrics, checks and requests lack samples of runner {runner}: {error}")
+            } else {
+                format!("an export of runner {runner} was refused: {error}")
+            });
         }
         if self.store.is_overflown() {
             why.push("a runner had more series than it keeps apart: submetrics lack samples".to_owned());
