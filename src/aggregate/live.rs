@@ -364,9 +364,17 @@ impl Live {
             let selector = &judged.threshold.selector;
             let sink = self.store.select(view, selector);
             let sink = sink.or_else(|| empty(&judged.threshold, view));
-            judged.verdict = judged.threshold.judge(sink.as_ref(), seconds, at_end);
+            let unknown = self.store.unknown(selector);
+            let by_rate = judged.threshold.expression.aggregate == Aggregate::Rate;
+            judged.verdict = match sink {
+                Some(Sink::Rate { nonzero, total }) if unknown > 0 && by_rate => {
+                    judged.threshold.judge_within(nonzero, total, unknown)
+                }
+                sink => judged.threshold.judge(sink.as_ref(), seconds, at_end),
+            };
+            let open = unknown > 0 && judged.verdict.passed.is_none();
             let lacks = refused || self.store.lacks(selector);
-            judged.unknown = lacks && judged.verdict.passed == Some(true);
+            judged.unknown = open || (lacks && judged.verdict.passed == Some(true));
             if judged.unknown {
                 judged.verdict.passed = None;
             }
@@ -497,6 +505,15 @@ impl Live {
             } else {
                 format!("an export of runner {runner} was refused: {error}")
             });
+        }
+        for (sender, sent) in self.store.senders() {
+            for (metric, count) in sent.unknown() {
+                why.push(format!(
+                    "runner {} had more series of {metric} than it keeps apart: of {count} values nobody knows \
+                     whether they were zero, and they are not counted",
+                    sender.runner
+                ));
+            }
         }
         if self.store.is_overflown() {
             why.push("a runner had more series than it keeps apart: submetrics lack samples".to_owned());

@@ -163,6 +163,8 @@ struct Point {
 pub struct Sent {
     points: Vec<Option<Point>>,
     rest: Rest,
+    /// Of rates, how many values there are of which nothing tells whether they are zero, and as of when.
+    unknown: BTreeMap<String, (u64, u64)>,
     /// How many exports have come.
     pub exports: u64,
     /// When the last one was made, by the runner's clock, in ns since 1970.
@@ -276,8 +278,14 @@ impl Store {
         for metric in metrics {
             match &metric.data {
                 Some(Data::Sum(sum)) => {
-                    for point in &sum.data_points {
+                    let halves = || sum.data_points.iter().any(|point| condition(point).is_some());
+                    let unknown = sum.data_points.iter().any(is_overflow) && halves();
+                    let counts = |point: &&NumberDataPoint| !(unknown && is_overflow(point));
+                    for point in sum.data_points.iter().filter(counts) {
                         self.take_sum(&metric.name, &metric.unit, point, taking)?;
+                    }
+                    for point in sum.data_points.iter().filter(|point| !counts(point)) {
+                        self.take_unknown(&metric.name, point, taking.sent);
                     }
                 }
                 Some(Data::Gauge(gauge)) => {
@@ -398,6 +406,19 @@ impl Store {
         Ok(())
     }
 
+    /// Values of a rate without the tag that tells zeros from others.
+    fn take_unknown(&mut self, name: &str, point: &NumberDataPoint, sent: &mut Sent) {
+        let metric = name.strip_suffix(TOTAL).unwrap_or(name);
+        let Some(known) = self.metrics.get_mut(metric) else {
+            return;
+        };
+        known.overflown = true;
+        let (count, time) = sent.unknown.entry(metric.to_owned()).or_default();
+        if point.time_unix_nano >= *time {
+            (*count, *time) = (number(point) as u64, point.time_unix_nano);
+        }
+    }
+
     /// The number of a series, which it gets when it is first seen, if there is room.
     fn place_of(
         &mut self,
@@ -494,6 +515,15 @@ impl Store {
     /// Whether a runner had too many series to keep them apart, so that submetrics lack samples.
     pub fn is_overflown(&self) -> bool {
         self.metrics.values().any(|known| known.overflown)
+    }
+
+    /// How many values of a rate there are, beside those that are counted, of which nothing tells whether they are
+    /// zero.
+    pub fn unknown(&self, selector: &Selector) -> u64 {
+        let runner = selector.tags.iter().find(|(key, _)| key == RUNNER_TAG);
+        let runner = runner.and_then(|(_, number)| number.parse().ok());
+        let unknown = of(&self.senders, runner).filter_map(|(_, sent)| sent.unknown.get(&selector.metric));
+        unknown.map(|(count, _)| count).sum()
     }
 
     /// Whether samples for which it asks may be there without the tags by which it does.
@@ -686,6 +716,12 @@ impl Sent {
     /// Whether no number has come.
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty() && self.points.iter().all(Option::is_none)
+    }
+
+    /// By rate, how many values came of which nothing tells whether they are zero.
+    pub fn unknown(&self) -> impl Iterator<Item = (&str, u64)> {
+        let unknown = self.unknown.iter();
+        unknown.map(|(metric, (count, _))| (metric.as_str(), *count))
     }
 
     fn set_gauge(&mut self, series: usize, time: u64, value: f64) {
@@ -902,6 +938,11 @@ fn condition(point: &NumberDataPoint) -> Option<bool> {
         ZERO => Some(false),
         _ => None,
     }
+}
+
+/// Whether it is what the SDK sums series in that it does not keep apart.
+fn is_overflow(point: &NumberDataPoint) -> bool {
+    matches!(point.attributes.as_slice(), [only] if only.key == OVERFLOW_TAG)
 }
 
 fn number(point: &NumberDataPoint) -> f64 {

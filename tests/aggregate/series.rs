@@ -5,7 +5,9 @@ use crate::run::Service;
 use k6_operator::aggregate::Sink;
 use k6_operator::aggregate::live::Live;
 use k6_operator::aggregate::outcome::Outcome;
+use k6_operator::aggregate::runner::environment;
 use k6_operator::aggregate::store::{ExportError, Sender};
+use k6_operator::aggregate::summary;
 use k6_operator::aggregate::threshold::thresholds;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
@@ -163,4 +165,85 @@ async fn series_that_have_no_room_survive_a_restart_of_the_aggregator() {
     service.begin();
     let requests = service.aggregator().live().store.total("http_reqs", None);
     assert_eq!(requests, Some(Sink::Counter(100_007.0)));
+}
+
+#[test]
+fn a_runner_keeps_any_number_of_series_apart() {
+    let environment = environment("aggregator:4318", "run", 1, "a", 1);
+    assert!(environment.contains(&("OTEL_GO_X_CARDINALITY_LIMIT", "0".to_owned())));
+}
+
+#[test]
+fn values_of_a_rate_that_may_be_zeros_or_not_decide_no_threshold() {
+    for name in ["checks.total", "checks"] {
+        for first in [true, false] {
+            let given =
+                json!({"checks": ["rate<0.01", "rate<0.5", "rate==0.5", "rate>0.01", "rate>0.9", "rate>=0"]});
+            let mut live = live(1, &given);
+            let overflow = int(1, 95, &[("otel.metric.overflow", "true")]);
+            let counted = int(1, 5, &[("condition", "nonzero"), ("check", "ok")]);
+            let mut points = vec![counted];
+            points.insert(usize::from(!first), overflow);
+            send(&mut live, 1, [sum(name, CUMULATIVE, points)]).unwrap();
+            live.conclude(5_000);
+            assert_eq!(
+                verdicts(&live),
+                [Some(false), None, None, Some(true), None, Some(true)]
+            );
+            let checks = summary::checks(&live);
+            let names: Vec<_> = checks.iter().map(|check| check.name.as_str()).collect();
+            assert_eq!(names, ["ok"]);
+        }
+    }
+}
+
+#[test]
+fn a_run_does_not_pass_if_values_that_may_be_zeros_could_cross_its_threshold() {
+    let mut live = live(1, &json!({"checks": ["rate>0.9"], "http_reqs": ["count>1"]}));
+    let points = vec![
+        int(1, 95, &[("otel.metric.overflow", "true")]),
+        int(1, 5, &[("condition", "nonzero")]),
+    ];
+    let metrics = [
+        sum("checks.total", CUMULATIVE, points),
+        requests(1, &[("url", 3.0)]),
+    ];
+    send(&mut live, 1, metrics).unwrap();
+    live.conclude(5_000);
+    let outcome = Outcome::of(&live, 5_000);
+    assert_eq!(
+        (outcome.crossed, outcome.unknown, outcome.is_judged()),
+        (0, 1, false)
+    );
+    let why = "runner 1 had more series of checks than it keeps apart: of 95 values nobody knows whether they were zero, \
+               and they are not counted";
+    assert!(
+        outcome.incomplete.contains(&why.to_owned()),
+        "{:?}",
+        outcome.incomplete
+    );
+}
+
+#[test]
+fn the_overflow_of_a_rate_of_two_counters_is_counted() {
+    let mut live = live(
+        1,
+        &json!({"checks": ["rate>0.5"], "checks{check:ok}": ["rate>0.5"]}),
+    );
+    let of = &[("otel.metric.overflow", "true")];
+    let metrics = [
+        sum("checks.occurred", CUMULATIVE, vec![int(1, 60, of)]),
+        sum("checks.total", CUMULATIVE, vec![int(1, 90, of)]),
+    ];
+    send(&mut live, 1, metrics).unwrap();
+    live.conclude(5_000);
+    let sink = live.store.total("checks", None);
+    assert_eq!(
+        sink,
+        Some(Sink::Rate {
+            nonzero: 60,
+            total: 90
+        })
+    );
+    assert_eq!(verdicts(&live), [Some(true), None]);
 }
