@@ -161,7 +161,8 @@ struct Point {
 /// What is known of a process that sends.
 #[derive(Clone, Debug, Default)]
 pub struct Sent {
-    points: Vec<Option<Point>>,
+    /// By the number of the series: those of all senders are many, and each has few of them.
+    points: BTreeMap<usize, Point>,
     rest: Rest,
     /// Of rates, how many values there are of which nothing tells whether they are zero, and as of when.
     unknown: BTreeMap<String, (u64, u64)>,
@@ -552,7 +553,7 @@ impl Store {
         let mut merge = Merge::new(metric, known.kind);
         for (_, sent) in of(&self.senders, runner) {
             for number in &known.series {
-                if let Some(Some(point)) = sent.points.get(*number) {
+                if let Some(point) = sent.points.get(number) {
                     merge.add(&point.state, sent.ended);
                 }
             }
@@ -582,7 +583,7 @@ impl Store {
             for number in &known.series {
                 let mut merge = Merge::new(name, known.kind);
                 for (_, sent) in of(&self.senders, runner) {
-                    if let Some(Some(point)) = sent.points.get(*number) {
+                    if let Some(point) = sent.points.get(number) {
                         merge.add(&point.state, sent.ended);
                     }
                 }
@@ -715,7 +716,12 @@ impl Taking<'_> {
 impl Sent {
     /// Whether no number has come.
     pub fn is_empty(&self) -> bool {
-        self.rest.is_empty() && self.points.iter().all(Option::is_none)
+        self.rest.is_empty() && self.points.is_empty()
+    }
+
+    /// Of how many series it is kept what came.
+    pub fn kept(&self) -> usize {
+        self.points.len()
     }
 
     /// By rate, how many values came of which nothing tells whether they are zero.
@@ -752,26 +758,18 @@ impl Sent {
     }
 
     fn state(&self, series: usize) -> Option<&State> {
-        self.points.get(series)?.as_ref().map(|point| &point.state)
+        self.points.get(&series).map(|point| &point.state)
     }
 
     fn is_newer(&self, series: usize, time: u64) -> bool {
-        match self.points.get(series) {
-            Some(Some(point)) => time >= point.time,
-            Some(None) | None => true,
-        }
+        self.points.get(&series).is_none_or(|point| time >= point.time)
     }
 
     fn set(&mut self, series: usize, time: u64, state: State) {
         if !self.is_newer(series, time) {
             return;
         }
-        if self.points.len() <= series {
-            self.points.resize(series + 1, None);
-        }
-        if let Some(point) = self.points.get_mut(series) {
-            *point = Some(Point { state, time });
-        }
+        self.points.insert(series, Point { state, time });
         self.made = self.made.max(time);
     }
 }

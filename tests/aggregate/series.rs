@@ -247,3 +247,12 @@ fn the_overflow_of_a_rate_of_two_counters_is_counted() {
     );
     assert_eq!(verdicts(&live), [Some(true), None]);
 }
+
+#[test]
+fn a_runner_takes_room_for_its_own_series_only() {
+    let mut live = live(2, &json!({}));
+    send(&mut live, 2, [others()]).unwrap();
+    send(&mut live, 1, [requests(1, &[("new", 1.0)])]).unwrap();
+    let kept: Vec<_> = live.store.senders().values().map(|sent| sent.kept()).collect();
+    assert_eq!(kept, [1, MOST - 1]);
+}
