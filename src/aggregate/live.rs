@@ -122,6 +122,8 @@ pub struct Judged {
     pub threshold: Threshold,
     /// How it stands.
     pub verdict: Verdict,
+    /// Whether nobody can say how: it would hold, but for what is missing.
+    pub unknown: bool,
     /// When it ended the test.
     pub aborted: Option<u64>,
 }
@@ -171,6 +173,7 @@ impl Live {
                 .map(|threshold| Judged {
                     threshold,
                     verdict: open,
+                    unknown: false,
                     aborted: None,
                 })
                 .collect(),
@@ -364,8 +367,23 @@ impl Live {
             self.store.select(view, selector).or_else(empty)
         };
         let sinks: Vec<_> = self.judged.iter().map(sink).collect();
+        let refused = self.refused.values().any(|error| !error.is_taken());
         for (judged, sink) in self.judged.iter_mut().zip(sinks) {
-            judged.verdict = judged.threshold.judge(sink.as_ref(), seconds, at_end);
+            let selector = &judged.threshold.selector;
+            let unknown = self.store.unknown(selector);
+            let by_rate = judged.threshold.expression.aggregate == Aggregate::Rate;
+            judged.verdict = match sink {
+                Some(Sink::Rate { nonzero, total }) if unknown > 0 && by_rate => {
+                    judged.threshold.judge_within(nonzero, total, unknown)
+                }
+                sink => judged.threshold.judge(sink.as_ref(), seconds, at_end),
+            };
+            let open = unknown > 0 && judged.verdict.passed.is_none();
+            let lacks = refused || self.store.lacks(selector);
+            judged.unknown = open || (lacks && judged.verdict.passed == Some(true));
+            if judged.unknown {
+                judged.verdict.passed = None;
+            }
         }
     }
 
@@ -493,10 +511,21 @@ impl Live {
             Some(_) | None => {}
         }
         for (sender, error) in &self.refused {
-            why.push(format!(
-                "an export of runner {} was refused: {error}",
-                sender.runner
-            ));
+            let runner = sender.runner;
+            why.push(if error.is_taken() {
+                format!("submetrics, checks and requests lack samples of runner {runner}: {error}")
+            } else {
+                format!("an export of runner {runner} was refused: {error}")
+            });
+        }
+        for (sender, sent) in self.store.senders() {
+            for (metric, count) in sent.unknown() {
+                why.push(format!(
+                    "runner {} had more series of {metric} than it keeps apart: of {count} values nobody knows \
+                     whether they were zero, and they are not counted",
+                    sender.runner
+                ));
+            }
         }
         if self.store.is_overflown() {
             why.push("a runner had more series than it keeps apart: submetrics lack samples".to_owned());

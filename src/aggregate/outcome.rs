@@ -21,6 +21,9 @@ pub struct Outcome {
     /// Those, as far as they are told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<Crossed>,
+    /// Of how many nobody can say whether they hold, as samples are missing.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unknown: u32,
     /// How many runners have sent nothing.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub silent: u32,
@@ -62,8 +65,9 @@ impl Outcome {
             thresholds: count(live.judged().len()),
             crossed: count(failed.clone().count()),
             failed: failed.take(MOST).map(Crossed::of).collect(),
+            unknown: count(live.judged().iter().filter(|judged| judged.unknown).count()),
             silent: live.silent(),
-            totals: totals(live, &live.store.view(), seconds),
+            totals: totals(&live.store.view(), seconds),
             duration_ms: seconds * 1e3,
             incomplete: live
                 .incomplete()
@@ -103,9 +107,10 @@ impl Outcome {
         self.crossed == 0
     }
 
-    /// Whether the thresholds are known to hold, or not to, over all runners: one that sent nothing could cross them.
+    /// Whether the thresholds are known to hold, or not to, over all runners: one that sent nothing could cross them,
+    /// and so could samples that are missing.
     pub fn is_judged(&self) -> bool {
-        self.thresholds == 0 || self.crossed > 0 || self.silent == 0
+        self.thresholds == 0 || self.crossed > 0 || (self.silent == 0 && self.unknown == 0)
     }
 
     /// What of the thresholds a person is told, in a sentence.
@@ -128,6 +133,7 @@ impl Outcome {
         });
         let failed: Vec<_> = failed.take(3).collect();
         match self.crossed {
+            0 if !self.is_judged() => "the thresholds could not be judged over all runners".to_owned(),
             0 if self.thresholds == 1 => "the threshold holds over all runners".to_owned(),
             0 => format!("all {} thresholds hold over all runners", self.thresholds),
             count => {

@@ -40,6 +40,9 @@ pub fn environment(
             "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
             "base2_exponential_bucket_histogram".to_owned(),
         ),
+        // No limit. From 1.44 on the SDK for Go has one of 2,000 series for each metric, and what is beyond it has no
+        // tags.
+        ("OTEL_GO_X_CARDINALITY_LIMIT", "0".to_owned()),
     ];
     former.into_iter().chain(always).collect()
 }

@@ -5,7 +5,7 @@ use super::outcome::Outcome;
 use super::prometheus;
 use super::report::{About, Report};
 use super::runner::{PROCESS_HEADER, RUN_HEADER, RUNNER_HEADER};
-use super::store::Sender;
+use super::store::{ExportError, Sender};
 use super::summary::{self, Options};
 use crate::machine::{Reason, RunResult};
 use crate::operator::Clock;
@@ -195,9 +195,11 @@ impl Aggregator {
     /// An export, as it came.
     pub fn take(&self, sender: &Sender, body: &[u8]) -> Result<(), String> {
         let export = ExportMetricsServiceRequest::decode(body).map_err(|error| error.to_string())?;
-        self.take_export(sender, &export, self.now())?;
-        self.write_down(sender, Kept::Export, body);
-        Ok(())
+        let taken = self.take_export(sender, &export, self.now());
+        if is_taken(&taken) {
+            self.write_down(sender, Kept::Export, body);
+        }
+        taken.map_err(|error| error.to_string())
     }
 
     fn take_export(
@@ -205,9 +207,8 @@ impl Aggregator {
         sender: &Sender,
         export: &ExportMetricsServiceRequest,
         now: u64,
-    ) -> Result<(), String> {
-        let taken = self.live().export(sender, export, now);
-        taken.map_err(|error| error.to_string())
+    ) -> Result<(), ExportError> {
+        self.live().export(sender, export, now)
     }
 
     /// The last export and the last word of each process survive this one.
@@ -253,7 +254,8 @@ impl Aggregator {
         if suffix == Kept::Export.suffix() {
             let export =
                 ExportMetricsServiceRequest::decode(body.as_slice()).map_err(|error| error.to_string())?;
-            return self.take_export(&sender, &export, self.written(path));
+            let taken = self.take_export(&sender, &export, self.written(path));
+            return taken.map_err(|error| error.to_string());
         }
         let word = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
         self.live().hear(&sender, word, self.written(path));
@@ -277,6 +279,10 @@ impl Kept {
             Self::Word => "json",
         }
     }
+}
+
+fn is_taken(taken: &Result<(), ExportError>) -> bool {
+    taken.as_ref().err().is_none_or(ExportError::is_taken)
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, String> {
@@ -326,11 +332,11 @@ impl MetricsService for Grpc {
     ) -> Result<tonic::Response<ExportMetricsServiceResponse>, tonic::Status> {
         let (metadata, _, export) = request.into_parts();
         let taken = sender(&self.0, &metadata.into_headers()).and_then(|sender| {
-            self.0.take_export(&sender, &export, self.0.now())?;
-            if self.0.keep.is_some() {
+            let taken = self.0.take_export(&sender, &export, self.0.now());
+            if self.0.keep.is_some() && is_taken(&taken) {
                 self.0.write_down(&sender, Kept::Export, &export.encode_to_vec());
             }
-            Ok(())
+            taken.map_err(|error| error.to_string())
         });
         match taken {
             Ok(()) => Ok(tonic::Response::new(ExportMetricsServiceResponse::default())),

@@ -131,6 +131,32 @@ impl Sink {
         }
     }
 
+    /// Takes the place of what was known of the same before: a gauge keeps its history, which is in no export.
+    pub fn follow(&mut self, before: &Self) {
+        if let (
+            Self::Gauge {
+                value,
+                min,
+                max,
+                since,
+                summed: _,
+            },
+            Self::Gauge {
+                value: last,
+                min: least,
+                max: most,
+                since: when,
+                summed: _,
+            },
+        ) = (self, before)
+        {
+            (*min, *max) = (min.min(*least), max.max(*most));
+            if last.to_bits() == value.to_bits() {
+                *since = *when;
+            }
+        }
+    }
+
     /// Whether nothing has been measured.
     pub fn is_empty(&self) -> bool {
         match self {

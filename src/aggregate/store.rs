@@ -30,12 +30,12 @@ const CONDITION: &str = "condition";
 const ZERO: &str = "zero";
 const NONZERO: &str = "nonzero";
 /// Gauges of which the test as a whole has the sum.
-const SUMMED: [&str; 2] = ["vus", "vus_max"];
+const SUMMED: [&str; 2] = [RUNNING, "vus_max"];
 /// A gauge of what runs, which is nothing where a process has ended.
 const RUNNING: &str = "vus";
 /// That a runner's part has ended is seen so late at most, in ms: `linger` looks each 250.
 const SEEN_LATE: u64 = 500;
-/// As many series are kept, of all metrics.
+/// As many series are kept apart, of all metrics, and as many metrics.
 const MOST_SERIES: usize = 100_000;
 
 /// One process of a runner.
@@ -80,6 +80,20 @@ pub enum ExportError {
         "there are more than {MOST_SERIES} series: give requests a `name` tag, or drop tags with options.systemTags"
     )]
     TooMany,
+}
+
+impl ExportError {
+    /// Whether it was taken all the same, and only the tags of some series were not.
+    pub fn is_taken(&self) -> bool {
+        match self {
+            Self::TooMany => true,
+            Self::Delta(_)
+            | Self::ExplicitBuckets(_)
+            | Self::Conflict { .. }
+            | Self::Foreign(_)
+            | Self::Inconsistent(_) => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +163,11 @@ struct Point {
 /// What is known of a process that sends.
 #[derive(Clone, Debug, Default)]
 pub struct Sent {
-    points: Vec<Option<Point>>,
+    /// By the number of the series: those of all senders are many, and each has few of them.
+    points: BTreeMap<usize, Point>,
+    rest: Rest,
+    /// Of rates, how many values there are of which nothing tells whether they are zero, and as of when.
+    unknown: BTreeMap<String, (u64, u64)>,
     /// How many exports have come.
     pub exports: u64,
     /// When the last one was made, by the runner's clock, in ns since 1970.
@@ -160,11 +178,35 @@ pub struct Sent {
     pub ended: bool,
 }
 
+/// Of each metric, the sum of those series of a sender for which there was no room, and its time.
+type Rest = BTreeMap<String, (Sink, u64)>;
+
 #[derive(Clone, Debug)]
 struct Known {
     kind: Kind,
     unit: String,
     series: Vec<usize>,
+    /// Whether a runner had too many series of it to keep them apart.
+    overflown: bool,
+}
+
+/// Where a point belongs.
+enum Place {
+    Series(usize),
+    /// To the rest of its metric.
+    Rest,
+    Nowhere,
+}
+
+/// An export while it is taken.
+struct Taking<'a> {
+    own_number: &'a str,
+    sent: &'a mut Sent,
+    rest: Rest,
+    /// Whether a series had no room.
+    crowded: bool,
+    /// A buffer.
+    key: Vec<u8>,
 }
 
 /// All that has been sent.
@@ -175,7 +217,8 @@ pub struct Store {
     metrics: BTreeMap<String, Known>,
     senders: BTreeMap<Sender, Sent>,
     users: BTreeMap<Sender, Users>,
-    overflown: bool,
+    /// Whether a whole metric had no room.
+    lost: bool,
 }
 
 /// The virtual users of a process while its part of the test ran, by series. A k6 that lingers goes on to say that it
@@ -223,9 +266,9 @@ impl Users {
 pub struct Metric {
     /// k6's word for what it measures: time, data or default.
     pub contains: &'static str,
-    /// Over all series.
+    /// Over all series, those among them that had no room.
     pub sink: Sink,
-    /// Of each series, by its number.
+    /// Of each series that is kept apart, by its number.
     pub series: Vec<(usize, Sink)>,
 }
 
@@ -239,7 +282,7 @@ pub struct View {
 
 impl Store {
     /// Takes an export. Of one that has data that can't be merged nothing is kept; of one with a conflict of types,
-    /// or too many series, what stands before that.
+    /// what stands before that. Series that have no room are kept as one of their metric.
     pub fn take(
         &mut self,
         sender: &Sender,
@@ -248,8 +291,15 @@ impl Store {
     ) -> Result<(), ExportError> {
         let own_number = sender.runner.to_string();
         let mut sent = self.senders.remove(sender).unwrap_or_default();
-        let taken = self.take_all(&own_number, export, &mut sent);
-        if taken.is_ok() {
+        let mut taking = Taking {
+            own_number: &own_number,
+            sent: &mut sent,
+            rest: Rest::default(),
+            crowded: false,
+            key: Vec::new(),
+        };
+        let taken = self.take_all(export, &mut taking).and_then(|()| taking.end());
+        if taken.as_ref().err().is_none_or(ExportError::is_taken) {
             sent.exports += 1;
             sent.came = now;
         }
@@ -267,9 +317,8 @@ impl Store {
 
     fn take_all(
         &mut self,
-        own_number: &str,
         export: &ExportMetricsServiceRequest,
-        sent: &mut Sent,
+        taking: &mut Taking,
     ) -> Result<(), ExportError> {
         let scopes = export
             .resource_metrics
@@ -279,63 +328,53 @@ impl Store {
         for metric in &metrics {
             acceptable(&metric.name, metric.data.as_ref())?;
         }
-        let mut key = Vec::new();
         for metric in metrics {
             match &metric.data {
                 Some(Data::Sum(sum)) => {
-                    for point in &sum.data_points {
-                        self.take_sum(&metric.name, &metric.unit, point, own_number, sent, &mut key)?;
+                    let halves = || sum.data_points.iter().any(|point| condition(point).is_some());
+                    let unknown = sum.data_points.iter().any(is_overflow) && halves();
+                    let counts = |point: &&NumberDataPoint| !(unknown && is_overflow(point));
+                    for point in sum.data_points.iter().filter(counts) {
+                        self.take_sum(&metric.name, &metric.unit, point, taking)?;
+                    }
+                    for point in sum.data_points.iter().filter(|point| !counts(point)) {
+                        self.take_unknown(&metric.name, point, taking.sent);
                     }
                 }
                 Some(Data::Gauge(gauge)) => {
                     for point in &gauge.data_points {
-                        let series = self.series_of(
-                            (&metric.name, Kind::Gauge, &metric.unit),
-                            &point.attributes,
-                            own_number,
-                            &mut key,
-                        )?;
-                        let value = number(point);
-                        let before = sent.state(series);
-                        let state = match before {
-                            Some(State::Gauge {
-                                value: last,
-                                min,
-                                max,
-                                since,
-                            }) => State::Gauge {
-                                value,
-                                min: min.min(value),
-                                max: max.max(value),
-                                since: if last.to_bits() == value.to_bits() {
-                                    *since
-                                } else {
-                                    point.time_unix_nano
-                                },
-                            },
-                            Some(State::Counter(_) | State::Rate { .. } | State::Trend(_)) | None => {
-                                State::Gauge {
+                        let of = (metric.name.as_str(), Kind::Gauge, metric.unit.as_str());
+                        let (value, time) = (number(point), point.time_unix_nano);
+                        match self.place_of(of, &point.attributes, taking)? {
+                            Place::Series(series) => taking.sent.set_gauge(series, time, value),
+                            Place::Rest => taking.add(
+                                &metric.name,
+                                time,
+                                Sink::Gauge {
                                     value,
                                     min: value,
                                     max: value,
-                                    since: point.time_unix_nano,
-                                }
-                            }
-                        };
-                        sent.set(series, point.time_unix_nano, state);
+                                    since: time,
+                                    summed: SUMMED.contains(&metric.name.as_str()),
+                                },
+                            ),
+                            Place::Nowhere => {}
+                        }
                     }
                 }
                 Some(Data::ExponentialHistogram(histogram)) => {
                     for point in &histogram.data_points {
-                        let series = self.series_of(
-                            (&metric.name, Kind::Trend, &metric.unit),
-                            &point.attributes,
-                            own_number,
-                            &mut key,
-                        )?;
-                        if sent.is_newer(series, point.time_unix_nano) {
-                            let state = State::Trend(Box::new(trend(point)));
-                            sent.set(series, point.time_unix_nano, state);
+                        let of = (metric.name.as_str(), Kind::Trend, metric.unit.as_str());
+                        let time = point.time_unix_nano;
+                        match self.place_of(of, &point.attributes, taking)? {
+                            Place::Series(series) if taking.sent.is_newer(series, time) => {
+                                let state = State::Trend(Box::new(trend(point)));
+                                taking.sent.set(series, time, state);
+                            }
+                            Place::Rest => {
+                                taking.add(&metric.name, time, Sink::Trend(Box::new(trend(point))));
+                            }
+                            Place::Series(_) | Place::Nowhere => {}
                         }
                     }
                 }
@@ -350,9 +389,7 @@ impl Store {
         name: &str,
         unit: &str,
         point: &NumberDataPoint,
-        own_number: &str,
-        sent: &mut Sent,
-        key: &mut Vec<u8>,
+        taking: &mut Taking,
     ) -> Result<(), ExportError> {
         let rate = match &point.value {
             Some(Number::AsInt(count)) => {
@@ -376,15 +413,26 @@ impl Store {
         let (metric, kind) = rate
             .as_ref()
             .map_or((name, Kind::Counter), |(metric, _)| (*metric, Kind::Rate));
-        let series = self.series_of((metric, kind, unit), &point.attributes, own_number, key)?;
+        let time = point.time_unix_nano;
+        let series = match self.place_of((metric, kind, unit), &point.attributes, taking)? {
+            Place::Series(series) => series,
+            Place::Rest => {
+                let sink = rate
+                    .as_ref()
+                    .map_or_else(|| Sink::Counter(number(point)), |(_, part)| part.sink());
+                taking.add(metric, time, sink);
+                return Ok(());
+            }
+            Place::Nowhere => return Ok(()),
+        };
         // The two halves of a rate have one time.
-        if !sent.is_newer(series, point.time_unix_nano) {
+        if !taking.sent.is_newer(series, time) {
             return Ok(());
         }
         let state = match rate {
             None => State::Counter(number(point)),
             Some((_, part)) => {
-                let (mut occurred, mut total, mut zero, mut nonzero) = match sent.state(series) {
+                let (mut occurred, mut total, mut zero, mut nonzero) = match taking.sent.state(series) {
                     Some(State::Rate {
                         occurred,
                         total,
@@ -407,18 +455,31 @@ impl Store {
                 }
             }
         };
-        sent.set(series, point.time_unix_nano, state);
+        taking.sent.set(series, time, state);
         Ok(())
     }
 
-    /// The number of a series, which it gets when it is first seen. The key is a buffer.
-    fn series_of(
+    /// Values of a rate without the tag that tells zeros from others.
+    fn take_unknown(&mut self, name: &str, point: &NumberDataPoint, sent: &mut Sent) {
+        let metric = name.strip_suffix(TOTAL).unwrap_or(name);
+        let Some(known) = self.metrics.get_mut(metric) else {
+            return;
+        };
+        known.overflown = true;
+        let (count, time) = sent.unknown.entry(metric.to_owned()).or_default();
+        if point.time_unix_nano >= *time {
+            (*count, *time) = (number(point) as u64, point.time_unix_nano);
+        }
+    }
+
+    /// The number of a series, which it gets when it is first seen, if there is room.
+    fn place_of(
         &mut self,
         (metric, kind, unit): (&str, Kind, &str),
         attributes: &[KeyValue],
-        own_number: &str,
-        key: &mut Vec<u8>,
-    ) -> Result<usize, ExportError> {
+        taking: &mut Taking,
+    ) -> Result<Place, ExportError> {
+        let (own_number, key) = (taking.own_number, &mut taking.key);
         let rate = kind == Kind::Rate;
         let kept = |attribute: &&KeyValue| {
             let mine = attribute.key == RUNNER_TAG && text(attribute) == own_number;
@@ -447,22 +508,29 @@ impl Store {
         if let Some(series) = self.index.get(key.as_slice()) {
             let known = self.metrics.get(metric).map_or(kind, |known| known.kind);
             return if known == kind {
-                Ok(*series)
+                Ok(Place::Series(*series))
             } else {
                 Err(conflict(metric, kind, known))
             };
         }
-        if self.series.len() >= MOST_SERIES {
-            return Err(ExportError::TooMany);
+        let crowded = self.series.len() >= MOST_SERIES;
+        taking.crowded |= crowded;
+        if crowded && self.metrics.len() >= MOST_SERIES && !self.metrics.contains_key(metric) {
+            self.lost = true;
+            return Ok(Place::Nowhere);
         }
         let number = self.series.len();
         let known = self.metrics.entry(metric.to_owned()).or_insert_with(|| Known {
             kind,
             unit: unit.to_owned(),
             series: Vec::new(),
+            overflown: false,
         });
         if known.kind != kind {
             return Err(conflict(metric, kind, known.kind));
+        }
+        if crowded {
+            return Ok(Place::Rest);
         }
         known.series.push(number);
         let mut tags: Vec<_> = attributes
@@ -471,13 +539,13 @@ impl Store {
             .map(|attribute| (attribute.key.clone(), text(attribute).to_owned()))
             .collect();
         tags.sort();
-        self.overflown |= tags.iter().any(|(key, _)| key == OVERFLOW_TAG);
+        known.overflown |= tags.iter().any(|(key, _)| key == OVERFLOW_TAG);
         self.series.push(Series {
             metric: metric.to_owned(),
             tags,
         });
         self.index.insert(key.as_slice().into(), number);
-        Ok(number)
+        Ok(Place::Series(number))
     }
 
     /// That a process runs no more: its virtual users are not counted any longer.
@@ -504,7 +572,26 @@ impl Store {
 
     /// Whether a runner had too many series to keep them apart, so that submetrics lack samples.
     pub fn is_overflown(&self) -> bool {
-        self.overflown
+        self.metrics.values().any(|known| known.overflown)
+    }
+
+    /// How many values of a rate there are, beside those that are counted, of which nothing tells whether they are
+    /// zero.
+    pub fn unknown(&self, selector: &Selector) -> u64 {
+        let runner = selector.tags.iter().find(|(key, _)| key == RUNNER_TAG);
+        let runner = runner.and_then(|(_, number)| number.parse().ok());
+        let unknown = of(&self.senders, runner).filter_map(|(_, sent)| sent.unknown.get(&selector.metric));
+        unknown.map(|(count, _)| count).sum()
+    }
+
+    /// Whether samples for which it asks may be there without the tags by which it does.
+    pub fn lacks(&self, selector: &Selector) -> bool {
+        let Some(known) = self.metrics.get(&selector.metric) else {
+            return self.lost;
+        };
+        let apart = selector.tags.iter().any(|(key, _)| key != RUNNER_TAG);
+        let has_rest = |sent: &Sent| sent.rest.contains_key(&selector.metric);
+        apart && (known.overflown || self.senders.values().any(has_rest))
     }
 
     /// All metrics, merged over the runners.
@@ -529,12 +616,27 @@ impl Store {
         let mut merge = Merge::new(metric, known.kind);
         for (_, sent) in of(&self.senders, runner) {
             for number in &known.series {
-                if let Some(Some(point)) = sent.points.get(*number) {
+                if let Some(point) = sent.points.get(number) {
                     merge.add(&point.state, sent.ended);
                 }
             }
         }
-        merge.sink()
+        sum([merge.sink(), self.rest_of(metric, runner)])
+    }
+
+    /// Of one metric, the series that had no room.
+    fn rest_of(&self, metric: &str, runner: Option<u32>) -> Option<Sink> {
+        let rests = of(&self.senders, runner).map(|(_, sent)| {
+            let mut sink = sent.rest.get(metric)?.0.clone();
+            if let Sink::Gauge { value, .. } = &mut sink
+                && sent.ended
+                && metric == RUNNING
+            {
+                *value = 0.0;
+            }
+            Some(sink)
+        });
+        sum(rests)
     }
 
     fn view_of(&self, runner: Option<u32>, at_end: bool) -> View {
@@ -551,7 +653,7 @@ impl Store {
                     let state = if last {
                         self.users.get(sender).and_then(|users| users.counted.get(number))
                     } else {
-                        sent.state(*number)
+                        sent.points.get(number).map(|point| &point.state)
                     };
                     if let Some(state) = state {
                         merge.add(state, sent.ended && !last);
@@ -566,7 +668,8 @@ impl Store {
                 "By" => "data",
                 _ => "default",
             };
-            if let Some(sink) = total(series.iter().map(|(_, sink)| sink)) {
+            let apart = total(series.iter().map(|(_, sink)| sink));
+            if let Some(sink) = sum([apart, self.rest_of(name, runner)]) {
                 view.metrics.insert(
                     name.clone(),
                     Metric {
@@ -600,6 +703,9 @@ impl Store {
                 of_one.metrics.get(&selector.metric)?
             }
         };
+        if rest.is_empty() {
+            return Some(metric.sink.clone());
+        }
         let carries = |number: usize| {
             let series = self.series.get(number);
             series.is_some_and(|series| rest.iter().all(|(key, value)| series.tag(key) == Some(value)))
@@ -635,33 +741,107 @@ enum Part {
     Nonzero(u64),
 }
 
+impl Part {
+    fn sink(&self) -> Sink {
+        let (nonzero, total) = match self {
+            Self::Occurred(count) => (*count, 0),
+            Self::Total(count) | Self::Zero(count) => (0, *count),
+            Self::Nonzero(count) => (*count, *count),
+        };
+        Sink::Rate { nonzero, total }
+    }
+}
+
+impl Taking<'_> {
+    /// Adds a point to the rest of its metric.
+    fn add(&mut self, metric: &str, time: u64, sink: Sink) {
+        match self.rest.get_mut(metric) {
+            Some((sum, last)) => {
+                sum.add(&sink);
+                *last = time.max(*last);
+            }
+            None => {
+                self.rest.insert(metric.to_owned(), (sink, time));
+            }
+        }
+    }
+
+    /// All points of the export have been there: their rest takes the place of that of the export before.
+    fn end(self) -> Result<(), ExportError> {
+        for (metric, (mut sink, time)) in self.rest {
+            match self.sent.rest.get(&metric) {
+                Some((_, last)) if time < *last => continue,
+                Some((before, _)) => sink.follow(before),
+                None => {}
+            }
+            self.sent.made = self.sent.made.max(time);
+            self.sent.rest.insert(metric, (sink, time));
+        }
+        if self.crowded {
+            Err(ExportError::TooMany)
+        } else {
+            Ok(())
+        }
+    }
+}
+
 impl Sent {
     /// Whether no number has come.
     pub fn is_empty(&self) -> bool {
-        self.points.iter().all(Option::is_none)
+        self.rest.is_empty() && self.points.is_empty()
+    }
+
+    /// Of how many series it is kept what came.
+    pub fn kept(&self) -> usize {
+        self.points.len()
+    }
+
+    /// By rate, how many values came of which nothing tells whether they are zero.
+    pub fn unknown(&self) -> impl Iterator<Item = (&str, u64)> {
+        let unknown = self.unknown.iter();
+        unknown.map(|(metric, (count, _))| (metric.as_str(), *count))
+    }
+
+    fn set_gauge(&mut self, series: usize, time: u64, value: f64) {
+        let state = match self.state(series) {
+            Some(State::Gauge {
+                value: last,
+                min,
+                max,
+                since,
+            }) => State::Gauge {
+                value,
+                min: min.min(value),
+                max: max.max(value),
+                since: if last.to_bits() == value.to_bits() {
+                    *since
+                } else {
+                    time
+                },
+            },
+            Some(State::Counter(_) | State::Rate { .. } | State::Trend(_)) | None => State::Gauge {
+                value,
+                min: value,
+                max: value,
+                since: time,
+            },
+        };
+        self.set(series, time, state);
     }
 
     fn state(&self, series: usize) -> Option<&State> {
-        self.points.get(series)?.as_ref().map(|point| &point.state)
+        self.points.get(&series).map(|point| &point.state)
     }
 
     fn is_newer(&self, series: usize, time: u64) -> bool {
-        match self.points.get(series) {
-            Some(Some(point)) => time >= point.time,
-            Some(None) | None => true,
-        }
+        self.points.get(&series).is_none_or(|point| time >= point.time)
     }
 
     fn set(&mut self, series: usize, time: u64, state: State) {
         if !self.is_newer(series, time) {
             return;
         }
-        if self.points.len() <= series {
-            self.points.resize(series + 1, None);
-        }
-        if let Some(point) = self.points.get_mut(series) {
-            *point = Some(Point { state, time });
-        }
+        self.points.insert(series, Point { state, time });
         self.made = self.made.max(time);
     }
 }
@@ -764,6 +944,14 @@ fn total<'a>(mut sinks: impl Iterator<Item = &'a Sink>) -> Option<Sink> {
     Some(sum)
 }
 
+/// The sum of those that there are.
+fn sum(sinks: impl IntoIterator<Item = Option<Sink>>) -> Option<Sink> {
+    sinks.into_iter().flatten().reduce(|mut sum, sink| {
+        sum.add(&sink);
+        sum
+    })
+}
+
 /// Whether all points of a metric can be taken.
 fn acceptable(name: &str, data: Option<&Data>) -> Result<(), ExportError> {
     const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
@@ -819,6 +1007,11 @@ fn condition(point: &NumberDataPoint) -> Option<bool> {
         ZERO => Some(false),
         _ => None,
     }
+}
+
+/// Whether it is what the SDK sums series in that it does not keep apart.
+fn is_overflow(point: &NumberDataPoint) -> bool {
+    matches!(point.attributes.as_slice(), [only] if only.key == OVERFLOW_TAG)
 }
 
 fn number(point: &NumberDataPoint) -> f64 {

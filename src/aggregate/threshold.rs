@@ -368,6 +368,24 @@ impl Threshold {
         }
     }
 
+    /// What it says of a rate if there are so many more values, of which nobody knows whether they are zero: nothing,
+    /// if that decides.
+    pub fn judge_within(&self, nonzero: u64, total: u64, unknown: u64) -> Verdict {
+        let share = |part: u64, of: u64| part as f64 / of.max(1) as f64;
+        let value = Estimate {
+            value: share(nonzero, total),
+            low: share(nonzero, total + unknown),
+            high: share(nonzero + unknown, total + unknown),
+        };
+        let uncertain = self.expression.is_uncertain(&value);
+        Verdict {
+            passed: (!uncertain).then(|| self.expression.holds(value.low)),
+            value: Some(value),
+            uncertain,
+            unsupported: false,
+        }
+    }
+
     /// k6 has no threshold on the count of a trend.
     fn fits(&self, sink: &Sink) -> bool {
         !matches!(

@@ -153,6 +153,7 @@ impl Summary {
             thresholds,
             crossed,
             failed: _,
+            unknown,
             silent: _,
             totals,
             duration_ms: _,
@@ -162,7 +163,7 @@ impl Summary {
         let count = |number: f64| number.round() as u64;
         let rounded = |number: f64, by: f64| (number * by).round() / by;
         Self {
-            thresholds_passed: thresholds.saturating_sub(*crossed),
+            thresholds_passed: thresholds.saturating_sub(crossed.saturating_add(*unknown)),
             thresholds_failed: *crossed,
             requests: count(totals.requests),
             request_rate: rounded(totals.request_rate, 1e3),

@@ -10,6 +10,7 @@ mod linger;
 mod program;
 mod report;
 mod run;
+mod series;
 mod server;
 mod summary;
 mod thresholds;

@@ -265,6 +265,7 @@ fn an_outcome_fits_into_a_termination_message_whatever_a_script_calls_things() {
         thresholds: 500,
         silent: 0,
         crossed: 300,
+        unknown: 0,
         failed: vec![crossed; 10],
         totals: Default::default(),
         duration_ms: 1e9,

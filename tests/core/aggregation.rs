@@ -1736,6 +1736,7 @@ mod specs {
             "K6_OTEL_METRIC_PREFIX",
             "K6_OTEL_EXPORTER_TYPE",
             "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+            "OTEL_GO_X_CARDINALITY_LIMIT",
         ] {
             let env = json!({"env": [{"name": "A", "value": "b"}, {"name": name, "value": "x"}]});
             let why = format!("env has {name}, which the operator has to set itself");

@@ -111,6 +111,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
             thresholds: more + u32::try_from(failed.len()).unwrap(),
             crossed: u32::try_from(failed.len()).unwrap(),
             failed,
+            unknown: 0,
             incomplete,
             totals: Totals {
                 p95,

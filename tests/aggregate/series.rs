@@ -1,0 +1,258 @@
+//! More series than are kept apart, here or by a runner.
+
+use crate::exports::{CUMULATIVE, export, gauge, point, sum};
+use crate::run::Service;
+use k6_operator::aggregate::Sink;
+use k6_operator::aggregate::live::Live;
+use k6_operator::aggregate::outcome::Outcome;
+use k6_operator::aggregate::runner::environment;
+use k6_operator::aggregate::store::{ExportError, Sender};
+use k6_operator::aggregate::summary;
+use k6_operator::aggregate::threshold::thresholds;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::metrics::v1::{Metric, NumberDataPoint};
+use prost::Message;
+use serde_json::{Value, json};
+
+/// As many series as are kept apart.
+const MOST: usize = 100_000;
+
+fn sender(runner: u32) -> Sender {
+    Sender {
+        runner,
+        process: "a".to_owned(),
+    }
+}
+
+fn live(runners: u32, given: &Value) -> Live {
+    Live::new(runners, false, thresholds(&json!({"thresholds": given})).unwrap())
+}
+
+fn send(live: &mut Live, runner: u32, metrics: impl IntoIterator<Item = Metric>) -> Result<(), ExportError> {
+    let export = ExportMetricsServiceRequest::decode(export(metrics).as_slice()).unwrap();
+    live.export(&sender(runner), &export, 1_000)
+}
+
+fn int(time: u64, count: i64, of: &[(&str, &str)]) -> NumberDataPoint {
+    point(time, Number::AsInt(count), of)
+}
+
+fn checks(time: u64, nonzero: i64, zero: i64, check: &str) -> Metric {
+    let half = |count, condition| int(time, count, &[("check", check), ("condition", condition)]);
+    let halves = vec![half(nonzero, "nonzero"), half(zero, "zero")];
+    sum("checks.total", CUMULATIVE, halves)
+}
+
+/// All series for which there is room, but for one.
+fn others() -> Metric {
+    let url = |i: usize| point(1, Number::AsDouble(1.0), &[("url", &i.to_string())]);
+    sum("http_reqs", CUMULATIVE, (1..MOST).map(url).collect())
+}
+
+fn requests(time: u64, counts: &[(&str, f64)]) -> Metric {
+    let points = counts
+        .iter()
+        .map(|(url, count)| point(time, Number::AsDouble(*count), &[("url", url)]));
+    sum("http_reqs", CUMULATIVE, points.collect())
+}
+
+fn verdicts(live: &Live) -> Vec<Option<bool>> {
+    let verdict = |judged: &k6_operator::aggregate::live::Judged| judged.verdict.passed;
+    live.judged().iter().map(verdict).collect()
+}
+
+#[test]
+fn series_that_have_no_room_count_in_their_metric_and_keep_nothing_else_from_it() {
+    let given = json!({
+        "checks": ["rate>0.5"], "http_reqs": ["count>=100000"], "http_reqs{url:new}": ["count<5"],
+        "http_reqs{url:1}": ["count>1"], "waits": ["value<5"],
+    });
+    let mut live = live(2, &given);
+    send(&mut live, 1, [checks(1, 8, 2, "ok")]).unwrap();
+    send(&mut live, 2, [others()]).unwrap();
+    for (time, new, last) in [(2, 3.0, 9.0), (3, 7.0, 4.0)] {
+        let crowded = [
+            requests(time, &[("new", new), ("newer", 1.0)]),
+            gauge("waits", time, last),
+            checks(time, 10, 40, "ok"),
+            checks(time, 100, 0, "another"),
+        ];
+        let taken = send(&mut live, 1, crowded);
+        assert!(matches!(taken, Err(ExportError::TooMany)), "{taken:?}");
+    }
+    let before = send(&mut live, 1, [requests(2, &[("new", 4.0)])]);
+    assert!(before.is_err(), "and it changes nothing");
+    let view = live.store.view();
+    let checks = &view.metrics["checks"];
+    assert_eq!(
+        checks.sink,
+        Sink::Rate {
+            nonzero: 110,
+            total: 150
+        }
+    );
+    assert_eq!(
+        checks.series[0].1,
+        Sink::Rate {
+            nonzero: 10,
+            total: 50
+        }
+    );
+    assert_eq!(view.metrics["http_reqs"].sink, Sink::Counter(100_007.0));
+    assert_eq!(live.store.total("http_reqs", Some(1)), Some(Sink::Counter(8.0)));
+    let Some(Sink::Gauge { value, min, max, .. }) = live.store.total("waits", None) else {
+        panic!("{view:?}");
+    };
+    assert_eq!((value, min, max), (4.0, 4.0, 9.0));
+
+    live.conclude(5_000);
+    assert_eq!(
+        verdicts(&live),
+        [Some(true), Some(true), Some(false), None, Some(true)],
+        "{:?}",
+        live.judged()
+    );
+}
+
+#[test]
+fn thresholds_that_hold_only_without_the_samples_that_are_missing_are_no_pass() {
+    let mut live = live(
+        2,
+        &json!({"http_reqs": ["count>1"], "http_reqs{url:new}": ["count<5"]}),
+    );
+    send(&mut live, 2, [others()]).unwrap();
+    let new = [checks(1, 1, 0, "ok"), requests(1, &[("new", 7.0)])];
+    assert!(send(&mut live, 1, new).is_err());
+    live.conclude(5_000);
+    let outcome = Outcome::of(&live, 5_000);
+    assert_eq!(verdicts(&live), [Some(true), None]);
+    assert_eq!(
+        (outcome.crossed, outcome.unknown, outcome.is_judged()),
+        (0, 1, false)
+    );
+    assert_eq!(
+        outcome.told(),
+        "the thresholds could not be judged over all runners"
+    );
+    let why = "submetrics, checks and requests lack samples of runner 1: there are more than 100000 series: ";
+    assert!(
+        outcome.incomplete.iter().any(|line| line.starts_with(why)),
+        "{:?}",
+        outcome.incomplete
+    );
+    assert_eq!(outcome.totals.requests, 100_006.0);
+}
+
+#[test]
+fn thresholds_are_no_pass_while_an_export_of_a_runner_is_refused() {
+    let mut live = live(1, &json!({"checks": ["rate>0.5"]}));
+    let conflict = [checks(1, 1, 0, "ok"), gauge("checks", 1, 1.0)];
+    assert!(send(&mut live, 1, conflict).is_err());
+    live.conclude(5_000);
+    assert!(!Outcome::of(&live, 5_000).is_judged());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn series_that_have_no_room_survive_a_restart_of_the_aggregator() {
+    let mut service = Service::open(2, json!({}));
+    let take = |service: &Service, runner, metrics: Vec<Metric>| {
+        service.aggregator().take(&sender(runner), &export(metrics))
+    };
+    take(&service, 2, vec![checks(1, 1, 0, "ok"), others()]).unwrap();
+    take(&service, 1, vec![requests(1, &[("new", 7.0), ("newer", 1.0)])]).unwrap_err();
+    service.end();
+    service.begin();
+    let requests = service.aggregator().live().store.total("http_reqs", None);
+    assert_eq!(requests, Some(Sink::Counter(100_007.0)));
+}
+
+#[test]
+fn a_runner_keeps_any_number_of_series_apart() {
+    let environment = environment("aggregator:4318", "run", 1, "a", 1);
+    assert!(environment.contains(&("OTEL_GO_X_CARDINALITY_LIMIT", "0".to_owned())));
+}
+
+#[test]
+fn values_of_a_rate_that_may_be_zeros_or_not_decide_no_threshold() {
+    for name in ["checks.total", "checks"] {
+        for first in [true, false] {
+            let given =
+                json!({"checks": ["rate<0.01", "rate<0.5", "rate==0.5", "rate>0.01", "rate>0.9", "rate>=0"]});
+            let mut live = live(1, &given);
+            let overflow = int(1, 95, &[("otel.metric.overflow", "true")]);
+            let counted = int(1, 5, &[("condition", "nonzero"), ("check", "ok")]);
+            let mut points = vec![counted];
+            points.insert(usize::from(!first), overflow);
+            send(&mut live, 1, [sum(name, CUMULATIVE, points)]).unwrap();
+            live.conclude(5_000);
+            assert_eq!(
+                verdicts(&live),
+                [Some(false), None, None, Some(true), None, Some(true)]
+            );
+            let checks = summary::checks(&live);
+            let names: Vec<_> = checks.iter().map(|check| check.name.as_str()).collect();
+            assert_eq!(names, ["ok"]);
+        }
+    }
+}
+
+#[test]
+fn a_run_does_not_pass_if_values_that_may_be_zeros_could_cross_its_threshold() {
+    let mut live = live(1, &json!({"checks": ["rate>0.9"], "http_reqs": ["count>1"]}));
+    let points = vec![
+        int(1, 95, &[("otel.metric.overflow", "true")]),
+        int(1, 5, &[("condition", "nonzero")]),
+    ];
+    let metrics = [
+        sum("checks.total", CUMULATIVE, points),
+        requests(1, &[("url", 3.0)]),
+    ];
+    send(&mut live, 1, metrics).unwrap();
+    live.conclude(5_000);
+    let outcome = Outcome::of(&live, 5_000);
+    assert_eq!(
+        (outcome.crossed, outcome.unknown, outcome.is_judged()),
+        (0, 1, false)
+    );
+    let why = "runner 1 had more series of checks than it keeps apart: of 95 values nobody knows whether they were zero, \
+               and they are not counted";
+    assert!(
+        outcome.incomplete.contains(&why.to_owned()),
+        "{:?}",
+        outcome.incomplete
+    );
+}
+
+#[test]
+fn the_overflow_of_a_rate_of_two_counters_is_counted() {
+    let mut live = live(
+        1,
+        &json!({"checks": ["rate>0.5"], "checks{check:ok}": ["rate>0.5"]}),
+    );
+    let of = &[("otel.metric.overflow", "true")];
+    let metrics = [
+        sum("checks.occurred", CUMULATIVE, vec![int(1, 60, of)]),
+        sum("checks.total", CUMULATIVE, vec![int(1, 90, of)]),
+    ];
+    send(&mut live, 1, metrics).unwrap();
+    live.conclude(5_000);
+    let sink = live.store.total("checks", None);
+    assert_eq!(
+        sink,
+        Some(Sink::Rate {
+            nonzero: 60,
+            total: 90
+        })
+    );
+    assert_eq!(verdicts(&live), [Some(true), None]);
+}
+
+#[test]
+fn a_runner_takes_room_for_its_own_series_only() {
+    let mut live = live(2, &json!({}));
+    send(&mut live, 2, [others()]).unwrap();
+    send(&mut live, 1, [requests(1, &[("new", 1.0)])]).unwrap();
+    let kept: Vec<_> = live.store.senders().values().map(|sent| sent.kept()).collect();
+    assert_eq!(kept, [1, MOST - 1]);
+}
