@@ -21,8 +21,8 @@ pub use check::{Checked, Script, check};
 pub use initializer::{ARCHIVE, INSPECT, initializer};
 pub use names::{
     ATTEMPT_LABEL, COMPONENT_LABEL, GENERATION_ANNOTATION, KIND_ANNOTATION, RUN_ANNOTATION, RUN_LABEL,
-    RUNNER_LABEL, aggregator_name, child_name, collector_name, initializer_name, runner_name, script_name,
-    service_name, starter_name, stem, stopper_name, summary_name,
+    RUN_NAME_LABEL, RUNNER_LABEL, aggregator_name, child_name, collector_name, initializer_name, runner_name,
+    script_name, service_name, starter_name, stem, stopper_name, summary_name,
 };
 pub use pod::{Defaults, Owner, PORT};
 pub use programs::{PROGRAM_CONTAINER, starter, stopper};

@@ -4,6 +4,8 @@ use sha2::{Digest, Sha256};
 
 /// Label with the UID of the run, on every object that it owns.
 pub const RUN_LABEL: &str = "k6.io/run-uid";
+/// Label with the name of the run, shortened where it is too long for one, on every object that the run owns.
+pub const RUN_NAME_LABEL: &str = "k6.io/run";
 /// Annotation with the name of the run, which may be longer than a label can be.
 pub const RUN_ANNOTATION: &str = "k6.io/run-name";
 /// Annotation with the kind of the run's resource.
@@ -20,11 +22,12 @@ pub(super) const INSPECT_ANNOTATION: &str = "k6.io/inspect-config";
 pub const COMPONENT_LABEL: &str = "k6.io/component";
 
 /// Labels by which the operator, dashboards and `separate` tell a run's pods: no user's may look like one.
-pub(super) const RESERVED_LABELS: [&str; 7] = [
+pub(super) const RESERVED_LABELS: [&str; 8] = [
     "app",
     "k6_cr",
     "runner",
     RUN_LABEL,
+    RUN_NAME_LABEL,
     ATTEMPT_LABEL,
     COMPONENT_LABEL,
     RUNNER_LABEL,
@@ -63,7 +66,7 @@ fn hash(text: &str) -> String {
     digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The value of the label `k6_cr`.
+/// The value of the labels `k6_cr` and [`RUN_NAME_LABEL`].
 pub fn run_label(name: &str) -> String {
     shortened(name, LONGEST)
 }

@@ -68,11 +68,11 @@ impl Owner {
         }
     }
 
-    /// Metadata of an object of the run.
+    /// Metadata of an object of the run that has no counterpart in grafana/k6-operator.
     pub(super) fn metadata(&self, name: String, component: &str) -> ObjectMeta {
         let labels = [
-            ("app", "k6".to_owned()),
-            ("k6_cr", names::run_label(&self.name)),
+            ("app", "k6-operator".to_owned()),
+            (names::RUN_NAME_LABEL, names::run_label(&self.name)),
             (names::RUN_LABEL, self.uid.clone()),
             (names::ATTEMPT_LABEL, self.attempt.to_string()),
             (names::COMPONENT_LABEL, component.to_owned()),
@@ -125,6 +125,15 @@ impl Part {
         }
     }
 
+    /// Whether grafana/k6-operator has such a pod: tools count and select those by `app=k6,k6_cr=NAME`.
+    /// <https://github.com/grafana/k6-operator/blob/main/pkg/resources/jobs/helpers.go>
+    fn is_counted(self) -> bool {
+        match self {
+            Self::Initializer | Self::Runner(_) | Self::Starter => true,
+            Self::Stopper | Self::Aggregator | Self::Collector => false,
+        }
+    }
+
     fn user(self) -> i64 {
         match self {
             Self::Initializer | Self::Runner(_) | Self::Collector => RUNNER_USER,
@@ -144,6 +153,10 @@ pub(super) fn job(
     let mut metadata = owner.metadata(part.name(&owner.stem()), part.component());
     let labels = metadata.labels.get_or_insert_default();
     let annotations = metadata.annotations.get_or_insert_default();
+    if part.is_counted() {
+        labels.insert("app".to_owned(), "k6".to_owned());
+        labels.insert("k6_cr".to_owned(), names::run_label(&owner.name));
+    }
     match part {
         Part::Runner(i) => {
             labels.insert(names::RUNNER_LABEL.to_owned(), i.to_string());

@@ -14,7 +14,7 @@ pub enum Effect {
     CreateScript,
     /// Make the initializer Job.
     CreateInitializer,
-    /// Remove the initializer Job, whose result is recorded.
+    /// Remove the initializer Job, which is outdated, lost, or not waited for any more.
     DeleteInitializer,
     /// Make the aggregator Job, for a script with these options.
     CreateAggregator {
@@ -115,7 +115,6 @@ fn of_this_run(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
             let moot = matches!(end.verdict.reason, Reason::StopRequested | Reason::InvalidSpec)
                 && matches!(seen.initializer, Fact::Known(Initializer::Running(_)));
             runners_to_delete(seen)
-                .chain(initializer_to_delete(seen))
                 .chain(moot.then_some(Effect::DeleteInitializer))
                 .chain(starter_to_delete(seen))
                 .chain(summary(end, seen, now))
@@ -154,7 +153,6 @@ fn created(state: &Created, seen: &Observed) -> Vec<Effect> {
     }
     missing
         .map(|runner| Effect::CreateRunner { runner, of })
-        .chain(initializer_to_delete(seen))
         .collect()
 }
 
@@ -202,22 +200,6 @@ fn initializing(terms: &Terms, seen: &Observed) -> Vec<Effect> {
         (Fact::Absent, Fact::Known(Ok(()))) if terms.uninspected => Vec::new(),
         (Fact::Absent, Fact::Known(Ok(()))) => vec![Effect::CreateInitializer],
         (Fact::Absent, Fact::Absent) => vec![Effect::CreateScript],
-    }
-}
-
-/// One that failed is kept for its log, and so is one that hangs: its Job has a deadline of its own.
-fn initializer_to_delete(seen: &Observed) -> Option<Effect> {
-    match &seen.initializer {
-        Fact::Known(Initializer::Succeeded(Ok(_)) | Initializer::Done) => Some(Effect::DeleteInitializer),
-        Fact::Known(
-            Initializer::Succeeded(Err(_))
-            | Initializer::Failed(_)
-            | Initializer::Running(_)
-            | Initializer::Outdated
-            | Initializer::Lost(_),
-        )
-        | Fact::Absent
-        | Fact::Unknown => None,
     }
 }
 

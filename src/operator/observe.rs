@@ -453,7 +453,13 @@ impl Children {
             Fact::Absent => Fact::Absent,
             Fact::Unknown => Fact::Unknown,
         };
-        let decides = matches!(run.state, State::Initializing(_) | State::Created(_));
+        // What k6 said is read for the plan, and once more for an aggregator that is not created yet. The Job stays
+        // after that, and nothing more is asked of it.
+        let decides = match &run.state {
+            State::Initializing(_) => true,
+            State::Created(state) => state.plan.aggregation.is_some() && aggregator == Fact::Absent,
+            State::Starting(_) | State::Started(_) | State::Stopping(_) | State::Finished(_) => false,
+        };
         let pod = match self.pod_for_certain(context, job, decides).await {
             Fact::Known(pod) => Some(pod),
             Fact::Absent => None,
@@ -463,15 +469,9 @@ impl Children {
             InitializerPod::Running(why) => Fact::Known(Initializer::Running(why)),
             InitializerPod::Failed(why) => Fact::Known(Initializer::Failed(why)),
             InitializerPod::Lost(why) => Fact::Known(Initializer::Lost(why)),
-            InitializerPod::Done => match (&run.state, pod) {
-                (State::Initializing(_), Some(pod)) => self.inspection(context, &pod).await,
-                // An aggregator is told what k6 said.
-                (State::Created(state), Some(pod))
-                    if state.plan.aggregation.is_some() && aggregator == Fact::Absent =>
-                {
-                    self.inspection(context, &pod).await
-                }
-                (_, _) => Fact::Known(Initializer::Done),
+            InitializerPod::Done => match pod {
+                Some(pod) if decides => self.inspection(context, &pod).await,
+                Some(_) | None => Fact::Known(Initializer::Done),
             },
         }
     }

@@ -33,11 +33,12 @@ spec:
   script: crocodile-stress-test
 ";
 
-const JOBS: [&str; 5] = [
+const JOBS: [&str; 6] = [
     "k6-sample-1",
     "k6-sample-2",
     "k6-sample-3",
     "k6-sample-4",
+    "k6-sample-initializer",
     "k6-sample-starter",
 ];
 
@@ -106,15 +107,15 @@ async fn the_article_works_as_written() {
     );
     assert!(table.contains("4 of 4 runners passed"), "{table}");
 
-    // Initializer, aggregator and collector have gone again; five Jobs are left, each with its one pod.
-    test.until("only five Jobs are left", LIMIT, async || {
+    // Aggregator and collector have gone again; six Jobs are left, each with its one pod.
+    test.until("only six Jobs are left", LIMIT, async || {
         (test.job_names().await == JOBS).then_some(())
     })
     .await;
     let pods = test
-        .until("five pods are left", LIMIT, async || {
+        .until("six pods are left", LIMIT, async || {
             let pods = test.pods().list(&ListParams::default()).await.unwrap().items;
-            (pods.len() <= 5).then_some(pods)
+            (pods.len() <= 6).then_some(pods)
         })
         .await;
     for (pod, job) in names(pods.clone()).iter().zip(JOBS) {
@@ -122,10 +123,10 @@ async fn the_article_works_as_written() {
         assert!(rest.is_some_and(|rest| rest.len() == 5), "{pod} is of {job}");
     }
     let table = test.kubectl(&["get", "jobs", "--no-headers"]);
-    assert_eq!(table.lines().count(), 5, "{table}");
+    assert_eq!(table.lines().count(), 6, "{table}");
     assert!(table.lines().all(|line| line.contains("1/1")), "{table}");
 
-    let runner = |pod: &&Pod| !pod.name_any().contains("starter");
+    let runner = |pod: &&Pod| pod.labels().contains_key("runner");
     for pod in pods.iter().filter(runner) {
         let command = pod.spec.as_ref().unwrap().containers[0].command.as_ref().unwrap();
         assert!(command.contains(&"--paused".to_owned()), "{command:?}");

@@ -52,7 +52,7 @@ async fn a_runner_that_no_node_can_take_ends_at_the_deadline_with_the_reason() {
         .any(|record| matches!(record.event, Event::StartOrdered { .. }));
     assert!(!ordered, "{:?}", status.history);
     assert_eq!(status.start_time, None);
-    test.nothing_left().await;
+    test.only_left(&["no-room-initializer"]).await;
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn separate_keeps_two_runners_off_one_node() {
     let words = ["1 of 2 are", "anti-affinity"];
     test.errs("apart", Reason::StartDeadlineExceeded, &words).await;
     // The one that was ready is not left to wait for ever.
-    test.nothing_left().await;
+    test.only_left(&["apart-initializer"]).await;
 }
 
 #[tokio::test]

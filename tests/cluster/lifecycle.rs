@@ -127,7 +127,7 @@ async fn a_run_that_is_stopped_before_the_start_leaves_no_runner() {
             &["Stopped before the start, as spec.stop asks"],
         );
     }
-    test.nothing_left().await;
+    test.only_left(&["created-initializer"]).await;
 }
 
 #[tokio::test]
@@ -164,9 +164,11 @@ async fn a_rerun_has_names_of_its_own_and_keeps_a_line_of_the_run_before() {
     }
     let jobs = [
         "again-r2-1",
+        "again-r2-initializer",
         "again-r2-starter",
         "changed-r2-1",
         "changed-r2-2",
+        "changed-r2-initializer",
         "changed-r2-starter",
     ];
     test.until("only the Jobs of the second runs are left", LIMIT, async || {
@@ -387,14 +389,15 @@ async fn of_two_kinds_with_one_name_the_second_conflicts_and_the_first_is_left_a
         )
         .await;
     first.passes().await;
+    let kept = ["twin-1", "twin-2", "twin-initializer", "twin-starter"];
     test.until("only what is kept is there", LIMIT, async || {
-        (test.job_names().await == ["twin-1", "twin-2", "twin-starter"]).then_some(())
+        (test.job_names().await == kept).then_some(())
     })
     .await;
     test.kubectl(&["delete", "testrun", "twin"]);
     let first = first.get().await;
     assert_eq!(first.status.unwrap().runners.unwrap().summary, "2/2");
-    for job in ["twin-1", "twin-2", "twin-starter"] {
+    for job in kept {
         let job = test.jobs().get(job).await.unwrap();
         assert_eq!(Some(&job.owner_references()[0].uid), first.metadata.uid.as_ref());
     }

@@ -74,9 +74,11 @@ async fn a_foreign_job_of_the_same_name_is_never_touched() {
         &["Job taken-2 exists and is not this run's"],
     )
     .await;
-    test.until("only the foreign Job is left", LIMIT, async || {
-        (test.job_names().await == ["taken-2"]).then_some(())
-    })
+    test.until(
+        "only the foreign Job and the initializer are left",
+        LIMIT,
+        async || (test.job_names().await == ["taken-2", "taken-initializer"]).then_some(()),
+    )
     .await;
     let monitor = Evidence::of(&Run::of(&test, Kind::K6, "taken")).holds("taken");
     assert_eq!(monitor.released(1), 0);
@@ -90,4 +92,31 @@ async fn a_foreign_job_of_the_same_name_is_never_touched() {
     })
     .await;
     assert_eq!(test.jobs().get("taken-2").await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn the_pods_that_tools_count_are_the_runners_the_initializer_and_the_starter_to_the_end() {
+    let test = Test::new("counted").await;
+    test.script("two", &sleeps(2, 6)).await;
+    for kind in Kind::ALL {
+        let name = format!("counted-{}", kind.plural());
+        let spec = json!({"parallelism": 2, "script": {"configMap": {"name": "two"}}});
+        let run = Run::apply(&test, kind, &name, spec);
+        let counted = |labels: &str| {
+            let labels = format!("app=k6,k6_cr={name}{labels}");
+            let pods = test.kubectl(&["get", "pods", "-l", &labels, "-o", "name", "--ignore-not-found"]);
+            pods.lines().count()
+        };
+        run.reaches(StateName::Started).await;
+        // As scripts wait that were written for grafana/k6-operator.
+        let initializer = format!("job/{name}-initializer");
+        let complete = ["wait", "--for=condition=complete", &initializer, "--timeout=5s"];
+        assert!(test.kubectl(&complete).contains("condition met"));
+        assert_eq!((counted(""), counted(",runner=true")), (4, 2));
+        run.passes().await;
+        assert!(test.kubectl(&complete).contains("condition met"));
+        let starter = format!("job/{name}-starter");
+        test.kubectl(&["wait", "--for=condition=complete", &starter, "--timeout=5s"]);
+        assert_eq!((counted(""), counted(",runner=true")), (4, 2));
+    }
 }

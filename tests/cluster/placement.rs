@@ -111,7 +111,7 @@ async fn an_impossible_separate_ends_at_the_deadline_with_the_schedulers_reason(
         .await;
     assert_eq!(status.start_time, None);
     // Those that were ready are gone from their nodes.
-    place.test.nothing_left().await;
+    place.test.only_left(&["many-initializer"]).await;
 }
 
 #[tokio::test]

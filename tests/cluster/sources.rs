@@ -239,7 +239,7 @@ async fn a_local_file_is_read_from_the_image_and_a_missing_one_is_an_error_with_
 async fn an_inline_script_is_kept_in_a_config_map_that_goes_with_the_resource() {
     let test = Test::new("inline").await;
     let maps: Api<ConfigMap> = Api::namespaced(test.client.clone(), &test.namespace);
-    let labelled = ListParams::default().labels("app=k6");
+    let labelled = ListParams::default().labels("app=k6-operator");
     let ours = async || maps.list(&labelled).await.unwrap().items;
     let spec = json!({"parallelism": 1, "script": {"inline": says(1, "in the resource itself")}});
     let runs = Run::of_both_kinds(&test, "in", &spec);

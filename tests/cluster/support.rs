@@ -302,7 +302,7 @@ impl Test {
 
     /// The pods of one run's part, such as `starter`.
     pub async fn pods_of(&self, run: &str, component: &str) -> Vec<Pod> {
-        let selector = format!("k6_cr={run},k6.io/component={component}");
+        let selector = format!("k6.io/run={run},k6.io/component={component}");
         let list = self.pods().list(&ListParams::default().labels(&selector)).await;
         list.unwrap().items
     }
@@ -408,6 +408,23 @@ impl Test {
             let pods = self.pods().list(&ListParams::default()).await.unwrap().items;
             (jobs.is_empty() && pods.is_empty()).then_some(())
         })
+        .await;
+    }
+
+    /// Waits until these Jobs are left and no others, each with the one pod that it had, which has ended.
+    pub async fn only_left(&self, jobs: &[&str]) {
+        self.until(
+            &format!("only {jobs:?} is left"),
+            Duration::from_secs(60),
+            async || {
+                let pods = self.pods().list(&ListParams::default()).await.unwrap().items;
+                let ended = pods.iter().all(|pod| {
+                    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+                    matches!(phase, Some("Succeeded" | "Failed"))
+                });
+                (ended && pods.len() == jobs.len() && self.job_names().await == jobs).then_some(())
+            },
+        )
         .await;
     }
 

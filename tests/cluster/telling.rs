@@ -105,7 +105,7 @@ async fn a_run_costs_few_writes_and_a_finished_one_none() {
     test.until("the run is converged", LIMIT, async || {
         let events = test.kubectl(&["events", "--for", "k6/thrifty", "--no-headers"]);
         let told = events.contains("AllRunnersPassed");
-        (told && test.job_names().await.len() == RUNNERS + 1).then_some(())
+        (told && test.job_names().await.len() == RUNNERS + 2).then_some(())
     })
     .await;
     let before = test.operator_writes();
@@ -115,9 +115,9 @@ async fn a_run_costs_few_writes_and_a_finished_one_none() {
             .filter(|write| write.kind == kind && write.verb == verb);
         of.count()
     };
-    // Initializer, aggregator, starter and collector; all but the starter are removed.
+    // Initializer, aggregator, starter and collector; the aggregator and the collector are removed.
     assert_eq!(count("jobs", "create"), RUNNERS + 4, "{before:#?}");
-    assert_eq!(count("jobs", "delete"), 3, "{before:#?}");
+    assert_eq!(count("jobs", "delete"), 2, "{before:#?}");
     assert_eq!(count("services", "create"), 1, "{before:#?}");
     assert_eq!(count("configmaps", "create"), 1, "{before:#?}");
     // N + 20 for what has happened; beside it the live view, at most once in five seconds.

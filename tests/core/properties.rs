@@ -457,12 +457,13 @@ fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), Test
                 matches!(state, State::Finished(_))
             }
             Effect::DeleteInitializer => {
-                let outdated = matches!(
-                    seen.initializer,
-                    Fact::Known(Initializer::Outdated | Initializer::Lost(_))
-                );
-                matches!(state, State::Created(_) | State::Finished(_))
-                    || accepted.is_some_and(|terms| terms.suspended || outdated)
+                // One that has ended well stays: users' tools wait for it.
+                let lost = matches!(seen.initializer, Fact::Known(Initializer::Lost(_)));
+                let outdated = seen.initializer == Fact::Known(Initializer::Outdated);
+                let running = matches!(seen.initializer, Fact::Known(Initializer::Running(_)));
+                matches!(state, State::Created(_)) && lost
+                    || matches!(state, State::Finished(_)) && running
+                    || accepted.is_some_and(|terms| terms.suspended || outdated || lost)
             }
             Effect::DeleteFormer(name) => seen.former.contains(name),
             Effect::DeleteResource => {

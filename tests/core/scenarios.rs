@@ -101,7 +101,7 @@ mod initializing_a_run {
     }
 
     #[test]
-    fn an_inspected_script_orders_all_runners_and_removes_the_initializer() {
+    fn an_inspected_script_orders_all_runners_and_its_initializer_stays() {
         let seen = Observed {
             initializer: inspected(200),
             ..empty_world(4)
@@ -117,8 +117,28 @@ mod initializing_a_run {
         assert_eq!(plan.deadline_seconds, Some(90 + 120 + 300));
         assert_eq!(plan.warning, None);
         let runners = (1..=4).map(|runner| Effect::CreateRunner { runner, of: 4 });
-        let all: Vec<Effect> = runners.chain([Effect::DeleteInitializer]).collect();
-        assert_eq!(wanted, all);
+        assert_eq!(wanted, runners.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_initializer_that_ended_well_stays_in_every_state() {
+        let over = record(9, Event::RunnersStopped { forced: 0 });
+        let Step::Next(finished) = step(&stopping(2), &over) else {
+            panic!("not finished");
+        };
+        for initializer in [inspected(20), Fact::Known(Initializer::Done)] {
+            for state in [created(2), starting(2), started(2), stopping(2), finished.clone()] {
+                let seen = Observed {
+                    initializer: initializer.clone(),
+                    ..empty_world(2)
+                };
+                let wanted = effects(&state, &seen, at(1));
+                assert!(
+                    !wanted.contains(&Effect::DeleteInitializer),
+                    "{state:?}: {wanted:?}"
+                );
+            }
+        }
     }
 
     #[test]
@@ -173,8 +193,7 @@ mod initializing_a_run {
         let message = "spec.parallelism is 4, but the script has at most 3 virtual users: some runners would \
                        have none; set parallelism to 3 or less";
         let found = outcome(&initializing(4), &seen, at(1));
-        let wanted = vec![Effect::DeleteInitializer];
-        assert_eq!(found, (rejected(Reason::ParallelismTooHigh, message), wanted));
+        assert_eq!(found, (rejected(Reason::ParallelismTooHigh, message), vec![]));
     }
 
     #[test]

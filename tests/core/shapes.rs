@@ -1,14 +1,15 @@
 //! The objects of all that a spec can say, as YAML in `snapshots/`; names whatever the resource is called; and
 //! what manifests of grafana/k6-operator have.
 
+use k6_operator::aggregate::collect::Documents;
 use k6_operator::api::{Flag, Kind, LoadTest, Spec};
 use k6_operator::build::*;
-use k6_operator::machine::Target;
+use k6_operator::machine::{Aggregation, Target};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn owner(kind: Kind, name: &str, attempt: u32) -> Owner {
     Owner {
@@ -201,6 +202,7 @@ fn labels_and_annotations_of_the_operator_cannot_be_overridden() {
         "k6_cr",
         "runner",
         RUN_LABEL,
+        RUN_NAME_LABEL,
         RUNNER_LABEL,
         ATTEMPT_LABEL,
         COMPONENT_LABEL,
@@ -405,6 +407,50 @@ fn the_second_run_of_a_test_run_has_names_of_its_own_and_the_test_run_as_owner()
     .map(|job| job.metadata);
     let all: Vec<_> = std::iter::once(script.metadata).chain(of).collect();
     insta::assert_yaml_snapshot!(all);
+}
+
+#[test]
+fn the_labels_of_the_peer_are_on_the_jobs_and_pods_that_it_has_too_and_on_no_others() {
+    let (owner, spec) = (k6(), spec(json!({"script": {"inline": "x"}})));
+    let (checked, defaults) = (check(&spec).unwrap(), defaults(json!({})));
+    let how = Aggregation {
+        output: "experimental-opentelemetry".to_owned(),
+        k6_version: "1.1".to_owned(),
+        setup_seconds: None,
+        teardown_seconds: None,
+    };
+    let wiring = Wiring {
+        aggregation: &how,
+        address: "10.0.0.9:4318",
+    };
+    let jobs = [
+        (initializer(&owner, &spec, &checked, &defaults), true),
+        (
+            runner(&owner, &spec, &checked, &defaults, (1, 2), Some(wiring)),
+            true,
+        ),
+        (starter(&owner, &spec, &checked, &defaults, &[], None), true),
+        (stopper(&owner, &spec, &defaults, &[]), false),
+        (aggregator(&owner, &spec, &checked, &defaults, "{}", false), false),
+        (collector(&owner, &spec, &checked, &defaults, wiring, "{}"), false),
+    ];
+    let others = [
+        script(&owner, &checked).unwrap().metadata,
+        service(&owner, &jobs[4].0).metadata,
+        summary(&owner, Documents::default(), Ok(BTreeMap::new())).metadata,
+    ];
+    let of_jobs = jobs.into_iter().flat_map(|(job, counted)| {
+        let pod = job.spec.unwrap().template.metadata.unwrap();
+        [(job.metadata, counted), (pod, counted)]
+    });
+    for (metadata, counted) in of_jobs.chain(others.map(|metadata| (metadata, false))) {
+        let labels = metadata.labels.unwrap();
+        let label = |key: &str| labels.get(key).map(String::as_str);
+        let app = if counted { "k6" } else { "k6-operator" };
+        let cr = counted.then_some("k6-sample");
+        assert_eq!((label("app"), label("k6_cr")), (Some(app), cr), "{labels:?}");
+        assert_eq!(label(RUN_NAME_LABEL), Some("k6-sample"));
+    }
 }
 
 fn is_label(name: &str) -> bool {
