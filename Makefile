@@ -48,8 +48,12 @@ delete: ## Delete it from there, with all K6 resources
 ##@ Work on it
 
 .PHONY: test
-test: ## All tests, the end-to-end ones in an embedded cluster
+test: ## All tests, the end-to-end ones in an embedded cluster (K6_BIN=/path/to/k6: with this k6)
 	@tests/cluster/check
+
+.PHONY: test-k6
+test-k6: ## The tests that depend on k6, with each of K6_BINS="/path/to/k6 ..." (K6_CLUSTER=no: without a cluster)
+	@tests/cluster/matrix
 
 .PHONY: model
 model: ## Check all that can happen to a run, up to MODEL_STATES states (4 million) of each configuration

@@ -203,7 +203,7 @@ async fn floor(client: &Client, n: u32) -> f64 {
     let checked = build::check::check(&spec).unwrap();
     let defaults = Defaults {
         common: k6_operator::build::Common::default(),
-        runner_image: "grafana/k6:1.1.0".to_owned(),
+        runner_image: std::env::var("K6OP_K6_IMAGE").expect("K6OP_K6_IMAGE: see tests/cluster/bench"),
         starter_image: String::new(),
     };
     reset();

@@ -1,7 +1,7 @@
 //! Waits end, and say what was waited for.
 
 use crate::faults::{Fault, covers};
-use crate::support::{LIMIT, Test, sleeps};
+use crate::support::{LIMIT, Test, k6_image, sleeps};
 use k6_operator::machine::{Event, Reason, StateName};
 use serde_json::json;
 
@@ -95,7 +95,7 @@ async fn a_starter_that_cannot_work_ends_the_run_and_its_runners() {
 async fn a_starter_in_an_image_without_the_program_is_given_it() {
     let test = Test::new("program").await;
     test.script("two", &sleeps(2, 1)).await;
-    let starter = json!({"image": "grafana/k6:1.1.0"});
+    let starter = json!({"image": k6_image()});
     test.apply(
         "copied",
         json!({"parallelism": 2, "script": "two", "starter": starter}),

@@ -1,13 +1,11 @@
 //! Every field, set in one resource of each kind: the API server takes it, the run passes, and the pods have it.
 
-use crate::support::{Test, sleeps};
+use crate::support::{Test, k6_image, sleeps};
 use k6_operator::api::Kind;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-
-const K6_IMAGE: &str = "grafana/k6:1.1.0";
 
 /// What can stand in podTemplate, told apart by a word.
 fn common(word: &str, user: i64) -> Value {
@@ -47,7 +45,7 @@ fn settings(word: &str, user: i64, image: Option<&str>) -> Value {
         all["image"] = json!(image);
     }
     all["initContainers"] = json!([{
-        "name": "before", "image": K6_IMAGE, "imagePullPolicy": "IfNotPresent", "command": ["k6"],
+        "name": "before", "image": k6_image(), "imagePullPolicy": "IfNotPresent", "command": ["k6"],
         "args": ["version"], "workingDir": "/", "env": [{"name": "WORD", "value": word}],
         "envFrom": [{"configMapRef": {"name": "k6-e2e-none", "optional": true}}],
         "volumeMounts": [{"name": "data", "mountPath": "/data"}],
@@ -66,7 +64,7 @@ fn settings(word: &str, user: i64, image: Option<&str>) -> Value {
 }
 
 fn with_every_field() -> Value {
-    let mut initializer = settings("initializer", 12345, Some(K6_IMAGE));
+    let mut initializer = settings("initializer", 12345, Some(&k6_image()));
     initializer["disabled"] = json!(false);
     json!({
         "parallelism": 2,
@@ -77,7 +75,7 @@ fn with_every_field() -> Value {
         "ports": [{"name": "extra", "containerPort": 9999}],
         "podTemplate": common("template", 12345),
         "initializer": initializer,
-        "runner": settings("runner", 12345, Some(K6_IMAGE)),
+        "runner": settings("runner", 12345, Some(&k6_image())),
         // With another image than the operator's own, its program is copied: tests/cluster/pods.rs.
         "starter": settings("starter", 65532, Some("ghcr.io/k6io/operator:latest")),
         "aggregation": {"enabled": true},

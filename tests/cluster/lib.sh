@@ -23,7 +23,32 @@ link=k6o-$name                   # host end of the veth pair (<= 15 letters)
 kubeconfig=$run/admin.kubeconfig
 export cache run var netns link kubeconfig
 
-k6_image=docker.io/grafana/k6:1.1.0
+# The k6 of the tests and of the demo: the binary K6_BIN, or the one that
+# k6-requirements.txt pins. Its image has its version as the tag.
+k6_version_of() { sed -n 's/^k6==\([0-9.]*\).*/\1/p' "$1"; }
+if [[ -n ${K6_BIN:-} ]]; then
+    k6_bin=$(realpath -e -- "$K6_BIN") || exit 2
+    k6_version=$("$k6_bin" version | sed -n '1s/^k6[^ ]* v\([0-9A-Za-z._-]*\).*/\1/p')
+    if [[ -z $k6_version ]]; then
+        echo "K6_BIN: '$k6_bin version' does not print the version of a k6" >&2
+        exit 2
+    fi
+    K6_BIN=$k6_bin
+    export K6_BIN
+else
+    k6_bin=$cache/bin/k6
+    k6_version=$(k6_version_of "$here/k6-requirements.txt")
+fi
+# The oldest k6 with which the tests run, beside that one.
+oldest_k6_bin=$cache/bin/oldest-k6
+oldest_k6_version=$(k6_version_of "$here/k6-oldest-requirements.txt")
+export k6_bin k6_version oldest_k6_bin oldest_k6_version
+
+k6_image=docker.io/grafana/k6:$k6_version
+# Other archives than that of the pinned k6 stand beside it, not in its place.
+k6_archive=k6.tar
+[[ -z ${K6_BIN:-} ]] || k6_archive=k6-$k6_version.tar
+export k6_archive
 target_image=docker.io/library/k6-target:1
 pause_image=docker.io/library/k6-pause:1
 target_ip=10.96.0.80
@@ -139,6 +164,16 @@ import() {
         ctr --address "$run/containerd.sock" --namespace k8s.io images import "$1" >/dev/null
         printf '%s\n' "$id" > "$stamp"
     fi
+}
+
+# import_k6: the same for the image of k6. Two binaries can say that they are of
+# one version, and the last one that came has the tag.
+import_k6() {
+    local stamp
+    for stamp in "$run"/images/k6*.tar; do
+        [[ ${stamp##*/} == "$k6_archive" ]] || rm -f "$stamp"
+    done
+    import "$cache/images/$k6_archive"
 }
 
 # scratch: a directory that goes away with this (sub)shell; its name is in $tmp.

@@ -2,7 +2,7 @@
 
 use crate::faults::{Fault, covers};
 use crate::run::{Run, contains_all, says};
-use crate::support::{LIMIT, Test, names, sleeps, variable};
+use crate::support::{LIMIT, Test, k6_image, names, sleeps, variable};
 use futures::StreamExt;
 use k6_operator::api::Kind;
 use k6_operator::machine::{Event, Reason, Record, RunResult, StateName};
@@ -104,8 +104,7 @@ async fn a_run_that_is_stopped_before_the_start_leaves_no_runner() {
     let test = Test::new("early").await;
     test.script("two", &says(2, "never said")).await;
     // It has its runners, which wait for an image.
-    let image =
-        json!({"initializer": {"image": "grafana/k6:1.1.0"}, "runner": {"image": "registry.invalid/none:1"}});
+    let image = json!({"initializer": {"image": k6_image()}, "runner": {"image": "registry.invalid/none:1"}});
     let mut spec = json!({"parallelism": 2, "script": "two"});
     spec.as_object_mut()
         .unwrap()

@@ -32,6 +32,7 @@ mod results;
 mod rules;
 mod run;
 mod sequences;
+mod shares;
 mod sources;
 mod support;
 mod telling;

@@ -1,7 +1,7 @@
 //! What a spec, and the administrator, can set of the pods.
 
 use crate::run::{FOREIGN_IMAGE, Run, container, contains_all, says};
-use crate::support::{LIMIT, OPERATOR_NAMESPACE, Operator, Test, roll_operators, variable};
+use crate::support::{LIMIT, OPERATOR_NAMESPACE, Operator, Test, k6_image, roll_operators, variable};
 use k6_operator::api::Kind;
 use k6_operator::machine::{Event, Reason};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -21,7 +21,7 @@ export default function () { console.log(`made: ${made.includes('export default 
     let data = json!([{"name": "data", "mountPath": "/data"}]);
     let runner = json!({
         "initContainers": [{
-            "name": "make", "image": "grafana/k6:1.1.0", "command": ["k6"], "args": ["new", "/data/made.js"],
+            "name": "make", "image": k6_image(), "command": ["k6"], "args": ["new", "/data/made.js"],
             "volumeMounts": data
         }],
         "volumes": [{"name": "data", "emptyDir": {}}], "volumeMounts": data
@@ -37,13 +37,13 @@ async fn an_init_container_that_fails_is_named_with_its_own_words() {
     let test = Test::new("init-fails").await;
     test.script("two", &says(2, "never")).await;
     let failing = json!({"initContainers": [{
-        "name": "fetch", "image": "grafana/k6:1.1.0", "command": ["k6", "run", "/nowhere.js"]
+        "name": "fetch", "image": k6_image(), "command": ["k6", "run", "/nowhere.js"]
     }]});
     let first = json!({"parallelism": 1, "script": "two", "runner": failing});
     let mut later = first.clone();
     later["initializer"] = json!({"disabled": true});
     let broken = json!({"parallelism": 1, "script": "two", "arguments": "--vus many", "runner": {"initContainers": [{
-        "name": "fine", "image": "grafana/k6:1.1.0", "command": ["k6", "version"]
+        "name": "fine", "image": k6_image(), "command": ["k6", "version"]
     }]}});
     let inspected = Run::apply(&test, Kind::K6, "inspected", first);
     let disabled = Run::apply(&test, Kind::K6, "disabled", later);
@@ -230,7 +230,7 @@ async fn an_image_without_k6_is_named_soon() {
     let initializer = Run::apply(&test, Kind::K6, "initializer", spec("initializer"));
     let both = Run::apply(&test, Kind::TestRun, "both", spec("runner"));
     let mut runner = spec("runner");
-    runner["initializer"] = json!({"image": "grafana/k6:1.1.0"});
+    runner["initializer"] = json!({"image": k6_image()});
     let runner = Run::apply(&test, Kind::TestRun, "runner", runner);
     let words = [
         "k6 can't be started in the image docker.io/library/k6-target:1",

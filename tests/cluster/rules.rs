@@ -1,7 +1,7 @@
 //! What the API server itself refuses, and in which words.
 
 use crate::run::{Run, contains_all, says};
-use crate::support::{Test, sleeps};
+use crate::support::{Test, k6_image, sleeps};
 use k6_operator::api::{Kind, Spec};
 use k6_operator::machine::{Reason, RunResult, StateName};
 use kube::api::{Patch, PatchParams};
@@ -304,7 +304,7 @@ async fn a_run_that_has_its_runners_takes_edits_of_five_fields_only() {
     let script = json!({"configMap": {"name": "long"}});
     let unready = json!({
         "parallelism": 1, "script": script,
-        "initializer": {"image": "grafana/k6:1.1.0"}, "runner": {"image": "registry.invalid/none:1"}
+        "initializer": {"image": k6_image()}, "runner": {"image": "registry.invalid/none:1"}
     });
     let created = Run::apply(&test, Kind::K6, "created", unready);
     let started = Run::apply(

@@ -1,5 +1,6 @@
 //! A namespace with what a test needs in it: kubectl as a user has it, and waits that end.
 
+use crate::shares::Share;
 use futures::StreamExt;
 use jiff::Timestamp;
 use k6_operator::api::{Kind, LoadTest, Status};
@@ -20,7 +21,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 pub const OPERATOR_NAMESPACE: &str = "k6-operator-system";
@@ -32,13 +33,6 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// How often something that can't be watched is looked at.
 const LOOK: Duration = Duration::from_millis(200);
-
-/// How many tests run beside each other. They wait more than they work.
-const AT_ONCE: u32 = 4;
-
-/// Each holds a share of the cluster, one that ends the operator or claims the whole node all of them: when no other
-/// waits for one, so that none stands idle for it.
-static CLUSTER: Semaphore = Semaphore::const_new(AT_ONCE as usize);
 
 /// The namespaces that the operator watches, when it does not watch all; the longest free one comes first.
 static FREE: std::sync::Mutex<Option<VecDeque<String>>> = std::sync::Mutex::new(None);
@@ -55,7 +49,7 @@ const KEPT: &str = "metadata.name!=kube-root-ca.crt,metadata.name!=default,\
                     metadata.name!=k6-operator-manager-role,metadata.name!=k6-operator-manager-rolebinding";
 
 enum Claim {
-    Shares { _held: SemaphorePermit<'static> },
+    Held { _share: Share },
     OfAnother,
 }
 
@@ -93,6 +87,11 @@ pub fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run this by tests/cluster/e2e"))
 }
 
+/// The image in which the tests have k6.
+pub fn k6_image() -> String {
+    variable("K6OP_K6_IMAGE")
+}
+
 /// A script whose virtual users only sleep.
 pub fn sleeps(vus: u32, seconds: u32) -> String {
     format!(
@@ -106,8 +105,17 @@ export default function () {{ sleep(0.2); }}
 impl Test {
     /// A test that may run beside others.
     pub async fn new(name: &str) -> Self {
-        let claim = Claim::Shares {
-            _held: CLUSTER.acquire().await.unwrap(),
+        Self::claim(name, false).await
+    }
+
+    /// A test that runs while no other does: it ends the operator, or claims the whole node.
+    pub async fn alone(name: &str) -> Self {
+        Self::claim(name, true).await
+    }
+
+    async fn claim(name: &str, alone: bool) -> Self {
+        let claim = Claim::Held {
+            _share: Share::claim(alone).await,
         };
         Self::with(name, claim, watched().is_empty()).await
     }
@@ -115,18 +123,6 @@ impl Test {
     /// Another namespace of this test. It is made for it, also when the operator watches only certain others.
     pub async fn elsewhere(&self, name: &str) -> Self {
         Self::with(name, Claim::OfAnother, true).await
-    }
-
-    /// A test that runs while no other does.
-    pub async fn alone(name: &str) -> Self {
-        let all = loop {
-            match CLUSTER.try_acquire_many(AT_ONCE) {
-                Ok(all) => break all,
-                Err(_) => sleep(LOOK).await,
-            }
-        };
-        let claim = Claim::Shares { _held: all };
-        Self::with(name, claim, watched().is_empty()).await
     }
 
     async fn with(name: &str, claim: Claim, made: bool) -> Self {
