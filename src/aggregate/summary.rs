@@ -269,7 +269,12 @@ fn id(path: &str) -> String {
 fn groups(live: &Live) -> Group {
     let mut root = Group::default();
     let view = live.store.view();
-    let series = view.metrics.values().flat_map(|metric| &metric.series);
+    // k6 has the groups that were entered or have checks, so not that of a setup() without either.
+    let entered = view
+        .metrics
+        .get("group_duration")
+        .map(|metric| metric.series.as_slice());
+    let series = entered.unwrap_or_default().iter();
     for group in series.filter_map(|(number, _)| live.store.series(*number)?.tag("group")) {
         root.at(group);
     }
