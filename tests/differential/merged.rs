@@ -1,0 +1,325 @@
+//! A script run as the operator runs it: by the Jobs that it makes for three runners.
+
+use crate::Came;
+use crate::jobs::Pod;
+use crate::script::Script;
+use crate::site::Site;
+use k6_operator::aggregate::collect::Documents;
+use k6_operator::api::{Kind, Spec};
+use k6_operator::build::{self, Checked, Common, Defaults, Owner, Wiring};
+use k6_operator::machine::{
+    Collector, End, Fact, Initializer, Inspection, Observed, PodSeen, Program, Record, Run, Runner, State,
+    Target,
+};
+use k6_operator::operator::Clock;
+use k6_operator::runners::log::last_words;
+use k6_operator::runners::report::Report;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::process::Child;
+use tokio::time::sleep;
+
+const RUNNERS: u32 = 3;
+
+/// The containers of the Jobs in which what is looked for happens.
+const PROGRAM: &str = build::PROGRAM_CONTAINER;
+
+/// One run, and what is known of it.
+struct Play {
+    run: Run,
+    seen: Observed,
+    clock: Clock,
+}
+
+impl Play {
+    /// Lets the state machine take note of all that has happened.
+    fn go_on(&mut self) {
+        loop {
+            let now = self.clock.now();
+            let Some(event) = self.run.next(&self.seen, now) else {
+                return;
+            };
+            let record = Record { time: now, event };
+            self.run = self
+                .run
+                .after(&record)
+                .unwrap_or_else(|| panic!("{record:?} is refused in {:?}", self.run.state));
+        }
+    }
+
+    fn came(&self, data: Option<Value>) -> Came {
+        let State::Finished(finished) = &self.run.state else {
+            panic!("it has no end: {:?}", self.run.state);
+        };
+        Came {
+            result: finished.verdict.result.as_str(),
+            reason: finished.verdict.reason.as_str(),
+            message: finished.verdict.message.clone(),
+            is_started: self.run.started.is_some(),
+            data,
+        }
+    }
+}
+
+/// Addresses that nobody else has: each runner listens on the same port, as in a pod.
+struct Network {
+    process: u8,
+    run: u8,
+}
+
+impl Network {
+    fn new() -> Self {
+        static RUNS: AtomicU8 = AtomicU8::new(1);
+        Self {
+            process: 64 + u8::try_from(std::process::id() % 190).unwrap(),
+            run: RUNS.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    fn ip(&self, host: u32) -> String {
+        format!("127.{}.{}.{host}", self.process, self.run)
+    }
+
+    fn aggregator(&self) -> String {
+        format!("{}:4318", self.ip(200))
+    }
+}
+
+/// The runners' processes; what is left of them is ended with this.
+struct Running(Vec<Child>);
+
+impl Running {
+    fn signal(&self, signal: &str) {
+        for child in &self.0 {
+            if let Some(process) = child.id() {
+                let process = process.to_string();
+                for sent in [
+                    Command::new("pkill")
+                        .args([&format!("-{signal}"), "-P", &process])
+                        .status(),
+                    Command::new("kill").args(["-s", signal, &process]).status(),
+                ] {
+                    let _it_may_have_ended = sent;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal("KILL");
+    }
+}
+
+fn spec(script: &Script, path: &Path, site: &Site) -> Spec {
+    let site = ("SITE".to_owned(), format!("http://{}", site.address));
+    let environment = script.environment.iter().cloned().chain([site]);
+    let environment: Vec<Value> = environment
+        .map(|(name, value)| json!({"name": name, "value": value}))
+        .collect();
+    let spec = json!({
+        "parallelism": RUNNERS, "script": {"localFile": path}, "quiet": "true",
+        "runner": {"env": environment}
+    });
+    let mut spec: Spec = serde_json::from_value(spec).unwrap();
+    spec.arguments.clone_from(&script.arguments);
+    spec
+}
+
+/// What the initializer leaves.
+async fn inspected(pod: &Pod) -> Initializer {
+    let containers = pod.containers();
+    for container in &containers {
+        if pod.run(container).await != Some(0) {
+            return Initializer::Failed(last_words(&pod.log(container)));
+        }
+    }
+    let inspection = Inspection::parse(&pod.log(build::INSPECT));
+    Initializer::Succeeded(inspection.map(|inspection| inspection.by(&pod.log(build::ARCHIVE))))
+}
+
+fn ready(i: u32, ip: &str) -> Runner {
+    Runner {
+        pod: Some(PodSeen {
+            uid: format!("uid-{i}"),
+            ip: Some(ip.to_owned()),
+            ready: true,
+            waiting: None,
+        }),
+        end: None,
+    }
+}
+
+async fn listens(address: &str) {
+    let address: SocketAddr = address.parse().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while TcpStream::connect(address).await.is_err() {
+        assert!(Instant::now() < until, "nobody listens at {address}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+pub async fn run(script: &Script, site: &Site) -> Came {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("script.js");
+    std::fs::write(&path, script.that_tells()).unwrap();
+    let spec = spec(script, &path, site);
+    let owner = Owner {
+        kind: Kind::K6,
+        name: "differential".to_owned(),
+        namespace: "load".to_owned(),
+        uid: "d1ff".to_owned(),
+        generation: 1,
+        attempt: 1,
+    };
+    let defaults = Defaults {
+        runner_image: "k6".to_owned(),
+        starter_image: "k6-operator".to_owned(),
+        common: Common::default(),
+    };
+    let checked = build::check(&spec).unwrap();
+    let mut play = Play {
+        run: Run::default(),
+        seen: Observed {
+            script: Fact::Known(Ok(())),
+            initializer: Fact::Absent,
+            runners: Fact::Known([].into()),
+            starter: Fact::Absent,
+            stopper: Fact::Absent,
+            aggregator: Fact::Absent,
+            collector: Fact::Absent,
+            ..Observed::unknown(1, Ok(checked.terms.clone()))
+        },
+        clock: Clock::system(),
+    };
+    play.go_on();
+    sleep(Duration::from_millis(2)).await;
+
+    let initializer = build::initializer(&owner, &spec, &checked, &defaults);
+    let initializer = Pod::of("initializer", initializer, folder.path());
+    let found = inspected(&initializer).await;
+    let mut options = String::new();
+    if let Initializer::Succeeded(Ok(inspection)) = &found {
+        options.clone_from(&inspection.options);
+    }
+    play.seen.initializer = Fact::Known(found);
+    play.go_on();
+    let State::Created(created) = &play.run.state else {
+        return play.came(None);
+    };
+    let plan = created.plan.clone();
+    let aggregation = plan.aggregation.as_ref().expect("it is merged");
+    let checked: Checked = checked.tagged(&plan.tags);
+
+    let network = Network::new();
+    let (at, once) = (network.aggregator(), aggregation.setup_seconds.is_some());
+    let job = build::aggregator(&owner, &spec, &checked, &defaults, &options, once);
+    let aggregator = Pod::of("aggregator", job, folder.path()).listening(&at);
+    let containers = aggregator.containers();
+    let _aggregates = aggregator.begin(&containers[0]);
+    listens(&at).await;
+    play.seen.aggregator = Fact::Known(ready(0, &network.ip(200)));
+
+    let wiring = Wiring {
+        aggregation,
+        address: &at,
+    };
+    let pods: Vec<Pod> = (1..=RUNNERS)
+        .map(|i| {
+            let job = build::runner(&owner, &spec, &checked, &defaults, (i, RUNNERS), Some(wiring));
+            let name = ["first", "second", "third"][i as usize - 1];
+            let api = format!("{}:{}", network.ip(i), build::PORT);
+            let uid = ("K6_OPERATOR_POD_UID".to_owned(), format!("uid-{i}"));
+            Pod::of(name, job, folder.path())
+                .with([uid])
+                .replacing(
+                    &format!("--address=0.0.0.0:{}", build::PORT),
+                    &format!("--address={api}"),
+                )
+                .asking(&api)
+        })
+        .collect();
+    let mut running = Running(pods.iter().map(|pod| pod.begin(build::RUNNER)).collect());
+    let all = (1..=RUNNERS).map(|i| (i, ready(i, &network.ip(i))));
+    play.seen.runners = Fact::Known(all.collect());
+    play.go_on();
+    assert!(
+        matches!(play.run.state, State::Starting(_)),
+        "{:?}",
+        play.run.state
+    );
+
+    let targets: Vec<Target> = (1..=RUNNERS)
+        .map(|runner| Target {
+            runner,
+            ip: network.ip(runner),
+        })
+        .collect();
+    let setup = aggregation.setup_seconds;
+    let starter = build::starter(&owner, &spec, &checked, &defaults, &targets, setup);
+    let starter = Pod::of("starter", starter, folder.path());
+    starter.run(PROGRAM).await;
+    play.seen.starter = Fact::Known(match Report::from_message(&starter.message(PROGRAM)) {
+        Ok(report) => Program::Reported(report),
+        Err(_) => Program::Failed(last_words(&starter.log(PROGRAM))),
+    });
+    play.go_on();
+    if let State::Finished(_) = play.run.state {
+        // None was released: the operator deletes them.
+        return play.came(None);
+    }
+    if let State::Stopping(_) = play.run.state {
+        let stopper = build::stopper(&owner, &spec, &defaults, &targets);
+        Pod::of("stopper", stopper, folder.path()).run(PROGRAM).await;
+    }
+
+    for (i, (pod, child)) in (1..).zip(pods.iter().zip(&mut running.0)) {
+        let code = child.wait().await.unwrap().code();
+        let end = End {
+            code,
+            reason: None,
+            message: last_words(&pod.log(build::RUNNER)),
+        };
+        let runner = Runner {
+            end: Some(end),
+            ..ready(i, &network.ip(i))
+        };
+        if let Fact::Known(runners) = &mut play.seen.runners {
+            runners.insert(i, runner);
+        }
+    }
+    play.go_on();
+
+    let collects = match &play.run.state {
+        State::Started(started) => started.ended.is_some(),
+        State::Stopping(stopping) => stopping.stopped.is_some(),
+        State::Initializing(_) | State::Created(_) | State::Starting(_) | State::Finished(_) => false,
+    };
+    if !collects {
+        return play.came(None);
+    }
+    let about =
+        json!({"name": "load/differential", "kind": "K6", "result": "Passed", "reason": "AllRunnersPassed"});
+    let collector = build::collector(&owner, &spec, &checked, &defaults, wiring, &about.to_string());
+    let collector = Pod::of("collector", collector, folder.path());
+    let containers = collector.containers();
+    assert_eq!(
+        collector.run(&containers[0]).await,
+        Some(0),
+        "{}",
+        collector.log(&containers[0])
+    );
+    let documents = Documents::parse(&collector.log(&containers[0])).unwrap();
+    play.seen.collector = Fact::Known(Collector::Collected {
+        outcome: serde_json::from_str(&collector.message(&containers[0])).unwrap(),
+        done: true,
+    });
+    play.go_on();
+    play.came(serde_json::from_str(&documents.data).unwrap())
+}

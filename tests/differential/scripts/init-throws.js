@@ -1,0 +1,3 @@
+// verdict: Error ScriptError
+export const options = { vus: 3, iterations: 12 };
+throw new Error('no configuration');
