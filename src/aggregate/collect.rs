@@ -7,6 +7,7 @@ use super::outcome::Outcome;
 use super::pieces;
 use super::report::About;
 use super::runner::RUN_HEADER;
+use super::server::MACHINE_READABLE;
 use crate::runners::http::ask;
 use crate::runners::report::TERMINATION_LOG;
 use hyper::{Method, StatusCode};
@@ -71,7 +72,7 @@ impl Documents {
 pub async fn run_collect(args: CollectArgs) -> Result<(), Box<dyn std::error::Error>> {
     let about: About = serde_json::from_str(&args.about).map_err(|error| format!("--about: {error}"))?;
     let until = Instant::now() + Duration::from_secs(args.within);
-    let (outcome, documents) = loop {
+    let (outcome, documents, machine_readable) = loop {
         match bring(&args, &about).await {
             Ok(brought) => break brought,
             Err(error) if Instant::now() + PAUSE >= until => return Err(error.into()),
@@ -80,7 +81,7 @@ pub async fn run_collect(args: CollectArgs) -> Result<(), Box<dyn std::error::Er
     };
     if let (Some(script), Some(folder)) = (&args.script, &args.folder) {
         let data = folder.join("data.json");
-        std::fs::write(&data, &documents.data)?;
+        std::fs::write(&data, handler::data(&documents.data, &machine_readable))?;
         let around = handler::script(script, &data.to_string_lossy());
         std::fs::write(folder.join("summary.js"), around)?;
     }
@@ -91,7 +92,8 @@ pub async fn run_collect(args: CollectArgs) -> Result<(), Box<dyn std::error::Er
     Ok(())
 }
 
-async fn bring(args: &CollectArgs, about: &About) -> Result<(Outcome, Documents), String> {
+/// The outcome, the documents, and the data of a machine-readable summary.
+async fn bring(args: &CollectArgs, about: &About) -> Result<(Outcome, Documents, String), String> {
     let about = serde_json::to_vec(about).map_err(|error| error.to_string())?;
     let outcome = get(args, Method::POST, "/finish", about).await?;
     let outcome = serde_json::from_str(&outcome).map_err(|error| error.to_string())?;
@@ -100,15 +102,30 @@ async fn bring(args: &CollectArgs, about: &About) -> Result<(Outcome, Documents)
         text: get(args, Method::GET, "/summary.txt", Vec::new()).await?,
         page: get(args, Method::GET, "/", Vec::new()).await?,
     };
-    Ok((outcome, documents))
+    // An aggregator of an earlier version of the operator has none.
+    let (status, machine_readable) = fetch(args, Method::GET, MACHINE_READABLE, Vec::new()).await?;
+    let machine_readable = if status.is_success() {
+        machine_readable
+    } else {
+        String::new()
+    };
+    Ok((outcome, documents, machine_readable))
 }
 
 async fn get(args: &CollectArgs, method: Method, path: &str, body: Vec<u8>) -> Result<String, String> {
+    match fetch(args, method, path, body).await? {
+        (StatusCode::OK, answer) => Ok(answer),
+        (status, answer) => Err(format!("{path}: {status}: {answer}")),
+    }
+}
+
+async fn fetch(
+    args: &CollectArgs,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<(StatusCode, String), String> {
     let headers = [(RUN_HEADER, args.run.as_str())];
     let (status, answer) = ask(&args.aggregator, method, path, &headers, body, ANSWER).await?;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    match status {
-        StatusCode::OK => Ok(answer),
-        status => Err(format!("{path}: {status}: {answer}")),
-    }
+    Ok((status, String::from_utf8_lossy(&answer).into_owned()))
 }

@@ -37,6 +37,9 @@ use tokio::time::{Instant, interval};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::IntervalStream;
 
+/// Where the summary is that a k6 with `--new-machine-readable-summary` makes.
+pub const MACHINE_READABLE: &str = "/machine-readable.json";
+
 /// The largest export that is read.
 const LARGEST_EXPORT: usize = 32 * 1024 * 1024;
 
@@ -128,6 +131,12 @@ impl Aggregator {
         (data, summary::text(&live, &self.options, now))
     }
 
+    /// The same for a k6 that makes machine-readable summaries.
+    pub fn machine_readable(&self) -> Value {
+        let now = self.now();
+        summary::machine_readable(&self.live(), &self.options, now)
+    }
+
     /// Judges for the last time, and says what came of the test. What is known of its end beside what came here, is
     /// in the report from then on.
     pub fn conclude(&self, about: About) -> Outcome {
@@ -178,6 +187,10 @@ impl Aggregator {
             .route(
                 "/summary.json",
                 get(async |State(it): State<Arc<Self>>| Json(it.summary().0)),
+            )
+            .route(
+                MACHINE_READABLE,
+                get(async |State(it): State<Arc<Self>>| Json(it.machine_readable())),
             )
             .route(
                 "/summary.txt",

@@ -4,8 +4,9 @@
 use super::pod::{self, Defaults, Owner, Part, given};
 use super::{Checked, Wiring, arguments, literal, names, programs, script, settings};
 use crate::aggregate::collect::Documents;
-use crate::aggregate::runner::summing;
+use crate::aggregate::handler::Handled;
 use crate::api::{PodSettings, Resources, Spec};
+use crate::machine::{COLLECTION_GRACE, SUMMARY_GRACE};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, PodSpec, Probe, Service,
@@ -30,9 +31,15 @@ const KEPT_FOLDER: &str = "/kept";
 const SUMMARY_VOLUME: &str = "k6-operator-summary";
 const SUMMARY_FOLDER: &str = "/k6-operator-summary";
 
-/// How long the collector's pod may take; within it, how long the aggregator is asked.
-const COLLECTOR_SECONDS: i64 = 120;
+/// How long the aggregator is asked, in seconds.
 const ASKED_SECONDS: i64 = 60;
+
+/// How many seconds the collector's pod may take: as long as its result is waited for, then handleSummary(), and some
+/// time to read its log, which goes with the pod.
+fn collector_seconds(calls: bool) -> i64 {
+    let handling = if calls { SUMMARY_GRACE.as_secs() } else { 0 };
+    COLLECTION_GRACE.as_secs() + handling + 30
+}
 
 /// The most bytes of a ConfigMap's data, less some room: <https://kubernetes.io/docs/concepts/configuration/configmap/>
 const MAP_LIMIT: usize = 1_000_000;
@@ -149,7 +156,10 @@ pub fn collector(
     wiring: Wiring<'_>,
     about: &str,
 ) -> Job {
-    let Wiring { aggregation, address } = wiring;
+    let Wiring {
+        aggregation: _,
+        address,
+    } = wiring;
     let mut settings = settings::of_runner(spec, &defaults.common);
     settings.common.resources = programs::sized("64Mi", "1Gi");
     let script = script::path(checked);
@@ -189,7 +199,8 @@ pub fn collector(
             containers: vec![collect],
             ..PodSpec::default()
         };
-        return pod::job(owner, Part::Collector, Some(COLLECTOR_SECONDS), &hardened, pod);
+        let limit = Some(collector_seconds(calls));
+        return pod::job(owner, Part::Collector, limit, &hardened, pod);
     }
     let base = pod::main_container(SUMMARY, &defaults.runner_image, &settings);
     let mounts = script::mount(checked).into_iter();
@@ -200,13 +211,25 @@ pub fn collector(
             ..folder
         }])
         .collect();
-    let mut run = ["k6", "run", "--quiet", "--no-usage-report", "--address="]
-        .map(str::to_owned)
-        .to_vec();
-    // In place of those of the user, to which this one iteration is not to go.
-    run.push("--out=json=/dev/null".to_owned());
-    run.extend(summing(aggregation.major()));
-    run.extend(["--vus=1".to_owned(), "--iterations=1".to_owned()]);
+    let mut run = [
+        "k6",
+        "run",
+        "--quiet",
+        "--no-usage-report",
+        "--no-thresholds",
+        // An API server that nobody asks.
+        "--address=",
+        // In place of those of the user, to which this one iteration is not to go.
+        "--out=json=/dev/null",
+        "--summary-export=",
+        // The operator reads in its log why handleSummary() was not called.
+        "--log-output=stderr",
+        "--log-format=text",
+        "--vus=1",
+        "--iterations=1",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     run.extend(literal(
         &arguments::of_script(&checked.arguments),
         &settings.common.env,
@@ -228,21 +251,23 @@ pub fn collector(
         volumes: Some(volumes.collect()),
         ..PodSpec::default()
     };
-    pod::job(owner, Part::Collector, Some(COLLECTOR_SECONDS), &settings, pod)
+    let limit = Some(collector_seconds(calls));
+    pod::job(owner, Part::Collector, limit, &settings, pod)
 }
 
-/// The ConfigMap in which the documents are kept, and what handleSummary() returned, or why not.
-pub fn summary(
-    owner: &Owner,
-    documents: Documents,
-    outputs: Result<BTreeMap<String, String>, String>,
-) -> ConfigMap {
+/// The ConfigMap in which the documents are kept, and what handleSummary() returned, or why not. Its `summary.json` is
+/// what handleSummary() received, in the shape in which it did.
+pub fn summary(owner: &Owner, documents: Documents, handled: Handled) -> ConfigMap {
     let Documents { data, text, page } = documents;
-    let outputs = match outputs {
-        Ok(outputs) => outputs,
-        Err(error) => BTreeMap::from([("error.txt".to_owned(), error)]),
-    };
-    let outputs = outputs.into_iter().map(|(file, content)| (key(&file), content));
+    let Handled {
+        outputs,
+        error,
+        summary,
+    } = handled;
+    let data = summary.unwrap_or(data);
+    let error = error.map(|error| ("error.txt".to_owned(), error));
+    let outputs = error.into_iter().chain(outputs);
+    let outputs = outputs.map(|(file, content)| (key(&file), content));
     let all = [("summary.txt", text), ("summary.json", data)].map(|(key, text)| (key.to_owned(), text));
     let all = all.into_iter().chain(outputs);
     let all = all.chain([("report.html".to_owned(), page)]);

@@ -214,20 +214,67 @@ pub(super) fn outputs(words: &[String]) -> Vec<String> {
     found
 }
 
-/// Those of the arguments without which a script can't be loaded: its variables, and what language it is in.
+/// Flags of `k6 run` that the k6 which calls handleSummary() has too, and whether a value follows: what a script needs
+/// to be loaded, what acts on its requests, and what it receives. The others say how much load is made, and where the
+/// metrics go.
+const OF_SCRIPT: [(&str, bool); 23] = [
+    ("--batch", true),
+    ("--batch-per-host", true),
+    ("--blacklist-ip", true),
+    ("--block-hostnames", true),
+    ("--compatibility-mode", true),
+    ("--discard-response-bodies", false),
+    ("--dns", true),
+    ("--env", true),
+    ("--features", true),
+    ("--include-system-env-vars", false),
+    ("--insecure-skip-tls-verify", false),
+    ("--max-redirects", true),
+    ("--new-machine-readable-summary", false),
+    ("--no-connection-reuse", false),
+    ("--no-summary", false),
+    ("--no-vu-connection-reuse", false),
+    ("--secret-source", true),
+    ("--summary-mode", true),
+    ("--summary-time-unit", true),
+    ("--summary-trend-stats", true),
+    ("--throw", false),
+    ("--user-agent", true),
+    ("-w", false),
+];
+
+/// Those of the arguments that the k6 which calls handleSummary() is given too.
 pub(super) fn of_script(words: &[String]) -> Vec<String> {
-    const MODE: &str = "--compatibility-mode";
+    let known = |flag: &str| OF_SCRIPT.iter().find(|(name, _)| *name == flag);
     let mut found = Vec::new();
     let mut words = words.iter();
     while let Some(word) = words.next() {
-        let (flag, value) = match (word.split_once('='), of_cluster(word, 'e')) {
-            (Some((flag @ ("--env" | MODE), value)), _) => (flag, Some(value.to_owned())),
-            (None, None) if word == "--env" || word == MODE => (word.as_str(), words.next().cloned()),
-            (_, Some((_, ""))) => ("--env", words.next().cloned()),
-            (_, Some((_, value))) => ("--env", Some(value.strip_prefix('=').unwrap_or(value).to_owned())),
-            (_, None) => continue,
-        };
-        found.extend(value.map(|value| format!("{flag}={value}")));
+        let flag = word.split_once('=').map_or(word.as_str(), |(flag, _)| flag);
+        match (known(flag), of_cluster(word, 'e')) {
+            (Some((flag, true)), _) if word == flag => {
+                found.extend(words.next().map(|value| format!("{flag}={value}")));
+            }
+            (Some(_), _) => found.push(word.clone()),
+            (None, Some((_, ""))) => found.extend(words.next().map(|value| format!("--env={value}"))),
+            (None, Some((_, value))) => {
+                found.push(format!("--env={}", value.strip_prefix('=').unwrap_or(value)));
+            }
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+/// The value of a long flag that counts: the last.
+pub(super) fn last_value<'a>(words: &'a [String], flag: &str) -> Option<&'a str> {
+    let mut found = None;
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == flag {
+            found = words.next().map(String::as_str);
+        } else if let Some(value) = word.strip_prefix(flag).and_then(|rest| rest.strip_prefix('=')) {
+            found = Some(value);
+        }
     }
     found
 }

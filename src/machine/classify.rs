@@ -31,8 +31,9 @@ const UNKNOWN_RUN_SECONDS: u32 = 24 * 3600;
 pub const COLLECTION_GRACE: SignedDuration = SignedDuration::from_secs(150);
 
 /// How long after the end of the run the script's handleSummary() is waited for, and how long the summary is tried
-/// to be kept.
-pub const SUMMARY_GRACE: SignedDuration = SignedDuration::from_secs(60);
+/// to be kept. k6 itself ends handleSummary() after 2 minutes, or after the `handleSummaryTimeout` of 2.2 and newer.
+/// <https://github.com/grafana/k6/blob/v2.2.0/internal/cmd/config.go>
+pub const SUMMARY_GRACE: SignedDuration = SignedDuration::from_secs(240);
 pub(super) const SUMMARY_LIMIT: SignedDuration = SignedDuration::from_secs(300);
 
 /// What k6 calls its OpenTelemetry output, by the first version that has it under that name.

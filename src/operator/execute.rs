@@ -4,7 +4,7 @@
 use super::controller::{Context, Error, bounded};
 use super::{about, pods};
 use crate::aggregate::collect::Documents;
-use crate::aggregate::handler;
+use crate::aggregate::handler::Handled;
 use crate::api::LoadTest;
 use crate::build::{
     self, ATTEMPT_LABEL, COMPONENT_LABEL, Checked, Owner, RUN_LABEL, Wiring, aggregator_name, collector_name,
@@ -18,7 +18,6 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::api::{DeleteParams, ListParams, LogParams, PostParams, Preconditions};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How many requests of one run are under way at once.
@@ -204,11 +203,13 @@ impl Task<'_> {
             tracing::warn!(run, bytes, lines, "the collector's log has no summary");
             Documents::default()
         });
-        let outputs = match pods::has_container(pod, build::SUMMARY) {
-            true => handler::outputs(&self.log(&pod.name_any(), build::SUMMARY).await?),
-            false => Ok(BTreeMap::new()),
+        let handled = if pods::has_container(pod, build::SUMMARY) {
+            let printed = self.log(&pod.name_any(), build::SUMMARY).await?;
+            Handled::of(&printed, pods::exit_code(pod, build::SUMMARY))
+        } else {
+            Handled::default()
         };
-        self.create(build::summary(self.owner, documents, outputs)).await
+        self.create(build::summary(self.owner, documents, handled)).await
     }
 
     async fn log(&self, pod: &str, container: &str) -> Result<String, Error> {

@@ -29,6 +29,11 @@ fn end_of<'a>(pod: &'a Pod, name: &str) -> Option<(&'a ContainerStatus, &'a Cont
     Some((status, status.state.as_ref()?.terminated.as_ref()?))
 }
 
+/// The code with which a container of a pod has ended; none if it has not.
+pub fn exit_code(pod: &Pod, name: &str) -> Option<i32> {
+    end_of(pod, name).map(|(_, ended)| ended.exit_code)
+}
+
 /// What a collector has brought: its outcome is there before k6 has called handleSummary().
 pub fn collector(job: &Job, pod: Option<&Pod>) -> Collector {
     let end = job_end(job);

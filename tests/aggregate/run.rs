@@ -258,9 +258,20 @@ impl Runners {
 
     /// One runner, whose k6 judges its thresholds too.
     pub fn with_own_thresholds(script: &str, site: SocketAddr, aggregator: SocketAddr) -> Self {
+        Self::with_own_thresholds_and(script, site, aggregator, &[])
+    }
+
+    /// The same, with more arguments of k6.
+    pub fn with_own_thresholds_and(
+        script: &str,
+        site: SocketAddr,
+        aggregator: SocketAddr,
+        more: &[&str],
+    ) -> Self {
         let arguments: Vec<_> = arguments("experimental-opentelemetry", false)
             .into_iter()
             .filter(|argument| argument != "--no-thresholds")
+            .chain(more.iter().map(|argument| (*argument).to_owned()))
             .collect();
         Self::with(1, script, site, aggregator, &arguments, &[])
     }

@@ -4,9 +4,8 @@
 use crate::exports::{counter, export, gauge};
 use crate::k6::k6_binary;
 use crate::run::{Runners, Service, Site};
-use k6_operator::aggregate::handler::{outputs, script};
+use k6_operator::aggregate::handler::{self, Handled, script};
 use k6_operator::aggregate::live::Live;
-use k6_operator::aggregate::runner::summing;
 use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::summary::{Options, data, text, time};
 use k6_operator::aggregate::threshold::thresholds;
@@ -15,6 +14,7 @@ use opentelemetry_proto::tonic::metrics::v1::Metric;
 use prost::Message;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 const SCRIPT: &str = r#"
@@ -294,31 +294,69 @@ export default function () { throw new Error("the test itself must not run"); }
 HANDLER
 "#;
 
-/// What k6 makes of a handler of the script, given this data.
-fn handled(handler: &str, data: &Value) -> Result<BTreeMap<String, String>, String> {
+/// Whether this k6 can make machine-readable summaries, as 1.5 and newer can.
+fn makes_machine_readable() -> bool {
+    let help = Command::new(k6_binary())
+        .args(["run", "--help"])
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&help.stdout).contains(MACHINE_READABLE)
+}
+
+const MACHINE_READABLE: &str = "--new-machine-readable-summary";
+
+/// How the collector calls k6, with these arguments of the user and these variables.
+fn called(source: &str, document: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Handled {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    std::fs::write(path("test.js"), HANDLED.replace("HANDLER", handler)).unwrap();
-    std::fs::write(path("data.json"), data.to_string()).unwrap();
-    let around = script(
-        path("test.js").to_str().unwrap(),
-        path("data.json").to_str().unwrap(),
-    );
-    std::fs::write(path("around.js"), around).unwrap();
+    std::fs::write(path("test.js"), source).unwrap();
+    std::fs::write(path("data.json"), document).unwrap();
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    std::fs::write(
+        path("around.js"),
+        script(&text(&path("test.js")), &text(&path("data.json"))),
+    )
+    .unwrap();
     let output = Command::new(k6_binary())
-        .args(["run", "--quiet", "--no-usage-report", "--address="])
-        .args(summing(1))
+        .args([
+            "run",
+            "--quiet",
+            "--no-usage-report",
+            "--no-thresholds",
+            "--address=",
+        ])
+        .args([
+            "--out=json=/dev/null",
+            "--summary-export=",
+            "--log-output=stderr",
+            "--log-format=text",
+        ])
+        .args(["--vus=1", "--iterations=1"])
+        .args(arguments)
         .arg(path("around.js"))
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{error}");
-    outputs(&String::from_utf8(output.stdout).unwrap())
+    // As in the log of a container.
+    let log = [output.stderr, output.stdout].concat();
+    Handled::of(&String::from_utf8(log).unwrap(), output.status.code())
+}
+
+/// What k6 makes of a handler of the script, given this data.
+fn handled(handler: &str, data: &Value) -> Result<BTreeMap<String, String>, String> {
+    let source = HANDLED.replace("HANDLER", handler);
+    let Handled {
+        outputs,
+        error,
+        summary,
+    } = called(&source, &handler::data(&data.to_string(), ""), &[], &[]);
+    assert_eq!(summary, None);
+    error.map_or(Ok(outputs), Err)
 }
 
 #[test]
-fn the_scripts_own_handle_summary_runs_once_on_the_merged_data_and_its_outputs_are_kept() {
+fn scripts_own_handle_summary_runs_once_on_the_merged_data_and_its_outputs_are_kept() {
     let data = json!({"metrics": {"iterations": {"values": {"count": 188, "text": "a \"quoted\"\nline </script>"}}}});
     let handler = r#"export function handleSummary(data) {
   return { stdout: `${data.metrics.iterations.values.count} iterations\n`, "out/all.json": JSON.stringify(data.metrics) };
@@ -331,7 +369,28 @@ fn the_scripts_own_handle_summary_runs_once_on_the_merged_data_and_its_outputs_a
 }
 
 #[test]
-fn a_script_without_handle_summary_has_no_outputs() {
+fn async_handle_summary_is_awaited() {
+    let handler = r#"export async function handleSummary(data) {
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  return { "count.json": JSON.stringify(data.count) };
+}"#;
+    let outputs = handled(handler, &json!({"count": 4})).unwrap();
+    assert_eq!(outputs["count.json"], "4");
+    let error = handled(
+        "export async function handleSummary() { throw new Error('later'); }",
+        &json!({}),
+    );
+    assert!(
+        error
+            .clone()
+            .unwrap_err()
+            .starts_with("handleSummary() failed: Error: later"),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn script_without_handle_summary_has_no_outputs() {
     assert_eq!(handled("", &json!({})), Ok(BTreeMap::new()));
     assert_eq!(
         handled("export function handleSummary() {}", &json!({})),
@@ -340,7 +399,7 @@ fn a_script_without_handle_summary_has_no_outputs() {
 }
 
 #[test]
-fn a_handle_summary_that_fails_is_told_in_its_words() {
+fn handle_summary_that_fails_is_told_in_its_words() {
     let error = handled(
         "export function handleSummary() { throw new Error('no disk'); }",
         &json!({}),
@@ -352,4 +411,175 @@ fn a_handle_summary_that_fails_is_told_in_its_words() {
     );
     let error = handled("export function handleSummary() { return { a: 5 }; }", &json!({})).unwrap_err();
     assert!(error.contains("for a neither a string"), "{error}");
+}
+
+#[test]
+fn script_that_k6_cannot_load_is_told_in_its_words() {
+    let told = called(
+        "import x from './missing.js';",
+        &handler::data("{}", ""),
+        &[],
+        &[],
+    );
+    let error = told.error.unwrap();
+    assert!(
+        error.starts_with("k6 has no result of handleSummary(): ") && error.contains("missing.js"),
+        "{error}"
+    );
+}
+
+#[test]
+fn k6_that_is_told_to_make_no_summary_calls_no_handle_summary() {
+    let source = HANDLED.replace(
+        "HANDLER",
+        "export function handleSummary() { return { a: 'called' }; }",
+    );
+    let help = Command::new(k6_binary())
+        .args(["run", "--help"])
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let document = handler::data("{}", "");
+    if help.contains("--no-summary") {
+        assert_eq!(
+            called(&source, &document, &["--no-summary"], &[]),
+            Handled::default()
+        );
+        let variable = [("K6_NO_SUMMARY", "true")];
+        assert_eq!(called(&source, &document, &[], &variable), Handled::default());
+    }
+    if help.contains("\"disabled\"") {
+        assert_eq!(
+            called(&source, &document, &["--summary-mode=disabled"], &[]),
+            Handled::default()
+        );
+    }
+    assert_eq!(called(&source, &document, &[], &[]).outputs["a"], "called");
+}
+
+#[test]
+fn handle_summary_has_the_requests_and_the_time_that_the_options_of_the_script_allow() {
+    let version = Command::new(k6_binary()).arg("version").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    let source = r#"
+import { sleep } from "k6";
+import http from "k6/http";
+export const options = {
+  vus: 9, duration: "1h", thresholds: { nobody: ["count>5"] }, handleSummaryTimeout: "1s", throw: true,
+  hosts: { "target.example": "127.0.0.1:1" },
+};
+export default function () {}
+export function handleSummary() {
+  let error;
+  try { http.get("http://target.example/"); } catch (caught) { error = String(caught); }
+  if (__ENV.SLEEP) sleep(2);
+  return { error };
+}"#;
+    let document = handler::data("{}", "");
+    let outputs = called(source, &document, &[], &[]).outputs;
+    assert!(outputs["error"].contains("127.0.0.1:1"), "{outputs:?}");
+    // Of the versions that are tested, 2.2 and newer know the option.
+    if version.starts_with("k6 v2.2") || version.contains(" v2.2") {
+        let told = called(source, &document, &["--env=SLEEP=1"], &[]);
+        assert!(told.error.unwrap().contains("timed out after 1 seconds"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handle_summary_receives_the_shape_that_k6_itself_gives() {
+    let site = Site::open().await;
+    let statistics = json!(["avg", "min", "med", "p(95)", "p(99)"]);
+    let thresholds = json!({
+        "http_req_duration{status:503}": ["max>0"], "checks": ["rate>0"], "own{name:nobody}": ["avg<1"],
+    });
+    let source = SCRIPT.replace("STATISTICS", &statistics.to_string());
+    let source = source.replace("THRESHOLDS", &thresholds.to_string());
+    let options = json!({"summaryTrendStats": statistics, "thresholds": thresholds});
+    let service = Service::open(1, options);
+    let known = makes_machine_readable();
+    let flags: &[&str] = if known {
+        &[MACHINE_READABLE, "--summary-mode=full"]
+    } else {
+        &[]
+    };
+    let mut runners = Runners::with_own_thresholds_and(&source, site.address, service.address, flags);
+    runners.release().await;
+    assert_eq!(runners.end().await, [Some(0)]);
+    let log = std::fs::read_to_string(runners.log(1)).unwrap();
+    let data = log.lines().find_map(|line| line.strip_prefix("DATA")).unwrap();
+    let mut theirs: Value = serde_json::from_str(data).unwrap();
+    let now = service.aggregator().now();
+    service.aggregator().live().conclude(now);
+    let document = handler::data(
+        &service.aggregator().summary().0.to_string(),
+        &service.aggregator().machine_readable().to_string(),
+    );
+    let of = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let Handled {
+            outputs,
+            error,
+            summary,
+        } = called(&source, &document, arguments, variables);
+        assert_eq!(error, None);
+        let data: Value = serde_json::from_str(outputs["stdout"].strip_prefix("DATA").unwrap()).unwrap();
+        (data, summary)
+    };
+    let (former, summary) = of(&[], &[]);
+    assert_eq!((former, summary), (service.aggregator().summary().0, None));
+    if !known {
+        return;
+    }
+    // k6 has them in the order in which they come, or in none.
+    let by_name = |data: &mut Value| {
+        for list in [
+            "/results/metrics",
+            "/results/checks/metrics",
+            "/results/checks/results",
+        ] {
+            let list = data.pointer_mut(list).unwrap();
+            let named = list.as_array().unwrap().iter();
+            *list = named
+                .map(|one| (one["name"].as_str().unwrap().to_owned(), one.clone()))
+                .collect();
+        }
+    };
+    let (mut full, summary) = of(flags, &[]);
+    by_name(&mut full);
+    by_name(&mut theirs);
+    let close = |at: &str, ours: f64, theirs: f64| {
+        let error = (ours - theirs).abs() / theirs.abs().max(1e-9);
+        let limit = if at.ends_with("/med") || at.ends_with("/p95") {
+            // A bucket's width.
+            0.1
+        } else if at.ends_with("/duration") {
+            // Of k6's time when it makes the summary.
+            0.01
+        } else if at.contains("/vus/values/") || at.contains("/level/values/m") {
+            // A gauge's extremes between two exports are not seen, and this k6 lingers without virtual users.
+            f64::INFINITY
+        } else {
+            1e-9
+        };
+        error <= limit
+    };
+    assert!(full["metadata"]["generated_at"].is_string(), "{full}");
+    theirs["metadata"]["generated_at"] = full["metadata"]["generated_at"].clone();
+    let differing = differences("", &full, &theirs, &close);
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+    assert_eq!(full["config"]["script"], source);
+    // What is kept has no source of the script, which may be in an image or a volume.
+    let mut kept: Value = serde_json::from_str(&summary.unwrap()).unwrap();
+    by_name(&mut kept);
+    full["config"].as_object_mut().unwrap().remove("script");
+    full["metadata"]["generated_at"] = kept["metadata"]["generated_at"].clone();
+    assert_eq!(kept, full);
+    let (by_variable, _) = of(&[], &[("K6_NEW_MACHINE_READABLE_SUMMARY", "true")]);
+    let mut by_variable = by_variable;
+    by_name(&mut by_variable);
+    let phase = |data: &Value| data["results"]["metrics"]["http_req_waiting"].is_object();
+    assert_eq!(
+        (phase(&by_variable), phase(&kept)),
+        (false, true),
+        "the mode is compact by default"
+    );
 }

@@ -4,6 +4,7 @@
 use crate::build::{defaults, owner, spec};
 use crate::support::*;
 use k6_operator::aggregate::collect::Documents;
+use k6_operator::aggregate::handler::Handled;
 use k6_operator::aggregate::outcome::{Crossed, Outcome};
 use k6_operator::aggregate::runner::outputs_beside;
 use k6_operator::api::Spec;
@@ -1125,7 +1126,11 @@ mod keeping {
     }
 
     #[test]
-    fn a_handle_summary_that_hangs_is_waited_for_a_minute() {
+    fn handle_summary_is_waited_for_longer_than_k6_lets_it_run() {
+        assert!(
+            SUMMARY_GRACE.as_secs() > 120,
+            "k6's default of handleSummaryTimeout"
+        );
         let grace = SUMMARY_GRACE.as_secs();
         assert_eq!(wanted(brought(false), Fact::Absent, grace - 1), vec![]);
         let kept = wanted(brought(false), Fact::Absent, grace);
@@ -1391,19 +1396,17 @@ mod objects {
     #[test]
     fn a_k6_of_each_version_is_given_only_what_it_knows() {
         const TYPE: &str = "K6_OTEL_EXPORTER_TYPE";
-        for (version, has_type, flags) in [
-            ((0, 57), true, vec!["--no-summary=false"]),
-            ((1, 1), true, vec!["--no-summary=false", "--summary-mode=compact"]),
-            ((1, 9), true, vec!["--no-summary=false", "--summary-mode=compact"]),
-            ((2, 0), false, vec!["--summary-mode=compact"]),
-            ((10, 0), false, vec!["--summary-mode=compact"]),
+        for (version, has_type) in [
+            ((0, 57), true),
+            ((1, 1), true),
+            ((1, 9), true),
+            ((2, 0), false),
+            ((10, 0), false),
         ] {
             let env = main_of(runner_of(&plain(), version)).env.unwrap();
             let names: Vec<_> = env.iter().map(|variable| variable.name.as_str()).collect();
             assert_eq!(names.contains(&TYPE), has_type, "{version:?}");
             assert!(names.contains(&"K6_OTEL_EXPORTER_PROTOCOL"), "{version:?}");
-            let words = main_of(collector_of(&plain(), version)).command.unwrap();
-            assert_eq!(summary_flags(&words), flags, "{version:?}");
         }
     }
 
@@ -1457,7 +1460,10 @@ mod objects {
     #[test]
     fn the_k6_that_calls_handle_summary_has_what_the_script_needs_to_be_loaded() {
         let words = "-e A=1 -eB=2 -qe C=3 -e=D=4 --env E=5=6 --env=F=$(HOME)$(TARGET) --vus 3 --tag env=x \
-                     --compatibility-mode base --compatibility-mode=extended --out json=e.json";
+                     --compatibility-mode base --compatibility-mode=extended --out json=e.json \
+                     --secret-source mock=a=b --features x --new-machine-readable-summary --summary-mode full \
+                     --include-system-env-vars=false --no-summary=false --summary-export x.json --log-output=none \
+                     --config c.json --user-agent 'a b'";
         let spec = spec(json!({
             "parallelism": 1, "script": "s", "arguments": words,
             "runner": {"env": [{"name": "TARGET", "value": "x"}]}
@@ -1475,6 +1481,13 @@ mod objects {
                 "--env=F=$$(HOME)$(TARGET)",
                 "--compatibility-mode=base",
                 "--compatibility-mode=extended",
+                "--secret-source=mock=a=b",
+                "--features=x",
+                "--new-machine-readable-summary",
+                "--summary-mode=full",
+                "--include-system-env-vars=false",
+                "--no-summary=false",
+                "--user-agent=a b",
                 "/k6-operator-summary/summary.js",
             ]
         );
@@ -1572,11 +1585,24 @@ mod objects {
         }
     }
 
-    fn outputs(all: &[(&str, &str)]) -> Result<BTreeMap<String, String>, String> {
+    fn outputs(all: &[(&str, &str)]) -> Handled {
         let all = all
             .iter()
             .map(|(file, text)| ((*file).to_owned(), (*text).to_owned()));
-        Ok(all.collect())
+        Handled {
+            outputs: all.collect(),
+            ..Handled::default()
+        }
+    }
+
+    #[test]
+    fn summary_json_is_in_the_shape_that_handle_summary_received() {
+        let handled = Handled {
+            summary: Some(r#"{"version":"1.0.0"}"#.to_owned()),
+            ..Handled::default()
+        };
+        let map = summary(&owner("k6-sample"), documents(String::new()), handled);
+        assert_eq!(map.data.unwrap()["summary.json"], r#"{"version":"1.0.0"}"#);
     }
 
     #[test]
@@ -1607,8 +1633,11 @@ mod objects {
 
     #[test]
     fn a_handle_summary_that_failed_is_told_and_what_is_empty_is_not_kept() {
-        let error = Err("handleSummary() failed: TypeError".to_owned());
-        let map = summary(&owner("k6-sample"), Documents::default(), error);
+        let failed = Handled {
+            error: Some("handleSummary() failed: TypeError".to_owned()),
+            ..Handled::default()
+        };
+        let map = summary(&owner("k6-sample"), Documents::default(), failed);
         let told = ("handleSummary-error.txt", "handleSummary() failed: TypeError");
         let told = BTreeMap::from([(told.0.to_owned(), told.1.to_owned())]);
         assert_eq!(map.data, Some(told));

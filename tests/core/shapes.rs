@@ -2,6 +2,7 @@
 //! what manifests of grafana/k6-operator have.
 
 use k6_operator::aggregate::collect::Documents;
+use k6_operator::aggregate::handler::Handled;
 use k6_operator::api::{Flag, Kind, LoadTest, Spec};
 use k6_operator::build::*;
 use k6_operator::machine::{Aggregation, Target};
@@ -9,7 +10,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 fn owner(kind: Kind, name: &str, attempt: u32) -> Owner {
     Owner {
@@ -437,7 +438,7 @@ fn the_labels_of_the_peer_are_on_the_jobs_and_pods_that_it_has_too_and_on_no_oth
     let others = [
         script(&owner, &checked).unwrap().metadata,
         service(&owner, &jobs[4].0).metadata,
-        summary(&owner, Documents::default(), Ok(BTreeMap::new())).metadata,
+        summary(&owner, Documents::default(), Handled::default()).metadata,
     ];
     let of_jobs = jobs.into_iter().flat_map(|(job, counted)| {
         let pod = job.spec.unwrap().template.metadata.unwrap();

@@ -221,10 +221,11 @@ fn an_aggregator_whose_service_is_deleted_is_asked_at_another_and_what_it_has_no
 
 #[test]
 fn an_aggregator_that_is_never_ready_starts_nobody() {
-    for what in [
-        OnPod::Hangs(None),
-        OnPod::ImagePull(None),
-        OnPod::Unschedulable(None),
+    // The second and the third say what their pod waits for.
+    for (what, event) in [
+        (OnPod::Hangs(None), "CollectionFailed"),
+        (OnPod::ImagePull(None), "DeadlinePassed"),
+        (OnPod::Unschedulable(None), "DeadlinePassed"),
     ] {
         let fault = Fault::Pod {
             test: 0,
@@ -240,10 +241,11 @@ fn an_aggregator_that_is_never_ready_starts_nobody() {
 
 #[test]
 fn a_collector_that_hangs_or_asks_in_vain_ends_at_its_deadline_and_never_passes() {
-    for what in [
-        OnPod::Hangs(None),
-        OnPod::ImagePull(None),
-        OnPod::Unschedulable(None),
+    // The second and the third say what their pod waits for.
+    for (what, event) in [
+        (OnPod::Hangs(None), "CollectionFailed"),
+        (OnPod::ImagePull(None), "DeadlinePassed"),
+        (OnPod::Unschedulable(None), "DeadlinePassed"),
     ] {
         let fault = Fault::Pod {
             test: 0,
@@ -251,7 +253,6 @@ fn a_collector_that_hangs_or_asks_in_vain_ends_at_its_deadline_and_never_passes(
             what,
         };
         let outcome = ends(&Scenario::merged(2, 0), Plan(vec![fault]), FAILED);
-        let event = "CollectionFailed";
         assert!(last(&outcome).contains(event), "{}", outcome.histories[0]);
         assert!(gone(&outcome, "Jobs", "a-collector"));
     }
@@ -401,13 +402,12 @@ fn a_merged_run_that_is_stopped_ends_in_time_though_its_result_cannot_be_had() {
         part: Part::Collector,
         what,
     };
-    for fault in [
-        deleted(Part::Aggregator),
-        fault(OnPod::Hangs(None)),
-        fault(OnPod::ImagePull(None)),
+    for (fault, event) in [
+        (deleted(Part::Aggregator), "CollectionFailed"),
+        (fault(OnPod::Hangs(None)), "CollectionFailed"),
+        (fault(OnPod::ImagePull(None)), "DeadlinePassed"),
     ] {
         let outcome = ends(&Scenario::merged(2, 0), Plan(vec![stop, fault]), STOPPED);
-        let event = "CollectionFailed";
         assert!(last(&outcome).contains(event), "{}", outcome.histories[0]);
         assert!(gone(&outcome, "Jobs", "a-aggregator"));
     }
