@@ -1,8 +1,8 @@
 //! The Job of one runner.
 
 use super::pod::{self, Defaults, Owner, PORT, Part, given};
-use super::{Checked, literal, names, programs, run_id, script, segments, settings};
-use crate::aggregate::runner::{arguments, environment, measuring};
+use super::{Checked, arguments, literal, names, programs, run_id, script, segments, settings};
+use crate::aggregate::runner::{self, environment, measuring};
 use crate::api::{Kind, PodSettings, Spec};
 use crate::machine::Aggregation;
 use k8s_openapi::api::batch::v1::Job;
@@ -126,7 +126,8 @@ fn command(
         words.push("--".to_owned());
     }
     words.extend(["k6".to_owned(), "run".to_owned()]);
-    if spec.quiet.map_or(owner.kind == Kind::TestRun, |quiet| quiet.0) {
+    let quiet = || owner.kind == Kind::TestRun || logs_nothing(checked, settings);
+    if spec.quiet.map_or_else(quiet, |quiet| quiet.0) {
         words.push("--quiet".to_owned());
     }
     if n > 1 {
@@ -140,7 +141,7 @@ fn command(
         words.push("--paused".to_owned());
     }
     if let Some(Wiring { aggregation, .. }) = wiring {
-        words.extend(arguments(
+        words.extend(runner::arguments(
             &aggregation.output,
             aggregation.setup_seconds.is_some(),
         ));
@@ -199,5 +200,18 @@ fn apart(user: Affinity) -> Affinity {
     Affinity {
         pod_anti_affinity: Some(pods),
         ..user
+    }
+}
+
+/// Whether k6 is told to log nothing. Tools that say so read the JSON that handleSummary() prints, and k6 writes its
+/// banner and its progress beside it:
+/// <https://github.com/dapr/dapr/blob/0fb114a40e2dd665e22586291afc22640ff91430/tests/runner/loadtest/k6.go>
+fn logs_nothing(checked: &Checked, settings: &PodSettings) -> bool {
+    const NOTHING: &str = "none";
+    let mut env = settings.common.env.iter();
+    let variable = env.find(|variable| variable.name == "K6_LOG_OUTPUT");
+    match arguments::last_value(&checked.arguments, "--log-output") {
+        Some(output) => output == NOTHING,
+        None => variable.is_some_and(|variable| variable.value.as_deref() == Some(NOTHING)),
     }
 }

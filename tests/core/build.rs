@@ -147,6 +147,59 @@ fn a_runner_has_all_that_its_spec_sets() {
 }
 
 #[test]
+fn k6_is_quiet_where_its_log_goes_nowhere_since_tools_read_the_rest() {
+    let quiet = |kind: Kind, more: serde_json::Value| {
+        let mut all = json!({"parallelism": 1, "script": "s"});
+        all.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let spec = spec(all);
+        let owner = Owner {
+            kind,
+            ..owner("k6-sample")
+        };
+        let job = runner(&owner, &spec, &check(&spec).unwrap(), &defaults(), (1, 1), None);
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        let words = pod.containers[0].command.clone().unwrap();
+        words.iter().any(|word| word == "--quiet")
+    };
+    let none = json!([{"name": "K6_LOG_OUTPUT", "value": "none"}]);
+    for (kind, more, is_quiet) in [
+        (Kind::K6, json!({}), false),
+        (Kind::TestRun, json!({}), true),
+        (Kind::K6, json!({"arguments": "--log-output=none"}), true),
+        (
+            Kind::K6,
+            json!({"arguments": "--include-system-env-vars --log-output none"}),
+            true,
+        ),
+        (
+            Kind::K6,
+            json!({"arguments": "--log-output=none --log-output=stdout"}),
+            false,
+        ),
+        (
+            Kind::K6,
+            json!({"arguments": "--log-output=none", "quiet": "false"}),
+            false,
+        ),
+        (Kind::K6, json!({"runner": {"env": none}}), true),
+        (
+            Kind::K6,
+            json!({"runner": {"env": none}, "arguments": "--log-output=stderr"}),
+            false,
+        ),
+        (
+            Kind::TestRun,
+            json!({"quiet": false, "arguments": "--log-output=none"}),
+            false,
+        ),
+    ] {
+        assert_eq!(quiet(kind, more.clone()), is_quiet, "{kind:?} {more}");
+    }
+}
+
+#[test]
 fn a_starter_is_given_every_runner_by_address() {
     let spec = article();
     let checked = check(&spec).unwrap();
