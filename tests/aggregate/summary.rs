@@ -9,12 +9,14 @@ use k6_operator::aggregate::live::Live;
 use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::summary::{Options, data, text, time};
 use k6_operator::aggregate::threshold::thresholds;
+use k6_operator::api::{Kind, Spec};
+use k6_operator::build::{Common, Defaults, Owner, Wiring, check, collector};
+use k6_operator::machine::Aggregation;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use prost::Message;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 const SCRIPT: &str = r#"
@@ -305,34 +307,48 @@ fn makes_machine_readable() -> bool {
 
 const MACHINE_READABLE: &str = "--new-machine-readable-summary";
 
-/// How the collector calls k6, with these arguments of the user and these variables.
+/// What the collector's container with k6 runs, for a test with these arguments.
+fn command(arguments: &[&str]) -> Vec<String> {
+    let spec = json!({"parallelism": 1, "script": "test", "args": arguments});
+    let spec: Spec = serde_json::from_value(spec).unwrap();
+    let owner = Owner {
+        kind: Kind::K6,
+        name: "test".to_owned(),
+        namespace: "default".to_owned(),
+        uid: "5f2a".to_owned(),
+        generation: 1,
+        attempt: 1,
+    };
+    let defaults = Defaults {
+        runner_image: "k6".to_owned(),
+        starter_image: "operator".to_owned(),
+        common: Common::default(),
+    };
+    let aggregation: Aggregation = serde_json::from_value(json!({"output": "opentelemetry"})).unwrap();
+    let wiring = Wiring {
+        aggregation: &aggregation,
+        address: "127.0.0.1:4318",
+    };
+    let job = collector(&owner, &spec, &check(&spec).unwrap(), &defaults, wiring, "{}");
+    let pod = job.spec.unwrap().template.spec.unwrap();
+    pod.containers.into_iter().next().unwrap().command.unwrap()
+}
+
+/// What comes of handleSummary() where the collector calls it, with these arguments of the user and these variables.
 fn called(source: &str, document: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Handled {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("test.js"), source).unwrap();
     std::fs::write(path("data.json"), document).unwrap();
-    let text = |path: &Path| path.to_str().unwrap().to_owned();
-    std::fs::write(
-        path("around.js"),
-        script(&text(&path("test.js")), &text(&path("data.json"))),
-    )
-    .unwrap();
+    let text = |name: &str| path(name).to_str().unwrap().to_owned();
+    std::fs::write(path("around.js"), script(&text("test.js"), &text("data.json"))).unwrap();
+    let words = command(arguments);
+    let [k6, words @ .., _script] = words.as_slice() else {
+        panic!("{words:?}");
+    };
+    assert_eq!(k6, "k6");
     let output = Command::new(k6_binary())
-        .args([
-            "run",
-            "--quiet",
-            "--no-usage-report",
-            "--no-thresholds",
-            "--address=",
-        ])
-        .args([
-            "--out=json=/dev/null",
-            "--summary-export=",
-            "--log-output=stderr",
-            "--log-format=text",
-        ])
-        .args(["--vus=1", "--iterations=1"])
-        .args(arguments)
+        .args(words)
         .arg(path("around.js"))
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
@@ -483,6 +499,46 @@ export function handleSummary() {
         let told = called(source, &document, &["--env=SLEEP=1"], &[]);
         assert!(told.error.unwrap().contains("timed out after 1 seconds"));
     }
+}
+
+#[test]
+fn handle_summary_has_the_secrets_the_variables_and_the_files_of_its_script() {
+    let help = Command::new(k6_binary())
+        .args(["run", "--help"])
+        .output()
+        .unwrap();
+    let has_secrets = String::from_utf8_lossy(&help.stdout).contains("--secret-source");
+    let (import, secret, source) = if has_secrets {
+        (
+            "import secrets from 'k6/secrets';",
+            "await secrets.get('token')",
+            &["--secret-source=mock=token=s3cret"][..],
+        )
+    } else {
+        ("", "'s3cret'", &[][..])
+    };
+    let script = r#"
+IMPORT
+const place = open("./test.js").length;
+export const options = { vus: 2, duration: "1h" };
+export default function () {}
+export async function handleSummary() {
+  return { said: [SECRET, __ENV.FLAG, __ENV.VARIABLE, place > 0].join(" ") };
+}"#;
+    let script = script.replace("IMPORT", import).replace("SECRET", secret);
+    let arguments = [source, &["--env", "FLAG=by flag"]].concat();
+    let Handled {
+        outputs,
+        error,
+        summary,
+    } = called(
+        &script,
+        &handler::data("{}", ""),
+        &arguments,
+        &[("VARIABLE", "by variable")],
+    );
+    assert_eq!((error, summary), (None, None));
+    assert_eq!(outputs["said"], "s3cret by flag by variable true");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
