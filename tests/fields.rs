@@ -13,7 +13,8 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// Fields whose own fields have rows too.
-const OPENED: [&str; 8] = [
+const OPENED: [&str; 9] = [
+    "aggregation",
     "script",
     "script.configMap",
     "script.volumeClaim",

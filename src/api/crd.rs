@@ -1,6 +1,7 @@
 //! The CustomResourceDefinitions, generated from the types: their schemas, what `kubectl get` shows, and the
 //! CEL rules for what a schema can't say.
 
+use super::unset::{SPEC, Shape};
 use super::{GROUP, Kind, Spec, Status, VERSION};
 use crate::build::check::PARALLELISM_LIMIT;
 use kube::core::schema::{OptionalEnum, OptionalIntOrString, StructuralSchemaRewriter};
@@ -112,10 +113,15 @@ pub fn definition(kind: Kind) -> Value {
 
 fn schema(kind: Kind) -> Value {
     let mut spec = schema_of::<Spec>();
-    let fields = field_names(&spec);
     described(&mut spec, DESCRIBED_DEPTH);
     quantities(&mut spec);
     script(&mut spec, kind);
+    let mut frozen: Vec<Value> = fields(&SPEC, &spec)
+        .filter(|(field, ..)| !MUTABLE.contains(field))
+        .map(|(field, shape, schema)| frozen(field, shape, schema))
+        .collect();
+    empties(&SPEC, &mut spec);
+    without_null(&mut spec);
     set(
         &mut spec,
         "x-kubernetes-validations",
@@ -127,11 +133,6 @@ fn schema(kind: Kind) -> Value {
             },
         ]),
     );
-    let mut frozen: Vec<Value> = fields
-        .iter()
-        .filter(|field| !MUTABLE.contains(&field.as_str()))
-        .map(|field| frozen(field))
-        .collect();
     frozen.push(json!({
         "rule": "!has(oldSelf.status) || !has(oldSelf.status.state) || \
                  oldSelf.status.state in ['Initializing', 'Finished'] || \
@@ -148,20 +149,30 @@ fn schema(kind: Kind) -> Value {
     })
 }
 
-/// A run's spec stays as it is once its runners are made; a Finished one may change for a new run.
-fn frozen(field: &str) -> Value {
-    // What has no type is out of the rules' sight but for `dyn`.
-    let of = |object: &str| match field {
-        "script" | "quiet" | "paused" => format!("dyn({object}.spec).{field}"),
-        _ => format!("{object}.spec.{field}"),
+/// The fields of an object in which each can be unset.
+fn fields<'a>(shape: &'a Shape, schema: &'a Value) -> impl Iterator<Item = (&'a str, &'a Shape, &'a Value)> {
+    let fields = match shape {
+        Shape::Fields(fields) => Some(fields),
+        Shape::Whole | Shape::Each(_) | Shape::Texts | Shape::Entries => None,
     };
-    let (new, old) = (of("self"), of("oldSelf"));
-    let rerun = "has(self.spec.rerun) && (!has(oldSelf.spec.rerun) || self.spec.rerun != oldSelf.spec.rerun)";
+    fields.into_iter().flatten().filter_map(|(name, shape)| {
+        let schema = schema.get("properties")?.get(name)?;
+        Some((name.as_str(), shape, schema))
+    })
+}
+
+/// A run's spec stays as it is once its runners are made; a Finished one may change for a new run. A field that is
+/// left out is no other than one that is empty: a client with Go types writes back more than it has read.
+fn frozen(field: &str, shape: &Shape, schema: &Value) -> Value {
+    let meaning = |spec: &str| meaning(spec, &[field], shape, schema);
+    // Lists that stand here as such: of other values CEL does not know how long it takes to compare them.
+    let same = format!("[{}] == [{}]", meaning("self.spec"), meaning("oldSelf.spec"));
+    let rerun = "has(self.spec.rerun) && self.spec.rerun != '' && \
+                 (!has(oldSelf.spec.rerun) || self.spec.rerun != oldSelf.spec.rerun)";
     json!({
         "rule": format!(
             "!has(oldSelf.status) || !has(oldSelf.status.state) || oldSelf.status.state == 'Initializing' || \
-             (oldSelf.status.state == 'Finished' && {rerun}) || \
-             (has({new}) == has({old}) && (!has({new}) || {new} == {old}))"
+             (oldSelf.status.state == 'Finished' && {rerun}) || {same}"
         ),
         "message": format!(
             "spec.{field} can't be changed for a run that has its runners: wait until it is Finished, and change \
@@ -169,6 +180,83 @@ fn frozen(field: &str) -> Value {
         ),
         "fieldPath": format!(".spec.{field}")
     })
+}
+
+/// What the field at a path means, as an expression of CEL that is the same for all ways to leave it empty.
+fn meaning(object: &str, path: &[&str], shape: &Shape, schema: &Value) -> String {
+    let all = |object: &str, path: &[&str], shape, schema| {
+        let fields = fields(shape, schema).map(|(field, shape, schema)| {
+            let path = [path, &[field]].concat();
+            meaning(object, &path, shape, schema)
+        });
+        format!("dyn([{}])", fields.collect::<Vec<_>>().join(", "))
+    };
+    // What has no type, or one of several, is out of the rules' sight but for `dyn`.
+    let value = format!("dyn({object}).?{}", path.join(".?"));
+    let or = |empty: &str| format!("dyn({value}.orValue({empty}))");
+    let may_be_null = schema.get("nullable") == Some(&json!(true));
+    match (shape, schema.get("type").and_then(Value::as_str)) {
+        // Only that it is the same as another can be asked.
+        (_, None) => format!("dyn([{value}].filter(v, v.orValue('') != ''))"),
+        (Shape::Fields(_), Some(_)) => all(object, path, shape, schema),
+        (Shape::Each(entry), Some(_)) => {
+            let given = (1..=path.len()).filter_map(|depth| path.get(..depth));
+            let given = given.map(|path| format!("has({object}.{})", path.join(".")));
+            format!(
+                "dyn({} ? {object}.{}.map(e, {}) : [])",
+                given.collect::<Vec<_>>().join(" && "),
+                path.join("."),
+                all("e", &[], entry, schema.get("items").unwrap_or(&Value::Null))
+            )
+        }
+        (Shape::Texts | Shape::Entries, Some(_)) | (Shape::Whole, Some("object")) => or("{}"),
+        (Shape::Whole, Some("array")) => or("[]"),
+        (Shape::Whole, Some("string")) => or("''"),
+        (Shape::Whole, Some("boolean")) if !may_be_null => or("false"),
+        (Shape::Whole, Some(_)) => format!("dyn({value})"),
+    }
+}
+
+/// An empty text stands for none, also where there are few others.
+fn empties(shape: &Shape, schema: &mut Value) {
+    match shape {
+        Shape::Fields(shapes) => {
+            let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+            for (name, schema) in properties.into_iter().flatten() {
+                if let Some(shape) = shapes.get(name) {
+                    empties(shape, schema);
+                }
+            }
+        }
+        Shape::Each(shape) => {
+            if let Some(entries) = schema.get_mut("items") {
+                empties(shape, entries);
+            }
+        }
+        Shape::Entries => {
+            if let Some(pattern) = schema.pointer_mut("/additionalProperties/pattern") {
+                *pattern = json!(format!("^$|{QUANTITY}"));
+            }
+        }
+        Shape::Whole | Shape::Texts => {
+            if let Some(Value::Array(values)) = schema.get_mut("enum") {
+                values.retain(|value| !value.is_null());
+                values.push(json!(""));
+            }
+        }
+    }
+}
+
+/// The API server removes a null where the schema knows none: nobody has to tell it from what is left out.
+fn without_null(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            object.remove("nullable");
+            object.values_mut().for_each(without_null);
+        }
+        Value::Array(list) => list.iter_mut().for_each(without_null),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// A K6 may name a ConfigMap in place of an object; then the rules can't look into it, but a schema can.
@@ -182,8 +270,13 @@ fn script(spec: &mut Value, kind: Kind) {
                 script.remove("type");
             }
             set(script, "x-kubernetes-preserve-unknown-fields", json!(true));
-            set(script, "minProperties", json!(1));
-            set(script, "maxProperties", json!(1));
+            // Each of these but the first is false of every name.
+            let mut either = vec![json!({"minLength": 1, "minProperties": 1, "maxProperties": 0})];
+            let given = |source: &str, what: Value| json!({"maxLength": 0, "required": [source], "properties": {source: what}});
+            let named = json!({"required": ["name"], "properties": {"name": {"minLength": 1}}});
+            either.extend(["configMap", "volumeClaim"].map(|source| given(source, named.clone())));
+            either.extend(["localFile", "inline"].map(|source| given(source, json!({"minLength": 1}))));
+            set(script, "oneOf", json!(either));
             set(
                 script,
                 "description",
@@ -197,8 +290,8 @@ fn script(spec: &mut Value, kind: Kind) {
             script,
             "x-kubernetes-validations",
             json!([{
-                "rule": "[has(self.configMap), has(self.volumeClaim), has(self.localFile), has(self.inline)]\
-                         .filter(given, given).size() == 1",
+                "rule": "[self.?configMap.?name, self.?volumeClaim.?name, self.?localFile, self.?inline]\
+                         .filter(source, source.orValue('') != '').size() == 1",
                 "message": "spec.script needs exactly one source: configMap, volumeClaim, localFile or inline"
             }]),
         ),
@@ -243,11 +336,6 @@ fn without_line_ends(schema: &mut Schema) {
         let paragraphs = text.split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
         *text = paragraphs.collect::<Vec<_>>().join("\n\n");
     }
-}
-
-fn field_names(schema: &Value) -> Vec<String> {
-    let properties = schema.get("properties").and_then(Value::as_object);
-    properties.map_or_else(Vec::new, |properties| properties.keys().cloned().collect())
 }
 
 fn set(object: &mut Value, key: &str, value: Value) {
@@ -303,11 +391,15 @@ fn int_or_string(schema: &mut Map<String, Value>) {
 
 /// The fields of a defaults file that a spec does not have, by path.
 pub fn unknown_fields(defaults: &Value) -> Vec<String> {
-    let parts = ["podTemplate", "initializer", "runner", "starter"];
+    let parts = ["podTemplate", "initializer", "runner", "starter", "aggregation"];
     let mut schema = schema_of::<Spec>();
     // Whether there is an initializer is no setting of its pod.
     if let Some(Value::Object(fields)) = schema.pointer_mut("/properties/initializer/properties") {
         fields.remove("disabled");
+    }
+    // Nor is it one of the aggregator.
+    if let Some(Value::Object(fields)) = schema.pointer_mut("/properties/aggregation/properties") {
+        fields.remove("enabled");
     }
     if let Some(Value::Object(fields)) = schema.get_mut("properties") {
         fields.retain(|field, _| parts.contains(&field.as_str()));

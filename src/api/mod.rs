@@ -9,24 +9,30 @@ mod flag;
 mod kind;
 mod pod;
 pub mod status;
+mod unset;
 
 use k8s_openapi::api::core::v1::ContainerPort;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use flag::Flag;
 pub use kind::{GROUP, Kind, LoadTest, VERSION};
 pub use pod::{InitContainer, Initializer, Metadata, PodSettings, PodTemplate, PullPolicy, Resources};
 pub use status::Status;
+pub use unset::without_empty;
 
 /// What is to be run, and how.
+///
+/// What is empty in a manifest is unset: it is removed before the fields are read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
+#[schemars(description = "What is to be run, and how.", extend("required" = ["parallelism", "script"]))]
 pub struct Spec {
     /// How many runners share the test. At least 1, at most the number of virtual users of the script.
     pub parallelism: i64,
 
     /// The script, from exactly one source: configMap, volumeClaim, localFile or inline.
+    #[serde(default)]
     #[schemars(schema_with = "script")]
     pub script: serde_json::Value,
 
@@ -54,7 +60,8 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub pod_template: PodTemplate,
 
-    /// Settings of the initializer pod, in which k6 inspects the script. Default: those of the runners.
+    /// Settings of the initializer pod, in which k6 inspects the script. What is left out is as in the runners; where it
+    /// runs (affinity, nodeSelector, tolerations, topologySpreadConstraints) and its resources are each taken as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initializer: Option<Initializer>,
 
@@ -130,14 +137,31 @@ pub struct Spec {
     pub token: Option<String>,
 }
 
+impl<'de> Deserialize<'de> for Spec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = serde_json::Value::deserialize(deserializer)?;
+        Self::deserialize(without_empty(written)).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Spec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
 /// How the metrics of the runners are merged.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AggregationSpec {
     /// Merge them: thresholds are judged over all runners, and there is one summary and one report. Default true,
     /// where the runners' k6 can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
+    /// CPU and memory of the aggregator, which merges the metrics, and of what brings the result. Default: those of
+    /// the starter, and those of the runners.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub resources: Resources,
 }
 
 /// Where setup() and teardown() run.
@@ -189,7 +213,6 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 fn script(_: &mut SchemaGenerator) -> Schema {
     let name = serde_json::json!({
         "type": "string",
-        "minLength": 1,
         "maxLength": 253
     });
     schemars::json_schema!({
@@ -198,7 +221,6 @@ fn script(_: &mut SchemaGenerator) -> Schema {
             "configMap": {
                 "description": "All files of a ConfigMap, mounted at /test. Its key `file`, by default test.js, is the script.",
                 "type": "object",
-                "required": ["name"],
                 "properties": {
                     "name": name,
                     "file": {
@@ -211,7 +233,6 @@ fn script(_: &mut SchemaGenerator) -> Schema {
             "volumeClaim": {
                 "description": "A PersistentVolumeClaim, mounted at /test, or at the folder of an absolute `file`. `file`, by default test.js, is the script.",
                 "type": "object",
-                "required": ["name"],
                 "properties": {
                     "name": name,
                     "file": {
@@ -228,13 +249,11 @@ fn script(_: &mut SchemaGenerator) -> Schema {
             "localFile": {
                 "description": "The path of a script, or of an archive of k6 (.tar), in the image of the runners.",
                 "type": "string",
-                "minLength": 1,
                 "maxLength": 1024
             },
             "inline": {
                 "description": "The script itself; it is kept in a ConfigMap that this resource owns.",
                 "type": "string",
-                "minLength": 1,
                 "maxLength": 1_000_000
             }
         }

@@ -59,11 +59,13 @@ pub struct Resources {
 /// A container that runs before k6 in the same pod, or beside it (restartPolicy Always: a native sidecar).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["image"]))]
 pub struct InitContainer {
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Its image.
+    #[serde(default)]
     pub image: String,
     /// When the image is pulled.
     #[serde(default, skip_serializing_if = "Option::is_none")]

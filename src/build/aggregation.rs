@@ -5,7 +5,7 @@ use super::pod::{self, Defaults, Owner, Part, given};
 use super::{Checked, Wiring, arguments, literal, names, programs, script, settings};
 use crate::aggregate::collect::Documents;
 use crate::aggregate::handler::Handled;
-use crate::api::{PodSettings, Resources, Spec};
+use crate::api::{PodSettings, PodTemplate, Resources, Spec};
 use crate::machine::{COLLECTION_GRACE, SUMMARY_GRACE};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
@@ -161,7 +161,7 @@ pub fn collector(
         address,
     } = wiring;
     let mut settings = settings::of_runner(spec, &defaults.common);
-    settings.common.resources = programs::sized("64Mi", "1Gi");
+    settings.common.resources = programs::or_sized(settings.common.resources, spec, defaults, "64Mi", "1Gi");
     let script = script::path(checked);
     let calls = !script.ends_with(".tar");
     let mut words = vec![
@@ -180,8 +180,16 @@ pub fn collector(
         mount_path: SUMMARY_FOLDER.to_owned(),
         ..VolumeMount::default()
     };
+    let own = settings::of_aggregation(spec, &defaults.common);
     let hardened = PodSettings {
-        common: settings.common.clone(),
+        common: PodTemplate {
+            resources: if own == Resources::default() {
+                settings.common.resources.clone()
+            } else {
+                own
+            },
+            ..settings.common.clone()
+        },
         ..PodSettings::default()
     };
     let base = pod::main_container(COLLECT, &defaults.starter_image, &hardened);
@@ -306,13 +314,14 @@ fn key(file: &str) -> String {
     )
 }
 
-/// Only the operator's own image has the program.
+/// Those of the starter, but for its image: only the operator's own has the program.
 fn of_operator(spec: &Spec, defaults: &Defaults) -> PodSettings {
-    let settings = settings::of_starter(spec, &defaults.common);
-    let mut common = settings.common;
-    if common.resources == Resources::default() {
-        common.resources = programs::sized("64Mi", "1Gi");
+    let mut common = settings::of_starter(spec, &defaults.common).common;
+    let own = settings::of_aggregation(spec, &defaults.common);
+    if own != Resources::default() {
+        common.resources = own;
     }
+    common.resources = programs::or_sized(common.resources, spec, defaults, "64Mi", "1Gi");
     PodSettings {
         common,
         ..PodSettings::default()

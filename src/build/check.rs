@@ -1,6 +1,6 @@
 //! Checks a spec as a whole, and says what is wrong with it where a user can mend it.
 
-use super::arguments;
+use super::{Defaults, arguments, unlike_runners};
 use crate::aggregate::runner;
 use crate::api::{PodSettings, Setup, Spec, Timeouts};
 use crate::machine::Terms;
@@ -35,6 +35,12 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// The same, of a spec that is completed by these defaults.
+    pub fn completed(mut self, spec: &Spec, defaults: &Defaults) -> Self {
+        self.terms.unlike_runners = unlike_runners(spec, defaults);
+        self
+    }
+
     /// The same, of a script that has these tags.
     pub fn tagged(&self, tags: &BTreeMap<String, String>) -> Self {
         Self {
@@ -200,6 +206,7 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
                 .as_ref()
                 .is_some_and(|initializer| initializer.disabled),
             unsupported: unsupported(spec, &arguments),
+            unlike_runners: None,
             unaggregated: unaggregated(spec, &arguments),
             setup_per_runner: unpaused
                 || spec.setup == Some(Setup::PerRunner)
@@ -381,10 +388,10 @@ fn check_script(script: &serde_json::Value) -> Result<Script, SpecError> {
                 Sources { .. } => Err(wrong("it has none or several of them")),
             }
         }
-        serde_json::Value::Null
-        | serde_json::Value::Bool(_)
-        | serde_json::Value::Number(_)
-        | serde_json::Value::Array(_) => Err(wrong("it is neither")),
+        serde_json::Value::Null => Err(wrong("it has none of them")),
+        serde_json::Value::Bool(_) | serde_json::Value::Number(_) | serde_json::Value::Array(_) => {
+            Err(wrong("it is neither"))
+        }
     }
 }
 

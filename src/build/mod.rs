@@ -29,5 +29,5 @@ pub use programs::{PROGRAM_CONTAINER, starter, stopper};
 pub use runner::{RUNNER, Wiring, runner};
 pub use script::script;
 pub use segments::{segment, sequence};
-pub use settings::Common;
+pub use settings::{Common, unlike_runners};
 pub use time::{duration_text, seconds};

@@ -61,9 +61,7 @@ fn program(
     deadline_seconds: i64,
 ) -> Job {
     let mut settings = settings::of_starter(spec, &defaults.common);
-    if settings.common.resources == Resources::default() {
-        settings.common.resources = small();
-    }
+    settings.common.resources = or_sized(settings.common.resources, spec, defaults, "16Mi", "128Mi");
     let foreign = settings
         .image
         .as_ref()
@@ -144,20 +142,50 @@ fn copying(defaults: &Defaults, settings: &PodSettings, mount: VolumeMount) -> C
     }
 }
 
-/// No CPU limit: throttling would spread the start.
-fn small() -> Resources {
-    sized("16Mi", "128Mi")
+/// The most CPU of a part that nobody sizes, where the runners' is limited.
+const CPU_LIMIT: f64 = 1.0;
+
+/// The size that is asked for; else so much memory at least, and at most. Its CPU has a limit only where that of the
+/// runners has one: throttling would spread the start, but a namespace in which a quota counts limits takes no pod
+/// without one.
+pub(super) fn or_sized(
+    asked: Resources,
+    spec: &Spec,
+    defaults: &Defaults,
+    least: &str,
+    most: &str,
+) -> Resources {
+    if asked != Resources::default() {
+        return asked;
+    }
+    let quantity = |text: &str| Quantity(text.to_owned());
+    let mut own = Resources {
+        requests: [("cpu", "50m"), ("memory", least)]
+            .map(|(name, text)| (name.to_owned(), quantity(text)))
+            .into(),
+        limits: BTreeMap::from([("memory".to_owned(), quantity(most))]),
+    };
+    let runner = settings::of_runner(spec, &defaults.common);
+    if let Some(limit) = runner.common.resources.limits.get("cpu") {
+        let limit = match cores(limit) {
+            Some(cores) if cores < CPU_LIMIT => limit.clone(),
+            Some(_) | None => quantity("1"),
+        };
+        // No request may be over its limit.
+        if cores(&limit).is_some_and(|cores| cores < 0.05) {
+            own.requests.insert("cpu".to_owned(), limit.clone());
+        }
+        own.limits.insert("cpu".to_owned(), limit);
+    }
+    own
 }
 
-/// So much memory at least, and at most.
-pub(super) fn sized(least: &str, most: &str) -> Resources {
-    let quantities = |all: &[(&str, &str)]| {
-        let quantity =
-            |(name, quantity): &(&str, &str)| ((*name).to_owned(), Quantity((*quantity).to_owned()));
-        all.iter().map(quantity).collect::<BTreeMap<_, _>>()
-    };
-    Resources {
-        requests: quantities(&[("cpu", "50m"), ("memory", least)]),
-        limits: quantities(&[("memory", most)]),
+/// How much CPU a quantity is:
+/// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>
+fn cores(quantity: &Quantity) -> Option<f64> {
+    let text = quantity.0.as_str();
+    match text.strip_suffix('m') {
+        Some(milli) => milli.parse::<f64>().ok().map(|milli| milli / 1000.0),
+        None => text.parse().ok(),
     }
 }

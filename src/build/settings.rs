@@ -2,14 +2,15 @@
 //! operator's defaults. A single value is taken from the first that has it; lists and maps whose entries have
 //! a name are joined, and the first to name an entry wins; lists without names are taken as a whole.
 
-use crate::api::{Metadata, PodSettings, PodTemplate, Resources, Spec};
-use k8s_openapi::api::core::v1::EnvFromSource;
-use serde::Deserialize;
+use super::Defaults;
+use crate::api::{Metadata, PodSettings, PodTemplate, Resources, Spec, without_empty};
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 
 /// The defaults of all resources, as an administrator writes them.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
 pub struct Common {
     /// For the pods of every part.
     pub pod_template: PodTemplate,
@@ -19,6 +20,23 @@ pub struct Common {
     pub runner: PodSettings,
     /// For starters and stoppers.
     pub starter: PodSettings,
+    /// For aggregators and collectors.
+    pub aggregation: AggregationDefaults,
+}
+
+/// The defaults of aggregators and collectors.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AggregationDefaults {
+    /// CPU and memory of their own containers.
+    pub resources: Resources,
+}
+
+impl<'de> Deserialize<'de> for Common {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = serde_json::Value::deserialize(deserializer)?;
+        Self::deserialize(without_empty(written)).map_err(serde::de::Error::custom)
+    }
 }
 
 /// The settings of runners.
@@ -26,23 +44,132 @@ pub(super) fn of_runner(spec: &Spec, defaults: &Common) -> PodSettings {
     all(&spec.runner, spec, &defaults.runner, defaults)
 }
 
-/// The settings of the initializer: those of the runners, unless it has its own, be they empty. It needs an
-/// image with k6, and is given that of the runners if it names none.
+/// The settings of the initializer. The script must see there what it sees in the runners: what the initializer does
+/// not set is theirs.
 pub(super) fn of_initializer(spec: &Spec, defaults: &Common) -> PodSettings {
-    let own = spec.initializer.as_ref().map(|initializer| {
-        let pod = initializer.pod.clone();
-        PodSettings {
-            image: pod.image.or_else(|| spec.runner.image.clone()),
-            ..pod
-        }
-    });
-    let part = defaults.initializer.as_ref().unwrap_or(&defaults.runner);
-    all(own.as_ref().unwrap_or(&spec.runner), spec, part, defaults)
+    let none = PodSettings::default();
+    let own = spec
+        .initializer
+        .as_ref()
+        .map_or(&none, |initializer| &initializer.pod);
+    let default = defaults.initializer.as_ref().unwrap_or(&none);
+    all(
+        &as_runner(own, &spec.runner),
+        spec,
+        &as_runner(default, &defaults.runner),
+        defaults,
+    )
+}
+
+/// The settings of an initializer, completed by those of the runners. Its place and its size are taken as a whole:
+/// half of each would fit no node. Probes of runners ask k6's API, which an initializer does not have.
+fn as_runner(own: &PodSettings, runner: &PodSettings) -> PodSettings {
+    let mut rest = PodSettings {
+        readiness_probe: None,
+        liveness_probe: None,
+        ..runner.clone()
+    };
+    let own_common = &own.common;
+    let placed = own_common.affinity.is_some()
+        || !own_common.node_selector.is_empty()
+        || !own_common.tolerations.is_empty()
+        || !own_common.topology_spread_constraints.is_empty();
+    if placed {
+        rest.common = PodTemplate {
+            affinity: None,
+            node_selector: BTreeMap::new(),
+            tolerations: Vec::new(),
+            topology_spread_constraints: Vec::new(),
+            ..rest.common
+        };
+    }
+    if own_common.resources != Resources::default() {
+        rest.common.resources = Resources::default();
+    }
+    over(own, &rest)
 }
 
 /// The settings of starter and stopper.
 pub(super) fn of_starter(spec: &Spec, defaults: &Common) -> PodSettings {
     all(&spec.starter, spec, &defaults.starter, defaults)
+}
+
+/// CPU and memory of what merges the metrics, and of what brings the result; empty if nobody says.
+pub(super) fn of_aggregation(spec: &Spec, defaults: &Common) -> Resources {
+    resources_over(
+        spec.aggregation.resources.clone(),
+        &defaults.aggregation.resources,
+    )
+}
+
+/// What the script can read in the initializer and does not find so in the runners, by the fields that set it.
+pub fn unlike_runners(spec: &Spec, defaults: &Defaults) -> Option<String> {
+    let (own, runner) = (
+        of_initializer(spec, &defaults.common),
+        of_runner(spec, &defaults.common),
+    );
+    let mut fields = Vec::new();
+    let image = |settings: &PodSettings| {
+        settings
+            .image
+            .clone()
+            .unwrap_or_else(|| defaults.runner_image.clone())
+    };
+    if image(&own) != image(&runner) {
+        fields.push("initializer.image".to_owned());
+    }
+    for variable in &own.common.env {
+        let same = |other: &EnvVar| {
+            let value = |variable: &EnvVar| variable.value.clone().unwrap_or_default();
+            variable.name == other.name
+                && value(variable) == value(other)
+                && variable.value_from == other.value_from
+        };
+        if !runner.common.env.iter().any(same) {
+            let name: String = variable.name.chars().take(NAME_LIMIT).collect();
+            fields.push(format!("initializer.env {name}"));
+        }
+    }
+    let added = |field: &str, is: bool| is.then(|| format!("initializer.{field}"));
+    fields.extend(added(
+        "envFrom",
+        beyond(&own.common.env_from, &runner.common.env_from),
+    ));
+    fields.extend(added("volumes", beyond(&own.volumes, &runner.volumes)));
+    fields.extend(added(
+        "volumeMounts",
+        beyond(&own.volume_mounts, &runner.volume_mounts),
+    ));
+    let before = |settings: &PodSettings| {
+        let containers = settings.init_containers.iter();
+        // A sidecar does not make the files that a script reads.
+        let containers = containers.filter(|container| container.restart_policy.is_none());
+        containers.cloned().collect::<Vec<_>>()
+    };
+    fields.extend(added("initContainers", beyond(&before(&own), &before(&runner))));
+    let more = fields.len().saturating_sub(NAMED_AT_MOST);
+    fields.truncate(NAMED_AT_MOST);
+    let named = fields.join(", ");
+    let named = match more {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    };
+    (!fields.is_empty()).then(|| {
+        format!(
+            "what the script reads in the initializer differs from what it reads in the runners ({named}): its \
+             thresholds, tags, virtual users and durations are those of the initializer; set the same in runner, or \
+             leave it out of initializer"
+        )
+    })
+}
+
+/// How many fields are named, and how much of the name of a variable.
+const NAMED_AT_MOST: usize = 5;
+const NAME_LIMIT: usize = 60;
+
+/// Whether one has anything that the other has not.
+fn beyond<T: PartialEq>(one: &[T], other: &[T]) -> bool {
+    one.iter().any(|entry| !other.contains(entry))
 }
 
 fn all(own: &PodSettings, spec: &Spec, part: &PodSettings, defaults: &Common) -> PodSettings {
@@ -121,13 +248,18 @@ fn common_over(first: PodTemplate, second: &PodTemplate) -> PodTemplate {
         security_context: security_context.or_else(|| second.security_context.clone()),
         container_security_context: container_security_context
             .or_else(|| second.container_security_context.clone()),
-        resources: Resources {
-            limits: joined(resources.limits, &second.resources.limits),
-            requests: joined(resources.requests, &second.resources.requests),
-        },
+        resources: resources_over(resources, &second.resources),
         env: named(env, &second.env, |env| Some(env.name.clone())),
         // Of two sources with one key, the later wins in Kubernetes.
         env_from: distinct(&second.env_from, env_from),
+    }
+}
+
+fn resources_over(first: Resources, second: &Resources) -> Resources {
+    let Resources { limits, requests } = first;
+    Resources {
+        limits: joined(limits, &second.limits),
+        requests: joined(requests, &second.requests),
     }
 }
 

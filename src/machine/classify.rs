@@ -365,7 +365,8 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
             let untold = (!untold.is_empty()).then(|| {
                 format!("k6 can't be given these tags of the script's options, and does without: {untold}")
             });
-            let warnings: Vec<String> = uneven.into_iter().chain(untold).collect();
+            let unlike = terms.unlike_runners.clone();
+            let warnings: Vec<String> = uneven.into_iter().chain(untold).chain(unlike).collect();
             let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
             let allowed = inspection
                 .total_seconds

@@ -102,6 +102,9 @@ pub struct Terms {
     /// What of the spec is not done here, as a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsupported: Option<String>,
+    /// What the script reads in the initializer and not in the runners, as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlike_runners: Option<String>,
     /// Why the metrics of the runners are not to be merged, as a sentence; absent if they are, where k6 can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unaggregated: Option<String>,

@@ -97,7 +97,9 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
             }
             return Ok(Action::await_change());
         }
-        let checked = check::check(&resource.spec).map_err(|error| error.to_string());
+        let checked = check::check(&resource.spec)
+            .map(|checked| checked.completed(&resource.spec, &context.defaults))
+            .map_err(|error| error.to_string());
         let mut history = resource
             .status
             .as_ref()

@@ -37,7 +37,8 @@ async fn a_runner_that_no_node_can_take_ends_at_the_deadline_with_the_reason() {
     test.apply(
         "no-room",
         json!({"parallelism": 2, "script": "two", "timeouts": {"start": "8s"},
-               "runner": {"resources": {"requests": {"cpu": "1000"}}}, "initializer": {}}),
+               "runner": {"resources": {"requests": {"cpu": "1000"}}},
+               "initializer": {"resources": {"requests": {"cpu": "1m"}}}}),
     );
     let words = [
         "spec.timeouts.start",

@@ -78,7 +78,9 @@ fn with_every_field() -> Value {
         "runner": settings("runner", 12345, Some(&k6_image())),
         // With another image than the operator's own, its program is copied: tests/cluster/pods.rs.
         "starter": settings("starter", 65532, Some("ghcr.io/k6io/operator:latest")),
-        "aggregation": {"enabled": true},
+        "aggregation": {
+            "enabled": true, "resources": {"requests": {"cpu": "2m", "memory": "32Mi"}, "limits": {"memory": "320Mi"}}
+        },
         "setup": "once",
         "quiet": "true",
         "paused": "true",

@@ -7,6 +7,8 @@
 
 #[path = "../support/collector.rs"]
 mod collector;
+#[path = "../support/empties.rs"]
+mod empties;
 #[path = "../support/faults.rs"]
 mod faults;
 #[path = "../support/invariants.rs"]
@@ -38,3 +40,4 @@ mod support;
 mod telling;
 mod torture;
 mod traces;
+mod written;

@@ -24,7 +24,7 @@ struct Placement {
 
 fn spec(parallelism: usize, runner: Value) -> Value {
     json!({
-        "parallelism": parallelism, "script": "script", "initializer": {}, "runner": runner,
+        "parallelism": parallelism, "script": "script", "initializer": {"nodeSelector": {"kubernetes.io/os": "linux"}}, "runner": runner,
         "starter": {"image": "registry.invalid/none:1"}
     })
 }

@@ -124,7 +124,9 @@ pub fn nodes(pool: &str, count: u32) {
 /// A run of two runners on the simulated nodes of a pool: one pod on each node, which seems to be Ready.
 pub fn on_nodes(pool: &str) -> Value {
     json!({
-        "parallelism": 2, "script": "once", "separate": true, "initializer": {},
+        "parallelism": 2, "script": "once", "separate": true,
+        // Not where the runners are.
+        "initializer": {"nodeSelector": {"kubernetes.io/os": "linux"}},
         "runner": {
             "nodeSelector": {"pool": pool},
             "tolerations": [
@@ -301,7 +303,7 @@ async fn delete_second(run: &Run<'_>) {
 fn held(runner: Option<&Hold<'_>>, starter: Option<&Hold<'_>>) -> Value {
     let settings = |hold: Option<&Hold<'_>>| hold.map_or_else(|| json!({}), Hold::settings);
     json!({
-        "parallelism": 2, "script": "once", "initializer": {},
+        "parallelism": 2, "script": "once", "initializer": {"nodeSelector": {"kubernetes.io/os": "linux"}},
         "runner": settings(runner), "starter": settings(starter),
         // An aggregator is placed as starters are.
         "aggregation": {"enabled": false}

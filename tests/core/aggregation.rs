@@ -1308,6 +1308,71 @@ mod objects {
         assert_eq!(limits["memory"].0, "4Gi");
     }
 
+    /// The resources of aggregator, `collect` and `summary`.
+    fn sizes(fields: serde_json::Value, common: serde_json::Value) -> [serde_json::Value; 3] {
+        let mut all = json!({"parallelism": 4, "script": "s"});
+        all.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        let spec = spec(all);
+        let defaults = k6_operator::build::Defaults {
+            common: serde_json::from_value(common).unwrap(),
+            ..defaults()
+        };
+        let checked = checked(&spec);
+        let owner = owner("k6-sample");
+        let merging = aggregator(&owner, &spec, &checked, &defaults, OPTIONS, true);
+        let aggregation = plan_of(terms(2), by_version(Some((1, 1)))).aggregation.unwrap();
+        let wiring = Wiring {
+            aggregation: &aggregation,
+            address: ADDRESS,
+        };
+        let bringing = collector(&owner, &spec, &checked, &defaults, wiring, "{}");
+        let pods = [merging, bringing].map(|job| job.spec.unwrap().template.spec.unwrap());
+        let [merging, bringing] = pods;
+        let collect = &bringing.init_containers.as_ref().unwrap()[0];
+        [&merging.containers[0], collect, &bringing.containers[0]]
+            .map(|container| serde_json::to_value(&container.resources).unwrap())
+    }
+
+    #[test]
+    fn aggregator_and_collector_have_the_size_that_the_user_gives_to_them_or_to_the_parts_beside_them() {
+        let own = json!({"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}});
+        let size = |cpu: &str| json!({"limits": {"cpu": cpu, "memory": "256Mi"}});
+        let part = |cpu: &str| json!({"resources": size(cpu)});
+        assert_eq!(
+            sizes(json!({}), json!({})),
+            [own.clone(), own.clone(), own.clone()]
+        );
+        let limited = json!({"requests": own["requests"], "limits": {"cpu": "1", "memory": "1Gi"}});
+        assert_eq!(
+            sizes(json!({"runner": part("2")}), json!({})),
+            [limited, size("2"), size("2")]
+        );
+        assert_eq!(
+            sizes(json!({"runner": part("2"), "starter": part("3")}), json!({})),
+            [size("3"), size("2"), size("2")]
+        );
+        assert_eq!(
+            sizes(
+                json!({"runner": part("2"), "starter": part("3"), "aggregation": part("4")}),
+                json!({})
+            ),
+            [size("4"), size("4"), size("2")]
+        );
+        assert_eq!(
+            sizes(json!({"podTemplate": part("5")}), json!({})),
+            [size("5"), size("5"), size("5")]
+        );
+        assert_eq!(
+            sizes(
+                json!({"aggregation": {"resources": {"limits": {"cpu": "6"}}}}),
+                json!({"aggregation": part("7")})
+            ),
+            [size("6"), size("6"), own]
+        );
+    }
+
     #[test]
     fn references_in_the_options_are_left_as_they_are() {
         let spec = spec(json!({

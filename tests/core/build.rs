@@ -336,7 +336,10 @@ fn a_spec_that_cannot_be_carried_out_names_the_field_and_the_remedy() {
         with("script", json!("Upper")),
         with("script", json!({"configMap": {"name": "s", "file": "../x"}})),
         with("script", json!({"configmap": {"name": "s"}})),
-        with("script", json!({"configMap": {"name": "s"}, "volumeClaim": {}})),
+        with(
+            "script",
+            json!({"configMap": {"name": "s"}, "volumeClaim": {"name": "v"}}),
+        ),
         with("arguments", json!("--tag 'a")),
         with("arguments", json!("—no-connection-reuse")),
         with("arguments", json!("--paused")),

@@ -775,8 +775,9 @@ fn file(field: &str, source: impl Fn(&str) -> Value, path: impl Fn(&str) -> Stri
         let spec = with("/script", source(&word));
         match given(&spec) {
             Err(error) => {
+                let unset = word.is_empty() && error.ends_with("it has none of them");
                 assert!(
-                    error.starts_with(&format!("spec.script.{field} is ")),
+                    unset || error.starts_with(&format!("spec.script.{field} is ")),
                     "{word:?}: {error}"
                 );
                 refused += 1;
@@ -846,7 +847,13 @@ fn a_file_in_a_volume_is_given_as_it_is_and_mounted_where_no_image_is_hidden_or_
 fn a_script_in_the_spec_is_kept_byte_by_byte_and_its_text_is_in_no_command() {
     for word in corpus() {
         let spec = with("/script", json!({"inline": word}));
-        let checked = check(&spec).unwrap();
+        let checked = match check(&spec) {
+            Ok(checked) => checked,
+            Err(error) => {
+                assert!(word.is_empty(), "{word:?}: {error}");
+                continue;
+            }
+        };
         let map = script(&owner(), &checked).unwrap();
         assert_eq!(
             map.data.unwrap(),
@@ -939,7 +946,7 @@ fn a_word_that_no_program_can_be_given_is_refused_in_init_containers_too() {
 #[test]
 fn a_name_that_no_object_can_have_is_refused_before_it_is_looked_for() {
     for name in [
-        "", ".", "..", "../a", "a..b", "-a", "a-", ".a", "a.", "a.-b", "A", "a/b", "a b", "a\0", "é",
+        ".", "..", "../a", "a..b", "-a", "a-", ".a", "a.", "a.-b", "A", "a/b", "a b", "a\0", "é",
     ] {
         for source in ["configMap", "volumeClaim"] {
             let error = check(&with("/script", json!({source: {"name": name}})))

@@ -3,6 +3,7 @@
 
 mod aggregation;
 mod build;
+mod empties;
 mod generated;
 mod hostile;
 mod inspection;

@@ -168,6 +168,185 @@ fn an_initializer_is_as_the_runners_unless_it_has_settings_of_its_own() {
     insta::assert_yaml_snapshot!(told);
 }
 
+/// What a script can read in the initializer of such a spec and not in its runners.
+fn unlike(fields: Value, common: Value) -> Option<String> {
+    unlike_runners(&spec(fields), &defaults(common))
+}
+
+#[test]
+fn initializer_with_settings_of_its_own_sees_what_the_runners_see() {
+    let runner = json!({
+        "image": "k6:own", "imagePullPolicy": "Always", "imagePullSecrets": [{"name": "registry"}],
+        "env": [{"name": "STAGE", "value": "prod"}, {"name": "MOST", "value": "5"}],
+        "envFrom": [{"configMapRef": {"name": "more"}}],
+        "volumes": [{"name": "v", "emptyDir": {}}], "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+        "initContainers": [{"name": "fetch", "image": "fetch", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
+        "serviceAccountName": "reader", "securityContext": {"runAsUser": 7, "fsGroup": 7},
+        "containerSecurityContext": {"readOnlyRootFilesystem": true},
+        "nodeSelector": {"pool": "load"}, "resources": {"limits": {"cpu": "2"}},
+        "livenessProbe": {"tcpSocket": {"port": 6565}}
+    });
+    let only = json!({"metadata": {"annotations": {"sidecar.istio.io/inject": "false"}}});
+    let fields = json!({"runner": runner, "initializer": only});
+    let with = initializer_of(&spec(fields.clone()));
+    let mut without = initializer_of(&spec(json!({"runner": runner})));
+    let note = || Some(("sidecar.istio.io/inject".to_owned(), "false".to_owned()));
+    without.metadata.annotations.as_mut().unwrap().extend(note());
+    let template = &mut without.spec.as_mut().unwrap().template;
+    template
+        .metadata
+        .as_mut()
+        .unwrap()
+        .annotations
+        .as_mut()
+        .unwrap()
+        .extend(note());
+    assert_eq!(with, without);
+    let container = main(with);
+    let env: Vec<_> = container
+        .env
+        .iter()
+        .flatten()
+        .map(|env| env.name.as_str())
+        .collect();
+    assert_eq!(env, ["STAGE", "MOST"]);
+    assert_eq!(container.liveness_probe, None);
+    assert_eq!(unlike(fields, json!({})), None);
+}
+
+#[test]
+fn initializer_is_placed_and_sized_by_itself_or_as_the_runners() {
+    let runner = json!({
+        "nodeSelector": {"pool": "load", "disk": "ssd"}, "tolerations": [{"key": "load"}],
+        "resources": {"requests": {"memory": "1Gi"}, "limits": {"memory": "2Gi"}}
+    });
+    let own = |initializer: Value| {
+        let pod = pod(initializer_of(&spec(
+            json!({"runner": runner, "initializer": initializer}),
+        )));
+        let resources = pod.containers[0].resources.clone().unwrap_or_default();
+        json!([pod.node_selector, pod.tolerations, resources])
+    };
+    let place = json!([{"pool": "load", "disk": "ssd"}, [{"key": "load"}]]);
+    let size = json!({"requests": {"memory": "1Gi"}, "limits": {"memory": "2Gi"}});
+    assert_eq!(
+        own(json!({"env": [{"name": "A", "value": "1"}]})),
+        json!([place[0], place[1], size])
+    );
+    assert_eq!(
+        own(json!({"resources": {"limits": {"memory": "256Mi"}}})),
+        json!([place[0], place[1], {"limits": {"memory": "256Mi"}}])
+    );
+    assert_eq!(
+        own(json!({"nodeSelector": {"pool": "small"}})),
+        json!([{"pool": "small"}, null, size])
+    );
+}
+
+#[test]
+fn what_only_the_initializer_sees_is_told_with_its_fields() {
+    let runner = json!({"image": "k6:1", "env": [
+        {"name": "STAGE", "value": "prod"}, {"name": "SAME", "value": ""},
+        {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+    ]});
+    let told = |initializer: Value| unlike(json!({"runner": runner, "initializer": initializer}), json!({}));
+    assert_eq!(told(json!({"image": "k6:1", "env": [{"name": "SAME"}]})), None);
+    assert_eq!(
+        told(json!({"env": [{"name": "STAGE", "value": "test"}]})).unwrap(),
+        "what the script reads in the initializer differs from what it reads in the runners (initializer.env STAGE): \
+         its thresholds, tags, virtual users and durations are those of the initializer; set the same in runner, or \
+         leave it out of initializer"
+    );
+    let fields = |initializer: Value| {
+        let told = told(initializer).unwrap();
+        told.split_once(" (")
+            .unwrap()
+            .1
+            .split_once(')')
+            .unwrap()
+            .0
+            .to_owned()
+    };
+    assert_eq!(fields(json!({"image": "k6:2"})), "initializer.image");
+    assert_eq!(
+        fields(json!({"env": [{"name": "TOKEN", "value": "x"}]})),
+        "initializer.env TOKEN"
+    );
+    assert_eq!(
+        fields(json!({"env": [{"name": "NEW", "value": "x"}]})),
+        "initializer.env NEW"
+    );
+    assert_eq!(
+        fields(json!({
+            "envFrom": [{"secretRef": {"name": "more"}}], "volumes": [{"name": "v", "emptyDir": {}}],
+            "volumeMounts": [{"name": "v", "mountPath": "/v"}], "initContainers": [{"image": "fetch"}]
+        })),
+        "initializer.envFrom, initializer.volumes, initializer.volumeMounts, initializer.initContainers"
+    );
+    let many: Vec<Value> = (0..40)
+        .map(|i| json!({"name": format!("{i:0>100}"), "value": "x"}))
+        .collect();
+    let many = told(json!({"env": many})).unwrap();
+    assert!(many.contains(" and 35 more") && many.len() < 1_000, "{many}");
+    // A sidecar makes no files, and a place is not read.
+    assert_eq!(
+        told(json!({
+            "initContainers": [{"image": "proxy", "restartPolicy": "Always"}], "nodeSelector": {"a": "b"},
+            "resources": {"limits": {"cpu": "1"}}
+        })),
+        None
+    );
+}
+
+#[test]
+fn initializer_of_the_defaults_is_completed_and_compared_too() {
+    let common = json!({
+        "runner": {"env": [{"name": "STAGE", "value": "prod"}]},
+        "initializer": {"env": [{"name": "OTHER", "value": "x"}]}
+    });
+    let spec = spec(json!({}));
+    let job = initializer(&k6(), &spec, &check(&spec).unwrap(), &defaults(common.clone()));
+    let env: Vec<_> = main(job).env.unwrap().into_iter().map(|env| env.name).collect();
+    assert_eq!(env, ["STAGE", "OTHER"]);
+    assert!(
+        unlike(json!({}), common)
+            .unwrap()
+            .contains("(initializer.env OTHER)")
+    );
+    // An image that is the default is no other than the default.
+    assert_eq!(
+        unlike(json!({"initializer": {"image": "grafana/k6:1.1.0"}}), json!({})),
+        None
+    );
+}
+
+#[test]
+fn part_that_nobody_sizes_has_a_cpu_limit_where_the_runners_have_one() {
+    let size = |fields: Value| {
+        let resources = main(starter_of(&spec(fields))).resources.unwrap();
+        serde_json::to_value(resources).unwrap()
+    };
+    let unlimited = json!({"requests": {"cpu": "50m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}});
+    assert_eq!(size(json!({})), unlimited);
+    assert_eq!(
+        size(json!({"runner": {"resources": {"requests": {"cpu": 4}}}})),
+        unlimited
+    );
+    let limited = |limit: Value| size(json!({"runner": {"resources": {"limits": {"cpu": limit}}}}));
+    for (limit, own) in [
+        (json!("200m"), "200m"),
+        (json!(4), "1"),
+        (json!("1500m"), "1"),
+        (json!("0.5"), "0.5"),
+    ] {
+        assert_eq!(limited(limit.clone())["limits"]["cpu"], json!(own), "{limit}");
+        assert_eq!(limited(limit)["requests"]["cpu"], json!("50m"));
+    }
+    assert_eq!(limited(json!("20m"))["requests"]["cpu"], json!("20m"));
+    let template = json!({"podTemplate": {"resources": {"limits": {"cpu": "300m"}}}});
+    assert_eq!(size(template), json!({"limits": {"cpu": "300m"}}));
+}
+
 /// Each layer sets what the one after it sets too, and something of its own.
 #[test]
 fn a_part_comes_before_the_pod_template_and_that_before_the_defaults_of_the_operator() {

@@ -24,6 +24,7 @@ fn terms(accepted: &Accepted) -> String {
         unpaused,
         uninspected,
         unsupported,
+        unlike_runners,
         unaggregated,
         setup_per_runner,
         unjudged,
@@ -46,7 +47,7 @@ fn terms(accepted: &Accepted) -> String {
             write!(text, ", {word}").unwrap();
         }
     }
-    for what in unsupported.iter().chain(unaggregated) {
+    for what in unsupported.iter().chain(unlike_runners).chain(unaggregated) {
         write!(text, ", {what}").unwrap();
     }
     text
