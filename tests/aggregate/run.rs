@@ -250,6 +250,13 @@ impl Runners {
         Self::with(count, script, site, aggregator, &words, &[])
     }
 
+    /// That are told to log nothing.
+    pub fn that_log_nothing(count: u32, script: &str, site: SocketAddr, aggregator: SocketAddr) -> Self {
+        let mut words = arguments("experimental-opentelemetry", false);
+        words.push("--log-output=none".to_owned());
+        Self::with(count, script, site, aggregator, &words, &[])
+    }
+
     /// Of which the first runs setup() and teardown() for all.
     pub fn with_one_setup(count: u32, script: &str, site: SocketAddr, aggregator: SocketAddr) -> Self {
         let arguments = arguments("experimental-opentelemetry", true);
@@ -333,7 +340,7 @@ impl Runners {
                 .env("RUNNER", runner.to_string())
                 .stdin(Stdio::null())
                 .stdout(std::fs::File::create(runners.log(runner)).unwrap())
-                .stderr(Stdio::null());
+                .stderr(std::fs::File::create(runners.errors(runner)).unwrap());
             runners.children.push(command.spawn().unwrap());
             runners.targets.push(Target { runner, address: api });
         }
@@ -343,6 +350,11 @@ impl Runners {
     /// Where a runner's k6 writes all its samples.
     pub fn samples(&self, runner: u32) -> PathBuf {
         self.folder.path().join(format!("{runner}.json"))
+    }
+
+    /// What stands in a pod's log beside that.
+    pub fn errors(&self, runner: u32) -> PathBuf {
+        self.folder.path().join(format!("{runner}.errors"))
     }
 
     pub fn log(&self, runner: u32) -> PathBuf {

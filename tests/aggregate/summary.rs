@@ -154,6 +154,30 @@ async fn the_summary_is_that_of_k6_itself() {
     }
 }
 
+/// dapr's tests, for one, read the whole log of each runner as one JSON document.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_of_a_runner_that_logs_nothing_is_what_handle_summary_prints() {
+    let site = Site::open().await;
+    let script = r#"
+export const options = { vus: 2, iterations: 10, thresholds: { iterations: ["count>=10"] } };
+export default function () {}
+export function handleSummary(data) { return { stdout: JSON.stringify(data) }; }
+"#;
+    let service = Service::open(2, json!({"thresholds": {"iterations": ["count>=10"]}}));
+    let mut runners = Runners::that_log_nothing(2, script, site.address, service.address);
+    runners.release().await;
+    assert_eq!(runners.end().await, [Some(0); 2]);
+    for runner in [1, 2] {
+        let text = |path| std::fs::read_to_string(path).unwrap();
+        assert_eq!(text(runners.errors(runner)), "");
+        let part: Value = serde_json::from_str(&text(runners.log(runner))).unwrap();
+        let iterations = &part["metrics"]["iterations"];
+        assert_eq!(iterations["values"]["count"], 5);
+        // They are judged over all runners.
+        assert_eq!(iterations["thresholds"], Value::Null);
+    }
+}
+
 /// As k6 has it that does not linger: it says nothing of them after its part.
 #[test]
 fn the_virtual_users_of_a_test_are_those_that_its_runners_had_last_though_they_linger() {

@@ -25,7 +25,7 @@ fn requests(addresses: &[String]) -> Vec<u64> {
     addresses.iter().map(of).collect()
 }
 
-async fn documents(test: &Test, name: &str) -> BTreeMap<String, String> {
+pub async fn documents(test: &Test, name: &str) -> BTreeMap<String, String> {
     let maps: Api<ConfigMap> = Api::namespaced(test.client.clone(), &test.namespace);
     let name = format!("{name}-summary");
     let map = test

@@ -20,6 +20,7 @@ mod deadlines;
 mod facts;
 mod fields;
 mod golden;
+mod handlers;
 mod isolation;
 mod kills;
 mod leaders;
