@@ -13,6 +13,7 @@ use k6_operator::aggregate::report::About;
 use k6_operator::aggregate::runner::{arguments, environment};
 use k6_operator::aggregate::server::{Aggregator, Names};
 use k6_operator::aggregate::summary::Options;
+use k6_operator::k6::Version;
 use k6_operator::operator::Clock;
 use k6_operator::runners::http::ask;
 use serde_json::Value;
@@ -111,7 +112,13 @@ async fn measure(variant: &Variant, site: SocketAddr, aggregator: SocketAddr, sc
     if variant.output {
         let more = arguments("experimental-opentelemetry", false);
         command.args(more.iter().filter(|word| *word != "--linger"));
-        command.envs(environment(&aggregator.to_string(), "run", 1, "pod", 1));
+        command.envs(environment(
+            &aggregator.to_string(),
+            "run",
+            1,
+            "pod",
+            Version::new(1, 1, 0),
+        ));
     }
     let mut child = command
         .envs(variant.environment.iter().copied())

@@ -33,7 +33,7 @@
 //! A resource can have several runs, one after the other: `spec.rerun` orders the next. The history is that of
 //! the present run; of each before it one line is kept.
 //!
-//! Where things are: [`api`] has the resource as users write and read it; [`machine`] and [`build`] are pure,
+//! Where things are: [`k6`] has what is known of k6, by version; [`api`] has the resource as users write and read it; [`machine`] and [`build`] are pure,
 //! without async, client or clock: the decisions, and the shapes of the Jobs; [`operator`] is the only code
 //! that talks to Kubernetes; [`runners`] has the small programs that run as Jobs and talk to k6; [`aggregate`] makes one
 //! result of what many runners measure. The
@@ -42,6 +42,9 @@
 pub mod aggregate;
 pub mod api;
 pub mod build;
+pub mod k6;
 pub mod machine;
 pub mod operator;
+pub mod programs;
+pub mod protocol;
 pub mod runners;

@@ -5,6 +5,7 @@ use k6_operator::aggregate::collect::{CollectArgs, run_collect};
 use k6_operator::aggregate::program::{AggregateArgs, run_aggregate};
 use k6_operator::api::Kind;
 use k6_operator::operator::telemetry::{self, TelemetryArgs};
+use k6_operator::programs::inspect::{InspectArgs, run_inspect};
 use k6_operator::runners::{self, linger::LingerArgs, start::StartArgs, stop::StopArgs};
 use k6_operator::{api, machine, operator};
 use std::error::Error;
@@ -37,6 +38,8 @@ enum Command {
     Aggregate(AggregateArgs),
     /// Bring the result of a test from its aggregator.
     Collect(CollectArgs),
+    /// Let k6 read a script and say what it needs; runs in the initializer Job.
+    Inspect(InspectArgs),
     /// Run k6 until all that it measured has arrived at the aggregator; runs in each runner.
     Linger(LingerArgs),
     /// Replay the history of a resource (JSON on standard input, as `kubectl get k6 NAME -o json` prints it).
@@ -68,6 +71,7 @@ async fn main() -> ExitCode {
         Command::Stop(args) => return runners::stop::run_stop(args).await,
         Command::Aggregate(args) => run_aggregate(args).await,
         Command::Collect(args) => run_collect(args).await,
+        Command::Inspect(args) => return run_inspect(args).await,
         Command::Linger(args) => return runners::linger::run_linger(args).await,
         Command::Replay => replay(),
         Command::Crd { kind } => crd(kind),

@@ -8,7 +8,7 @@
 //! that shape.
 
 use super::pieces::{self, LONGEST, MARK};
-use crate::runners::log::last_words;
+use crate::k6::log::last_words;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;

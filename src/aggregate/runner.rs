@@ -1,5 +1,9 @@
 //! What the k6 of a runner is given so that it exports to the aggregator. Pure.
 
+use crate::k6::arguments::boolean;
+use crate::k6::flags::{has_no_summary, has_summary_mode};
+use crate::k6::{Arguments, Flags, Version};
+
 /// The header that has the number of the runner that exports.
 pub const RUNNER_HEADER: &str = "k6-runner";
 /// The header that tells its processes apart.
@@ -7,7 +11,12 @@ pub const PROCESS_HEADER: &str = "k6-process";
 /// The header that names the run: an address can have been another's.
 pub const RUN_HEADER: &str = "k6-run";
 
-/// The environment of a k6 of this major version:
+/// The first version with `K6_OTEL_EXPORTER_PROTOCOL`, which is taken before `K6_OTEL_EXPORTER_TYPE`. That is
+/// deprecated then, and gone in 2.0.
+/// <https://github.com/grafana/k6/blob/v1.4.0/internal/output/opentelemetry/config.go>
+const PROTOCOL: Version = Version::new(1, 4, 0);
+
+/// The environment of a k6 of this version:
 /// <https://grafana.com/docs/k6/latest/results-output/real-time/opentelemetry/>, and for the histograms
 /// <https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/>.
 pub fn environment(
@@ -15,12 +24,15 @@ pub fn environment(
     run: &str,
     runner: u32,
     process: &str,
-    major: u32,
+    version: Version,
 ) -> Vec<(&'static str, String)> {
-    // From 2 on k6 does not start where this is set at all; before, 1.1 knows only this name of the next one.
-    let former = (major < 2).then(|| ("K6_OTEL_EXPORTER_TYPE", "http".to_owned()));
-    let always = [
-        ("K6_OTEL_EXPORTER_PROTOCOL", "http/protobuf".to_owned()),
+    let protocol = if version >= PROTOCOL {
+        ("K6_OTEL_EXPORTER_PROTOCOL", "http/protobuf".to_owned())
+    } else {
+        ("K6_OTEL_EXPORTER_TYPE", "http".to_owned())
+    };
+    vec![
+        protocol,
         ("K6_OTEL_HTTP_EXPORTER_INSECURE", "true".to_owned()),
         ("K6_OTEL_HTTP_EXPORTER_ENDPOINT", aggregator.to_owned()),
         ("K6_OTEL_HTTP_EXPORTER_URL_PATH", "/v1/metrics".to_owned()),
@@ -43,8 +55,7 @@ pub fn environment(
         // No limit. From 1.44 on the SDK for Go has one of 2,000 series for each metric, and what is beyond it has no
         // tags.
         ("OTEL_GO_X_CARDINALITY_LIMIT", "0".to_owned()),
-    ];
-    former.into_iter().chain(always).collect()
+    ]
 }
 
 /// k6's own variable that names outputs.
@@ -77,35 +88,32 @@ pub fn arguments(output: &str, once: bool) -> Vec<String> {
     words.into_iter().map(str::to_owned).collect()
 }
 
-const NO_SUMMARY: &str = "--no-summary";
-const SUMMARY_MODE: &str = "--summary-mode";
+const NO_SUMMARY: &str = "no-summary";
+const SUMMARY_MODE: &str = "summary-mode";
 
-/// What makes a k6 of this major version sum up, whatever it was told before, and whatever variables say.
-pub fn summing(major: u32) -> Vec<String> {
-    let former = (major < 2).then(|| format!("{NO_SUMMARY}=false"));
-    let since = (major >= 1).then(|| format!("{SUMMARY_MODE}=compact"));
+/// What makes a k6 of this version sum up, whatever it was told before, and whatever variables say.
+pub fn summing(version: Version) -> Vec<String> {
+    let former = has_no_summary(version).then(|| format!("--{NO_SUMMARY}=false"));
+    let since = has_summary_mode(version).then(|| format!("--{SUMMARY_MODE}=compact"));
     former.into_iter().chain(since).collect()
 }
 
-/// More arguments of a k6 of this major version that has these arguments and variables, so that it measures itself:
+/// More arguments of a k6 of this version that has these arguments and variables, so that it measures itself:
 /// without thresholds and without a summary it does not, and nobody could say whether all of it has come.
-pub fn measuring(major: u32, arguments: &[String], variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
-    let after = |flag: &str, word: &str| word.strip_prefix(flag)?.strip_prefix('=').map(str::to_owned);
-    let mut summary = variable("K6_NO_SUMMARY");
-    let mut mode = variable("K6_SUMMARY_MODE");
-    for (i, word) in arguments.iter().enumerate() {
-        if word == NO_SUMMARY {
-            summary = Some("true".to_owned());
-        } else if word == SUMMARY_MODE {
-            mode = arguments.get(i + 1).cloned();
-        }
-        summary = after(NO_SUMMARY, word).or(summary);
-        mode = after(SUMMARY_MODE, word).or(mode);
-    }
-    let untold = summary.is_some_and(|no| matches!(no.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"));
-    let disabled = mode.as_deref() == Some("disabled");
-    let said = |word: &String| {
-        (untold && word.starts_with(NO_SUMMARY)) || (disabled && word.starts_with(SUMMARY_MODE))
+pub fn measuring(
+    version: Version,
+    arguments: &[String],
+    variable: impl Fn(&str) -> Option<String>,
+) -> Vec<String> {
+    let arguments = Arguments::parse(arguments, &Flags::of_run());
+    let is_set = || variable("K6_NO_SUMMARY").is_some_and(|value| boolean(&value) == Some(true));
+    let has_none = has_no_summary(version) && arguments.is_on(NO_SUMMARY).unwrap_or_else(is_set);
+    let mode = arguments.value(SUMMARY_MODE).map(str::to_owned);
+    let is_disabled = has_summary_mode(version)
+        && mode.or_else(|| variable("K6_SUMMARY_MODE")).as_deref() == Some("disabled");
+    let [no_summary, summary_mode] = [NO_SUMMARY, SUMMARY_MODE].map(|flag| format!("--{flag}="));
+    let is_needed = |word: &String| {
+        (has_none && word.starts_with(&no_summary)) || (is_disabled && word.starts_with(&summary_mode))
     };
-    summing(major).into_iter().filter(said).collect()
+    summing(version).into_iter().filter(is_needed).collect()
 }

@@ -252,6 +252,7 @@ pub fn collector(
     let pod = PodSpec {
         init_containers: Some(vec![collect]),
         containers: vec![Container {
+            env: pod::unresolved(base.env),
             command: Some(run),
             volume_mounts: given(&mounts),
             ..base

@@ -1,6 +1,7 @@
 //! The user's arguments of k6: split as a POSIX shell would, without one, and checked against those that are
 //! the operator's to set.
 
+use crate::k6::{Arguments, Flags};
 use k8s_openapi::api::core::v1::EnvVar;
 use thiserror::Error;
 
@@ -47,35 +48,22 @@ const DASHES: [char; 9] = [
     '\u{ff0d}',
 ];
 
-const RESERVED: [(&str, &str); 9] = [
+const TERMINATOR: &str = "what follows it would be taken for scripts, and so would the operator's own flags";
+
+/// Flags that the operator sets itself.
+const RESERVED: [(&str, &str); 5] = [
     (
-        "--",
-        "what follows it would be taken for scripts, and so would the operator's own flags",
-    ),
-    (
-        "--execution-segment",
+        "execution-segment",
         "the operator cuts the test into segments; set spec.parallelism",
     ),
     (
-        "--execution-segment-sequence",
+        "execution-segment-sequence",
         "the operator cuts the test into segments; set spec.parallelism",
     ),
-    ("--paused", "the operator holds the runners until all are ready"),
-    ("-p", "the operator holds the runners until all are ready"),
-    ("--address", "the operator reaches the runners on port 6565"),
-    ("-a", "the operator reaches the runners on port 6565"),
-    (
-        "--linger",
-        "a runner must end when its part of the test has ended",
-    ),
-    ("-l", "a runner must end when its part of the test has ended"),
+    ("paused", "the operator holds the runners until all are ready"),
+    ("address", "the operator reaches the runners on port 6565"),
+    ("linger", "a runner must end when its part of the test has ended"),
 ];
-
-/// Short flags of k6 that take no value: they can stand together in one word.
-const SHORT_SWITCHES: &str = "hlpqvw";
-
-/// Flags of `k6 run` that `k6 archive` does not know, and whether a value follows.
-const RUN_ONLY: [(&str, bool); 3] = [("--out", true), ("-o", true), ("--no-usage-report", false)];
 
 /// Splits and checks the user's arguments.
 pub fn split(arguments: &str) -> Result<Vec<String>, ArgumentError> {
@@ -126,19 +114,17 @@ pub fn words(field: &'static str, words: &[String]) -> Result<Vec<String>, Argum
                 word: word.clone(),
             });
         }
-        let flags = flags(word);
-        if let Some((flag, remedy)) = RESERVED
-            .iter()
-            .find(|(reserved, _)| flags.iter().any(|f| f == reserved))
-        {
-            return Err(ArgumentError::Reserved {
-                field,
-                flag: (*flag).to_owned(),
-                remedy,
-            });
-        }
     }
-    Ok(words.to_vec())
+    let arguments = Arguments::parse(words, &Flags::of_run());
+    let reserved = arguments.flags().find_map(|given| {
+        let (_, remedy) = RESERVED.iter().find(|(name, _)| *name == given.name)?;
+        Some((given.spelling(), *remedy))
+    });
+    let terminator = arguments.has_terminator().then(|| ("--".to_owned(), TERMINATOR));
+    match reserved.or(terminator) {
+        Some((flag, remedy)) => Err(ArgumentError::Reserved { field, flag, remedy }),
+        None => Ok(words.to_vec()),
+    }
 }
 
 /// What in a text no program can be given, in its arguments or its environment.
@@ -149,147 +135,49 @@ pub(super) fn uncarried(text: &str) -> Option<&'static str> {
     (text.len() > LONGEST_WORD).then_some("more than 128 KiB in one word")
 }
 
-/// The flags that a word sets: `--long` with or without its value, or a cluster of short ones such as `-ql`,
-/// which ends with the first that takes a value, as in `-a:6565`.
-fn flags(word: &str) -> Vec<String> {
-    if word.starts_with("--") {
-        return vec![word.split('=').next().unwrap_or(word).to_owned()];
-    }
-    let Some(cluster) = word.strip_prefix('-') else {
-        return Vec::new();
-    };
-    let end = cluster
-        .find(|c| !SHORT_SWITCHES.contains(c))
-        .unwrap_or(cluster.len());
-    let switches = cluster.chars().take(end);
-    let last = cluster.get(end..).and_then(|rest| rest.chars().next());
-    switches.chain(last).map(|c| format!("-{c}")).collect()
-}
-
-/// The arguments without those that only `k6 run` knows.
-pub fn for_archive(words: &[String]) -> Vec<String> {
-    let mut kept = Vec::new();
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        let flag = word.split('=').next().unwrap_or(word);
-        match RUN_ONLY.iter().find(|(name, _)| *name == flag) {
-            Some((_, true)) if !word.contains('=') => {
-                words.next();
-            }
-            Some(_) => {}
-            None => match output_of_cluster(word) {
-                Some((switches, value)) => {
-                    if switches.len() > 1 {
-                        kept.push(switches.to_owned());
-                    }
-                    if value.is_empty() {
-                        words.next();
-                    }
-                }
-                None => kept.push(word.clone()),
-            },
-        }
-    }
-    kept
-}
-
 /// The outputs that the arguments ask for.
-pub(super) fn outputs(words: &[String]) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        let value = match (
-            word.as_str(),
-            word.strip_prefix("--out="),
-            output_of_cluster(word),
-        ) {
-            ("--out", ..) => words.next().cloned(),
-            (_, Some(value), _) => Some(value.to_owned()),
-            (_, None, Some((_, ""))) => words.next().cloned(),
-            (_, None, Some((_, value))) => Some(value.trim_start_matches('=').to_owned()),
-            (_, None, None) => None,
-        };
-        found.extend(value);
-    }
-    found
+pub(super) fn outputs(arguments: &Arguments) -> Vec<&str> {
+    arguments.values("out").collect()
 }
 
-/// Flags of `k6 run` that the k6 which calls handleSummary() has too, and whether a value follows: what a script needs
-/// to be loaded, what acts on its requests, and what it receives. The others say how much load is made, and where the
+/// Flags of `k6 run` that the k6 which calls handleSummary() has too: what a script needs to be loaded, what acts on its requests, and what it receives. The others say how much load is made, and where the
 /// metrics go.
-const OF_SCRIPT: [(&str, bool); 23] = [
-    ("--batch", true),
-    ("--batch-per-host", true),
-    ("--blacklist-ip", true),
-    ("--block-hostnames", true),
-    ("--compatibility-mode", true),
-    ("--discard-response-bodies", false),
-    ("--dns", true),
-    ("--env", true),
-    ("--features", true),
-    ("--include-system-env-vars", false),
-    ("--insecure-skip-tls-verify", false),
-    ("--max-redirects", true),
-    ("--new-machine-readable-summary", false),
-    ("--no-connection-reuse", false),
-    ("--no-summary", false),
-    ("--no-vu-connection-reuse", false),
-    ("--secret-source", true),
-    ("--summary-mode", true),
-    ("--summary-time-unit", true),
-    ("--summary-trend-stats", true),
-    ("--throw", false),
-    ("--user-agent", true),
-    ("-w", false),
+const OF_SCRIPT: [&str; 22] = [
+    "batch",
+    "batch-per-host",
+    "blacklist-ip",
+    "block-hostnames",
+    "compatibility-mode",
+    "discard-response-bodies",
+    "dns",
+    "env",
+    "features",
+    "include-system-env-vars",
+    "insecure-skip-tls-verify",
+    "max-redirects",
+    "new-machine-readable-summary",
+    "no-connection-reuse",
+    "no-summary",
+    "no-vu-connection-reuse",
+    "secret-source",
+    "summary-mode",
+    "summary-time-unit",
+    "summary-trend-stats",
+    "throw",
+    "user-agent",
 ];
 
 /// Those of the arguments that the k6 which calls handleSummary() is given too.
 pub(super) fn of_script(words: &[String]) -> Vec<String> {
-    let known = |flag: &str| OF_SCRIPT.iter().find(|(name, _)| *name == flag);
-    let mut found = Vec::new();
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        let flag = word.split_once('=').map_or(word.as_str(), |(flag, _)| flag);
-        match (known(flag), of_cluster(word, 'e')) {
-            (Some((flag, true)), _) if word == flag => {
-                found.extend(words.next().map(|value| format!("{flag}={value}")));
-            }
-            (Some(_), _) => found.push(word.clone()),
-            (None, Some((_, ""))) => found.extend(words.next().map(|value| format!("--env={value}"))),
-            (None, Some((_, value))) => {
-                found.push(format!("--env={}", value.strip_prefix('=').unwrap_or(value)));
-            }
-            (None, None) => {}
-        }
-    }
-    found
-}
-
-/// The value of a long flag that counts: the last.
-pub(super) fn last_value<'a>(words: &'a [String], flag: &str) -> Option<&'a str> {
-    let mut found = None;
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        if word == flag {
-            found = words.next().map(String::as_str);
-        } else if let Some(value) = word.strip_prefix(flag).and_then(|rest| rest.strip_prefix('=')) {
-            found = Some(value);
-        }
-    }
-    found
-}
-
-/// The switches before `-o` in a cluster of short flags, and the output that stands in the same word.
-fn output_of_cluster(word: &str) -> Option<(&str, &str)> {
-    of_cluster(word, 'o')
-}
-
-/// The same of any short flag that takes a value.
-fn of_cluster(word: &str, flag: char) -> Option<(&str, &str)> {
-    let cluster = word.strip_prefix('-').filter(|rest| !rest.starts_with('-'))?;
-    let end = cluster.find(|c| !SHORT_SWITCHES.contains(c))?;
-    let value = cluster.get(end..)?.strip_prefix(flag)?;
-    Some((word.get(..=end)?, value))
+    let arguments = Arguments::parse(words, &Flags::of_run());
+    let kept = arguments
+        .flags()
+        .filter(|given| OF_SCRIPT.contains(&given.name.as_str()));
+    kept.map(|given| match &given.value {
+        Some(value) => format!("--{}={value}", given.name),
+        None => format!("--{}", given.name),
+    })
+    .collect()
 }
 
 /// The words as Kubernetes must be given them, which expands `$(NAME)` in commands: only variables that the

@@ -3,6 +3,8 @@
 use super::{Defaults, arguments, unlike_runners};
 use crate::aggregate::runner;
 use crate::api::{PodSettings, Setup, Spec, Timeouts};
+use crate::k6::arguments::boolean;
+use crate::k6::{Arguments, Flags, Version};
 use crate::machine::Terms;
 use k8s_openapi::api::core::v1::EnvVar;
 use serde::Deserialize;
@@ -177,17 +179,13 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
         arguments::words("args", &spec.args)?
     };
     let unpaused = spec.paused.is_some_and(|paused| !paused.0);
+    let parsed = Arguments::parse(&arguments, &Flags::of_run());
     // k6 takes what an argument says before what its environment does.
     let says = |flag: &str, variable: &str| {
-        let value = format!("{flag}=");
-        let mut words = arguments.iter().rev();
-        let argument = words.find_map(|word| match word.strip_prefix(&value) {
-            Some(value) => Some(is_true(value)),
-            None => (word == flag).then_some(true),
-        });
+        let argument = parsed.is_on(flag);
         let set = |env: &[EnvVar]| {
             let variable = env.iter().find(|own| own.name == variable)?;
-            Some(variable.value.as_deref().is_some_and(is_true))
+            Some(variable.value.as_deref().and_then(boolean) == Some(true))
         };
         let environment = || set(&spec.runner.common.env).or_else(|| set(&spec.pod_template.env));
         argument.or_else(environment).unwrap_or(false)
@@ -205,28 +203,23 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
                 .initializer
                 .as_ref()
                 .is_some_and(|initializer| initializer.disabled),
-            unsupported: unsupported(spec, &arguments),
+            unsupported: unsupported(spec, &parsed),
             unlike_runners: None,
-            unaggregated: unaggregated(spec, &arguments),
+            unaggregated: unaggregated(spec, &parsed),
             setup_per_runner: unpaused
                 || spec.setup == Some(Setup::PerRunner)
-                || says("--no-setup", "K6_NO_SETUP")
-                || says("--no-teardown", "K6_NO_TEARDOWN"),
-            unjudged: says("--no-thresholds", "K6_NO_THRESHOLDS"),
+                || says("no-setup", "K6_NO_SETUP")
+                || says("no-teardown", "K6_NO_TEARDOWN"),
+            unjudged: says("no-thresholds", "K6_NO_THRESHOLDS"),
         },
         arguments,
         tags: BTreeMap::new(),
     })
 }
 
-/// As Go reads a boolean: <https://pkg.go.dev/strconv#ParseBool>
-fn is_true(text: &str) -> bool {
-    matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")
-}
-
 /// Why the metrics of the runners are not to be merged, or can't be: k6 has one OpenTelemetry output, and its
 /// settings.
-fn unaggregated(spec: &Spec, arguments: &[String]) -> Option<String> {
+fn unaggregated(spec: &Spec, arguments: &Arguments) -> Option<String> {
     if spec.aggregation.enabled == Some(false) {
         return Some("spec.aggregation.enabled is false".to_owned());
     }
@@ -235,7 +228,8 @@ fn unaggregated(spec: &Spec, arguments: &[String]) -> Option<String> {
     if let Some(output) = outputs.iter().find(|output| runner::is_opentelemetry(output)) {
         return Some(format!("the arguments of k6 have --out {output}, {one}"));
     }
-    let ours = runner::environment("", "", 0, "", 1);
+    let ours = [Version::new(1, 1, 0), Version::new(1, 4, 0)]
+        .map(|version| runner::environment("", "", 0, "", version));
     let variables = [&spec.runner.common.env, &spec.pod_template.env];
     variables
         .into_iter()
@@ -245,7 +239,7 @@ fn unaggregated(spec: &Spec, arguments: &[String]) -> Option<String> {
             if name == runner::OUTPUTS && outputs.any(runner::is_opentelemetry) {
                 return Some(format!("env has {name} with an OpenTelemetry output, {one}"));
             }
-            let taken = ours.iter().any(|(own, _)| own == name);
+            let taken = ours.iter().flatten().any(|(own, _)| own == name);
             taken.then(|| format!("env has {name}, which the operator has to set itself"))
         })
 }
@@ -305,7 +299,7 @@ fn carried(field: &str, text: &str) -> Result<(), SpecError> {
 }
 
 /// What users of grafana/k6-operator may have set and is not done here.
-fn unsupported(spec: &Spec, arguments: &[String]) -> Option<String> {
+fn unsupported(spec: &Spec, arguments: &Arguments) -> Option<String> {
     let cloud = "runs of Grafana Cloud k6 are not done here: remove it, and start those with `k6 cloud run`";
     let scuttle = "k6 is not wrapped here: remove it, and make the proxy a native sidecar (an init container with \
                    restartPolicy Always), which ends with the pod";
@@ -320,7 +314,7 @@ fn unsupported(spec: &Spec, arguments: &[String]) -> Option<String> {
         .filter(|(_, set, _)| *set)
         .map(|(field, _, remedy)| format!("{field} has no effect: {remedy}"))
         .collect();
-    let is_cloud = |output: &&String| output.split('=').next() == Some("cloud");
+    let is_cloud = |output: &&str| output.split('=').next() == Some("cloud");
     if arguments::outputs(arguments)
         .iter()
         .any(|output| is_cloud(&output))

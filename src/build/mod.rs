@@ -16,9 +16,9 @@ mod time;
 pub use aggregation::{
     AGGREGATE, AGGREGATOR_PORT, COLLECT, SUMMARY, aggregator, collector, run_id, service, summary,
 };
-pub use arguments::{ArgumentError, for_archive, literal, split, words};
+pub use arguments::{ArgumentError, literal, split, words};
 pub use check::{Checked, Script, check};
-pub use initializer::{ARCHIVE, INSPECT, initializer};
+pub use initializer::{INSPECT, initializer};
 pub use names::{
     ATTEMPT_LABEL, COMPONENT_LABEL, GENERATION_ANNOTATION, KIND_ANNOTATION, RUN_ANNOTATION, RUN_LABEL,
     RUN_NAME_LABEL, RUNNER_LABEL, aggregator_name, child_name, collector_name, initializer_name, runner_name,
@@ -27,7 +27,7 @@ pub use names::{
 pub use pod::{Defaults, Owner, PORT};
 pub use programs::{PROGRAM_CONTAINER, starter, stopper};
 pub use runner::{RUNNER, Wiring, runner};
-pub use script::script;
+pub use script::{VOLUME, script};
 pub use segments::{segment, sequence};
 pub use settings::{Common, unlike_runners};
 pub use time::{duration_text, seconds};

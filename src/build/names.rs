@@ -16,8 +16,6 @@ pub const RUNNER_LABEL: &str = "k6.io/runner";
 pub const ATTEMPT_LABEL: &str = "k6.io/attempt";
 /// Annotation with the generation of the spec that an initializer inspects.
 pub const GENERATION_ANNOTATION: &str = "k6.io/generation";
-/// Annotation with what `k6 inspect` is to take for a script's options where it has none of its own.
-pub(super) const INSPECT_ANNOTATION: &str = "k6.io/inspect-config";
 /// Label that says which part an object plays: initializer, runner, starter, stopper, aggregator or collector.
 pub const COMPONENT_LABEL: &str = "k6.io/component";
 

@@ -2,9 +2,10 @@
 
 use super::names;
 use crate::api::{GROUP, InitContainer, Kind, PodSettings, PullPolicy, Resources, VERSION};
+use crate::k6::refusal::{RESOLUTION, RESOLUTION_BEFORE};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
+    Capabilities, Container, EnvVar, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
     SeccompProfile, SecurityContext,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -167,10 +168,6 @@ pub(super) fn job(
                 names::GENERATION_ANNOTATION.to_owned(),
                 owner.generation.to_string(),
             );
-            annotations.insert(
-                names::INSPECT_ANNOTATION.to_owned(),
-                super::initializer::CONFIG.to_owned(),
-            );
         }
         Part::Starter | Part::Stopper | Part::Aggregator | Part::Collector => {}
     }
@@ -315,6 +312,20 @@ pub(super) fn main_container(name: &str, default_image: &str, settings: &PodSett
             .or_else(|| Some(restricted())),
         ..container(name, image, policy)
     }
+}
+
+/// The environment of a k6, which is not to have another k6 built with the extensions that the script imports, as
+/// each of many runners would: unless the user says so.
+pub(super) fn unresolved(env: Option<Vec<EnvVar>>) -> Option<Vec<EnvVar>> {
+    let env = env.unwrap_or_default();
+    let is_said = |name: &str| env.iter().any(|variable| variable.name == name);
+    let ours = (!is_said(RESOLUTION) && !is_said(RESOLUTION_BEFORE)).then(|| EnvVar {
+        name: RESOLUTION.to_owned(),
+        value: Some("false".to_owned()),
+        value_from: None,
+    });
+    let all: Vec<_> = ours.into_iter().chain(env).collect();
+    given(&all)
 }
 
 /// A container that satisfies the Pod Security Standard `restricted`, and whose last words are kept.

@@ -1,9 +1,10 @@
 //! The Job of one runner.
 
 use super::pod::{self, Defaults, Owner, PORT, Part, given};
-use super::{Checked, arguments, literal, names, programs, run_id, script, segments, settings};
+use super::{Checked, literal, names, programs, run_id, script, segments, settings};
 use crate::aggregate::runner::{self, environment, measuring};
 use crate::api::{Kind, PodSettings, Spec};
+use crate::k6::{Arguments, Flags};
 use crate::machine::Aggregation;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
@@ -50,6 +51,7 @@ pub fn runner(
         .chain(base.volume_mounts.unwrap_or_default());
     let mounts: Vec<VolumeMount> = mounts.collect();
     let mut container = Container {
+        env: pod::unresolved(base.env),
         command: Some(command(owner, spec, checked, &settings, (i, n), wiring)),
         ports: Some(std::iter::once(api).chain(more_ports(spec)).collect()),
         volume_mounts: given(&mounts),
@@ -88,7 +90,7 @@ fn exporting(container: &mut Container, owner: &Owner, wiring: Wiring<'_>, i: u3
         ..EnvVar::default()
     };
     let process = format!("$({POD_VARIABLE})");
-    let ours = environment(address, &run_id(owner), i, &process, aggregation.major()).into_iter();
+    let ours = environment(address, &run_id(owner), i, &process, aggregation.version()).into_iter();
     let ours = ours.map(|(name, value)| EnvVar {
         name: name.to_owned(),
         value: Some(value),
@@ -149,7 +151,7 @@ fn command(
             let found = settings.common.env.iter().find(|variable| variable.name == name);
             found.and_then(|variable| variable.value.clone())
         };
-        words.extend(measuring(aggregation.major(), &checked.arguments, variable));
+        words.extend(measuring(aggregation.version(), &checked.arguments, variable));
     }
     // Those of the command line replace those of the script, and are not added to them.
     let given = |word: &String| word == "--tag" || word.starts_with("--tag=");
@@ -210,7 +212,8 @@ fn logs_nothing(checked: &Checked, settings: &PodSettings) -> bool {
     const NOTHING: &str = "none";
     let mut env = settings.common.env.iter();
     let variable = env.find(|variable| variable.name == "K6_LOG_OUTPUT");
-    match arguments::last_value(&checked.arguments, "--log-output") {
+    let arguments = Arguments::parse(&checked.arguments, &Flags::of_run());
+    match arguments.value("log-output") {
         Some(output) => output == NOTHING,
         None => variable.is_some_and(|variable| variable.value.as_deref() == Some(NOTHING)),
     }

@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::{
 };
 use std::collections::BTreeMap;
 
-const VOLUME: &str = "k6-test-volume";
+/// The volume that has the script.
+pub const VOLUME: &str = "k6-test-volume";
 const FOLDER: &str = "/test";
 const INLINE_FILE: &str = "test.js";
 

@@ -12,6 +12,7 @@ use super::state::{
     STOP_GRACE_SECONDS, Started, Starting, State, Stopping, Terms,
 };
 use crate::api::Cleanup;
+use crate::k6::Version;
 use crate::runners::report::Report;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
@@ -38,7 +39,10 @@ pub(super) const SUMMARY_LIMIT: SignedDuration = SignedDuration::from_secs(300);
 
 /// What k6 calls its OpenTelemetry output, by the first version that has it under that name.
 /// <https://grafana.com/docs/k6/latest/results-output/real-time/opentelemetry/>
-const OUTPUTS: [((u32, u32), &str); 2] = [((1, 4), "opentelemetry"), ((0, 53), "experimental-opentelemetry")];
+const OUTPUTS: [(Version, &str); 2] = [
+    (Version::new(1, 4, 0), "opentelemetry"),
+    (Version::new(0, 53, 0), "experimental-opentelemetry"),
+];
 
 /// The longest options of a script that an aggregator can be given, in bytes: Linux gives a program no longer word
 /// than 128 KiB.
@@ -438,10 +442,7 @@ fn aggregation(terms: &Terms, inspection: &Inspection) -> Result<Aggregation, St
         .into_iter()
         .find(|(first, _)| version >= *first)
         .ok_or_else(|| {
-            format!(
-                "k6 {}.{} can't export its metrics by OpenTelemetry: 0.53 and newer can",
-                version.0, version.1
-            )
+            format!("k6 {version} can't export its metrics by OpenTelemetry: 0.53 and newer can")
         })?;
     if inspection.options.len() > OPTIONS_LIMIT {
         return Err(format!(
@@ -452,7 +453,7 @@ fn aggregation(terms: &Terms, inspection: &Inspection) -> Result<Aggregation, St
     let seconds = |seconds: u64| once.then(|| u32::try_from(seconds).unwrap_or(u32::MAX));
     Ok(Aggregation {
         output: output.to_owned(),
-        k6_version: format!("{}.{}", version.0, version.1),
+        k6_version: version.to_string(),
         setup_seconds: seconds(inspection.setup_seconds),
         teardown_seconds: seconds(inspection.teardown_seconds),
     })

@@ -2,6 +2,7 @@
 //! Shape: the script's options, with `maxVUs` and `totalDuration` added.
 
 use crate::aggregate::threshold;
+use crate::k6::Version;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,8 +30,8 @@ pub struct Inspection {
     pub thresholds: u32,
     /// What is wrong with one of them.
     pub threshold_error: Option<String>,
-    /// The major and the minor version of k6, if it told.
-    pub version: Option<(u32, u32)>,
+    /// The version of k6, if it told.
+    pub version: Option<Version>,
     /// Those of the script's options that whoever merges the metrics needs, as JSON.
     pub options: String,
 }
@@ -141,18 +142,8 @@ impl Inspection {
         })
     }
 
-    /// The same, by a k6 that said this when it made the archive.
-    pub fn by(self, log: &str) -> Self {
-        Self {
-            version: version(log),
-            ..self
-        }
+    /// The same, by a k6 of this version.
+    pub fn by(self, version: Option<Version>) -> Self {
+        Self { version, ..self }
     }
-}
-
-/// What `--verbose` makes k6 say before anything else: `k6 version: v1.1.0 (go1.24.3, linux/amd64)`.
-fn version(text: &str) -> Option<(u32, u32)> {
-    let said = text.split_once("k6 version: v")?.1;
-    let mut numbers = said.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }

@@ -1,6 +1,7 @@
 //! The states of a run, and the data that each needs for its next decision.
 
 use super::event::Tally;
+use crate::k6::Version;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -165,7 +166,7 @@ impl Plan {
 pub struct Aggregation {
     /// What this k6 calls its OpenTelemetry output.
     pub output: String,
-    /// The major and the minor version of this k6, such as `1.1`.
+    /// The version of this k6, such as `1.1.0`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub k6_version: String,
     /// Seconds that setup() may take, which runs once for the whole test; absent if each runner runs its own.
@@ -177,10 +178,9 @@ pub struct Aggregation {
 }
 
 impl Aggregation {
-    /// The major version of k6; 1 in a plan that was recorded without one.
-    pub fn major(&self) -> u32 {
-        let major = self.k6_version.split('.').next();
-        major.and_then(|major| major.parse().ok()).unwrap_or(1)
+    /// The version of k6; 1.1 in a plan that was recorded without one.
+    pub fn version(&self) -> Version {
+        self.k6_version.parse().unwrap_or(Version::new(1, 1, 0))
     }
 }
 

@@ -14,6 +14,7 @@ use crate::machine::{
     Collector, Fact, Initializer, Initializing, Inspection, Observed, Program, Retention, Run, Runner,
     Started, State, are_as_ordered, overdue,
 };
+use crate::protocol::inspected::Inspected;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Service};
@@ -24,9 +25,6 @@ use std::sync::Arc;
 
 /// The longest output of `k6 inspect` that is read.
 const INSPECTION_LIMIT: i64 = 4 * 1024 * 1024;
-
-/// Within how much of its log k6 has told its version.
-const VERSION_LIMIT: i64 = 64 * 1024;
 
 /// Looks at everything that matters to this run now.
 #[tracing::instrument(skip_all)]
@@ -469,30 +467,24 @@ impl Children {
             InitializerPod::Running(why) => Fact::Known(Initializer::Running(why)),
             InitializerPod::Failed(why) => Fact::Known(Initializer::Failed(why)),
             InitializerPod::Lost(why) => Fact::Known(Initializer::Lost(why)),
-            InitializerPod::Done => match pod {
-                Some(pod) if decides => self.inspection(context, &pod).await,
+            InitializerPod::Done(inspected) => match pod {
+                Some(pod) if decides => self.inspection(context, &pod, &inspected).await,
                 Some(_) | None => Fact::Known(Initializer::Done),
             },
         }
     }
 
-    async fn inspection(&self, context: &Context, pod: &Pod) -> Fact<Initializer> {
+    async fn inspection(&self, context: &Context, pod: &Pod, inspected: &Inspected) -> Fact<Initializer> {
         let api: Api<Pod> = Api::namespaced(context.client.clone(), &self.namespace);
-        let log = async |container: &str, limit_bytes: i64| {
-            let parameters = LogParams {
-                container: Some(container.to_owned()),
-                limit_bytes: Some(limit_bytes),
-                ..LogParams::default()
-            };
-            bounded(api.logs(&pod.name_any(), &parameters)).await
+        let parameters = LogParams {
+            container: Some(build::INSPECT.to_owned()),
+            limit_bytes: Some(INSPECTION_LIMIT),
+            ..LogParams::default()
         };
-        let said = tokio::try_join!(
-            log(build::INSPECT, INSPECTION_LIMIT),
-            log(build::ARCHIVE, VERSION_LIMIT)
-        );
-        match said {
-            Ok((text, log)) => {
-                let inspection = Inspection::parse(&text).map(|inspection| inspection.by(&log));
+        match bounded(api.logs(&pod.name_any(), &parameters)).await {
+            Ok(text) => {
+                let inspection = Inspection::parse(&text);
+                let inspection = inspection.map(|inspection| inspection.by(inspected.version()));
                 Fact::Known(Initializer::Succeeded(inspection))
             }
             Err(error) => {

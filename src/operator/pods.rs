@@ -1,11 +1,13 @@
 //! Reads what Kubernetes says of Jobs and Pods into the words of the state machine. Pure.
 
-use crate::build::{ARCHIVE, COLLECT, INSPECT, PROGRAM_CONTAINER};
+use crate::build::{COLLECT, INSPECT, PROGRAM_CONTAINER, VOLUME};
+use crate::k6::log::{self, last_words};
+use crate::k6::{Arguments, Flags};
 use crate::machine::{Collector, End, PodSeen, Program, Runner};
-use crate::runners::log::last_words;
+use crate::protocol::inspected::{Inspected, NOT_STARTED};
 use crate::runners::report::Report;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 use kube::ResourceExt;
 use std::sync::Arc;
 
@@ -143,7 +145,7 @@ fn failed_end(why: &str, pod: Option<&Pod>, container: &str) -> Option<End> {
             .reason
             .clone()
             .filter(|reason| reason != "Error" && reason != "Completed");
-        let message = last_words(ended.message.as_deref().unwrap_or_default());
+        let message = words_of(pod, container, ended.message.as_deref().unwrap_or_default());
         let message = if message.is_empty() {
             "it left no message".to_owned()
         } else {
@@ -195,7 +197,10 @@ fn failed_container(pod: &Pod) -> Option<(&ContainerStatus, &ContainerStateTermi
 
 /// `(exit code 107, OOMKilled): words`
 fn told(ended: &ContainerStateTerminated) -> String {
-    let words = last_words(ended.message.as_deref().unwrap_or_default());
+    code_and(ended, &last_words(ended.message.as_deref().unwrap_or_default()))
+}
+
+fn code_and(ended: &ContainerStateTerminated, words: &str) -> String {
     let reason = ended.reason.as_deref().filter(|reason| *reason != "Error");
     let reason = reason.map(|reason| format!(", {reason}")).unwrap_or_default();
     format!("(exit code {}{reason}): {words}", ended.exit_code)
@@ -292,8 +297,8 @@ pub fn program(job: &Job, pod: Option<&Pod>) -> Program {
 pub enum InitializerPod {
     /// It goes on.
     Running(Option<String>),
-    /// k6 inspect ended well; its log has the answer.
-    Done,
+    /// k6 inspect ended well; its log has the answer, and this is what is known of the k6.
+    Done(Inspected),
     /// One of its containers failed.
     Failed(String),
     /// It ended without an answer of k6's: why its pod is no more.
@@ -307,7 +312,8 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
     if let Some((_, ended)) = inspected
         && ended.exit_code == 0
     {
-        return InitializerPod::Done;
+        let message = ended.message.as_deref().unwrap_or_default();
+        return InitializerPod::Done(Inspected::from_message(message).unwrap_or_default());
     }
     // Kubernetes ended it: what k6 exited with then, is no answer.
     if is_overdue(job) {
@@ -325,7 +331,7 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
         });
     }
     if let Some((container, ended)) = inspected.or_else(|| pod.and_then(failed_container)) {
-        return InitializerPod::Failed(refusal(container, ended));
+        return InitializerPod::Failed(refusal(pod, container, ended));
     }
     if pod.is_some_and(is_behind) {
         return InitializerPod::Running(status.and_then(waiting));
@@ -357,17 +363,125 @@ fn lost(pod: Option<&Pod>) -> Option<String> {
 }
 
 /// Who refused, and in which words: k6, or the one that should have started it.
-fn refusal(container: &ContainerStatus, ended: &ContainerStateTerminated) -> String {
+fn refusal(pod: Option<&Pod>, container: &ContainerStatus, ended: &ContainerStateTerminated) -> String {
     let ContainerStatus { name, image, .. } = container;
     let never_began = matches!(ended.reason.as_deref(), Some("StartError" | "ContainerCannotRun"));
+    let message = ended.message.as_deref().unwrap_or_default();
     match name.as_str() {
-        ARCHIVE | INSPECT if never_began => {
-            let words = last_words(ended.message.as_deref().unwrap_or_default());
+        INSPECT if never_began || ended.exit_code == i32::from(NOT_STARTED) => {
+            let words = last_words(message);
             format!("k6 can't be started in the image {image} of the initializer: {words}")
         }
-        ARCHIVE | INSPECT => format!("k6 refused the script {}", told(ended)),
+        INSPECT => {
+            let words = last_words(message);
+            let missing = pod.and_then(|pod| missing_file(pod, INSPECT, &words));
+            format!(
+                "k6 refused the script {}",
+                code_and(ended, &missing.unwrap_or(words))
+            )
+        }
         _ => format!("the init container {name} failed {}", told(ended)),
     }
+}
+
+fn container_of<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
+    pod.spec
+        .as_ref()?
+        .containers
+        .iter()
+        .find(|container| container.name == name)
+}
+
+/// The last words of a container's k6. Where its log goes elsewhere, that is told in place of what stands around it.
+fn words_of(pod: &Pod, name: &str, message: &str) -> String {
+    let error = log::last_error(message);
+    let elsewhere = || {
+        let container = container_of(pod, name)?;
+        let mut words = container.command.iter().chain(&container.args).flatten();
+        words.find(|word| *word == "run")?;
+        let arguments = Arguments::parse(&words.cloned().collect::<Vec<_>>(), &Flags::of_run());
+        let mut variables = container.env.iter().flatten();
+        let variable = variables.find(|variable| variable.name == "K6_LOG_OUTPUT");
+        log::elsewhere(
+            &arguments,
+            variable.and_then(|variable| variable.value.as_deref()),
+        )
+    };
+    match (error, elsewhere()) {
+        (Some(error), _) => missing_file(pod, name, &error).unwrap_or(error),
+        (None, Some(place)) => {
+            let ours = message
+                .lines()
+                .rev()
+                .find(|line| line.starts_with("k6-operator: "));
+            ours.map(|ours| format!("{ours}; {place}")).unwrap_or(place)
+        }
+        (None, None) => {
+            let words = last_words(message);
+            missing_file(pod, name, &words).unwrap_or(words)
+        }
+    }
+}
+
+/// What it means in this pod that k6 does not find a file: which volume is mounted where, and what to set. k6 itself
+/// tells how to mount a folder with Docker.
+fn missing_file(pod: &Pod, name: &str, words: &str) -> Option<String> {
+    let file = log::missing_file(words)?;
+    let container = container_of(pod, name)?;
+    if !file.starts_with('/') {
+        let path = file.strip_prefix("file://").unwrap_or(file);
+        return Some(format!(
+            "the script imports {path}, which is not there: the files beside the script are those of the same volume \
+             or image"
+        ));
+    }
+    let mounts = container.volume_mounts.iter().flatten();
+    let inside = |folder: &str| {
+        let below = file.strip_prefix(folder.trim_end_matches('/'))?;
+        below.strip_prefix('/')
+    };
+    let mount = mounts
+        .filter_map(|mount| Some((mount, inside(&mount.mount_path)?)))
+        .max_by_key(|(mount, _)| mount.mount_path.len());
+    let Some((mount, below)) = mount else {
+        let image = container.image.as_deref().unwrap_or_default();
+        return Some(format!(
+            "there is no file {file} in the image {image}: set spec.script to where the script is, or spec.runner.image \
+             to an image that has it"
+        ));
+    };
+    let folder = &mount.mount_path;
+    let mut volumes = pod.spec.as_ref()?.volumes.iter().flatten();
+    let volume = volumes.find(|volume| volume.name == mount.name);
+    let claim = volume.and_then(|volume| volume.persistent_volume_claim.as_ref());
+    let map = volume.and_then(|volume| volume.config_map.as_ref());
+    Some(match (claim, map) {
+        (Some(claim), _) if mount.name == VOLUME => {
+            let claim = &claim.claim_name;
+            let from_root = file
+                .strip_prefix("/test/")
+                .filter(|path| path.contains('/') && *path != below);
+            let remedy = match from_root {
+                Some(path) => {
+                    format!("if it is {path} in the volume, set spec.script.volumeClaim.file to {path}")
+                }
+                None => "set spec.script.volumeClaim.file to the path of the script in the volume".to_owned(),
+            };
+            format!(
+                "there is no file {file}: the volume of the claim {claim} is mounted at {folder}, and has no {below}; \
+                 {remedy}"
+            )
+        }
+        (None, Some(map)) if mount.name == VOLUME => format!(
+            "there is no file {file}: the ConfigMap {} is mounted at {folder}, and has no key {below}; add it, or set \
+             spec.script.configMap.file",
+            map.name
+        ),
+        _ => format!(
+            "there is no file {file}: the volume {} is mounted at {folder}, and has no {below}",
+            mount.name
+        ),
+    })
 }
 
 #[cfg(test)]
@@ -376,6 +490,7 @@ mod tests {
     use crate::aggregate::outcome::Outcome;
     use crate::build::RUNNER;
     use crate::machine::{Collector, Program};
+    use crate::protocol::inspected::Inspected;
     use k8s_openapi::api::batch::v1::Job;
     use k8s_openapi::api::core::v1::Pod;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -403,10 +518,12 @@ mod tests {
     fn what_ends_well_before_k6_does_not_hide_what_k6_says() {
         let init = [
             ended("fetch", 0, "Completed", ""),
-            ended("archive", 107, "Error", "no such file"),
+            ended("copy", 0, "Completed", ""),
         ];
         let words = "k6 refused the script (exit code 107): no such file";
-        assert_eq!(refused(&init), InitializerPod::Failed(words.to_owned()));
+        let pod = pod("proxy", &init, &[ended("inspect", 107, "Error", "no such file")]);
+        let seen = initializer(&Job::default(), Some(&pod));
+        assert_eq!(seen, InitializerPod::Failed(words.to_owned()));
     }
 
     #[test]
@@ -419,24 +536,39 @@ mod tests {
     #[test]
     fn an_image_without_k6_is_named() {
         let words = "k6 can't be started in the image registry/image of the initializer: \"k6\": not found";
-        let init = [ended("archive", 128, "StartError", "\"k6\": not found")];
-        assert_eq!(refused(&init), InitializerPod::Failed(words.to_owned()));
+        for (code, reason) in [(128, "StartError"), (127, "Error")] {
+            let pod = pod(
+                "proxy",
+                &[],
+                &[ended("inspect", code, reason, "\"k6\": not found")],
+            );
+            let seen = initializer(&Job::default(), Some(&pod));
+            assert_eq!(seen, InitializerPod::Failed(words.to_owned()));
+        }
     }
 
     #[test]
     fn a_sidecar_may_end_as_it_likes() {
         let init = [
             ended("proxy", 137, "Error", "killed"),
-            ended("archive", 0, "Completed", ""),
+            ended("copy", 0, "Completed", ""),
         ];
-        let done = pod("proxy", &init, &[ended("inspect", 0, "Completed", "")]);
-        assert_eq!(initializer(&Job::default(), Some(&done)), InitializerPod::Done);
+        let message = r#"{"version":"1.1.0"}"#;
+        let done = pod("proxy", &init, &[ended("inspect", 0, "Completed", message)]);
+        let inspected = Inspected {
+            version: "1.1.0".to_owned(),
+            resolved: false,
+        };
+        assert_eq!(
+            initializer(&Job::default(), Some(&done)),
+            InitializerPod::Done(inspected)
+        );
         assert_eq!(refused(&init), InitializerPod::Running(None));
     }
 
     #[test]
     fn what_k6_exits_with_when_kubernetes_ends_it_is_no_answer() {
-        let killed = pod("proxy", &[ended("archive", 105, "Error", "interrupted")], &[]);
+        let killed = pod("proxy", &[], &[ended("inspect", 105, "Error", "interrupted")]);
         let failed = |reason: &str| -> Job {
             let conditions =
                 json!([{"type": "Failed", "status": "True", "reason": reason, "message": "it failed"}]);
@@ -620,5 +752,132 @@ mod tests {
         );
         let seen = collector(&Job::default(), Some(&fetched));
         assert_eq!(seen, Collector::Running(None));
+    }
+
+    /// The end of a pod whose container has this script mounted, and ended with 255 and this message.
+    fn without_file(name: &str, mount: &Value, volume: &Value, message: &str) -> Pod {
+        let mut pod = pod("", &[], &[ended(name, 255, "Error", message)]);
+        let spec = json!({
+            "containers": [{"name": name, "image": "registry/image", "volumeMounts": [mount]}], "volumes": [volume]
+        });
+        pod.spec = Some(serde_json::from_value(spec).unwrap());
+        pod
+    }
+
+    fn not_found(file: &str) -> String {
+        format!(
+            "time=\"now\" level=error msg=\"The moduleSpecifier \\\"{file}\\\" couldn't be found on local disk. Make \
+             sure that you've specified the right path. If you're running k6 using the Docker image make sure\""
+        )
+    }
+
+    #[test]
+    fn missing_script_is_told_with_the_mount_and_the_remedy() {
+        let claim = json!({"name": "k6-test-volume", "persistentVolumeClaim": {"claimName": "results"}});
+        let map = json!({"name": "k6-test-volume", "configMap": {"name": "scripts"}});
+        let mount = |folder: &str| json!({"name": "k6-test-volume", "mountPath": folder});
+        let other = json!({"name": "data", "mountPath": "/data"});
+        for (file, mount, volume, words) in [
+            (
+                "/test/k6/x.js",
+                mount("/test/k6"),
+                &claim,
+                "there is no file /test/k6/x.js: the volume of the claim results is mounted at /test/k6, and has no x.js; \
+                 if it is k6/x.js in the volume, set spec.script.volumeClaim.file to k6/x.js",
+            ),
+            (
+                "/test/k6/x.js",
+                mount("/test"),
+                &claim,
+                "there is no file /test/k6/x.js: the volume of the claim results is mounted at /test, and has no k6/x.js; \
+                 set spec.script.volumeClaim.file to the path of the script in the volume",
+            ),
+            (
+                "/test/x.js",
+                mount("/test"),
+                &map,
+                "there is no file /test/x.js: the ConfigMap scripts is mounted at /test, and has no key x.js; add it, or \
+                 set spec.script.configMap.file",
+            ),
+            (
+                "/scripts/x.js",
+                other.clone(),
+                &map,
+                "there is no file /scripts/x.js in the image registry/image: set spec.script to where the script is, or \
+                 spec.runner.image to an image that has it",
+            ),
+            (
+                "/data/x.js",
+                other,
+                &map,
+                "there is no file /data/x.js: the volume data is mounted at /data, and has no x.js",
+            ),
+            (
+                "./lib.js",
+                mount("/test"),
+                &map,
+                "the script imports ./lib.js, which is not there: the files beside the script are those of the same volume \
+                 or image",
+            ),
+        ] {
+            let message = not_found(file);
+            let pod = without_file("inspect", &mount, volume, &message);
+            let refused = format!("k6 refused the script (exit code 255): {words}");
+            assert_eq!(
+                initializer(&Job::default(), Some(&pod)),
+                InitializerPod::Failed(refused)
+            );
+            let pod = without_file(RUNNER, &mount, volume, &message);
+            let end = runner(&job_that("Failed", "backoff"), Some(&pod), RUNNER)
+                .end
+                .unwrap();
+            assert_eq!(end.message, words);
+        }
+    }
+
+    #[test]
+    fn runner_whose_log_goes_elsewhere_says_where() {
+        let end_of = |command: &[&str], env: Value, message: &str| {
+            let mut pod = pod("", &[], &[ended("k6", 107, "Error", message)]);
+            let spec = json!({"containers": [{"name": "k6", "command": command, "env": env}]});
+            pod.spec = Some(serde_json::from_value(spec).unwrap());
+            runner(&job_that("Failed", "backoff"), Some(&pod), RUNNER)
+                .end
+                .unwrap()
+                .message
+        };
+        let progress = "running (0m01.7s), 03/50 VUs, 13 complete and 0 interrupted iterations\n";
+        let file = [
+            "/p/k6-operator",
+            "linger",
+            "--",
+            "k6",
+            "run",
+            "--log-output=file=/tmp/k6.log",
+            "/test/x.js",
+        ];
+        let place = "k6's log is in the file /tmp/k6.log of its container (--log-output)";
+        assert_eq!(end_of(&file, json!([]), progress), place);
+        let ours = format!("{progress}k6-operator: the last export may be lost: gone\n");
+        let both = format!("k6-operator: the last export may be lost: gone; {place}");
+        assert_eq!(end_of(&file, json!([]), &ours), both);
+        let none = json!([{"name": "K6_LOG_OUTPUT", "value": "none"}]);
+        assert_eq!(
+            end_of(&["k6", "run", "/test/x.js"], none, ""),
+            "k6 was told to write no log (K6_LOG_OUTPUT=none)"
+        );
+        let json = [
+            "k6",
+            "run",
+            "--log-output",
+            "stdout",
+            "--log-format=json",
+            "/test/x.js",
+        ];
+        let error = r#"{"level":"error","msg":"GoError: no\n","time":"now"}"#;
+        assert_eq!(
+            end_of(&json, json!([]), &format!("{error}\n{progress}")),
+            "GoError: no"
+        );
     }
 }

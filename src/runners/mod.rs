@@ -6,7 +6,6 @@
 pub mod client;
 pub mod http;
 pub mod linger;
-pub mod log;
 pub mod report;
 mod setup;
 pub mod start;

@@ -15,4 +15,6 @@ mod server;
 mod summary;
 mod thresholds;
 mod truth;
+#[path = "../support/version.rs"]
+mod version;
 mod whole;

@@ -246,7 +246,7 @@ impl Runners {
     pub fn that_do_not_sum_up(count: u32, script: &str, site: SocketAddr, aggregator: SocketAddr) -> Self {
         let mut words = vec!["--no-summary".to_owned()];
         words.extend(arguments("experimental-opentelemetry", false));
-        words.extend(measuring(1, &words, |_| None));
+        words.extend(measuring(crate::version::version(), &words, |_| None));
         Self::with(count, script, site, aggregator, &words, &[])
     }
 
@@ -333,7 +333,7 @@ impl Runners {
                     RUN,
                     runner,
                     &process(runner),
-                    1,
+                    crate::version::version(),
                 ))
                 .envs(more.iter().copied())
                 .env("SITE", format!("http://{site}"))

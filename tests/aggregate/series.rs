@@ -9,6 +9,7 @@ use k6_operator::aggregate::runner::environment;
 use k6_operator::aggregate::store::{ExportError, Sender};
 use k6_operator::aggregate::summary;
 use k6_operator::aggregate::threshold::thresholds;
+use k6_operator::k6::Version;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{Metric, NumberDataPoint};
@@ -169,7 +170,7 @@ async fn series_that_have_no_room_survive_a_restart_of_the_aggregator() {
 
 #[test]
 fn a_runner_keeps_any_number_of_series_apart() {
-    let environment = environment("aggregator:4318", "run", 1, "a", 1);
+    let environment = environment("aggregator:4318", "run", 1, "a", Version::new(1, 1, 0));
     assert!(environment.contains(&("OTEL_GO_X_CARDINALITY_LIMIT", "0".to_owned())));
 }
 

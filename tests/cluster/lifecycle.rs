@@ -340,7 +340,7 @@ async fn what_cannot_be_carried_out_is_the_stage_error_in_k6s_own_words() {
             "flag",
             spec(1, "--no-such-flag"),
             Reason::ScriptError,
-            ["k6 refused", "unknown flag: --no-such-flag"],
+            ["k6 refused", "has no flag --no-such-flag"],
         ),
         (
             "value",

@@ -18,7 +18,7 @@ async fn a_script_that_does_not_parse_is_an_error_with_k6s_words() {
     test.errs("broken", Reason::ScriptError, &words).await;
     // It is kept, for its log.
     assert_eq!(test.job_names().await, ["broken-initializer"]);
-    let log = test.kubectl(&["logs", "job/broken-initializer", "-c", "archive"]);
+    let log = test.kubectl(&["logs", "job/broken-initializer", "-c", "inspect"]);
     assert!(log.contains("Unexpected token"), "{log}");
 }
 
@@ -100,7 +100,7 @@ async fn a_spec_that_cannot_be_carried_out_is_refused_with_the_field_and_the_rem
         .await;
     let words = ["spec.parallelism is 3", "at most 2 virtual users", "2 or less"];
     test.errs("many", Reason::ParallelismTooHigh, &words).await;
-    test.errs("unknown", Reason::ScriptError, &["unknown flag: --no-such-flag"])
+    test.errs("unknown", Reason::ScriptError, &["has no flag --no-such-flag"])
         .await;
     // No runner was made. k6's own refusal is kept for its log.
     let jobs = test.job_names().await;

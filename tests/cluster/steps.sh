@@ -66,7 +66,7 @@ export PROPTEST_RNG_SEED=0
 
 
 # with_k6 BIN: the tests without a cluster that run a real k6, with this one.
-with_k6() { K6_BIN=$1 cargo test --locked --test aggregate --test differential --test runners; }
+with_k6() { K6_BIN=$1 cargo test --locked --test aggregate --test differential --test k6 --test runners; }
 
 # The end-to-end tests whose outcome depends on k6.
 k6_part=(article:: aggregation:: field:: results:: sources:: refusals::a_script

@@ -12,12 +12,14 @@ use k6_operator::build::{
     Checked, Wiring, aggregator, aggregator_name, check, collector, collector_name, runner, service, starter,
     summary, summary_name,
 };
+use k6_operator::k6::Version;
 use k6_operator::machine::{
     Aggregation, COLLECTION_GRACE, Collector, Effect, End, Event, Fact, Finished, HISTORY_LIMIT, Initializer,
     Inspection, InspectionError, Observed, Plan, Progress, Reason, Record, Refusal, RunResult, Runner,
     SUMMARY_GRACE, State, Step, Stopping, Tally, Target, Terms, Verdict, classify, effects, replay, step,
     waiting_for, wake_at,
 };
+use k6_operator::protocol::inspected::Inspected;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Container;
 use serde_json::json;
@@ -29,7 +31,7 @@ const ADDRESS: &str = "10.96.0.7:4318";
 /// What k6 of this version says.
 fn by_version(version: Option<(u32, u32)>) -> Inspection {
     Inspection {
-        version,
+        version: version.map(|(major, minor)| Version::new(major, minor, 0)),
         options: OPTIONS.to_owned(),
         ..inspection(20)
     }
@@ -214,7 +216,7 @@ mod deciding {
             let plan = plan_of(terms(2), by_version(Some(version)));
             let how = Aggregation {
                 output: output.to_owned(),
-                k6_version: format!("{}.{}", version.0, version.1),
+                k6_version: format!("{}.{}.0", version.0, version.1),
                 setup_seconds: Some(90),
                 teardown_seconds: Some(30),
             };
@@ -231,11 +233,11 @@ mod deciding {
         for (version, why) in [
             (
                 Some((0, 40)),
-                "k6 0.40 can't export its metrics by OpenTelemetry: 0.53 and newer can",
+                "k6 0.40.0 can't export its metrics by OpenTelemetry: 0.53 and newer can",
             ),
             (
                 Some((0, 52)),
-                "k6 0.52 can't export its metrics by OpenTelemetry: 0.53 and newer can",
+                "k6 0.52.0 can't export its metrics by OpenTelemetry: 0.53 and newer can",
             ),
             (
                 None,
@@ -249,21 +251,22 @@ mod deciding {
     }
 
     #[test]
-    fn the_version_is_read_from_the_log_of_the_archive() {
+    fn version_of_the_report_is_that_of_the_inspection() {
         let answer = r#"{"maxVUs": 4, "totalDuration": "50s"}"#;
-        for (version, read) in [
-            ("v1.1.0 (go1.24.3, linux/amd64)", Some((1, 1))),
-            ("v2.0.0-rc1 (commit/0a1b2c, go1.25)", Some((2, 0))),
-            ("v0.57.0", Some((0, 57))),
-            ("development", None),
+        for (message, read) in [
+            (r#"{"version":"1.1.0"}"#, Some(Version::new(1, 1, 0))),
+            (
+                r#"{"version":"2.2.1","resolved":true,"more":1}"#,
+                Some(Version::new(2, 2, 1)),
+            ),
+            (r#"{"version":""}"#, None),
+            ("{}", None),
         ] {
-            let log = format!(
-                "time=\"2026-11-25T10:00:00Z\" level=debug msg=\"Logger format: TEXT\"\n\
-                 time=\"2026-11-25T10:00:00Z\" level=debug msg=\"k6 version: {version}\"\n"
-            );
-            let inspection = Inspection::parse(answer).unwrap().by(&log);
-            assert_eq!(inspection.version, read, "{version}");
+            let inspected = Inspected::from_message(message).unwrap();
+            let inspection = Inspection::parse(answer).unwrap().by(inspected.version());
+            assert_eq!(inspection.version, read, "{message}");
         }
+        assert_eq!(Inspected::from_message("no report"), None);
     }
 
     #[test]
@@ -293,7 +296,7 @@ mod deciding {
             let text = format!(r#"{{"maxVUs":2,"totalDuration":"1s",{option}}}"#);
             let inspection = Inspection::parse(&text).unwrap();
             let inspection = Inspection {
-                version: Some((1, 1)),
+                version: Some(Version::new(1, 1, 0)),
                 ..inspection
             };
             plan_of(terms(2), inspection).aggregation.unwrap().setup_seconds
@@ -1464,21 +1467,29 @@ mod objects {
         for (version, has_type) in [
             ((0, 57), true),
             ((1, 1), true),
-            ((1, 9), true),
+            ((1, 3), true),
+            ((1, 4), false),
             ((2, 0), false),
             ((10, 0), false),
         ] {
             let env = main_of(runner_of(&plain(), version)).env.unwrap();
             let names: Vec<_> = env.iter().map(|variable| variable.name.as_str()).collect();
             assert_eq!(names.contains(&TYPE), has_type, "{version:?}");
-            assert!(names.contains(&"K6_OTEL_EXPORTER_PROTOCOL"), "{version:?}");
+            assert_eq!(
+                names.contains(&"K6_OTEL_EXPORTER_PROTOCOL"),
+                !has_type,
+                "{version:?}"
+            );
         }
     }
 
     #[test]
     fn of_a_plan_that_was_recorded_without_the_version_of_k6_it_is_the_first() {
         let before: Aggregation = serde_json::from_value(json!({"output": "opentelemetry"})).unwrap();
-        assert_eq!((before.k6_version.as_str(), before.major()), ("", 1));
+        assert_eq!(
+            (before.k6_version.as_str(), before.version()),
+            ("", Version::new(1, 1, 0))
+        );
     }
 
     #[test]

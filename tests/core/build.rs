@@ -280,19 +280,6 @@ fn arguments_are_split_as_a_shell_splits_them() {
 }
 
 #[test]
-fn outputs_are_left_to_the_runners() {
-    let kept = |text: &str| for_archive(&split(text).unwrap());
-    assert_eq!(
-        kept("--vus 2 --out cloud --tag a=b"),
-        ["--vus", "2", "--tag", "a=b"]
-    );
-    assert_eq!(
-        kept("--out=json=x.json -o cloud -ojson --no-usage-report --vus=3"),
-        ["--vus=3"]
-    );
-}
-
-#[test]
 fn flags_that_the_operator_sets_are_refused_in_every_spelling() {
     for words in [
         "--address=0.0.0.0:1",

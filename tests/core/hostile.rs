@@ -523,16 +523,10 @@ fn given(spec: &Spec) -> Result<(Vec<String>, Vec<String>), String> {
     let checked = check(spec).map_err(|error| error.to_string())?;
     let runner = pod(runner(&owner(), spec, &checked, &defaults(), (1, 1), None));
     let initializer = pod(initializer(&owner(), spec, &checked, &defaults()));
-    let archive = argv(&initializer.init_containers.unwrap()[0]);
+    let inspect = argv(&initializer.containers[0]);
     let run = argv(&runner.containers[0]);
-    for words in [&run, &archive, &argv(&initializer.containers[0])] {
-        assert_eq!(words[0], "k6");
-        assert!(
-            ["run", "archive", "inspect"].contains(&words[1].as_str()),
-            "{words:?}"
-        );
-    }
-    Ok((run, archive))
+    assert_eq!(run[..2], ["k6", "run"]);
+    Ok((run, inspect))
 }
 
 fn run_of(user: &[String], script: &str) -> Vec<String> {
@@ -553,14 +547,14 @@ fn run_of(user: &[String], script: &str) -> Vec<String> {
         .collect()
 }
 
-fn archive_of(user: &[String], script: &str) -> Vec<String> {
+fn inspect_of(user: &[String], script: &str) -> Vec<String> {
     let before = [
+        "/k6-operator-program/k6-operator",
+        "inspect",
+        "--folder=/k6-archive",
+        "--timeout=305",
+        "--",
         "k6",
-        "archive",
-        "--verbose",
-        "--include-system-env-vars",
-        "-O",
-        "/k6-archive/test.tar",
     ]
     .map(str::to_owned);
     before
@@ -604,16 +598,12 @@ fn is_refused_as_argument(word: &str) -> bool {
     REFUSED.contains(&word) || word.len() > 131_071
 }
 
-/// `k6 archive` knows no outputs.
-const OUTPUTS: [&str; 4] = ["--out", "-o", "-ojson", "-qo"];
-
 #[test]
 fn the_corpus_is_large_and_has_no_word_twice() {
     let words = corpus();
     assert!(words.len() >= 200, "{}", words.len());
     let named: Vec<&&str> = REFUSED
         .iter()
-        .chain(&OUTPUTS)
         .filter(|word| !words.contains(&(**word).to_owned()))
         .collect();
     assert_eq!(named, Vec::<&&str>::new());
@@ -650,13 +640,11 @@ fn a_word_of_args_reaches_k6_as_it_is_or_is_refused_by_its_field() {
                 assert!(error.starts_with("spec.args "), "{word:?}: {error}");
                 assert!(is_refused_as_argument(&word), "{word:?}: {error}");
             }
-            Ok((run, archive)) => {
+            Ok((run, inspect)) => {
                 assert!(!is_refused_as_argument(&word), "{word:?} is accepted");
                 let user = [meant(&word, &env())];
                 assert_eq!(run, run_of(&user, "/test/test.js"));
-                if !OUTPUTS.contains(&word.as_str()) {
-                    assert_eq!(archive, archive_of(&user, "/test/test.js"));
-                }
+                assert_eq!(inspect, inspect_of(&user, "/test/test.js"));
             }
         }
     }
@@ -758,11 +746,11 @@ fn the_value_of_a_tag_reaches_k6_whatever_it_says() {
                 assert!(error.starts_with("spec.args "), "{word:?}: {error}");
                 assert!(word.contains('\0') || tag.len() > 131_071, "{word:?}: {error}");
             }
-            Ok((run, archive)) => {
+            Ok((run, inspect)) => {
                 assert!(!word.contains('\0'));
                 let user = ["--tag".to_owned(), meant(&tag, &env())];
                 assert_eq!(run, run_of(&user, "/test/test.js"));
-                assert_eq!(archive, archive_of(&user, "/test/test.js"));
+                assert_eq!(inspect, inspect_of(&user, "/test/test.js"));
             }
         }
     }
@@ -782,12 +770,12 @@ fn file(field: &str, source: impl Fn(&str) -> Value, path: impl Fn(&str) -> Stri
                 );
                 refused += 1;
             }
-            Ok((run, archive)) => {
+            Ok((run, inspect)) => {
                 assert!(!word.chars().any(char::is_control), "{word:?} is accepted");
                 assert!(!word.split('/').any(|part| part == ".."), "{word:?} is accepted");
                 let path = path(&word);
                 assert_eq!(run, run_of(&[], &path));
-                assert_eq!(archive, archive_of(&[], &path));
+                assert_eq!(inspect, inspect_of(&[], &path));
                 accepted += 1;
             }
         }
@@ -859,9 +847,9 @@ fn a_script_in_the_spec_is_kept_byte_by_byte_and_its_text_is_in_no_command() {
             map.data.unwrap(),
             BTreeMap::from([("test.js".to_owned(), word.clone())])
         );
-        let (run, archive) = given(&spec).unwrap();
+        let (run, inspect) = given(&spec).unwrap();
         assert_eq!(run, run_of(&[], "/test/test.js"));
-        assert_eq!(archive, archive_of(&[], "/test/test.js"));
+        assert_eq!(inspect, inspect_of(&[], "/test/test.js"));
     }
 }
 
@@ -919,10 +907,12 @@ fn variables_that_are_accepted_are_those_of_the_pod() {
         let Ok(checked) = check(&spec) else { continue };
         let pod = pod(runner(&owner(), &spec, &checked, &defaults(), (1, 1), None));
         let env = pod.containers[0].env.clone().unwrap();
-        assert_eq!(
-            (env.len(), env[0].name.as_str(), env[0].value.as_deref()),
-            (1, "A", Some(word.as_str()))
-        );
+        let env: Vec<_> = env
+            .iter()
+            .map(|one| (one.name.as_str(), one.value.as_deref()))
+            .collect();
+        let ours = ("K6_AUTO_EXTENSION_RESOLUTION", Some("false"));
+        assert_eq!(env, [ours, ("A", Some(word.as_str()))]);
     }
 }
 
@@ -982,19 +972,4 @@ fn each_word_of_the_largest_test_is_one_that_linux_can_give_to_a_program() {
     ));
     let longest = argv(&pod.containers[0]).iter().map(String::len).max().unwrap();
     assert!((15_000..131_072).contains(&longest), "{longest}");
-}
-
-#[test]
-fn outputs_in_a_cluster_of_short_flags_are_left_to_the_runners() {
-    for (words, kept) in [
-        (vec!["-qo", "json", "-u2"], vec!["-q", "-u2"]),
-        (vec!["-qojson", "-u2"], vec!["-q", "-u2"]),
-        (vec!["-o", "json"], vec![]),
-        (vec!["-e", "o=1"], vec!["-e", "o=1"]),
-        (vec!["-uo"], vec!["-uo"]),
-    ] {
-        let (_, archive) = given(&with("/args", json!(words))).unwrap();
-        let kept: Vec<String> = kept.into_iter().map(str::to_owned).collect();
-        assert_eq!(archive, archive_of(&kept, "/test/test.js"), "{words:?}");
-    }
 }

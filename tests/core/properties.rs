@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k6_operator::aggregate::outcome::{Crossed, Outcome};
 use k6_operator::aggregate::report::Totals;
 use k6_operator::api::{Cleanup, Status};
+use k6_operator::k6::Version;
 use k6_operator::machine::{
     Collector, Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Initializing, Inspection,
     InspectionError, Observed, PodSeen, Program, Progress, Reason, Record, Refusal, Retention, Run,
@@ -135,7 +136,14 @@ fn collector() -> impl Strategy<Value = Collector> {
 }
 
 fn initializer() -> impl Strategy<Value = Initializer> {
-    let version = option::weighted(0.8, prop_oneof![Just((0, 40)), Just((1, 1)), Just((2, 0))]);
+    let version = option::weighted(
+        0.8,
+        prop_oneof![
+            Just(Version::new(0, 40, 0)),
+            Just(Version::new(1, 1, 0)),
+            Just(Version::new(2, 0, 0))
+        ],
+    );
     let wrong = option::weighted(0.1, text());
     let found = (0..6u64, 0..100u64, version, wrong).prop_map(
         |(max_vus, total_seconds, version, threshold_error)| Inspection {

@@ -108,15 +108,17 @@ fn each_source_of_a_script_is_mounted_and_given_to_k6_as_it_is() {
             let spec = spec(json!({"script": source}));
             let checked = check(&spec).unwrap();
             let run = pod(runner_of(&spec));
-            let archive = pod(initializer_of(&spec)).init_containers.unwrap().remove(0);
+            let inspect = pod(initializer_of(&spec)).containers.remove(0);
+            let mounts = inspect.volume_mounts.unwrap();
+            // After those come the folder of the archive and the operator's program.
             assert_eq!(
                 run.containers[0].volume_mounts.clone().unwrap_or_default(),
-                archive.volume_mounts.clone().unwrap()[..archive.volume_mounts.unwrap().len() - 1]
+                mounts[..mounts.len() - 2]
             );
             json!({
                 what: {
                     "command": run.containers[0].command,
-                    "archive": archive.command,
+                    "inspect": inspect.command,
                     "mounts": run.containers[0].volume_mounts,
                     "volumes": run.volumes,
                     "made": script(&k6(), &checked),
@@ -209,7 +211,7 @@ fn initializer_with_settings_of_its_own_sees_what_the_runners_see() {
         .flatten()
         .map(|env| env.name.as_str())
         .collect();
-    assert_eq!(env, ["STAGE", "MOST"]);
+    assert_eq!(env, ["K6_AUTO_EXTENSION_RESOLUTION", "STAGE", "MOST"]);
     assert_eq!(container.liveness_probe, None);
     assert_eq!(unlike(fields, json!({})), None);
 }
@@ -307,7 +309,7 @@ fn initializer_of_the_defaults_is_completed_and_compared_too() {
     let spec = spec(json!({}));
     let job = initializer(&k6(), &spec, &check(&spec).unwrap(), &defaults(common.clone()));
     let env: Vec<_> = main(job).env.unwrap().into_iter().map(|env| env.name).collect();
-    assert_eq!(env, ["STAGE", "OTHER"]);
+    assert_eq!(env, ["K6_AUTO_EXTENSION_RESOLUTION", "STAGE", "OTHER"]);
     assert!(
         unlike(json!({}), common)
             .unwrap()

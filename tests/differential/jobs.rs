@@ -28,26 +28,9 @@ impl Pod {
     pub fn of(name: &str, job: Job, folder: &Path) -> Self {
         let folder = folder.join(name);
         std::fs::create_dir_all(&folder).unwrap();
-        let template = job.spec.unwrap().template;
-        let annotations = template
-            .metadata
-            .and_then(|metadata| metadata.annotations)
-            .unwrap_or_default();
-        let spec = template.spec.unwrap();
+        let spec = job.spec.unwrap().template.spec.unwrap();
         for volume in spec.volumes.iter().flatten() {
-            let place = folder.join(&volume.name);
-            std::fs::create_dir_all(&place).unwrap();
-            let items = volume
-                .downward_api
-                .iter()
-                .flat_map(|source| source.items.iter().flatten());
-            for item in items {
-                let field = item.field_ref.as_ref().unwrap().field_path.as_str();
-                let name = field
-                    .strip_prefix("metadata.annotations['")
-                    .and_then(|rest| rest.strip_suffix("']"));
-                std::fs::write(place.join(&item.path), &annotations[name.unwrap()]).unwrap();
-            }
+            std::fs::create_dir_all(folder.join(&volume.name)).unwrap();
         }
         Self {
             spec,
@@ -160,11 +143,9 @@ impl Pod {
         let mut words: Vec<String> = words.collect();
         // The first word behind the program's name.
         let ours = words.get(1).cloned().unwrap_or_default();
-        if matches!(ours.as_str(), "start" | "stop" | "collect") {
-            words.push(format!(
-                "--termination-log={}",
-                self.termination_log(name).display()
-            ));
+        if matches!(ours.as_str(), "start" | "stop" | "collect" | "inspect") {
+            let message = self.termination_log(name);
+            words.insert(2, format!("--termination-log={}", message.display()));
         }
         if let Some(asks) = &self.asks {
             words.insert(2, asks.clone());

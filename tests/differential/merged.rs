@@ -7,12 +7,13 @@ use crate::site::Site;
 use k6_operator::aggregate::collect::Documents;
 use k6_operator::api::{Kind, Spec};
 use k6_operator::build::{self, Checked, Common, Defaults, Owner, Wiring};
+use k6_operator::k6::log::last_words;
 use k6_operator::machine::{
     Collector, End, Fact, Initializer, Inspection, Observed, PodSeen, Program, Record, Run, Runner, State,
     Target,
 };
 use k6_operator::operator::Clock;
-use k6_operator::runners::log::last_words;
+use k6_operator::protocol::inspected::Inspected;
 use k6_operator::runners::report::Report;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -141,7 +142,8 @@ async fn inspected(pod: &Pod) -> Initializer {
         }
     }
     let inspection = Inspection::parse(&pod.log(build::INSPECT));
-    Initializer::Succeeded(inspection.map(|inspection| inspection.by(&pod.log(build::ARCHIVE))))
+    let inspected = Inspected::from_message(&pod.message(build::INSPECT)).unwrap();
+    Initializer::Succeeded(inspection.map(|inspection| inspection.by(inspected.version())))
 }
 
 fn ready(i: u32, ip: &str) -> Runner {

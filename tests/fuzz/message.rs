@@ -2,8 +2,8 @@
 
 use crate::bend;
 use crate::support::{at, empty_world, ended, ready, runners, started, starting};
+use k6_operator::k6::log::last_words;
 use k6_operator::machine::{Event, Fact, Observed, Program, classify};
-use k6_operator::runners::log::last_words;
 use k6_operator::runners::report::{MESSAGE_AT_MOST, Report};
 use proptest::prelude::*;
 

@@ -13,6 +13,7 @@ use k6_operator::build::{
     aggregator_name, collector_name, initializer_name, runner_name, service_name, starter_name, stem,
     stopper_name, summary_name,
 };
+use k6_operator::k6::Version;
 use k6_operator::machine::{
     Collector, Effect, End, Fact, Initializer, Inspection, Observed, PodSeen, Program, Progress, Record,
     Refusal, Retention, Run, Runner, State, StateName, Target, Terms, are_as_ordered, chronicle, effects,
@@ -432,7 +433,7 @@ fn initializer(stage: Stage, spec: Spec) -> Initializer {
             tags: BTreeMap::new(),
             thresholds: spec.merged.unwrap_or(1).into(),
             threshold_error: None,
-            version: spec.merged.map(|_| (1, 1)),
+            version: spec.merged.map(|_| Version::new(1, 1, 0)),
             options: "{}".to_owned(),
         })),
         Stage::Failed => Initializer::Failed("k6 refused the script".to_owned()),

@@ -1,0 +1,225 @@
+//! What k6 writes to its log.
+
+use super::Arguments;
+use serde::Deserialize;
+
+/// The longest message that is taken from a log, in characters.
+const LONGEST: usize = 500;
+
+/// The message of the last error in a piece of k6's log, or its last line that tells more than the progress. In one
+/// line.
+///
+/// k6 logs in logfmt (`time="..." level=error msg="..." hint="..."`), in JSON, or only the messages:
+/// <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#log-format>. Its progress, where that is not left
+/// out by `--quiet`, is `running (0m01.7s), 03/50 VUs, ...` and a line such as
+/// `default [   3% ] 03/50 VUs  0m01.7s/1m00.0s` for each scenario.
+pub fn last_words(log: &str) -> String {
+    let words = last_error(log).or_else(|| {
+        let told = log.lines().map(str::trim);
+        let mut told = told.filter(|line| !line.is_empty() && !is_progress(line));
+        // Without its level an error is followed by the places at which it was thrown.
+        let is_frame = |line: &&str| line.starts_with("at ");
+        let last = told.clone().rfind(|line| !is_frame(line));
+        last.or_else(|| told.next_back()).map(message)
+    });
+    one_line(&words.unwrap_or_default())
+}
+
+/// The message of the last error in a piece of k6's log.
+pub fn last_error(log: &str) -> Option<String> {
+    log.lines()
+        .rev()
+        .find_map(error)
+        .map(|message| one_line(&message))
+}
+
+fn one_line(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().take(LONGEST).collect()
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    level: String,
+    msg: String,
+}
+
+/// The message of a line, if it tells an error.
+fn error(line: &str) -> Option<String> {
+    let line = line.trim();
+    if let Some(entry) = entry(line) {
+        return matches!(entry.level.as_str(), "error" | "fatal" | "panic").then_some(entry.msg);
+    }
+    if line.contains("level=error") || line.contains("level=fatal") || line.contains("level=panic") {
+        return logfmt_message(line);
+    }
+    None
+}
+
+fn entry(line: &str) -> Option<Entry> {
+    line.starts_with('{')
+        .then(|| serde_json::from_str(line).ok())
+        .flatten()
+}
+
+fn message(line: &str) -> String {
+    entry(line).map_or_else(|| line.to_owned(), |entry| entry.msg)
+}
+
+/// Where k6 was told to write its log, if that is not where Kubernetes keeps it.
+/// <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#log-output>
+pub fn elsewhere(arguments: &Arguments, variable: Option<&str>) -> Option<String> {
+    let (place, by) = match (arguments.value("log-output"), variable) {
+        (Some(place), _) => (place, "--log-output"),
+        (None, Some(place)) => (place, "K6_LOG_OUTPUT"),
+        (None, None) => return None,
+    };
+    let kept = matches!(place, "" | "stderr" | "stdout");
+    // A password may stand in an address.
+    let kind = place.split('=').next().unwrap_or(place);
+    (!kept).then(|| match (kind, place.strip_prefix("file=")) {
+        ("none", _) => format!("k6 was told to write no log ({by}=none)"),
+        (_, Some(file)) => format!("k6's log is in the file {file} of its container ({by})"),
+        (kind, None) => format!("k6's log went to {kind} ({by})"),
+    })
+}
+
+/// The modules that a script imports and this k6 lacks, if that is what an error says.
+/// <https://github.com/grafana/k6/blob/v2.2.0/js/modules/resolution.go>
+pub fn unknown_modules(error: &str) -> Vec<&str> {
+    // Up to 1.1 `unknown module: k6/x/sql`, then `unknown modules ["k6/x/kafka", "k6/x/sql"] were tried`.
+    if let Some((_, rest)) = error.split_once("unknown module: ") {
+        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        return rest.get(..end).into_iter().collect();
+    }
+    let list = error
+        .split_once("unknown modules [")
+        .and_then(|(_, rest)| rest.split_once(']'));
+    let (list, _) = list.unwrap_or_default();
+    let names = list.split(',').map(|name| name.trim().trim_matches('"'));
+    names.filter(|name| !name.is_empty()).collect()
+}
+
+/// The file that is not there, if that is what an error says.
+/// <https://github.com/grafana/k6/blob/v2.2.0/internal/loader/loader.go>
+pub fn missing_file(error: &str) -> Option<&str> {
+    let (_, rest) = error.split_once("The moduleSpecifier \"")?;
+    let (file, rest) = rest.split_once('"')?;
+    rest.contains("couldn't be found on local disk").then_some(file)
+}
+
+fn is_progress(line: &str) -> bool {
+    let percent = |(_, rest): (&str, &str)| {
+        rest.split_once("% ]")
+            .is_some_and(|(number, _)| is_number(number))
+    };
+    line.starts_with("running (") && line.contains(" VUs, ") || line.split_once(" [").is_some_and(percent)
+}
+
+fn is_number(text: &str) -> bool {
+    text.trim_start().chars().all(|c| c.is_ascii_digit())
+}
+
+fn logfmt_message(line: &str) -> Option<String> {
+    let quoted = line.split_once("msg=\"")?.1;
+    let mut text = String::new();
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => return Some(text),
+            '\\' => match chars.next()? {
+                'n' | 't' | 'r' => text.push(' '),
+                other => text.push(other),
+            },
+            other => text.push(other),
+        }
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{elsewhere, last_words, missing_file, unknown_modules};
+    use crate::k6::{Arguments, Flags};
+
+    #[test]
+    fn the_last_error_is_told_without_its_frame() {
+        let log = "time=\"2026-01-01T00:00:00Z\" level=error msg=\"GoError: file:///test/bad.js: Line 2:7 \
+                   Unexpected token ; (and 2 more \\\"errors\\\")\\n\" hint=\"script exception\"\n";
+        let words = last_words(log);
+        assert_eq!(
+            words,
+            "GoError: file:///test/bad.js: Line 2:7 Unexpected token ; (and 2 more \"errors\")"
+        );
+    }
+
+    #[test]
+    fn progress_is_no_last_word() {
+        let progress = "running (0m01.7s), 03/50 VUs, 13 complete and 0 interrupted iterations\n\
+                        default   [   3% ] 03/50 VUs  0m01.7s/1m00.0s\n\
+                        Run       [ 100% ] paused\n";
+        assert_eq!(last_words(&format!("panic: no\n\n{progress}")), "panic: no");
+        assert_eq!(last_words(progress), "");
+        assert_eq!(last_words("a [list] of 3% ] things"), "a [list] of 3% ] things");
+    }
+
+    #[test]
+    fn without_an_error_the_last_line_is_told() {
+        assert_eq!(last_words("one\n\n  two  \n"), "two");
+        assert_eq!(last_words(""), "");
+    }
+
+    #[test]
+    fn last_error_is_found_in_every_format_of_the_log() {
+        let after = "running (0m01.7s), 03/50 VUs, 13 complete and 0 interrupted iterations\n";
+        let json = r#"{"hint":"script exception","level":"error","msg":"GoError: no \"x\"\n","time":"now"}"#;
+        let info = r#"{"level":"info","msg":"hello","source":"console","time":"now"}"#;
+        assert_eq!(
+            last_words(&format!("{json}\n{info}\n{after}")),
+            "GoError: no \"x\""
+        );
+        assert_eq!(last_words(&format!("{info}\n{after}")), "hello");
+        let raw = "GoError: stat /test/d.json: no such file\n\tat go.k6.io/k6/js (native)\n\tat file:///o.js:1:13(12)\n";
+        assert_eq!(last_words(raw), "GoError: stat /test/d.json: no such file");
+        assert_eq!(
+            last_words("\tat file:///o.js:1:13(12)\n"),
+            "at file:///o.js:1:13(12)"
+        );
+    }
+
+    #[test]
+    fn log_that_kubernetes_does_not_keep_is_told() {
+        let told = |words: &[&str], variable| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            elsewhere(&Arguments::parse(&words, &Flags::of_run()), variable)
+        };
+        assert_eq!(told(&[], None), None);
+        assert_eq!(told(&["--log-output", "stdout"], Some("none")), None);
+        assert_eq!(
+            told(&["--log-output=file=/tmp/k6.log,level=info"], None).as_deref(),
+            Some("k6's log is in the file /tmp/k6.log,level=info of its container (--log-output)")
+        );
+        assert_eq!(
+            told(&[], Some("none")).as_deref(),
+            Some("k6 was told to write no log (K6_LOG_OUTPUT=none)")
+        );
+        assert_eq!(
+            told(&["--log-output=loki=http://user:secret@loki/"], None).as_deref(),
+            Some("k6's log went to loki (--log-output)")
+        );
+    }
+
+    #[test]
+    fn what_is_not_there_is_read_from_the_error() {
+        assert_eq!(
+            unknown_modules("GoError: unknown module: k6/x/sql at"),
+            ["k6/x/sql"]
+        );
+        let both = "could not load: unknown modules [\"k6/x/kafka\", \"k6/x/sql\"] were tried to be loaded";
+        assert_eq!(unknown_modules(both), ["k6/x/kafka", "k6/x/sql"]);
+        assert!(unknown_modules("unknown modules [").is_empty());
+        let missing = "GoError: The moduleSpecifier \"./lib.js\" couldn't be found on local disk. Make sure";
+        assert_eq!(missing_file(missing), Some("./lib.js"));
+        assert_eq!(missing_file("The moduleSpecifier \"x\" is odd"), None);
+    }
+}

@@ -1,0 +1,12 @@
+//! What is known of k6, by version: its flags, what it prints, and what its exit codes mean. Pure.
+
+pub mod arguments;
+pub mod exit_code;
+pub mod flags;
+pub mod log;
+pub mod refusal;
+pub mod version;
+
+pub use arguments::Arguments;
+pub use flags::{Arity, Flag, Flags};
+pub use version::Version;

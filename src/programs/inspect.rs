@@ -1,0 +1,344 @@
+//! The program `inspect`: it lets k6 read the script and say what the script needs, in the pod of the initializer.
+//!
+//! `k6 inspect` knows no `--vus` or `--duration`: so `k6 archive` is given the user's arguments first, and `k6 inspect`
+//! what that has made. What a version of k6 knows, it tells itself, in its help. The answer of k6 is printed, as
+//! grafana/k6-operator does; the operator reads it in the log.
+
+use crate::k6::refusal::{self, RESOLUTION, RESOLUTION_BEFORE};
+use crate::k6::{Arguments, Flags, Version, arguments, exit_code, log};
+use crate::protocol::inspected::{Inspected, NOT_STARTED};
+use crate::runners::report::TERMINATION_LOG;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, timeout_at};
+
+/// How long k6 may take to tell its version or its help.
+const HELP: Duration = Duration::from_secs(60);
+/// The longest answer that is taken from k6, in bytes.
+const LONGEST: usize = 4 * 1024 * 1024;
+/// How much of the beginning and of the end of a log is kept, in bytes each.
+const KEPT: usize = 64 * 1024;
+/// The exit code of a program that SIGTERM ended, as a shell has it.
+const TERMINATED: u8 = 128 + 15;
+/// The exit code of this program where k6 did not end, as `timeout` has it.
+/// <https://www.gnu.org/software/coreutils/manual/html_node/timeout-invocation.html>
+const TOO_LATE: u8 = 124;
+
+/// What `k6 inspect` lacks beside `k6 run`, which takes one virtual user for a script that names none. From 2.1 on it
+/// would replace the scenarios of a script that has some, so that it is given only where k6 asks for it.
+const ONE_USER: &str = r#"{"vus":1}"#;
+/// <https://github.com/grafana/k6/blob/v2.2.0/lib/executor/shared_iterations.go>
+const NO_USERS: &str = "the number of VUs must be more than 0";
+
+/// The log is to be read here, whatever the user has said of it.
+const OF_LOG: [&str; 3] = ["K6_LOG_OUTPUT", "K6_LOG_FORMAT", "K6_CONSOLE_OUTPUT"];
+
+/// Lets k6 read a script and say what it needs
+#[derive(Clone, Debug, clap::Args)]
+pub struct InspectArgs {
+    /// A folder for what is needed on the way
+    #[arg(long, value_name = "PATH", default_value = "/tmp")]
+    pub folder: PathBuf,
+    /// Seconds that all of it may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub timeout: u64,
+    /// The file that gets the version of k6, or why it refuses the script
+    #[arg(long, value_name = "PATH", default_value = TERMINATION_LOG)]
+    pub termination_log: PathBuf,
+    /// k6, the user's arguments of `k6 run`, and the script
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+struct Refused {
+    code: u8,
+    message: String,
+    /// Whether k6 has written the message to its log, which is shown.
+    is_logged: bool,
+}
+
+impl Refused {
+    fn new(code: u8, message: String) -> Self {
+        Self {
+            code,
+            message,
+            is_logged: false,
+        }
+    }
+}
+
+/// Inspects a script: exits with 0, or with what k6 exits with that refuses it.
+pub async fn run_inspect(args: InspectArgs) -> ExitCode {
+    let mut terminated = match signal(SignalKind::terminate()) {
+        Ok(terminated) => terminated,
+        Err(error) => {
+            let why = Refused::new(1, format!("signals can't be received: {error}"));
+            return end(&args, Err(why));
+        }
+    };
+    // What is dropped ends its k6.
+    let done = tokio::select! {
+        done = inspect(&args) => done,
+        _ = terminated.recv() => {
+            Err(Refused::new(TERMINATED, "told to end before k6 had read the script".to_owned()))
+        }
+    };
+    end(&args, done)
+}
+
+fn end(args: &InspectArgs, done: Result<(String, Inspected), Refused>) -> ExitCode {
+    let (message, code) = match done {
+        Ok((answer, inspected)) => {
+            let mut out = std::io::stdout();
+            if let Err(error) = out.write_all(answer.as_bytes()).and_then(|()| out.flush()) {
+                return end(
+                    args,
+                    Err(Refused::new(1, format!("k6's answer can't be printed: {error}"))),
+                );
+            }
+            // Texts and flags always serialize.
+            (serde_json::to_string(&inspected).unwrap_or_default(), 0)
+        }
+        Err(Refused {
+            code,
+            message,
+            is_logged,
+        }) => {
+            if !is_logged {
+                let quoted = message.replace('\\', "\\\\").replace('"', "\\\"");
+                eprintln!("level=error msg=\"{quoted}\"");
+            }
+            (message, code)
+        }
+    };
+    if let Err(error) = std::fs::write(&args.termination_log, message) {
+        eprintln!(
+            "level=warning msg=\"{}: {error}\"",
+            args.termination_log.display()
+        );
+    }
+    ExitCode::from(code)
+}
+
+async fn inspect(args: &InspectArgs) -> Result<(String, Inspected), Refused> {
+    let Some((program, [user @ .., script])) = args.command.split_first() else {
+        return Err(Refused::new(1, "k6 and a script are needed".to_owned()));
+    };
+    let k6 = K6 {
+        program,
+        deadline: Instant::now() + Duration::from_secs(args.timeout),
+        resolves: resolves(),
+    };
+    let ran = k6.run(&["version"], &[], Shown::Not).await?;
+    let version = Version::printed(&ran.out);
+    let archived = args.folder.join("test.tar");
+    let archived = archived.to_string_lossy();
+
+    let mut known = Flags::of_run();
+    let mut given = Arguments::parse(user, &known);
+    let mut archiving = arguments::Archiving::default();
+    let refused = |ran: &Ran, given: &Arguments, known: &Flags| {
+        let words = log::last_words(&ran.log);
+        let explained = version.and_then(|version| refusal::explained(&words, version, given, known));
+        Refused {
+            code: ran.code,
+            is_logged: explained.is_none() && ran.shown,
+            message: explained.unwrap_or(words),
+        }
+    };
+    if !user.is_empty() {
+        // k6 reads all flags before it heeds --help.
+        let words = ["run", "--help"]
+            .into_iter()
+            .chain(user.iter().map(String::as_str));
+        let run = k6
+            .run(
+                &words.chain([script.as_str()]).collect::<Vec<_>>(),
+                &[],
+                Shown::Not,
+            )
+            .await?;
+        if run.code != 0 {
+            return Err(refused(&run, &given, &known));
+        }
+        let archive = k6.run(&["archive", "--help"], &[], Shown::Not).await?;
+        known = Flags::told(&run.out).with_hidden();
+        given = Arguments::parse(user, &known);
+        archiving = given.for_archive(&known, &Flags::told(&archive.out).with_hidden());
+    }
+
+    let verbose = k6.resolves.then_some("--verbose");
+    let words = std::iter::once("archive").chain(verbose);
+    let words = words.chain(["--include-system-env-vars", "-O", &archived]);
+    let words = words
+        .chain(archiving.words.iter().map(String::as_str))
+        .chain([script.as_str()]);
+    let archive = k6
+        .run(&words.collect::<Vec<_>>(), &archiving.variables, Shown::AtOnce)
+        .await?;
+    if archive.code != 0 {
+        return Err(refused(&archive, &given, &known));
+    }
+
+    let requirements = ["inspect", "--execution-requirements"];
+    let words: Vec<&str> = requirements.into_iter().chain([archived.as_ref()]).collect();
+    let mut answer = k6.run(&words, &archiving.variables, Shown::Not).await?;
+    if i32::from(answer.code) == exit_code::INVALID_CONFIG && answer.log.contains(NO_USERS) {
+        let config = args.folder.join("config.json");
+        std::fs::write(&config, ONE_USER)
+            .map_err(|error| Refused::new(1, format!("{}: {error}", config.display())))?;
+        let config = config.to_string_lossy();
+        let words = requirements
+            .into_iter()
+            .chain(["--config", config.as_ref(), archived.as_ref()]);
+        answer = k6
+            .run(&words.collect::<Vec<_>>(), &archiving.variables, Shown::Not)
+            .await?;
+    }
+    if answer.code != 0 {
+        eprint!("{}", answer.log);
+        let shown = Ran {
+            shown: true,
+            ..answer
+        };
+        return Err(refused(&shown, &given, &known));
+    }
+    let logged = Version::logged(&archive.log).filter(|_| k6.resolves);
+    let inspected = Inspected {
+        version: logged
+            .or(version)
+            .map(|version| version.to_string())
+            .unwrap_or_default(),
+        resolved: archive.log.matches("k6 version: v").count() > 1,
+    };
+    Ok((answer.out, inspected))
+}
+
+/// Whether k6 may have another k6 built, with the extensions that the script imports: only where the user says so.
+/// Else each runner would ask a build service.
+fn resolves() -> bool {
+    let variables = [RESOLUTION, RESOLUTION_BEFORE].map(|name| std::env::var(name).ok());
+    let said = variables.iter().flatten().next();
+    said.is_some_and(|said| arguments::boolean(said) == Some(true))
+}
+
+/// When a log is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Not,
+    AtOnce,
+}
+
+/// How one k6 has ended.
+struct Ran {
+    code: u8,
+    out: String,
+    log: String,
+    shown: bool,
+}
+
+struct K6<'a> {
+    program: &'a str,
+    deadline: Instant,
+    resolves: bool,
+}
+
+impl K6<'_> {
+    async fn run(&self, words: &[&str], variables: &[(&str, String)], shown: Shown) -> Result<Ran, Refused> {
+        let program = self.program;
+        let mut command = Command::new(program);
+        command
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .envs(variables.iter().map(|(name, value)| (*name, value)));
+        for name in OF_LOG {
+            command.env_remove(name);
+        }
+        if !self.resolves {
+            command.env(RESOLUTION, "false").env(RESOLUTION_BEFORE, "false");
+        }
+        let mut child = command
+            .spawn()
+            .map_err(|error| Refused::new(NOT_STARTED, format!("{program} can't be started: {error}")))?;
+        let group = Group::of(&child);
+        let (out, log) = (child.stdout.take(), child.stderr.take());
+        let ended = async {
+            let ended = child.wait().await;
+            // What it has left behind may hold its output open.
+            drop(group);
+            ended
+        };
+        let all = async { tokio::join!(ended, kept(out, LONGEST, Shown::Not), kept(log, KEPT, shown)) };
+        let name = words.iter().take(2).copied().collect::<Vec<_>>().join(" ");
+        let is_help = matches!(words, ["version", ..] | [_, "--help", ..]);
+        let deadline = if is_help {
+            self.deadline.min(Instant::now() + HELP)
+        } else {
+            self.deadline
+        };
+        let Ok((ended, out, log)) = timeout_at(deadline, all).await else {
+            return Err(Refused::new(TOO_LATE, format!("`k6 {name}` does not end")));
+        };
+        let ended = ended.map_err(|error| Refused::new(1, format!("k6 can't be awaited: {error}")))?;
+        let code = ended.code().or_else(|| Some(128 + ended.signal()?));
+        Ok(Ran {
+            code: code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX),
+            out,
+            log,
+            shown: shown == Shown::AtOnce,
+        })
+    }
+}
+
+/// The process group of a k6, with what it has started: all of it ends with this.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &tokio::process::Child) -> Self {
+        let pid = child.id().and_then(|id| i32::try_from(id).ok());
+        Self(pid.and_then(Pid::from_raw))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // There is none any more if all has ended.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// The beginning and the end of what is written, up to so many bytes each; all is read.
+async fn kept(from: Option<impl AsyncRead + Unpin>, limit: usize, shown: Shown) -> String {
+    let Some(mut from) = from else {
+        return String::new();
+    };
+    let mut all = Vec::new();
+    let mut piece = [0; 16 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut piece).await {
+        let read = piece.get(..read).unwrap_or_default();
+        if shown == Shown::AtOnce {
+            // Whoever reads the log may be gone: k6 is not stopped for that.
+            let _ = std::io::stderr().write_all(read);
+        }
+        all.extend_from_slice(read);
+        if all.len() > 2 * limit {
+            all.drain(limit..all.len() - limit);
+        }
+    }
+    String::from_utf8_lossy(&all).into_owned()
+}

@@ -1,0 +1,3 @@
+//! The programs that run in the pods of a run.
+
+pub mod inspect;
