@@ -233,6 +233,11 @@ pub fn collector(
         // The operator reads in its log why handleSummary() was not called.
         "--log-output=stderr",
         "--log-format=text",
+        // Whatever the variables of the runners say: K6_PAUSED, ...
+        "--paused=false",
+        "--linger=false",
+        "--min-iteration-duration=0s",
+        "--traces-output=none",
         "--vus=1",
         "--iterations=1",
     ]

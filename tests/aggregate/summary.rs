@@ -497,6 +497,44 @@ fn k6_that_is_told_to_make_no_summary_calls_no_handle_summary() {
     assert_eq!(called(&source, &document, &[], &[]).outputs["a"], "called");
 }
 
+/// They are those of the runners, and may come by envFrom, where the operator does not see them.
+#[test]
+fn variables_that_say_how_much_load_is_made_do_not_keep_k6_from_calling_handle_summary() {
+    let source = HANDLED.replace(
+        "HANDLER",
+        "export function handleSummary() { return { a: 'called' }; }",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    let file = file.to_str().unwrap();
+    let output = format!("csv={file}");
+    let variables = [
+        ("K6_PAUSED", "true"),
+        ("K6_LINGER", "true"),
+        ("K6_MIN_ITERATION_DURATION", "1h"),
+        ("K6_VUS", "1000"),
+        ("K6_STAGES", "1h:10"),
+        ("K6_DURATION", "1h"),
+        ("K6_OUT", &output),
+        ("K6_SUMMARY_EXPORT", file),
+        ("K6_LOG_OUTPUT", "none"),
+        ("K6_LOG_FORMAT", "json"),
+    ];
+    let handled = called(&source, &handler::data("{}", ""), &[], &variables);
+    assert_eq!(handled.outputs["a"], "called");
+    assert!(
+        !std::path::Path::new(file).exists(),
+        "the files of the runners stay as they are"
+    );
+    let told = called(
+        "import x from './missing.js';",
+        &handler::data("{}", ""),
+        &[],
+        &variables,
+    );
+    assert!(told.error.unwrap().contains("missing.js"));
+}
+
 #[test]
 fn handle_summary_has_the_requests_and_the_time_that_the_options_of_the_script_allow() {
     let version = Command::new(k6_binary()).arg("version").output().unwrap();
