@@ -74,8 +74,8 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub starter: PodSettings,
 
-    /// Whether k6 runs with `--quiet`, without progress in the logs of the runners. Default false in a K6, true in a
-    /// TestRun.
+    /// Whether k6 runs with `--quiet`, without progress in the logs of the runners. Default true in a TestRun, and in a
+    /// K6 whose k6 logs to `none`, else false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet: Option<Flag>,
 
