@@ -427,9 +427,20 @@ async fn endpoints_answer_until_shutdown() {
     let (status, head, body) = get(at_metrics, "/metrics").await;
     assert_eq!(status, 200);
     assert!(
-        head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"),
         "{head}"
     );
+    // Each family has its help and its type under the name of its series, as `promtool check metrics` asks.
+    for line in body.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let parts = ["_bucket", "_sum", "_count"].map(|part| name.strip_suffix(part).unwrap_or(name));
+        let described = |word: &str| {
+            parts
+                .iter()
+                .any(|name| body.contains(&format!("# {word} {name} ")))
+        };
+        assert!(described("HELP") && described("TYPE"), "{name}");
+    }
     let series = r#"controller_runtime_reconcile_total{controller="testrun",result="success"}"#;
     assert_eq!(sample(&body, series), 1.0);
     assert_eq!(get(at_metrics, "/readyz").await.0, 404);

@@ -6,13 +6,13 @@ use super::report::About;
 use super::server::{Aggregator, Names};
 use super::summary::Options;
 use super::threshold::thresholds;
+use crate::listen;
 use crate::operator::Clock;
 use serde_json::Value;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Merges what the runners of a test measure
@@ -77,11 +77,7 @@ pub async fn run_aggregate(args: AggregateArgs) -> Result<(), Box<dyn std::error
     };
     let live = Live::new(args.runners, args.once, thresholds(&options)?);
     let mut terminated = signal(SignalKind::terminate())?;
-    let mut bound = TcpListener::bind(args.listen).await;
-    // A machine may have no IPv6 at all.
-    if bound.is_err() && args.listen.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
-        bound = TcpListener::bind((Ipv4Addr::UNSPECIFIED, args.listen.port())).await;
-    }
+    let bound = listen::bind(args.listen).await;
     let socket = bound.map_err(|error| format!("{}: {error}", args.listen))?;
     let names = Names {
         run: args.run,

@@ -7,10 +7,11 @@ use super::report::{About, Report};
 use super::runner::{PROCESS_HEADER, RUN_HEADER, RUNNER_HEADER};
 use super::store::{ExportError, Sender};
 use super::summary::{self, Options};
+use crate::exposition;
 use crate::machine::{Reason, RunResult};
 use crate::operator::Clock;
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
@@ -392,11 +393,11 @@ async fn finish(
     Ok(Json(aggregator.conclude(about)))
 }
 
-async fn metrics(State(aggregator): State<Arc<Aggregator>>) -> Response {
+async fn metrics(State(aggregator): State<Arc<Aggregator>>, headers: HeaderMap) -> Response {
     let text = prometheus::text(&aggregator.live());
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match text {
-        Ok(text) => ([(CONTENT_TYPE, kind)], text).into_response(),
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    match text.map(|text| exposition::answer(text, accept)) {
+        Ok((kind, text)) => ([(CONTENT_TYPE, kind)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

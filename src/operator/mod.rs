@@ -7,6 +7,7 @@
 mod about;
 mod announce;
 mod backoff;
+mod client;
 mod clock;
 mod controller;
 pub mod defaults;

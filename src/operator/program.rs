@@ -1,5 +1,6 @@
 //! The subcommand `run`: its arguments, and what of the operator touches the process it is in.
 
+use super::client::client;
 use super::clock::Clock;
 use super::controller::bounded;
 use super::lead::{Settings, operate};
@@ -32,11 +33,11 @@ pub struct RunArgs {
     /// pod.
     #[arg(long, env = "STARTER_IMAGE")]
     pub starter_image: Option<String>,
-    /// Where Prometheus metrics are served.
-    #[arg(long, default_value = "0.0.0.0:8080")]
+    /// Where Prometheus metrics are served; `[::]` takes IPv4 and IPv6.
+    #[arg(long, default_value = "[::]:8080")]
     pub metrics_bind_address: SocketAddr,
     /// Where /healthz and /readyz are served.
-    #[arg(long, default_value = "0.0.0.0:8081")]
+    #[arg(long, default_value = "[::]:8081")]
     pub health_probe_bind_address: SocketAddr,
     /// Settings that all resources have in common, as YAML with podTemplate, initializer, runner and starter.
     #[arg(long, env = "DEFAULTS_FILE")]
@@ -99,7 +100,7 @@ impl RunArgs {
 /// Runs the operator until it is told to end.
 pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     let endpoints = Endpoints::bind(args.metrics_bind_address, args.health_probe_bind_address).await?;
-    let client = Client::try_default().await?;
+    let client = client().await?;
     let starter_image = match args.starter_image.clone() {
         Some(image) => image,
         None => own_image(&client, &args).await?,

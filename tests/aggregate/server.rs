@@ -597,7 +597,7 @@ async fn a_scrape_has_the_merged_metrics_by_the_names_of_k6s_own_output() {
         .1;
     let text = String::from_utf8(scraped.to_vec()).unwrap();
     for line in [
-        "# TYPE k6_http_reqs counter",
+        "# TYPE k6_http_reqs_total counter",
         "k6_http_reqs_total 12.0",
         "k6_vus 3.0",
         "k6_checks_rate 0.25",

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use futures::FutureExt as _;
@@ -16,9 +16,7 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use super::Metrics;
-
-/// The content type of `/metrics`.
-pub const CONTENT_TYPE_OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use crate::{exposition, listen};
 
 /// The longest that open connections hold up the end.
 const DRAIN_BUDGET: Duration = Duration::from_secs(2);
@@ -137,7 +135,7 @@ impl Listener {
             address,
             source,
         };
-        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let socket = listen::bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         Ok(Self { socket, address })
     }
@@ -211,11 +209,12 @@ where
         .await
 }
 
-async fn metrics_text(State(metrics): State<Metrics>) -> impl IntoResponse {
-    (
-        [(header::CONTENT_TYPE, CONTENT_TYPE_OPENMETRICS)],
-        metrics.encode(),
-    )
+async fn metrics_text(State(metrics): State<Metrics>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok());
+    let (kind, text) = exposition::answer(metrics.encode(), accept);
+    ([(header::CONTENT_TYPE, kind)], text)
 }
 
 async fn healthz(State(health): State<Health>) -> impl IntoResponse {

@@ -17,7 +17,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-pub use http::{CONTENT_TYPE_OPENMETRICS, Endpoints, Health, Heartbeat, Readiness, ServeError, serve};
+pub use http::{Endpoints, Health, Heartbeat, Readiness, ServeError, serve};
 pub use logs::{DEFAULT_LOG_FILTER, LogFormat};
 pub use metrics::{Metrics, Outcome, ReconcileTimer};
 pub use traces::TraceSettings;
