@@ -352,3 +352,57 @@ fn another_script_is_another_run() {
     });
     assert_ne!(names[0], names[1]);
 }
+
+/// All manifests under a folder.
+fn manifests(folder: &Path) -> Vec<(PathBuf, Value)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(manifests(&path));
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            let documents: Vec<Value> = serde_saphyr::from_multiple(&read(&path)).unwrap();
+            all.extend(documents.into_iter().map(|document| (path.clone(), document)));
+        }
+    }
+    all
+}
+
+/// Two resources of one name would make Jobs of the same names, whatever their kinds.
+#[test]
+fn tests_of_one_sample_have_names_of_their_own_and_a_rerun_that_is_text() {
+    let mut names = BTreeMap::new();
+    let all = manifests(&folder().join("samples"));
+    let tests = all
+        .iter()
+        .filter(|(_, manifest)| manifest["apiVersion"] == "k6.io/v1alpha1");
+    for (path, test) in tests {
+        if let Some(name) = test["metadata"]["name"].as_str() {
+            let place = (path.parent().unwrap().to_owned(), name.to_owned());
+            assert_eq!(names.insert(place, path), None, "{name} in {}", path.display());
+        }
+        let rerun = &test["spec"]["rerun"];
+        assert!(
+            rerun.is_null() || rerun.is_string(),
+            "{}: {rerun}",
+            path.display()
+        );
+    }
+    assert!(names.len() >= 4, "{names:?}");
+}
+
+#[test]
+fn sample_application_keeps_the_script_of_a_running_test_and_runs_no_gate_twice() {
+    let all = manifests(&folder().join("samples"));
+    let applications: Vec<&Value> = all
+        .iter()
+        .map(|(_, manifest)| manifest)
+        .filter(|manifest| manifest["kind"] == "Application")
+        .collect();
+    let [application] = applications[..] else {
+        panic!("{applications:?}")
+    };
+    let policy = &application["spec"]["syncPolicy"];
+    assert_eq!(policy["syncOptions"], json!(["PruneLast=true"]));
+    assert_eq!(policy["retry"]["limit"], json!(0));
+}

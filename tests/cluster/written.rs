@@ -1,11 +1,12 @@
-//! Manifests as people write them: by clients with Go types, by templates, with settings of the initializer alone, and
-//! in namespaces whose limits each container has to keep.
+//! What people write: manifests of clients with Go types and of templates, settings of the initializer alone, limits that
+//! each container of a namespace has to keep, and commands in a shell whose kubeconfig names no cluster.
 
 use crate::run::Run;
-use crate::support::Test;
+use crate::support::{Test, variable};
 use k6_operator::api::Kind;
 use k6_operator::machine::{Reason, RunResult};
 use serde_json::{Value, json};
+use std::process::Command;
 
 /// Ten iterations, each of which counts.
 fn ten() -> Value {
@@ -143,5 +144,39 @@ async fn run_passes_where_a_quota_counts_limits_of_cpu() {
     ];
     for run in runs {
         run.ends(RunResult::Passed, Reason::AllRunnersPassed).await;
+    }
+}
+
+#[test]
+fn deploy_without_a_cluster_says_in_one_line_which_was_tried_and_how_to_name_another() {
+    let deploy = format!("{}/tests/cluster/deploy", variable("K6OP_REPO"));
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config");
+    let nobody = "apiVersion: v1\nkind: Config\ncurrent-context: far\n\
+                  clusters: [{name: far, cluster: {server: \"https://127.0.0.1:1\"}}]\n\
+                  contexts: [{name: far, context: {cluster: far, user: far}}]\nusers: [{name: far, user: {}}]\n";
+    std::fs::write(&config, nobody).unwrap();
+    for verb in ["apply", "delete"] {
+        for (kubeconfig, tried) in [
+            (config.as_path(), "https://127.0.0.1:1 (context far)"),
+            (
+                &folder.path().join("none"),
+                "localhost:8080 (no context in your kubeconfig)",
+            ),
+        ] {
+            let output = Command::new(&deploy)
+                .arg(verb)
+                .env("KUBECONFIG", kubeconfig)
+                .output()
+                .unwrap();
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert!(!output.status.success());
+            assert_eq!(told.lines().count(), 1, "{told}");
+            assert!(
+                told.starts_with(&format!("error: no cluster answers at {tried}: ")),
+                "{told}"
+            );
+            assert!(told.contains("KUBECONFIG=$(make -s kubeconfig) make "), "{told}");
+        }
     }
 }
