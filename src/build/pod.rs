@@ -3,6 +3,7 @@
 use super::names;
 use crate::api::{GROUP, InitContainer, Kind, PodSettings, PullPolicy, Resources, VERSION};
 use crate::k6::refusal::{RESOLUTION, RESOLUTION_BEFORE};
+pub(super) use crate::machine::Part;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EnvVar, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
@@ -92,19 +93,9 @@ impl Owner {
     }
 }
 
-/// The part that a Job plays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    Initializer,
-    Runner(u32),
-    Starter,
-    Stopper,
-    Aggregator,
-    Collector,
-}
-
 impl Part {
-    fn name(self, stem: &str) -> String {
+    /// The name of the Job.
+    pub fn name(self, stem: &str) -> String {
         match self {
             Self::Initializer => names::initializer_name(stem),
             Self::Runner(i) => names::runner_name(stem, i),

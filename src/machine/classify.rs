@@ -2,10 +2,11 @@
 
 use super::event::{
     Event, Former, LAST_WORDS_LIMIT, MESSAGE_LIMIT, NAMED_AT_MOST, OUTCOME_LIMIT, REASON_LIMIT,
-    RunnerFailure, Tally, clipped,
+    RunnerFailure, Tally, clipped, sentence,
 };
 use super::inspection::Inspection;
 use super::observed::{Collector, End, Fact, Initializer, Observed, Program, Refusal, Retention, Runner};
+use super::pod_refusal::{Part, PodRefusal};
 use super::replay::Run;
 use super::state::{
     Accepted, Aggregation, Created, Ended, Finished, Initializing, Plan, Reason, RunResult,
@@ -249,20 +250,63 @@ fn refused(state: &State, seen: &Observed) -> Option<Event> {
     if unaccepted || !ended && matches!(state, State::Stopping(_) | State::Finished(_)) {
         return None;
     }
-    match seen.refused.as_ref()? {
-        Refusal::Foreign(message) | Refusal::Invalid(message) if ended => Some(Event::CollectionFailed {
-            message: message.clone(),
-        }),
-        Refusal::Foreign(message) => Some(Event::ObjectRefused {
-            reason: Reason::NameConflict,
-            message: message.clone(),
-        }),
-        Refusal::Invalid(message) => Some(Event::ObjectRefused {
-            reason: Reason::ObjectRefused,
-            message: message.clone(),
-        }),
-        Refusal::ForNow(_) | Refusal::Failed(_) => None,
+    match &seen.refused {
+        Some(Refusal::Foreign(message) | Refusal::Invalid(message)) if ended => {
+            return Some(Event::CollectionFailed {
+                message: message.clone(),
+            });
+        }
+        Some(Refusal::Foreign(message)) => {
+            return Some(Event::ObjectRefused {
+                reason: Reason::NameConflict,
+                message: message.clone(),
+            });
+        }
+        Some(Refusal::Invalid(message)) => {
+            return Some(Event::ObjectRefused {
+                reason: Reason::ObjectRefused,
+                message: message.clone(),
+            });
+        }
+        Some(Refusal::ForNow(_) | Refusal::Failed(_)) | None => {}
     }
+    let refusal = seen.pod_refused.as_ref().filter(|refusal| refusal.is_final())?;
+    if !needs(state, refusal.part, seen) {
+        return None;
+    }
+    Some(if ended {
+        Event::CollectionFailed {
+            message: refusal.clause(),
+        }
+    } else {
+        Event::ObjectRefused {
+            reason: Reason::ObjectRefused,
+            message: sentence(&refusal.clause()),
+        }
+    })
+}
+
+/// Whether a run does not get out of this state without a pod of this part.
+fn needs(state: &State, part: Part, seen: &Observed) -> bool {
+    match state {
+        State::Initializing(state) => {
+            // An edit of the spec may be the remedy.
+            let accepted = state.accepted.as_ref();
+            part == Part::Initializer
+                && accepted.is_some_and(|accepted| {
+                    accepted.generation == seen.generation && !accepted.terms.suspended
+                })
+        }
+        State::Created(_) => matches!(part, Part::Aggregator | Part::Runner(_)),
+        State::Starting(_) => part == Part::Starter,
+        State::Started(_) | State::Stopping(_) => part == Part::Collector && state.awaits_result().is_some(),
+        State::Finished(_) => false,
+    }
+}
+
+/// What is told of a pod of this part that is refused.
+fn refusal_of(seen: &Observed, part: Part) -> Option<&PodRefusal> {
+    seen.pod_refused.as_ref().filter(|refusal| refusal.part == part)
 }
 
 fn accept(seen: &Observed) -> Event {
@@ -625,8 +669,9 @@ fn collected(seen: &Observed) -> Option<Event> {
         Fact::Known(Collector::Collected { outcome, done: _ }) => Some(Event::ResultCollected {
             outcome: outcome.as_ref().clone(),
         }),
+        // One whose Job has reached its deadline before it had a pod failed for that.
         Fact::Known(Collector::Failed(message)) => Some(Event::CollectionFailed {
-            message: message.clone(),
+            message: refusal_of(seen, Part::Collector).map_or_else(|| message.clone(), PodRefusal::clause),
         }),
         Fact::Known(Collector::Running(_)) | Fact::Unknown => None,
         Fact::Absent => {
@@ -669,7 +714,9 @@ fn stopping(state: &Stopping, seen: &Observed, now: Timestamp) -> Option<Event> 
 /// The end is told once they are gone, so that none that was slow begins to run after it.
 pub(super) fn stop_is_forced(state: &Stopping, seen: &Observed, now: Timestamp) -> bool {
     // A stopper that could not do its work will not do it later.
-    matches!(seen.stopper, Fact::Known(Program::Failed(_))) || stop_overdue(state, now)
+    matches!(seen.stopper, Fact::Known(Program::Failed(_)))
+        || refusal_of(seen, Part::Stopper).is_some_and(PodRefusal::is_final)
+        || stop_overdue(state, now)
 }
 
 fn stop_overdue(state: &Stopping, now: Timestamp) -> bool {
@@ -821,6 +868,7 @@ pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
     let parts: Vec<String> = waiting
         .into_iter()
         .chain(refused)
+        .chain(seen.pod_refused.as_ref().map(PodRefusal::clause))
         .chain(seen.hint.clone())
         .collect();
     (!parts.is_empty()).then(|| parts.join("; "))

@@ -112,8 +112,10 @@ fn of_this_run(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
         }
         State::Finished(end) => {
             // Nobody waits for it any more.
-            let moot = matches!(end.verdict.reason, Reason::StopRequested | Reason::InvalidSpec)
-                && matches!(seen.initializer, Fact::Known(Initializer::Running(_)));
+            let moot = matches!(
+                end.verdict.reason,
+                Reason::StopRequested | Reason::InvalidSpec | Reason::ObjectRefused
+            ) && matches!(seen.initializer, Fact::Known(Initializer::Running(_)));
             runners_to_delete(seen)
                 .chain(moot.then_some(Effect::DeleteInitializer))
                 .chain(starter_to_delete(seen))

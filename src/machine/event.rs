@@ -246,6 +246,14 @@ pub struct RunnerFailure {
     pub message: String,
 }
 
+/// The text with its first letter as that of a sentence.
+pub(super) fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
 /// The text, cut so that it takes at most `bytes` in JSON; a cut is marked by an ellipsis.
 pub(super) fn clipped(text: &str, bytes: usize) -> String {
     const ELLIPSIS: char = '…';

@@ -11,6 +11,7 @@ mod effect;
 mod event;
 mod inspection;
 mod observed;
+mod pod_refusal;
 mod replay;
 mod state;
 mod step;
@@ -25,6 +26,7 @@ pub use inspection::{Inspection, InspectionError};
 pub use observed::{
     Collector, End, Fact, Initializer, Observed, PodSeen, Program, Refusal, Retention, Runner,
 };
+pub use pod_refusal::{Part, PodRefusal, REFUSAL_GRACE, Rule};
 pub use replay::{Progress, ReplayError, Run, chronicle, replay, replay_report};
 pub use state::{
     Accepted, Aggregation, Created, Ended, Finished, Initializing, Plan, Reason, RunResult,

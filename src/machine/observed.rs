@@ -2,6 +2,7 @@
 //! API is unknown, never an empty list.
 
 use super::inspection::{Inspection, InspectionError};
+use super::pod_refusal::PodRefusal;
 use super::state::Terms;
 use crate::aggregate::outcome::Outcome;
 use crate::api::Cleanup;
@@ -59,6 +60,8 @@ pub struct Observed {
     pub live: Option<Outcome>,
     /// An object that this run wanted and can't have.
     pub refused: Option<Refusal>,
+    /// Why a Job that this run waits for has no pod. Known only once Kubernetes has refused it.
+    pub pod_refused: Option<PodRefusal>,
     /// What Kubernetes' own events say of the object that is waited for.
     pub hint: Option<String>,
 }
@@ -196,6 +199,7 @@ impl Observed {
             summary: Fact::Unknown,
             live: None,
             refused: None,
+            pod_refused: None,
             hint: None,
         }
     }

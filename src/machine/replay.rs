@@ -4,6 +4,7 @@ use super::classify::{classify, rerun_ordered};
 use super::conditions::{RETRYING, conditions};
 use super::event::{Event, FORMER_AT_MOST, Record, RunnerFailure};
 use super::observed::{Fact, Observed, Refusal};
+use super::pod_refusal::PodRefusal;
 use super::state::{Accepted, Initializing, Plan, RunResult, State};
 use super::step::{Step, step};
 use super::{StateName, waiting_for};
@@ -254,9 +255,13 @@ impl Run {
             },
             State::Stopping(stopping) => Status {
                 reason: Some(stopping.why.reason),
-                message: Some(match stopping.stopped {
-                    None => format!("Stopping the runners: {}", stopping.why.message),
-                    Some(_) => format!("Collecting the result: {}", stopping.why.message),
+                message: Some({
+                    let what = match stopping.stopped {
+                        None => "Stopping the runners",
+                        Some(_) => "Collecting the result",
+                    };
+                    let held = progress.retrying.as_ref().map(|held| format!("; {held}"));
+                    format!("{what}: {}{}", stopping.why.message, held.unwrap_or_default())
                 }),
                 ..live
             },
@@ -344,8 +349,10 @@ impl Progress {
             ended: count(|runner| runner.end.is_some()),
             waiting_for: waiting_for(state, seen),
             retrying: match (state, &seen.refused) {
-                (State::Finished(_), _) | (_, None | Some(Refusal::Foreign(_) | Refusal::Invalid(_))) => None,
+                (State::Finished(_), _) | (_, Some(Refusal::Foreign(_) | Refusal::Invalid(_))) => None,
                 (_, Some(Refusal::ForNow(message) | Refusal::Failed(message))) => Some(message.clone()),
+                // The Job controller tries it again.
+                (_, None) => seen.pod_refused.as_ref().map(PodRefusal::clause),
             },
             summary: seen.live.as_ref().map(Summary::of),
         }

@@ -4,7 +4,7 @@
 //! implemented by hand, so that the match over states and events stays exhaustive. The status of the
 //! resource is the machine's memory: `StateExt::handle` returns the outcome and keeps nothing.
 
-use super::event::{Event, Record};
+use super::event::{Event, Record, sentence};
 use super::state::{
     Accepted, Created, Ended, Finished, Initializing, Plan, Reason, RunResult, Started, Starting, State,
     StateName, Stopping, Verdict,
@@ -608,11 +608,4 @@ pub fn judge(tally: &Tally) -> Verdict {
         reason,
         message,
     }
-}
-
-fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    chars
-        .next()
-        .map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

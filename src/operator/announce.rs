@@ -2,7 +2,7 @@
 
 use super::controller::{Context, bounded};
 use crate::api::LoadTest;
-use crate::machine::{Event, Record, Refusal, Run, RunResult, State, Verdict};
+use crate::machine::{Event, PodRefusal, Record, Refusal, Run, RunResult, State, Verdict};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event as Announcement, EventType};
 use kube::{Resource, ResourceExt};
@@ -102,6 +102,27 @@ pub async fn announce_unkept(context: &Context, resource: &LoadTest, refused: Op
         "SummaryNotKept",
         &note,
         "KeepSummary",
+    )
+    .await;
+}
+
+/// Tells that Kubernetes refuses a pod of this run, while that is tried again.
+pub async fn announce_refused_pod(context: &Context, resource: &LoadTest, refusal: &PodRefusal) {
+    let note = format!("Waiting: {}", refusal.clause());
+    let run = format!(
+        "{}/{}",
+        resource.namespace().unwrap_or_default(),
+        resource.name_any()
+    );
+    tracing::warn!(run, "{note}");
+    let reference = resource.object_ref(&resource.kind);
+    publish(
+        context,
+        &reference,
+        EventType::Warning,
+        "PodRefused",
+        &note,
+        "CreatePod",
     )
     .await;
 }

@@ -1,6 +1,8 @@
 //! The driver. It reads as the list of steps; those with `.await` need the cluster.
 
-use super::announce::{announce, announce_foreign, announce_unkept, announce_unreadable};
+use super::announce::{
+    announce, announce_foreign, announce_refused_pod, announce_unkept, announce_unreadable,
+};
 use super::backoff::backoff;
 use super::clock::Clock;
 use super::execute::execute;
@@ -187,6 +189,11 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
         if given_up {
             announce_unkept(context, &resource, seen.refused.as_ref()).await;
         }
+        if let Some(refusal) = &seen.pod_refused
+            && !context.memory.is_told_refusal(&uid, refusal)
+        {
+            announce_refused_pod(context, &resource, refusal).await;
+        }
         let refusals = context.memory.set_refused(&uid, refused.clone());
         if matches!(seen.refused, Some(Refusal::Failed(_))) {
             context.memory.succeeded(&uid);
@@ -212,6 +219,7 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
             .chain(retry)
             .chain(again)
             .chain(progress)
+            .chain(context.memory.podless_pause(&uid))
             .chain(measures(&run.state).then_some(LIVE_INTERVAL))
             .min();
         return Ok(wake.map_or_else(Action::await_change, Action::requeue));

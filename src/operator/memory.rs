@@ -3,7 +3,7 @@
 
 use crate::aggregate::outcome::Outcome;
 use crate::api::LoadTest;
-use crate::machine::Refusal;
+use crate::machine::{Part, PodRefusal, Refusal, Rule};
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,15 @@ const PROGRESS_SETTLING: Duration = Duration::from_secs(1);
 /// The least time between two looks at what is measured.
 pub const LIVE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How long a Job may be without a pod before it is asked why: the Job controller creates one within milliseconds.
+const PODLESS_GRACE: Duration = Duration::from_secs(2);
+
+/// The least time between two questions why a Job has no pod, the first few times and after those.
+const PODLESS_INTERVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
+
+/// How many questions are the first few.
+const PODLESS_FIRST: u32 = 6;
+
 /// What is remembered, by UID of the resource.
 #[derive(Debug, Default)]
 pub struct Memory(Mutex<BTreeMap<String, Entry>>);
@@ -39,6 +48,8 @@ struct Entry {
     refused: Option<Refusal>,
     refusals: u32,
     live: Option<Look>,
+    podless: Option<Podless>,
+    refused_pod: Option<(Part, Rule)>,
     failures: u32,
     failure: Option<String>,
     foreign: bool,
@@ -50,6 +61,26 @@ struct Look {
     at: Instant,
     attempt: u32,
     outcome: Option<Outcome>,
+}
+
+/// A Job that has no pod, and what was found out about that.
+#[derive(Debug)]
+struct Podless {
+    /// metadata.uid of the Job.
+    job: String,
+    /// When it is to be asked why.
+    due: Instant,
+    asked: u32,
+    found: Option<PodRefusal>,
+}
+
+/// What is known of a Job that has no pod.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Its Events are to be read now; this is what they said before.
+    Ask(Option<PodRefusal>),
+    /// They were read a short time ago, or it is too early, and this is known.
+    Known(Option<PodRefusal>),
 }
 
 impl Memory {
@@ -185,6 +216,65 @@ impl Memory {
         self.with(uid, |entry| entry.live = Some(look));
     }
 
+    /// A Job has no pod: whether its Events are to be read, or what they said.
+    pub fn podless(&self, uid: &str, job_uid: &str) -> Why {
+        self.with(uid, |entry| {
+            let now = Instant::now();
+            let known = entry.podless.take().filter(|podless| podless.job == job_uid);
+            let podless = entry.podless.insert(known.unwrap_or_else(|| Podless {
+                job: job_uid.to_owned(),
+                due: now + PODLESS_GRACE,
+                asked: 0,
+                found: None,
+            }));
+            if now < podless.due {
+                return Why::Known(podless.found.clone());
+            }
+            let (first, later) = PODLESS_INTERVAL;
+            podless.asked = podless.asked.saturating_add(1);
+            podless.due = now
+                + if podless.asked < PODLESS_FIRST {
+                    first
+                } else {
+                    later
+                };
+            Why::Ask(podless.found.clone())
+        })
+    }
+
+    /// Remembers what the Events of the Job without a pod said.
+    pub fn answered(&self, uid: &str, found: Option<PodRefusal>) {
+        self.with(uid, |entry| {
+            if let Some(podless) = &mut entry.podless {
+                podless.found = found;
+            }
+        });
+    }
+
+    /// Every Job that is waited for has its pod.
+    pub fn has_pods(&self, uid: &str) {
+        self.with(uid, |entry| {
+            entry.podless = None;
+            entry.refused_pod = None;
+        });
+    }
+
+    /// How long until the Events of a Job without a pod are to be read.
+    pub fn podless_pause(&self, uid: &str) -> Option<Duration> {
+        self.with(uid, |entry| {
+            let podless = entry.podless.as_ref()?;
+            Some(podless.due.saturating_duration_since(Instant::now()))
+        })
+    }
+
+    /// Remembers that this refusal is told in an Event, and says whether it was told before.
+    pub fn is_told_refusal(&self, uid: &str, refusal: &PodRefusal) -> bool {
+        let told = Some((refusal.part, refusal.rule));
+        self.with(uid, |entry| {
+            std::mem::replace(&mut entry.refused_pod, told) == told
+        })
+    }
+
     /// Something could not be read at this look.
     pub fn unread(&self, uid: &str) {
         self.with(uid, |entry| entry.unread = true);
@@ -247,8 +337,41 @@ fn age(resource: &LoadTest) -> (u32, usize, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::Memory;
+    use super::{Memory, PODLESS_GRACE, PODLESS_INTERVAL, Why};
     use crate::aggregate::outcome::Outcome;
+    use crate::machine::{Part, PodRefusal};
+    use jiff::SignedDuration;
+    use std::time::Duration;
+    use tokio::time::advance;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_without_a_pod_is_asked_why_after_a_while_and_then_now_and_then() {
+        let memory = Memory::default();
+        assert_eq!(memory.podless_pause("uid"), None);
+        assert_eq!(memory.podless("uid", "job"), Why::Known(None));
+        assert_eq!(memory.podless_pause("uid"), Some(PODLESS_GRACE));
+        advance(PODLESS_GRACE).await;
+        assert_eq!(memory.podless("uid", "job"), Why::Ask(None));
+        let refusal = PodRefusal::told(Part::Starter, "no", SignedDuration::ZERO);
+        memory.answered("uid", Some(refusal.clone()));
+        assert_eq!(memory.podless("uid", "job"), Why::Known(Some(refusal.clone())));
+        let told = [
+            memory.is_told_refusal("uid", &refusal),
+            memory.is_told_refusal("uid", &refusal),
+        ];
+        assert_eq!(told, [false, true]);
+        let mut asked = 0;
+        for _ in 0..3600 {
+            advance(Duration::from_secs(1)).await;
+            asked += u32::from(memory.podless("uid", "job") == Why::Ask(Some(refusal.clone())));
+        }
+        assert!(asked <= 3600 / 15 + 6, "{asked} requests in an hour");
+        // Of another Job nothing is known.
+        assert_eq!(memory.podless("uid", "other"), Why::Known(None));
+        memory.has_pods("uid");
+        assert_eq!(memory.podless_pause("uid"), None);
+        assert!(PODLESS_INTERVAL.0 < PODLESS_INTERVAL.1);
+    }
 
     #[test]
     fn what_a_run_measured_is_not_told_of_the_next() {

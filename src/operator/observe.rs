@@ -2,6 +2,7 @@
 //! can't be watched is asked for, and only in the state that needs it.
 
 use super::controller::{Context, Error, bounded};
+use super::memory::Why;
 use super::pods::{self, InitializerPod};
 use crate::aggregate::outcome::Outcome;
 use crate::api::{LoadTest, Spec};
@@ -11,8 +12,8 @@ use crate::build::{
     script_name, service_name, starter_name, stem, stopper_name, summary_name,
 };
 use crate::machine::{
-    Collector, Fact, Initializer, Initializing, Inspection, Observed, Program, Retention, Run, Runner,
-    Started, State, are_as_ordered, overdue,
+    Collector, Fact, Initializer, Initializing, Inspection, Observed, Part, PodRefusal, Program, Retention,
+    Run, Runner, Started, State, are_as_ordered, overdue,
 };
 use crate::protocol::inspected::Inspected;
 use jiff::Timestamp;
@@ -25,6 +26,9 @@ use std::sync::Arc;
 
 /// The longest output of `k6 inspect` that is read.
 const INSPECTION_LIMIT: i64 = 4 * 1024 * 1024;
+
+/// As many Events of one Job are read. Kubernetes keeps about ten, and combines what comes after those.
+const EVENTS_LIMIT: u32 = 50;
 
 /// Looks at everything that matters to this run now.
 #[tracing::instrument(skip_all)]
@@ -87,7 +91,8 @@ pub async fn observe(
     if let (true, Fact::Absent, Ok(checked)) = (needs_script, &seen.initializer, checked) {
         seen.script = script(context, &uid, &children.namespace, &name, checked).await;
     }
-    if overdue(&run.state, now) {
+    seen.pod_refused = children.pod_refused(context, &name, run, &seen).await;
+    if overdue(&run.state, now) && seen.pod_refused.is_none() {
         seen.hint = children.hint(context, &name, run, &seen).await;
     }
     seen
@@ -495,6 +500,71 @@ impl Children {
         }
     }
 
+    /// Why a Job that is waited for has no pod, if Kubernetes has said so. It is asked only of a Job that has been
+    /// without one for seconds, and of one Job at a time: its Events are all that tells it.
+    async fn pod_refused(
+        &self,
+        context: &Context,
+        stem: &str,
+        run: &Run,
+        seen: &Observed,
+    ) -> Option<PodRefusal> {
+        let Some((part, job)) = self.without_pod(context, stem, run, seen) else {
+            context.memory.has_pods(&self.uid);
+            return None;
+        };
+        let job_uid = job.uid().unwrap_or_default();
+        let before = match context.memory.podless(&self.uid, &job_uid) {
+            Why::Known(found) => return found,
+            Why::Ask(before) => before,
+        };
+        let api: Api<Event> = Api::namespaced(context.client.clone(), &self.namespace);
+        let failed = format!("involvedObject.uid={job_uid},reason=FailedCreate");
+        let parameters = ListParams::default().fields(&failed).limit(EVENTS_LIMIT);
+        let found = match bounded(api.list(&parameters)).await {
+            Ok(events) => pods::pod_refusal(part, &events.items),
+            Err(error) => {
+                tracing::warn!(%error, job = job.name_any(), "why the Job has no pod could not be read");
+                before
+            }
+        };
+        context.memory.answered(&self.uid, found.clone());
+        found
+    }
+
+    /// The first Job without a pod of those that this state waits for.
+    fn without_pod(&self, context: &Context, stem: &str, run: &Run, seen: &Observed) -> Option<(Part, &Job)> {
+        let wanted: Vec<Part> = match &run.state {
+            state if state.awaits_result().is_some() => vec![Part::Collector, Part::Aggregator],
+            State::Initializing(_) => vec![Part::Initializer],
+            State::Created(_) => {
+                let runners = match &seen.runners {
+                    Fact::Known(runners) => Some(runners),
+                    Fact::Absent | Fact::Unknown => None,
+                };
+                let podless = |(_, runner): &(&u32, &Runner)| runner.pod.is_none() && runner.end.is_none();
+                let first = runners.into_iter().flatten().find(podless);
+                let runner = first.map(|(i, _)| Part::Runner(*i));
+                [Part::Aggregator].into_iter().chain(runner).collect()
+            }
+            State::Starting(_) => vec![Part::Starter],
+            State::Started(_) => vec![Part::Aggregator],
+            State::Stopping(_) => vec![Part::Stopper],
+            State::Finished(_) => Vec::new(),
+        };
+        wanted.into_iter().find_map(|part| {
+            let job = self.jobs.get(&part.name(stem))?;
+            // The collector's own deadline is shorter than that of its run, which is told why it passed.
+            let goes_on = pods::job_end(job).is_none() || part == Part::Collector;
+            let leaving = job.metadata.deletion_timestamp.is_some()
+                || context
+                    .memory
+                    .is_deleted(&self.uid, &job.uid().unwrap_or_default());
+            let podless = pods::pod_of(job, &self.pods).is_none() && goes_on && !leaving;
+            podless.then_some((part, &**job))
+        })
+    }
+
     /// What Kubernetes' own events say of the object that is waited for.
     async fn hint(&self, context: &Context, name: &str, run: &Run, seen: &Observed) -> Option<String> {
         let job = match &run.state {
@@ -515,10 +585,16 @@ impl Children {
     }
 
     async fn hint_of(&self, context: &Context, job: String) -> Option<String> {
-        let pod = self.jobs.get(&job).and_then(|job| pods::pod_of(job, &self.pods));
-        let object = pod.map_or(job, |pod| pod.name_any());
+        let job = self.jobs.get(&job)?;
+        let metadata = match pods::pod_of(job, &self.pods) {
+            Some(pod) => &pod.metadata,
+            None => &job.metadata,
+        };
+        // By its UID: the Events of a former object of this name may be there still.
+        let (object, object_uid) = (metadata.name.clone()?, metadata.uid.as_deref()?);
         let api: Api<Event> = Api::namespaced(context.client.clone(), &self.namespace);
-        let parameters = ListParams::default().fields(&format!("involvedObject.name={object},type=Warning"));
+        let parameters =
+            ListParams::default().fields(&format!("involvedObject.uid={object_uid},type=Warning"));
         let events = bounded(api.list(&parameters)).await.ok()?.items;
         let last = events.into_iter().max_by_key(|event| {
             // The kubelet says what went wrong, and then `Error: ErrImagePull` and the like.

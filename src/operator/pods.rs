@@ -3,11 +3,14 @@
 use crate::build::{COLLECT, INSPECT, PROGRAM_CONTAINER, VOLUME};
 use crate::k6::log::{self, last_words};
 use crate::k6::{Arguments, Flags};
-use crate::machine::{Collector, End, PodSeen, Program, Runner};
+use crate::machine::{Collector, End, Part, PodRefusal, PodSeen, Program, Runner};
 use crate::protocol::inspected::{Inspected, NOT_STARTED};
 use crate::runners::report::Report;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerStateTerminated, ContainerStatus, Event, Pod, PodStatus,
+};
 use kube::ResourceExt;
 use std::sync::Arc;
 
@@ -76,6 +79,43 @@ pub fn job_end(job: &Job) -> Option<Result<(), String>> {
                 .unwrap_or_default())),
             _ => None,
         })
+}
+
+/// Why the Job of these Events `FailedCreate` has no pod; None if there are none.
+pub fn pod_refusal(part: Part, events: &[Event]) -> Option<PodRefusal> {
+    let told = |event: &Event| {
+        let message = event.message.as_deref().unwrap_or_default();
+        PodRefusal::told(part, message, SignedDuration::ZERO)
+    };
+    let newest = told(
+        events
+            .iter()
+            .max_by_key(|event| times(event).map(|(_, last)| last))?,
+    );
+    // Each try has an Event of its own, as long as they are few: the name of the pod in it is another.
+    let same = events.iter().filter(|event| told(event).rule == newest.rule);
+    let times: Vec<_> = same.filter_map(times).collect();
+    let first = times.iter().map(|(first, _)| *first).min();
+    let last = times.iter().map(|(_, last)| *last).max();
+    let lasted = first.zip(last).map(|(first, last)| last.duration_since(first));
+    Some(PodRefusal {
+        lasted: lasted.unwrap_or(SignedDuration::ZERO),
+        ..newest
+    })
+}
+
+/// When what an Event tells happened first and last.
+fn times(event: &Event) -> Option<(Timestamp, Timestamp)> {
+    let created = event.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let once = event.event_time.as_ref().map(|time| time.0).or(created);
+    let first = event.first_timestamp.as_ref().map(|time| time.0).or(once)?;
+    let series = event
+        .series
+        .as_ref()
+        .and_then(|series| series.last_observed_time.as_ref());
+    let last = series.map(|time| time.0);
+    let last = last.or(event.last_timestamp.as_ref().map(|time| time.0));
+    Some((first, last.unwrap_or(first)))
 }
 
 /// Whether a Job was ended by its own deadline, which is a little later than that of its run: that one is told.
@@ -486,13 +526,13 @@ fn missing_file(pod: &Pod, name: &str, words: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{InitializerPod, collector, initializer, program, runner};
+    use super::{InitializerPod, collector, initializer, pod_refusal, program, runner};
     use crate::aggregate::outcome::Outcome;
     use crate::build::RUNNER;
-    use crate::machine::{Collector, Program};
+    use crate::machine::{Collector, Part, Program, Rule};
     use crate::protocol::inspected::Inspected;
     use k8s_openapi::api::batch::v1::Job;
-    use k8s_openapi::api::core::v1::Pod;
+    use k8s_openapi::api::core::v1::{Event, Pod};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::{Value, json};
 
@@ -512,6 +552,44 @@ mod tests {
 
     fn refused(init: &[Value]) -> InitializerPod {
         initializer(&Job::default(), Some(&pod("proxy", init, &[])))
+    }
+
+    const RATIO: &str =
+        "memory max limit to request ratio per Container is 5, but provided ratio is 16.000000";
+
+    /// An Event of the Job controller, by its seconds.
+    fn failed_create(first: i64, last: i64, why: &str) -> Event {
+        let time = |seconds: i64| jiff::Timestamp::from_second(seconds).unwrap();
+        let event = json!({
+            "metadata": {"creationTimestamp": time(first)}, "involvedObject": {}, "reason": "FailedCreate",
+            "message": format!("Error creating: pods \"a-collector-{first}\" is forbidden: {why}"),
+            "firstTimestamp": time(first), "lastTimestamp": time(last)
+        });
+        serde_json::from_value(event).unwrap()
+    }
+
+    #[test]
+    fn a_pod_is_refused_for_as_long_as_the_newest_rule_has_refused_it() {
+        assert_eq!(pod_refusal(Part::Collector, &[]), None);
+        let quota = "exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2";
+        let events = [
+            failed_create(100, 100, quota),
+            failed_create(103, 103, RATIO),
+            failed_create(107, 107, RATIO),
+            failed_create(115, 140, RATIO),
+        ];
+        let found = pod_refusal(Part::Collector, &events).unwrap();
+        assert_eq!((found.rule, found.text.as_str()), (Rule::LimitRange, RATIO));
+        assert_eq!(found.lasted.as_secs(), 37);
+        assert!(found.is_final());
+        // Whatever the order in which they come.
+        let found = pod_refusal(Part::Collector, &[events[2].clone(), events[1].clone()]).unwrap();
+        assert_eq!((found.lasted.as_secs(), found.is_final()), (4, false));
+        let untimed = serde_json::from_value(json!({
+            "metadata": {}, "involvedObject": {}, "message": "Error creating: no"
+        }));
+        let found = pod_refusal(Part::Starter, &[untimed.unwrap()]).unwrap();
+        assert_eq!((found.rule, found.lasted.as_secs()), (Rule::Other, 0));
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! What can't be carried out is told where the user can mend it, and nothing is started.
 
+use crate::run::{Run, contains_all};
 use crate::support::{Test, sleeps};
 use k6_operator::api::Kind;
-use k6_operator::machine::{Reason, StateName};
-use serde_json::json;
+use k6_operator::machine::{Reason, RunResult, StateName};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::Instant;
 
 #[tokio::test]
 async fn a_script_that_does_not_parse_is_an_error_with_k6s_words() {
@@ -130,4 +133,119 @@ async fn the_spec_cannot_be_changed_while_it_runs() {
     );
     let status = test.passes("fixed").await;
     assert_eq!(status.plan.unwrap().parallelism, 1);
+}
+
+/// How soon a pod that waiting does not help is named as the end of its run. Kubernetes has tried five times by then,
+/// and all deadlines here are minutes.
+const SOON: Duration = Duration::from_secs(60);
+
+fn limit_range(test: &Test, limits: &Value) {
+    let range = json!({
+        "apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "bounds"},
+        "spec": {"limits": [limits]}
+    });
+    test.file("limits.json", &range.to_string());
+    test.kubectl(&["apply", "-f", "limits.json"]);
+}
+
+#[tokio::test]
+async fn a_runner_that_no_limit_range_lets_in_is_named_at_once_with_the_field_to_set() {
+    let test = Test::new("limits").await;
+    test.script("two", &sleeps(2, 1)).await;
+    limit_range(
+        &test,
+        &json!({
+            "type": "Container", "max": {"memory": "1Gi"},
+            "default": {"memory": "256Mi"}, "defaultRequest": {"memory": "32Mi"}
+        }),
+    );
+    let runner = json!({"resources": {"requests": {"memory": "64Mi"}, "limits": {"memory": "2Gi"}}});
+    let small = json!({"resources": {"requests": {"memory": "64Mi"}, "limits": {"memory": "256Mi"}}});
+    let spec = json!({
+        "parallelism": 2, "script": {"configMap": {"name": "two"}}, "runner": runner, "initializer": small,
+        "aggregation": {"enabled": false}
+    });
+    for kind in Kind::ALL {
+        let run = Run::apply(&test, kind, &format!("big-{}", kind.plural()), spec.clone());
+        run.reaches(StateName::Created).await;
+        let created = Instant::now();
+        let refused = "the pod of runner 1 is refused by a LimitRange";
+        let told = run
+            .when("told of the refusal", |status| {
+                status.message.as_deref().unwrap_or_default().contains(refused)
+            })
+            .await;
+        let retrying = |c: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
+            c.type_ == "Retrying" && c.status == "True" && c.message.contains(refused)
+        };
+        assert!(told.conditions.iter().any(retrying), "{told:#?}");
+        let words = [
+            "The pod of runner 1 is refused by a LimitRange",
+            "maximum memory usage per Container is 1Gi, but limit is 2Gi",
+            "spec.runner.resources",
+        ];
+        let status = run.errs(Reason::ObjectRefused, &words).await;
+        assert_eq!(status.start_time, None);
+        assert!(created.elapsed() < SOON, "only after {:?}", created.elapsed());
+        let events = test.kubectl(&["events", "--for", &run.path(), "--no-headers"]);
+        contains_all(&events, &["PodRefused", "ObjectRefused"]);
+    }
+    test.only_left(&["big-k6s-initializer", "big-testruns-initializer"])
+        .await;
+}
+
+#[tokio::test]
+async fn a_collector_that_a_limit_range_keeps_out_is_named_in_the_verdict_soon_after_the_test() {
+    let test = Test::new("collector-limits").await;
+    let script = "import { sleep } from 'k6';
+export const options = { vus: 2, duration: '8s', thresholds: { iterations: ['count>0'] } };
+export default function () { sleep(0.2); }
+";
+    test.script("judged", script).await;
+    let run = Run::apply(
+        &test,
+        Kind::K6,
+        "judged",
+        json!({"parallelism": 2, "script": "judged"}),
+    );
+    run.reaches(StateName::Started).await;
+    // Who has begun stays. What comes after asks for less than that.
+    limit_range(&test, &json!({"type": "Container", "min": {"memory": "4Gi"}}));
+    run.when("at its end", |status| {
+        status.runners.as_ref().is_some_and(|runners| runners.ended == 2)
+    })
+    .await;
+    let ended = Instant::now();
+    let status = run.ends(RunResult::Error, Reason::AggregationFailed).await;
+    contains_all(
+        status.message.as_deref().unwrap_or_default(),
+        &[
+            "the pod of the collector is refused by a LimitRange",
+            "minimum memory usage per Container is 4Gi",
+            "spec.aggregation.resources",
+        ],
+    );
+    assert!(ended.elapsed() < SOON, "only after {:?}", ended.elapsed());
+}
+
+#[tokio::test]
+async fn settings_that_pod_security_refuses_are_named_at_once() {
+    let test = Test::new("security").await;
+    test.script("two", &sleeps(2, 1)).await;
+    let runner = json!({"containerSecurityContext": {"allowPrivilegeEscalation": true}});
+    let applied = Instant::now();
+    let run = Run::apply(
+        &test,
+        Kind::TestRun,
+        "privileged",
+        json!({"parallelism": 2, "script": {"configMap": {"name": "two"}}, "runner": runner}),
+    );
+    let words = [
+        "is refused by the Pod Security Standard of the namespace",
+        "violates PodSecurity \"restricted",
+        "allowPrivilegeEscalation",
+        "containerSecurityContext",
+    ];
+    run.errs(Reason::ObjectRefused, &words).await;
+    assert!(applied.elapsed() < SOON, "only after {:?}", applied.elapsed());
 }

@@ -687,3 +687,36 @@ async fn a_quota_that_is_filled_is_told_and_the_run_goes_on_when_it_is_raised() 
     let end = run.get().await.status.unwrap();
     assert!(!retries(&end), "{end:#?}");
 }
+
+#[tokio::test]
+async fn a_pod_that_a_full_quota_keeps_out_is_told_and_comes_when_there_is_room() {
+    covers(Fault::RequestRefused, &[StateName::Created]);
+    let test = Test::new("quota-pods").await;
+    test.script("once", &once(2, 2)).await;
+    // The initializer, and after it the aggregator or the first runner.
+    quota(&test, "pods", 1);
+    for (name, aggregated) in [("merged", true), ("alone", false)] {
+        let spec = json!({
+            "parallelism": 2, "script": "once", "aggregation": {"enabled": aggregated},
+            "timeouts": {"start": "200s"}
+        });
+        let run = Run::apply(&test, Kind::K6, name, spec);
+        let told = run
+            .when("told of the quota", |status| {
+                let message = status.message.as_deref().unwrap_or_default();
+                let runner = message.contains("the pod of runner");
+                retries(status) && runner && message.contains("is refused as long as a ResourceQuota is full")
+            })
+            .await;
+        let words = ["exceeded quota: quota", "spec.runner.resources"];
+        contains_all(&told.message.unwrap(), &words);
+        assert_eq!(told.state, Some(StateName::Created));
+        quota(&test, "pods", 20);
+        passed_once(&run, 2).await;
+        let end = run.get().await.status.unwrap();
+        assert!(!retries(&end), "{end:#?}");
+        test.kubectl(&["delete", &run.path(), "--timeout=20s"]);
+        test.nothing_left().await;
+        quota(&test, "pods", 1);
+    }
+}

@@ -10,6 +10,7 @@ mod inspection;
 mod kstatus;
 mod mutants;
 mod properties;
+mod refused_pods;
 mod scenarios;
 mod shapes;
 mod support;

@@ -9,8 +9,9 @@ use k6_operator::api::{Cleanup, Status};
 use k6_operator::k6::Version;
 use k6_operator::machine::{
     Collector, Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Initializing, Inspection,
-    InspectionError, Observed, PodSeen, Program, Progress, Reason, Record, Refusal, Retention, Run,
-    RunResult, Runner, State, Step, Terms, chronicle, classify, diagram, effects, replay, step, wake_at,
+    InspectionError, Observed, Part, PodRefusal, PodSeen, Program, Progress, Reason, Record, Refusal,
+    Retention, Run, RunResult, Runner, State, Step, Terms, chronicle, classify, diagram, effects, replay,
+    step, waiting_for, wake_at,
 };
 use k6_operator::runners::report::{Failure, Report};
 use proptest::collection::{btree_map, vec};
@@ -173,6 +174,27 @@ fn refusal() -> impl Strategy<Value = Refusal> {
     ]
 }
 
+/// A pod that Kubernetes refuses, for a rule that may change by waiting or not.
+fn pod_refusal() -> impl Strategy<Value = PodRefusal> {
+    let part = prop_oneof![
+        Just(Part::Initializer),
+        (1..4u32).prop_map(Part::Runner),
+        Just(Part::Starter),
+        Just(Part::Stopper),
+        Just(Part::Aggregator),
+        Just(Part::Collector),
+    ];
+    let rule = prop_oneof![
+        Just("memory max limit to request ratio per Container is 5, but provided ratio is 16.000000"),
+        Just("exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2"),
+        Just("violates PodSecurity \"restricted:latest\": hostPath volumes"),
+    ];
+    (part, rule, text(), 0..20i64).prop_map(|(part, rule, text, seconds)| {
+        let message = format!("Error creating: pods \"a\" is forbidden: {rule} {text}");
+        PodRefusal::told(part, &message, SignedDuration::from_secs(seconds))
+    })
+}
+
 fn some_terms(n: u32) -> impl Strategy<Value = Terms> {
     let flags = (
         prop::bool::weighted(0.1),
@@ -231,12 +253,17 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
         .boxed();
     let rest = (
         merging,
-        option::weighted(0.1, refusal()),
+        (
+            option::weighted(0.1, refusal()),
+            option::weighted(0.1, pod_refusal()),
+        )
+            .boxed(),
         option::of(text()),
         prop::bool::weighted(0.03),
         retention(),
         vec("[a-c]-r[1-9]", 0..2),
-    );
+    )
+        .boxed();
     let parts = (
         spec(n),
         script,
@@ -247,7 +274,7 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
         rest,
     );
     parts.prop_map(|(terms, script, initializer, runners, starter, stopper, rest)| {
-        let (merging, refused, hint, deleting, retention, former) = rest;
+        let (merging, (refused, pod_refused), hint, deleting, retention, former) = rest;
         let (aggregator, address, collector, summary, live) = merging;
         Observed {
             generation: 1,
@@ -268,6 +295,7 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
             summary,
             live,
             refused,
+            pod_refused,
             hint,
         }
     })
@@ -560,6 +588,16 @@ proptest! {
     }
 
     #[test]
+    fn a_pod_that_is_refused_is_told_for_as_long_as_it_is_waited_for(seen in world(2), refusal in pod_refusal()) {
+        let clause = refusal.clause();
+        let seen = Observed { pod_refused: Some(refusal), ..seen };
+        for state in [created(2), starting(2), started(2), crate::support::stopping(2)] {
+            let told = waiting_for(&state, &seen).unwrap_or_default();
+            prop_assert!(told.contains(&clause), "{state:?}: {told}");
+        }
+    }
+
+    #[test]
     fn conditions_say_what_the_state_says_to_tools_that_know_no_states(looks in walk()) {
         let mut since: BTreeMap<String, (String, Timestamp)> = BTreeMap::new();
         let mut acceptance = (0, 0);
@@ -581,6 +619,8 @@ proptest! {
             prop_assert_eq!(is("Succeeded", "Unknown"), !finished);
             prop_assert_eq!(is("Unsupported", "True"), driven.run.unsupported.is_some());
             let tried_again = matches!(seen.refused, Some(Refusal::ForNow(_) | Refusal::Failed(_)));
+            let told = matches!(seen.refused, Some(Refusal::Foreign(_) | Refusal::Invalid(_)));
+            let tried_again = tried_again || seen.pod_refused.is_some() && !told;
             prop_assert_eq!(is("Retrying", "True"), tried_again && !finished);
 
             let expected = match status.result {

@@ -8,7 +8,7 @@ use crate::world::{Deed, Role};
 pub fn fault(action: &Action, configuration: &Configuration) -> Option<Fault> {
     match action {
         Action::LooksUnanswered(_) | Action::DoesUnanswered(..) => Some(Fault::ReplyLost),
-        Action::IsRefused(..) => Some(Fault::RequestRefused),
+        Action::IsRefused(..) | Action::PodIsDenied(..) => Some(Fault::RequestRefused),
         Action::Does(_, Deed::Create(role)) if configuration.foreign == Some(*role) => {
             Some(Fault::ForeignObject)
         }
@@ -47,6 +47,8 @@ pub fn fault(action: &Action, configuration: &Configuration) -> Option<Fault> {
         | Action::CollectorAsksInVain(_)
         | Action::CollectorIsKilled(_)
         | Action::SummaryIsHandled(_)
+        | Action::PodIsAdmitted(_)
+        | Action::StopperIsGivenUp(_)
         | Action::PersonOrdersRerun
         | Action::PersonEdits
         | Action::SomebodyTouches

@@ -15,9 +15,9 @@ use k6_operator::build::{
 };
 use k6_operator::k6::Version;
 use k6_operator::machine::{
-    Collector, Effect, End, Fact, Initializer, Inspection, Observed, PodSeen, Program, Progress, Record,
-    Refusal, Retention, Run, Runner, State, StateName, Target, Terms, are_as_ordered, chronicle, effects,
-    replay, wake_at,
+    Collector, Effect, End, Fact, Initializer, Inspection, Observed, Part, PodRefusal, PodSeen, Program,
+    Progress, REFUSAL_GRACE, Reason, Record, Refusal, Retention, Run, Runner, State, StateName, Target,
+    Terms, are_as_ordered, chronicle, effects, replay, wake_at,
 };
 use k6_operator::runners::report::Report;
 use std::cell::RefCell;
@@ -65,6 +65,8 @@ pub struct Sight {
     pub address: Seen<()>,
     pub collector: Seen<Collected>,
     pub summary: Seen<()>,
+    /// The Job whose pod is refused, and whether waiting changes nothing.
+    pub denied: Option<(Role, bool)>,
     /// The Jobs of the other run, one bit each.
     pub former: u8,
 }
@@ -272,6 +274,7 @@ impl Looks {
         let now = at(PRESENT, history.len());
         let seen = self.observed(sight, &run);
 
+        let waited = seen.pod_refused.as_ref().filter(|_| !sight.deleting);
         let mut steps = 0;
         let mut new_run = false;
         while let Some(event) = run.next(&seen, now) {
@@ -297,6 +300,9 @@ impl Looks {
         match replay(&history) {
             Ok(replayed) if replayed == run => {}
             other => return Err(format!("the replay of {history:?} is {other:?}, not {run:?}")),
+        }
+        if let Some(refusal) = waited {
+            is_told(refusal, &before.run, &run)?;
         }
         let mut wanted = effects(&run.state, &seen, now);
         wanted.retain(|effect| steps == 0 || *effect != Effect::DeleteResource);
@@ -353,7 +359,12 @@ impl Looks {
         } else {
             Fact::Unknown
         };
-        let runners = runners(run.attempt, &sight.runners);
+        let mut runners = runners(run.attempt, &sight.runners);
+        if let Some((Role::Runner(i), _)) = sight.denied
+            && let Some(runner) = runners.get_mut(&i.into())
+        {
+            runner.pod = None;
+        }
         let name = stem(NAME, other(run.attempt));
         let former = Role::ALL
             .into_iter()
@@ -370,12 +381,16 @@ impl Looks {
             starter: program(sight.starter),
             stopper: program(sight.stopper),
             aggregator: known(sight.aggregator, |stage| Runner {
-                pod: (stage != Stage::Failed).then(|| pod("aggregator".to_owned(), stage == Stage::Working)),
+                pod: (stage != Stage::Failed && !is_denied(sight, Role::Aggregator))
+                    .then(|| pod("aggregator".to_owned(), stage == Stage::Working)),
                 end: (stage == Stage::Failed).then(|| end(Some(137))),
             }),
             address: known(sight.address, |()| "10.0.0.1:4318".to_owned()),
             collector: known(sight.collector, |seen| collector(seen, self.spec)),
             summary: known(sight.summary, |()| ()),
+            pod_refused: sight
+                .denied
+                .and_then(|(role, lasting)| pod_refused(run, sight, role, lasting)),
             refused: match sight.refused {
                 Refused::Nothing => None,
                 Refused::Foreign => Some(Refusal::Foreign("a foreign object".to_owned())),
@@ -383,6 +398,99 @@ impl Looks {
             },
             ..Observed::unknown(sight.generation.into(), Ok(terms))
         }
+    }
+}
+
+fn is_denied(sight: &Sight, role: Role) -> bool {
+    sight.denied.is_some_and(|(denied, _)| denied == role)
+}
+
+/// Whose pod it is.
+fn part(role: Role) -> Option<Part> {
+    match role {
+        Role::Initializer => Some(Part::Initializer),
+        Role::Starter => Some(Part::Starter),
+        Role::Stopper => Some(Part::Stopper),
+        Role::Aggregator => Some(Part::Aggregator),
+        Role::Collector => Some(Part::Collector),
+        Role::Runner(i) => Some(Part::Runner(i.into())),
+        Role::Service | Role::Summary => None,
+    }
+}
+
+/// What an operator finds out of a Job without a pod, which it asks about only where it waits for it: see
+/// `operator::observe`.
+fn pod_refused(run: &Run, sight: &Sight, role: Role, lasting: bool) -> Option<PodRefusal> {
+    let part = part(role)?;
+    let waits = match &run.state {
+        state if state.awaits_result().is_some() => matches!(part, Part::Collector | Part::Aggregator),
+        State::Initializing(_) => part == Part::Initializer && sight.initializer != Seen::Absent,
+        State::Created(_) => matches!(part, Part::Aggregator | Part::Runner(_)),
+        State::Starting(_) => part == Part::Starter,
+        State::Started(_) => part == Part::Aggregator,
+        State::Stopping(_) => part == Part::Stopper,
+        State::Finished(_) => false,
+    };
+    let text = if lasting {
+        "maximum memory usage per Container is 1Gi, but limit is 2Gi"
+    } else {
+        "exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2"
+    };
+    let message = format!("Error creating: pods \"a\" is forbidden: {text}");
+    waits.then(|| PodRefusal::told(part, &message, REFUSAL_GRACE))
+}
+
+/// Whether a run whose pod is refused says so where it ends, and does not go on waiting for what can't come.
+fn is_told(refusal: &PodRefusal, before: &Run, after: &Run) -> Result<(), String> {
+    let ends = |run: &Run| match &run.state {
+        State::Finished(end) => Some(end.verdict.clone()),
+        State::Stopping(stopping) if stopping.stopped.is_none() => Some(stopping.why.clone()),
+        State::Initializing(_)
+        | State::Created(_)
+        | State::Starting(_)
+        | State::Started(_)
+        | State::Stopping(_) => None,
+    };
+    let needed = match (&before.state, refusal.part) {
+        (State::Initializing(state), Part::Initializer) => {
+            let accepted = |run: &Run| run.accepted;
+            state.accepted.is_some() && accepted(before) == accepted(after)
+        }
+        (State::Created(_), Part::Aggregator | Part::Runner(_)) | (State::Starting(_), Part::Starter) => true,
+        (state, Part::Collector) => state.awaits_result().is_some(),
+        (
+            State::Initializing(_)
+            | State::Created(_)
+            | State::Starting(_)
+            | State::Started(_)
+            | State::Stopping(_)
+            | State::Finished(_),
+            Part::Initializer | Part::Aggregator | Part::Runner(_) | Part::Starter | Part::Stopper,
+        ) => false,
+    };
+    if !needed {
+        return Ok(());
+    }
+    match ends(after) {
+        None if refusal.is_final() && after.state.name() == before.state.name() => {
+            Err(format!("it goes on, though {}", refusal.clause()))
+        }
+        Some(verdict)
+            if matches!(
+                verdict.reason,
+                Reason::ObjectRefused
+                    | Reason::InitializationDeadlineExceeded
+                    | Reason::StartDeadlineExceeded
+                    | Reason::AggregationFailed
+            ) && !verdict.message.contains(&refusal.clause()[1..]) =>
+        {
+            Err(format!(
+                "{:?} does not say that {}",
+                verdict.message,
+                refusal.clause()
+            ))
+        }
+        None | Some(_) => Ok(()),
     }
 }
 

@@ -135,6 +135,43 @@ fn objects_that_are_refused_for_now_delay_a_run_and_no_more() {
 }
 
 #[test]
+fn pods_that_are_refused_are_told_and_end_a_run_at_once_or_at_its_deadline() {
+    let refused = |name, runners| Configuration {
+        lagging: false,
+        wakes: true,
+        in_order: true,
+        budget: Budget {
+            denials: 1,
+            stop: true,
+            crashes: 1,
+            ..NOTHING
+        },
+        ..Configuration::new(name, runners)
+    };
+    holds(refused(
+        "2 runners, 1 operator that sees all, 1 refused pod, 1 crash, stop",
+        2,
+    ));
+    holds(merged(
+        1,
+        refused(
+            "merged, 1 runner, 1 operator that sees all, 1 refused pod, 1 crash, stop",
+            1,
+        ),
+    ));
+    holds(Configuration {
+        wakes: true,
+        refuses: true,
+        budget: Budget {
+            denials: 1,
+            edits: 1,
+            ..NOTHING
+        },
+        ..Configuration::new("1 runner, 1 operator that is woken, 1 refused pod, 1 edit", 1)
+    });
+}
+
+#[test]
 fn a_foreign_object_ends_a_run_and_is_left_alone() {
     for role in [Role::Initializer, Role::Runner(2), Role::Starter, Role::Stopper] {
         holds(Configuration {

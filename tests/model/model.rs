@@ -61,6 +61,7 @@ impl Configuration {
                 crashes: 0,
                 harm: 0,
                 refusals: 0,
+                denials: 0,
                 lost: 0,
                 lags: 0,
             },
@@ -120,6 +121,11 @@ pub enum Action {
     CollectorAsksInVain(usize),
     CollectorIsKilled(usize),
     SummaryIsHandled(usize),
+    /// Kubernetes refuses the pod of a Job, by a rule that waiting changes or not.
+    PodIsDenied(usize, Role, bool),
+    PodIsAdmitted(usize),
+    /// The stopper's Job reaches its deadline before it has a pod.
+    StopperIsGivenUp(usize),
     PersonStops,
     PersonOrdersRerun,
     PersonEdits,
@@ -247,6 +253,11 @@ impl Runs {
             }
             Seen::Known(_) | Seen::Absent | Seen::Unknown => Seen::Unknown,
         };
+        let denied = unwatched.denied.filter(|(role, _)| {
+            let shown = family.job(*role);
+            let leaves = |uid: u8| operator.deleted[attempt][role.index()] >> uid & 1 == 1;
+            shown.is_some() && shown == world.families[attempt].job(*role) && !shown.is_some_and(leaves)
+        });
         let other = ATTEMPTS - 1 - attempt;
         let former = Role::ALL.into_iter().filter(|role| {
             operator.families[other].job(*role).is_some_and(|uid| {
@@ -270,6 +281,7 @@ impl Runs {
             address,
             collector,
             summary,
+            denied,
             former: former.fold(0, |bits, role| bits | 1 << role.index()),
         }
     }
@@ -579,6 +591,8 @@ impl Runs {
 
     /// A Job is gone, and its pod with it.
     fn remove(&self, world: &mut World, attempt: usize, role: Role) -> Result<(), String> {
+        let denied = &mut world.unwatched[attempt].denied;
+        *denied = denied.filter(|(denied, _)| *denied != role);
         let family = &mut world.families[attempt];
         let gone = |program: Program| Program {
             made: program.made,
@@ -861,6 +875,37 @@ impl Runs {
         if self.configuration.spec.merged.is_some() {
             self.of_merging(world, attempt, all);
         }
+        self.of_denials(world, attempt, all);
+    }
+
+    /// Pods that are refused: of them nothing else can happen.
+    fn of_denials(&self, world: &World, attempt: usize, all: &mut Vec<Action>) {
+        let Some((denied, lasting)) = world.unwatched[attempt].denied else {
+            let family = &world.families[attempt];
+            let pending = |role: &Role| match role {
+                Role::Initializer => family.initializer.stage == Stage::Pending,
+                Role::Starter => family.starter.stage == Stage::Pending && !family.starter.leaving,
+                Role::Stopper => family.stopper.stage == Stage::Pending,
+                Role::Aggregator => family.aggregator.stage == Stage::Pending,
+                Role::Collector => family.collector.stage == Stage::Pending,
+                Role::Runner(i) => family.runners[usize::from(*i) - 1].phase == Phase::Pending,
+                Role::Service | Role::Summary => false,
+            };
+            let possible = Role::ALL.into_iter().filter(pending);
+            if world.left.denials > 0 {
+                all.extend(
+                    possible.flat_map(|role| [false, true].map(|l| Action::PodIsDenied(attempt, role, l))),
+                );
+            }
+            return;
+        };
+        all.retain(|action| in_pod(action) != Some((attempt, denied)));
+        if !lasting {
+            all.push(Action::PodIsAdmitted(attempt));
+        }
+        if denied == Role::Stopper {
+            all.push(Action::StopperIsGivenUp(attempt));
+        }
     }
 
     /// All that may happen to what merges.
@@ -986,6 +1031,55 @@ impl Runs {
         self.looks
             .look(&sight)
             .is_ok_and(|outcome| !outcome.writes && outcome.effects.is_empty())
+    }
+}
+
+/// The pod in which this happens, of a family.
+fn in_pod(action: &Action) -> Option<(usize, Role)> {
+    match *action {
+        Action::ScriptIsInspected(attempt) | Action::ScriptIsRefused(attempt) => {
+            Some((attempt, Role::Initializer))
+        }
+        Action::RunnerAnswers(attempt, i)
+        | Action::RunnerExits(attempt, i, _)
+        | Action::RunnerIsKilled(attempt, i)
+        | Action::PodIsLost(attempt, i) => Some((attempt, number(i))),
+        Action::StarterFindsRunners(attempt)
+        | Action::StarterReleases(attempt)
+        | Action::StarterReports(attempt)
+        | Action::StarterIsKilled(attempt) => Some((attempt, Role::Starter)),
+        Action::StopperStops(attempt) | Action::StopperIsKilled(attempt) => Some((attempt, Role::Stopper)),
+        Action::AggregatorAnswers(attempt)
+        | Action::AggregatorBeginsAgain(attempt)
+        | Action::AggregatorFails(attempt) => Some((attempt, Role::Aggregator)),
+        Action::CollectorIsAnswered(attempt, _)
+        | Action::CollectorAsksInVain(attempt)
+        | Action::CollectorIsKilled(attempt)
+        | Action::SummaryIsHandled(attempt) => Some((attempt, Role::Collector)),
+        Action::SeesResource(_)
+        | Action::SeesJobs(_)
+        | Action::Looks(_)
+        | Action::LooksUnanswered(_)
+        | Action::Does(..)
+        | Action::DoesUnanswered(..)
+        | Action::IsRefused(..)
+        | Action::Forgets(_)
+        | Action::Crashes(_)
+        | Action::ClockMoves
+        | Action::JobIsDeleted(..)
+        | Action::StarterLeaves(_)
+        | Action::ServiceIsDeleted(_)
+        | Action::PodIsDenied(..)
+        | Action::PodIsAdmitted(_)
+        | Action::StopperIsGivenUp(_)
+        | Action::PersonStops
+        | Action::PersonOrdersRerun
+        | Action::PersonEdits
+        | Action::SomebodyTouches
+        | Action::PersonDeletes
+        | Action::PersonDeletesInForeground
+        | Action::GarbageIsCollected
+        | Action::ResourceGoes => None,
     }
 }
 
@@ -1250,6 +1344,19 @@ impl Model for Runs {
                 world.families[attempt].collector.stage = Stage::Failed;
             }
             Action::SummaryIsHandled(attempt) => world.families[attempt].collector.stage = Stage::Reported,
+            Action::PodIsDenied(attempt, role, lasting) => {
+                world.left.denials -= 1;
+                world.unwatched[attempt].denied = Some((role, lasting));
+                // A Job without a pod is looked at now and then.
+                for operator in &mut world.operators {
+                    operator.awake |= operator.view.is_some();
+                }
+            }
+            Action::PodIsAdmitted(attempt) => world.unwatched[attempt].denied = None,
+            Action::StopperIsGivenUp(attempt) => {
+                world.families[attempt].stopper.stage = Stage::Failed;
+                world.unwatched[attempt].denied = None;
+            }
             Action::PersonStops => {
                 world.left.stop = false;
                 Self::edit(world, |resource| {
@@ -1326,6 +1433,7 @@ impl Model for Runs {
             | Action::StarterReports(_)
             | Action::StarterLeaves(_)
             | Action::StopperStops(_)
+            | Action::StopperIsGivenUp(_)
             | Action::AggregatorAnswers(_)
             | Action::GarbageIsCollected
             | Action::ResourceGoes => true,
@@ -1345,6 +1453,8 @@ impl Model for Runs {
             | Action::AggregatorFails(_)
             | Action::ServiceIsDeleted(_)
             | Action::CollectorIsKilled(_)
+            | Action::PodIsDenied(..)
+            | Action::PodIsAdmitted(_)
             // It may hang, and so may handleSummary().
             | Action::CollectorIsAnswered(..)
             | Action::CollectorAsksInVain(_)

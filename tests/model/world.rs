@@ -129,6 +129,8 @@ pub struct Unwatched {
     pub answered: bool,
     /// The summary is kept.
     pub summary: bool,
+    /// The Job whose pod is refused, and whether waiting changes nothing.
+    pub denied: Option<(Role, bool)>,
 }
 
 /// The Jobs of one run.
@@ -363,6 +365,8 @@ pub struct Budget {
     pub refusals: u8,
     /// Requests that took effect and whose answer was lost.
     pub lost: u8,
+    /// Pods that are refused.
+    pub denials: u8,
     /// Times that a cache lags longer than the operator remembers what it made.
     pub lags: u8,
 }

@@ -4,7 +4,7 @@
 //! aggregator.
 
 use super::api::{Deletion, mark_leaving};
-use super::faults::{Fault, OnPod, Part};
+use super::faults::{Denial, Fault, OnPod, Part};
 use super::scenario::NAMESPACE;
 use super::store::{Change, How, Key, Table, is_leaving, label, owners, text, time, uid, within};
 use super::world::{Event, World};
@@ -300,6 +300,11 @@ impl World {
         if is_leaving(&object) || ended(&object) {
             return;
         }
+        let part = part_of(&object);
+        let test = self.test_of_job(&object);
+        if let Some(denial) = self.denied(test, part) {
+            return self.deny_pod(job, &key, denial);
+        }
         let template = object.pointer("/spec/template").cloned().unwrap_or(Value::Null);
         let name = format!(
             "{}-{:05x}",
@@ -340,18 +345,6 @@ impl World {
             words.map(str::to_owned).collect()
         };
         let number = |name: &str| label(&pod, name).and_then(|text| text.parse().ok());
-        let part = match label(&pod, COMPONENT_LABEL) {
-            Some("initializer") => Part::Initializer,
-            Some("starter") => Part::Starter,
-            Some("stopper") => Part::Stopper,
-            Some("aggregator") => Part::Aggregator,
-            Some("collector") => Part::Collector,
-            _ => Part::Runner(number(RUNNER_LABEL).unwrap_or_default()),
-        };
-        let annotation = object
-            .pointer("/metadata/annotations")
-            .and_then(|annotations| annotations.get(RUN_ANNOTATION))
-            .and_then(Value::as_str);
         let arguments = [
             words("/spec/containers/0/command"),
             words("/spec/containers/0/args"),
@@ -365,7 +358,7 @@ impl World {
                 key: at,
                 job: job.to_owned(),
                 run: label(&pod, RUN_LABEL).unwrap_or_default().to_owned(),
-                test: annotation.and_then(|name| self.test_of(name)),
+                test,
                 part,
                 attempt: number(ATTEMPT_LABEL).unwrap_or(1),
                 stage: Stage::Pending,
@@ -382,6 +375,75 @@ impl World {
         );
         let delay = self.draw(&format!("schedule {name}"), 5, 200);
         self.later(delay, Step::Schedule(id));
+    }
+
+    fn test_of_job(&self, job: &Value) -> Option<usize> {
+        let annotation = job
+            .pointer("/metadata/annotations")
+            .and_then(|annotations| annotations.get(RUN_ANNOTATION))
+            .and_then(Value::as_str);
+        annotation.and_then(|name| self.test_of(name))
+    }
+
+    /// Why a pod of this part of this test can't be created now.
+    fn denied(&self, test: Option<usize>, part: Part) -> Option<Denial> {
+        let denied = self.plan.0.iter().find_map(|fault| {
+            if let Fault::Pod {
+                test: of,
+                part: whose,
+                what: OnPod::Denied(denial, until),
+            } = fault
+                && Some(*of) == test
+                && *whose == part
+                && self.lasts(*until)
+            {
+                Some((*denial, *until))
+            } else {
+                None
+            }
+        });
+        let (denial, until) = denied?;
+        self.covered(super::covered::of_pod(part, OnPod::Denied(denial, until)), test);
+        Some(denial)
+    }
+
+    /// The Job controller tells why it could not create a pod, and tries again later: after 1, 2, 4 s and so on, up to
+    /// a minute. What it tells after the first ten times is combined.
+    fn deny_pod(&mut self, job: &str, key: &Key, denial: Denial) {
+        let tries = self.denials.entry(job.to_owned()).or_default();
+        let nth = *tries;
+        *tries += 1;
+        let why = match denial {
+            Denial::Ratio => {
+                "memory max limit to request ratio per Container is 5, but provided ratio is 16.000000"
+            }
+            Denial::Quota => {
+                "exceeded quota: team, requested: limits.cpu=1, used: limits.cpu=4, limited: limits.cpu=4"
+            }
+        };
+        self.note(&format!("the pod of {} is denied", key.name));
+        let now = self.time();
+        let message = format!(
+            "Error creating: pods \"{}-{nth:05x}\" is forbidden: {why}",
+            key.name
+        );
+        let name = format!("{}.{}", job, nth.min(10));
+        let at = Key::new(Table::CoreEvents, NAMESPACE, &name.to_lowercase());
+        if self.store.get(&at).is_some() {
+            self.mutate(&at, |event| {
+                event["message"] = json!(format!("(combined from similar events): {message}"));
+                event["lastTimestamp"] = time(now);
+            });
+        } else {
+            let event = json!({
+                "apiVersion": "v1", "kind": "Event", "metadata": {"name": at.name},
+                "involvedObject": {"kind": "Job", "namespace": NAMESPACE, "name": key.name, "uid": job},
+                "type": "Warning", "reason": "FailedCreate", "message": message,
+                "firstTimestamp": time(now), "lastTimestamp": time(now)
+            });
+            self.create(&at, event);
+        }
+        self.later(1_000 << nth.min(6), Step::MakePod(job.to_owned()));
     }
 
     fn job_deadline(&mut self, job: &str) {
@@ -556,9 +618,10 @@ impl World {
             &format!("{}.{reason}", pod.key.name).to_lowercase(),
         );
         if self.store.get(&key).is_none() {
+            let id = self.store.get(&pod.key).map(|pod| uid(pod).to_owned());
             let event = json!({
                 "apiVersion": "v1", "kind": "Event", "metadata": {"name": key.name},
-                "involvedObject": {"kind": "Pod", "namespace": NAMESPACE, "name": pod.key.name},
+                "involvedObject": {"kind": "Pod", "namespace": NAMESPACE, "name": pod.key.name, "uid": id},
                 "type": "Warning", "reason": reason, "message": message
             });
             self.create(&key, event);
@@ -808,6 +871,21 @@ fn slim(spec: &Value) -> Value {
         all.into_iter().flatten().map(fields).collect()
     };
     json!({"containers": containers("containers"), "initContainers": containers("initContainers")})
+}
+
+/// Which part of its run a Job is.
+fn part_of(job: &Value) -> Part {
+    match label(job, COMPONENT_LABEL) {
+        Some("initializer") => Part::Initializer,
+        Some("starter") => Part::Starter,
+        Some("stopper") => Part::Stopper,
+        Some("aggregator") => Part::Aggregator,
+        Some("collector") => Part::Collector,
+        _ => {
+            let number = label(job, RUNNER_LABEL).and_then(|text| text.parse().ok());
+            Part::Runner(number.unwrap_or_default())
+        }
+    }
 }
 
 pub fn ended(job: &Value) -> bool {

@@ -69,7 +69,7 @@ pub fn of_pod(part: Part, what: OnPod) -> Option<table::Fault> {
     match (part, what) {
         (_, OnPod::KilledAfter(_)) => Some(table::Fault::StarterKilledHalfway),
         (_, OnPod::Unheard) => Some(table::Fault::NetworkCut),
-        (Part::Runner(_), OnPod::Unschedulable(_) | OnPod::ImagePull(_)) => {
+        (Part::Runner(_), OnPod::Unschedulable(_) | OnPod::ImagePull(_) | OnPod::Denied(..)) => {
             Some(table::Fault::RunnerNeverReady)
         }
         (Part::Runner(_), OnPod::Refuses(_) | OnPod::Hangs(_) | OnPod::Broken(_)) => {
@@ -84,6 +84,7 @@ pub fn of_pod(part: Part, what: OnPod) -> Option<table::Fault> {
             | Part::Service
             | Part::Script,
             OnPod::Unschedulable(_)
+            | OnPod::Denied(..)
             | OnPod::ImagePull(_)
             | OnPod::Refuses(_)
             | OnPod::Hangs(_)

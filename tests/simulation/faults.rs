@@ -63,10 +63,21 @@ pub enum Part {
     Script,
 }
 
+/// Why a pod can't be created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// A LimitRange that it does not fit.
+    Ratio,
+    /// A ResourceQuota that is full.
+    Quota,
+}
+
 /// What happens to a pod, whenever there is one of this part: until so many ms after the beginning, or for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnPod {
     Unschedulable(Option<u64>),
+    /// It is not created: its Job's controller is told why, and tries again.
+    Denied(Denial, Option<u64>),
     ImagePull(Option<u64>),
     /// Its port refuses connections.
     Refuses(Option<u64>),
@@ -377,7 +388,11 @@ fn of_the_world(rng: &mut fastrand::Rng, scenario: &Scenario) -> Fault {
         0..=4 => Fault::Pod {
             test,
             part,
-            what: match rng.u8(..7) {
+            what: match rng.u8(..8) {
+                6 => {
+                    let denial = if rng.bool() { Denial::Ratio } else { Denial::Quota };
+                    OnPod::Denied(denial, awhile(rng))
+                }
                 0 => OnPod::Unschedulable(awhile(rng)),
                 1 => OnPod::ImagePull(awhile(rng)),
                 2 => OnPod::Refuses(awhile(rng)),

@@ -14,6 +14,7 @@ mod invariants;
 mod k6;
 mod merged;
 mod process;
+mod refused;
 mod scenario;
 mod seeds;
 #[path = "../support/sequences.rs"]

@@ -38,6 +38,8 @@ pub struct Outcome {
     /// How each test ended.
     pub ends: Vec<String>,
     pub histories: Vec<String>,
+    /// Every message that a status had.
+    pub messages: Vec<String>,
     /// Writes of each operator until all runs had ended.
     pub writes: Vec<u64>,
     /// Reads likewise.
@@ -186,6 +188,7 @@ impl Run {
             hash: 0,
             lines: Vec::new(),
             broken: world.witness.broken.clone(),
+            messages: world.witness.messages.clone(),
             ends: tests.clone().map(|test| end_of(&world, test)).collect(),
             histories: tests.map(|test| history_of(&world, test)).collect(),
             writes: world.operators.iter().map(|operator| operator.writes).collect(),

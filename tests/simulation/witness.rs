@@ -26,6 +26,8 @@ pub struct Witness {
     tampered: BTreeSet<String>,
     /// What was broken, the first of each.
     pub broken: Vec<String>,
+    /// Every message that a status had.
+    pub messages: Vec<String>,
     /// Requests of operators that change something, but for leases.
     pub writes: u32,
     pub fencing: Fencing,
@@ -39,6 +41,7 @@ impl Witness {
             gone: BTreeMap::new(),
             tampered: BTreeSet::new(),
             broken: Vec::new(),
+            messages: Vec::new(),
             writes: 0,
             fencing: match operators {
                 Operators::One => Fencing::OneActs,
@@ -114,6 +117,7 @@ impl Witness {
                     serde_json::from_value(body.get("status").cloned().unwrap_or(Value::Null));
                 match status {
                     Ok(status) => {
+                        self.messages.extend(status.message.clone());
                         let fact = Fact::StatusWritten {
                             by,
                             read: version(&request.body),

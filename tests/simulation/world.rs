@@ -112,6 +112,8 @@ pub struct World {
     pub spent: BTreeSet<usize>,
     /// How often a pod of a Job had to be made again, and whether one is about to be.
     pub retries: BTreeMap<String, (u32, bool)>,
+    /// How often a pod of a Job was denied.
+    pub denials: BTreeMap<String, u32>,
     /// Of which runners each aggregator's pod has the metrics, by UID.
     pub heard: BTreeMap<String, BTreeSet<u32>>,
     /// Until when anything is out of order.
@@ -177,6 +179,7 @@ impl World {
             foreground: BTreeSet::new(),
             spent: BTreeSet::new(),
             retries: BTreeMap::new(),
+            denials: BTreeMap::new(),
             heard: BTreeMap::new(),
             disturbed: 0,
             slack: 0,

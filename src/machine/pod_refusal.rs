@@ -1,0 +1,241 @@
+//! A pod that Kubernetes refuses to create for a Job of a run: whose it is, by which rule, and what the user can set.
+//! The Job controller goes on trying, and says so only in Events of the Job.
+
+use super::event::clipped;
+use jiff::SignedDuration;
+
+/// How long a pod must have been refused, over several tries, before a rule that does not change by waiting ends the
+/// run. Who applies a LimitRange, or a corrected one, together with the run has this time; longer than the gaps between
+/// the first tries of the Job controller, which are 1, 2, 4 and 8 s, it does not have to be.
+/// <https://github.com/kubernetes/kubernetes/blob/v1.35.4/pkg/controller/job/job_controller.go#L65>
+pub const REFUSAL_GRACE: SignedDuration = SignedDuration::from_secs(10);
+
+/// The longest text of Kubernetes that is kept, in bytes.
+const TEXT_LIMIT: usize = 800;
+
+/// The part of a run that a Job and its pod play.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Asks k6 what the script needs.
+    Initializer,
+    /// Runs its share of the test; with its number, from 1.
+    Runner(u32),
+    /// Releases the runners.
+    Starter,
+    /// Stops the runners.
+    Stopper,
+    /// Merges the metrics of the runners.
+    Aggregator,
+    /// Brings the merged result.
+    Collector,
+}
+
+/// A pod that is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodRefusal {
+    /// Whose.
+    pub part: Part,
+    /// By which rule.
+    pub rule: Rule,
+    /// What Kubernetes said last, without the name of the pod, which is another one at each try.
+    pub text: String,
+    /// From the first try that this rule refused to the last one.
+    pub lasted: SignedDuration,
+}
+
+/// What refuses a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// A LimitRange: <https://kubernetes.io/docs/concepts/policy/limit-range/>
+    LimitRange,
+    /// A ResourceQuota that wants resources which the pod does not name, or that is smaller than this one pod.
+    QuotaUnmet,
+    /// A ResourceQuota that has room for the pod when others have ended.
+    QuotaFull,
+    /// Pod Security admission: <https://kubernetes.io/docs/concepts/security/pod-security-admission/>
+    PodSecurity,
+    /// The pod is invalid with what was added to it on admission.
+    Invalid,
+    /// A webhook, a missing service account, or whatever else may change.
+    Other,
+}
+
+impl Rule {
+    /// The rule that this text of the API server is of: no field of its answer says so.
+    /// <https://github.com/kubernetes/kubernetes/blob/v1.35.4/plugin/pkg/admission/limitranger/admission.go#L315>,
+    /// <https://github.com/kubernetes/apiserver/blob/v0.35.4/pkg/admission/plugin/resourcequota/controller.go#L471>,
+    /// <https://github.com/kubernetes/pod-security-admission/blob/v0.35.4/admission/admission.go#L481>
+    pub fn of(text: &str) -> Self {
+        let bounded = ["minimum ", "maximum "].iter().any(|bound| text.contains(bound));
+        let limited = bounded && text.contains(" usage per ");
+        if text.contains("violates PodSecurity") {
+            Self::PodSecurity
+        } else if text.contains("failed quota: ") && text.contains("must specify ") {
+            Self::QuotaUnmet
+        } else if text.contains("exceeded quota: ") {
+            if is_too_small(text) {
+                Self::QuotaUnmet
+            } else {
+                Self::QuotaFull
+            }
+        } else if limited || text.contains(" max limit to request ratio per ") {
+            Self::LimitRange
+        } else {
+            Self::Other
+        }
+    }
+
+    /// Whether waiting changes nothing: somebody has to change the rule or the spec.
+    pub fn is_lasting(self) -> bool {
+        match self {
+            Self::LimitRange | Self::QuotaUnmet | Self::PodSecurity | Self::Invalid => true,
+            Self::QuotaFull | Self::Other => false,
+        }
+    }
+}
+
+impl PodRefusal {
+    /// The refusal of which an Event `FailedCreate` of a Job tells. The Job controller writes `Error creating: ` and
+    /// the API server's answer, and of many Events of one Job all but the first ten are combined.
+    pub fn told(part: Part, message: &str, lasted: SignedDuration) -> Self {
+        let without = |text: &'_ str, start: &str| text.strip_prefix(start).unwrap_or(text).to_owned();
+        let text = without(message, "(combined from similar events): ");
+        let text = without(text.trim(), "Error creating: ");
+        let after = |middle: &str| text.split_once(middle).map(|(_, rest)| rest.to_owned());
+        let (rule, text) = if text.starts_with("pods \"")
+            && let Some(rest) = after("\" is forbidden: ")
+        {
+            (Rule::of(&rest), rest)
+        } else if text.starts_with("Pod \"")
+            && let Some(rest) = after("\" is invalid: ")
+        {
+            (Rule::Invalid, rest)
+        } else {
+            (Rule::of(&text), text)
+        };
+        Self {
+            part,
+            rule,
+            text: clipped(&text, TEXT_LIMIT),
+            lasted,
+        }
+    }
+
+    /// Whether it ends what is waited for: the rule does not change by waiting, and nobody has changed it in time.
+    pub fn is_final(&self) -> bool {
+        self.rule.is_lasting() && self.lasted >= REFUSAL_GRACE
+    }
+
+    /// The part, the rule and the field to set, as a clause.
+    pub fn clause(&self) -> String {
+        let (pod, text) = (self.part.pod(), &self.text);
+        let (resources, security) = (self.part.sized_by(), self.part.secured_by());
+        match self.rule {
+            Rule::LimitRange => {
+                format!(
+                    "{pod} is refused by a LimitRange of the namespace: {text}; set {resources} to fit it"
+                )
+            }
+            Rule::QuotaUnmet => {
+                format!("{pod} is refused by a ResourceQuota: {text}; set {resources} to fit it")
+            }
+            Rule::QuotaFull => format!(
+                "{pod} is refused as long as a ResourceQuota is full: {text}; end something else, or set {resources} lower"
+            ),
+            Rule::PodSecurity => format!(
+                "{pod} is refused by the Pod Security Standard of the namespace: {text}; set {security}.securityContext \
+                 and {security}.containerSecurityContext to fit it"
+            ),
+            Rule::Invalid => {
+                format!("{pod} is refused: {text}; set {resources} to fit the defaults of the namespace")
+            }
+            Rule::Other => format!("{pod} is refused, and tried again: {text}"),
+        }
+    }
+}
+
+impl Part {
+    /// As a user is told of its pod.
+    fn pod(self) -> String {
+        match self {
+            Self::Initializer => "the pod of the initializer".to_owned(),
+            Self::Runner(i) => format!("the pod of runner {i}"),
+            Self::Starter => "the pod of the starter".to_owned(),
+            Self::Stopper => "the pod of the stopper".to_owned(),
+            Self::Aggregator => "the pod of the aggregator".to_owned(),
+            Self::Collector => "the pod of the collector".to_owned(),
+        }
+    }
+
+    /// The field that has the resources of its containers.
+    fn sized_by(self) -> &'static str {
+        match self {
+            Self::Initializer => "spec.initializer.resources",
+            Self::Runner(_) => "spec.runner.resources",
+            Self::Starter | Self::Stopper => "spec.starter.resources",
+            Self::Aggregator | Self::Collector => "spec.aggregation.resources",
+        }
+    }
+
+    /// The field that has its security contexts.
+    fn secured_by(self) -> &'static str {
+        match self {
+            Self::Initializer => "spec.initializer",
+            Self::Runner(_) | Self::Collector => "spec.runner",
+            Self::Starter | Self::Stopper | Self::Aggregator => "spec.starter",
+        }
+    }
+}
+
+/// Whether one pod asks for more than a quota has in all:
+/// `exceeded quota: NAME, requested: cpu=2,memory=1Gi, used: cpu=0,memory=0, limited: cpu=1,memory=8Gi`.
+fn is_too_small(text: &str) -> bool {
+    let part = |name: &str| text.split_once(name).map(|(_, rest)| rest);
+    let (Some(requested), Some(limited)) = (part("requested: "), part(", limited: ")) else {
+        return false;
+    };
+    let requested = requested
+        .split_once(", used: ")
+        .map_or(requested, |(pairs, _)| pairs);
+    let amount = |pairs: &str, name: &str| {
+        let mut all = pairs.split(',').filter_map(|pair| pair.trim().split_once('='));
+        all.find(|(key, _)| *key == name)
+            .and_then(|(_, amount)| quantity(amount))
+    };
+    requested
+        .split(',')
+        .filter_map(|pair| pair.trim().split_once('='))
+        .any(|(name, _)| {
+            let (asked, most) = (amount(requested, name), amount(limited, name));
+            matches!((asked, most), (Some(asked), Some(most)) if asked > most)
+        })
+}
+
+/// A quantity of Kubernetes as a number:
+/// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>
+fn quantity(text: &str) -> Option<f64> {
+    const SUFFIXES: [(&str, f64); 15] = [
+        ("Ki", 1024.0),
+        ("Mi", 1_048_576.0),
+        ("Gi", 1_073_741_824.0),
+        ("Ti", 1_099_511_627_776.0),
+        ("Pi", 1_125_899_906_842_624.0),
+        ("Ei", 1_152_921_504_606_846_976.0),
+        ("n", 1e-9),
+        ("u", 1e-6),
+        ("m", 1e-3),
+        ("k", 1e3),
+        ("M", 1e6),
+        ("G", 1e9),
+        ("T", 1e12),
+        ("P", 1e15),
+        ("E", 1e18),
+    ];
+    if let Ok(number) = text.parse() {
+        return Some(number);
+    }
+    SUFFIXES.iter().find_map(|(suffix, factor)| {
+        let number: f64 = text.strip_suffix(suffix)?.parse().ok()?;
+        Some(number * factor)
+    })
+}
