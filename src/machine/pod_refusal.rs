@@ -143,8 +143,8 @@ impl PodRefusal {
                 "{pod} is refused as long as a ResourceQuota is full: {text}; end something else, or set {resources} lower"
             ),
             Rule::PodSecurity => format!(
-                "{pod} is refused by the Pod Security Standard of the namespace: {text}; set {security}.securityContext \
-                 and {security}.containerSecurityContext to fit it"
+                "{pod} is refused by the Pod Security Standard of the namespace: {text}; set securityContext and \
+                 containerSecurityContext of {security} to fit it"
             ),
             Rule::Invalid => {
                 format!("{pod} is refused: {text}; set {resources} to fit the defaults of the namespace")
@@ -170,7 +170,7 @@ impl Part {
     /// The field that has the resources of its containers.
     fn sized_by(self) -> &'static str {
         match self {
-            Self::Initializer => "spec.initializer.resources",
+            Self::Initializer => "spec.initializer.resources (by default spec.runner.resources)",
             Self::Runner(_) => "spec.runner.resources",
             Self::Starter | Self::Stopper => "spec.starter.resources",
             Self::Aggregator | Self::Collector => "spec.aggregation.resources",
@@ -180,7 +180,7 @@ impl Part {
     /// The field that has its security contexts.
     fn secured_by(self) -> &'static str {
         match self {
-            Self::Initializer => "spec.initializer",
+            Self::Initializer => "spec.initializer (by default those of spec.runner)",
             Self::Runner(_) | Self::Collector => "spec.runner",
             Self::Starter | Self::Stopper | Self::Aggregator => "spec.starter",
         }

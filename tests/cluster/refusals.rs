@@ -195,6 +195,40 @@ async fn a_runner_that_no_limit_range_lets_in_is_named_at_once_with_the_field_to
 }
 
 #[tokio::test]
+async fn a_ratio_that_the_aggregator_does_not_keep_is_named_at_once_and_its_own_size_keeps_it() {
+    let test = Test::new("ratio").await;
+    test.script("two", &sleeps(2, 1)).await;
+    limit_range(
+        &test,
+        &json!({"type": "Container", "maxLimitRequestRatio": {"memory": "5"}}),
+    );
+    let sized = |least: &str, most: &str| {
+        json!({"resources": {
+            "requests": {"cpu": "50m", "memory": least}, "limits": {"cpu": "200m", "memory": most}
+        }})
+    };
+    let small = sized("128Mi", "256Mi");
+    let spec = |aggregation: Value| {
+        json!({
+            "parallelism": 2, "script": {"configMap": {"name": "two"}}, "aggregation": aggregation,
+            "runner": small, "initializer": small, "starter": small
+        })
+    };
+    let fits = Run::apply(&test, Kind::TestRun, "fits", spec(sized("128Mi", "512Mi")));
+    let breaks = Run::apply(&test, Kind::TestRun, "breaks", spec(sized("64Mi", "1Gi")));
+    breaks.reaches(StateName::Created).await;
+    let created = Instant::now();
+    let words = [
+        "The pod of the aggregator is refused by a LimitRange",
+        "memory max limit to request ratio per Container is 5, but provided ratio is 16",
+        "spec.aggregation.resources",
+    ];
+    breaks.errs(Reason::ObjectRefused, &words).await;
+    assert!(created.elapsed() < SOON, "only after {:?}", created.elapsed());
+    fits.passes().await;
+}
+
+#[tokio::test]
 async fn a_collector_that_a_limit_range_keeps_out_is_named_in_the_verdict_soon_after_the_test() {
     let test = Test::new("collector-limits").await;
     let script = "import { sleep } from 'k6';

@@ -165,8 +165,8 @@ fn a_refused_pod_is_told_with_its_part_the_rule_and_the_field_to_set() {
                 "violates PodSecurity \"restricted:latest\": host namespaces",
             ),
             "the pod of the initializer is refused by the Pod Security Standard of the namespace: violates \
-             PodSecurity \"restricted:latest\": host namespaces; set spec.initializer.securityContext and \
-             spec.initializer.containerSecurityContext to fit it",
+             PodSecurity \"restricted:latest\": host namespaces; set securityContext and containerSecurityContext of \
+             spec.initializer (by default those of spec.runner) to fit it",
         ),
     ];
     for (refusal, clause) in told {

@@ -97,10 +97,11 @@ fn a_pod_that_a_full_quota_keeps_out_is_told_and_comes_when_there_is_room() {
         let scenario = Scenario::merged(2, 0);
         let clean = simulate(7, &scenario, &Plan::default());
         let start = moment(0).as_millisecond();
-        let until = match part {
-            // It comes last.
-            Part::Collector => u64::try_from(when(&clean, Some("RunnersEnded"))[0] - start).unwrap() + 30_000,
-            _ => 30_000,
+        // The collector comes last.
+        let until = if part == Part::Collector {
+            u64::try_from(when(&clean, Some("RunnersEnded"))[0] - start).unwrap() + 30_000
+        } else {
+            30_000
         };
         let plan = Plan(vec![denied(part, Denial::Quota, Some(until))]);
         let outcome = ends(&scenario, plan, "Passed AllRunnersPassed, 2 released");
