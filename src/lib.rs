@@ -42,8 +42,8 @@
 pub mod aggregate;
 pub mod api;
 pub mod build;
-pub mod k6;
 pub mod exposition;
+pub mod k6;
 pub mod listen;
 pub mod machine;
 pub mod operator;

@@ -60,8 +60,9 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub pod_template: PodTemplate,
 
-    /// Settings of the initializer pod, in which k6 inspects the script. What is left out is as in the runners; where it
-    /// runs (affinity, nodeSelector, tolerations, topologySpreadConstraints) and its resources are each taken as a whole.
+    /// Settings of the initializer pod, in which k6 inspects the script. What is left out is as in the runners, but for
+    /// labels and annotations where anything is set. Its place (affinity, nodeSelector, tolerations,
+    /// topologySpreadConstraints), its security contexts and its init containers are each taken as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initializer: Option<Initializer>,
 

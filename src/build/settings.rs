@@ -61,30 +61,46 @@ pub(super) fn of_initializer(spec: &Spec, defaults: &Common) -> PodSettings {
     )
 }
 
-/// The settings of an initializer, completed by those of the runners. Its place and its size are taken as a whole:
-/// half of each would fit no node. Probes of runners ask k6's API, which an initializer does not have.
+/// The settings of an initializer, completed by those of the runners, of which each group is taken as a whole: half of
+/// one would pull an image that is not there, fit no node, or run as a user that is not allowed. Its init containers may
+/// make what those of the runners wait for. Labels and annotations are not what a script sees; those of the runners can
+/// bring in a proxy with which an initializer never ends. Probes of runners ask k6's API, which an initializer lacks.
 fn as_runner(own: &PodSettings, runner: &PodSettings) -> PodSettings {
     let mut rest = PodSettings {
         readiness_probe: None,
         liveness_probe: None,
         ..runner.clone()
     };
-    let own_common = &own.common;
-    let placed = own_common.affinity.is_some()
-        || !own_common.node_selector.is_empty()
-        || !own_common.tolerations.is_empty()
-        || !own_common.topology_spread_constraints.is_empty();
+    if *own == PodSettings::default() {
+        return rest;
+    }
+    rest.common.metadata = Metadata::default();
+    let (common, none) = (&own.common, PodTemplate::default());
+    if own.image.is_some() {
+        rest.common.image_pull_policy = None;
+    }
+    if !own.init_containers.is_empty() {
+        rest.init_containers = Vec::new();
+    }
+    if common.security_context.is_some() || common.container_security_context.is_some() {
+        rest.common.security_context = None;
+        rest.common.container_security_context = None;
+    }
+    let placed = common.affinity.is_some()
+        || !common.node_selector.is_empty()
+        || !common.tolerations.is_empty()
+        || !common.topology_spread_constraints.is_empty();
     if placed {
         rest.common = PodTemplate {
-            affinity: None,
-            node_selector: BTreeMap::new(),
-            tolerations: Vec::new(),
-            topology_spread_constraints: Vec::new(),
+            affinity: none.affinity,
+            node_selector: none.node_selector,
+            tolerations: none.tolerations,
+            topology_spread_constraints: none.topology_spread_constraints,
             ..rest.common
         };
     }
-    if own_common.resources != Resources::default() {
-        rest.common.resources = Resources::default();
+    if placed || common.resources != none.resources {
+        rest.common.resources = none.resources;
     }
     over(own, &rest)
 }

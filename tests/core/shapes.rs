@@ -241,8 +241,48 @@ fn initializer_is_placed_and_sized_by_itself_or_as_the_runners() {
     );
     assert_eq!(
         own(json!({"nodeSelector": {"pool": "small"}})),
-        json!([{"pool": "small"}, null, size])
+        json!([{"pool": "small"}, null, {}])
     );
+}
+
+#[test]
+fn initializer_that_sets_a_part_of_a_group_takes_none_of_it_from_the_runners() {
+    let runner = json!({
+        "image": "k6:local", "imagePullPolicy": "Never", "metadata": {"annotations": {"dapr.io/enabled": "true"}},
+        "initContainers": [{"name": "wait", "image": "wait"}], "containerSecurityContext": {"runAsUser": 0}
+    });
+    let pod = |initializer: Value| {
+        pod(initializer_of(&spec(
+            json!({"runner": runner, "initializer": initializer}),
+        )))
+    };
+    let named = |pod: &PodSpec| {
+        let containers = pod.init_containers.iter().flatten();
+        containers
+            .map(|container| container.name.clone())
+            .collect::<Vec<_>>()
+    };
+    let image = pod(json!({"image": "grafana/k6:2.2.0"}));
+    assert_eq!(
+        image.containers[0].image_pull_policy.as_deref(),
+        Some("IfNotPresent")
+    );
+    assert!(named(&image).contains(&"wait".to_owned()));
+    let cloned = pod(json!({"initContainers": [{"name": "clone", "image": "git"}]}));
+    assert!(named(&cloned).contains(&"clone".to_owned()) && !named(&cloned).contains(&"wait".to_owned()));
+    assert_eq!(cloned.containers[0].image_pull_policy.as_deref(), Some("Never"));
+    let secure = pod(json!({"securityContext": {"runAsNonRoot": true, "runAsUser": 7}}));
+    assert_ne!(
+        secure.containers[0].security_context.clone().unwrap().run_as_user,
+        Some(0)
+    );
+    // A proxy that is brought in would keep the initializer from its end.
+    let notes = |initializer: Value| {
+        let job = initializer_of(&spec(json!({"runner": runner, "initializer": initializer})));
+        job.metadata.annotations.unwrap().contains_key("dapr.io/enabled")
+    };
+    assert!(!notes(json!({"env": [{"name": "A", "value": "1"}]})));
+    assert!(notes(json!({})) && notes(Value::Null) && notes(json!({"disabled": false})));
 }
 
 #[test]
