@@ -314,11 +314,8 @@ fn unsupported(spec: &Spec, arguments: &Arguments) -> Option<String> {
         .filter(|(_, set, _)| *set)
         .map(|(field, _, remedy)| format!("{field} has no effect: {remedy}"))
         .collect();
-    let is_cloud = |output: &&str| output.split('=').next() == Some("cloud");
-    if arguments::outputs(arguments)
-        .iter()
-        .any(|output| is_cloud(&output))
-    {
+    let is_cloud = |output: &str| output.split('=').next() == Some("cloud");
+    if arguments::outputs(arguments).into_iter().any(is_cloud) {
         told.push(
             "with --out cloud every runner is a test run of its own in Grafana Cloud k6: remove it from the arguments, \
              or run that script with `k6 cloud run --local-execution`"

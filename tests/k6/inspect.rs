@@ -169,7 +169,8 @@ fn arguments_count_as_they_do_for_run() {
 fn log_that_goes_elsewhere_costs_neither_version_nor_answer_nor_message() {
     let file = ["--log-output=file=/tmp/k6-operator-no-such-file.log"];
     let json = ["--log-output=stdout", "--log-format", "json"];
-    let cases: [(&[&str], &[(&str, &str)]); 6] = [
+    type Case<'a> = (&'a [&'a str], &'a [(&'static str, &'static str)]);
+    let cases: [Case<'_>; 6] = [
         (&["--log-output=none"], &[]),
         (&file, &[]),
         (&json, &[]),
