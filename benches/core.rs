@@ -61,6 +61,7 @@ fn history(n: u32) -> Vec<Record> {
         deadline_seconds: Some(510),
         stop_seconds: None,
         tags: std::collections::BTreeMap::new(),
+        rps: None,
         warning: None,
         aggregation: None,
         not_aggregated: None,

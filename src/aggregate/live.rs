@@ -78,7 +78,12 @@ pub enum Order {
     /// All runners have ended: run the script's teardown().
     TearDown {},
     /// All that it measured is here: end the process.
-    End {},
+    End {
+        /// The thresholds that were crossed over all runners, told to the last of them whose data came: it exits as
+        /// k6 does then, for those who read exit codes. The verdict does not depend on it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        crossed: Option<String>,
+    },
 }
 
 /// What is known of a runner beside its metrics.
@@ -126,6 +131,13 @@ pub struct Judged {
     pub unknown: bool,
     /// When it ended the test.
     pub aborted: Option<u64>,
+}
+
+impl Judged {
+    /// Whether it was crossed: at the end, or earlier so that it ended the test.
+    pub fn is_crossed(&self) -> bool {
+        self.verdict.passed == Some(false) || self.aborted.is_some()
+    }
 }
 
 /// A test that goes on.
@@ -209,7 +221,7 @@ impl Live {
     pub fn hear(&mut self, sender: &Sender, word: Word, now: u64) -> Order {
         if self.concluded.is_some() {
             return if word.phase >= Phase::Ended {
-                Order::End {}
+                Order::End { crossed: None }
             } else {
                 self.go_on()
             };
@@ -231,6 +243,7 @@ impl Live {
                 .started
                 .get_or_insert(before(word.started_ago).unwrap_or(now));
             self.started = Some(self.started.map_or(started, |first| first.min(started)));
+            self.store.part_started(sender, started);
         }
         match word.phase {
             Phase::Waiting => Order::GoOn {},
@@ -289,9 +302,40 @@ impl Live {
             runner.let_go |= sure || settled && !exited;
             runner.lacking = Some(lacking);
             self.store.ended(sender);
-            return Order::End {};
+            // One that has exited can't be told anything.
+            let crossed = (!exited).then(|| self.crossed_by_the_whole(now)).flatten();
+            return Order::End { crossed };
         }
         Order::GoOn {}
+    }
+
+    /// The thresholds that are crossed, once there is all that will come of every runner.
+    fn crossed_by_the_whole(&mut self, now: u64) -> Option<String> {
+        let is_in = |number: u32| match self.runner(number) {
+            Some(runner) => runner.lacking.is_some() || now.saturating_sub(runner.heard) >= SILENT,
+            None => now.saturating_sub(self.began) >= SILENT,
+        };
+        if !(1..=self.expected).all(is_in) {
+            return None;
+        }
+        let view = self.store.view_at_end();
+        self.judge(&view, self.elapsed(now), true);
+        let mut crossed = self.judged.iter().filter(|judged| judged.is_crossed());
+        let Judged { threshold, .. } = crossed.next()?;
+        let first = format!("{} {}", threshold.name, threshold.source);
+        Some(match crossed.count() {
+            0 => first,
+            more => format!("{first}, and {more} more"),
+        })
+    }
+
+    /// All metrics, as they are now, or as they were at the end of the test.
+    pub fn view(&self) -> View {
+        if self.concluded.is_some() || self.is_over() {
+            self.store.view_at_end()
+        } else {
+            self.store.view()
+        }
     }
 
     /// Whether a runner has said what k6 itself has measured. One that has sent something has measured something,
@@ -380,7 +424,8 @@ impl Live {
             };
             let open = unknown > 0 && judged.verdict.passed.is_none();
             let lacks = refused || self.store.lacks(selector);
-            judged.unknown = open || (lacks && judged.verdict.passed == Some(true));
+            let final_ = judged.verdict.passed == Some(false) && judged.threshold.expression.stays_crossed();
+            judged.unknown = open || (lacks && !final_);
             if judged.unknown {
                 judged.verdict.passed = None;
             }

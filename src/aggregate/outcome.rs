@@ -58,7 +58,7 @@ impl Outcome {
     /// Of what is known now.
     pub fn of(live: &Live, now: u64) -> Self {
         let seconds = live.elapsed(now);
-        let crossed = |judged: &&Judged| judged.verdict.passed == Some(false);
+        let crossed = |judged: &&Judged| judged.is_crossed();
         let failed = live.judged().iter().filter(crossed);
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Self {
@@ -67,7 +67,7 @@ impl Outcome {
             failed: failed.take(MOST).map(Crossed::of).collect(),
             unknown: count(live.judged().iter().filter(|judged| judged.unknown).count()),
             silent: live.silent(),
-            totals: totals(&live.store.view(), seconds),
+            totals: totals(&live.view(), seconds),
             duration_ms: seconds * 1e3,
             incomplete: live
                 .incomplete()
@@ -181,6 +181,8 @@ fn short(text: &str, longest: usize) -> String {
 
 /// Four digits that mean something.
 fn rounded(value: f64) -> String {
+    // Without the sign of a negative zero.
+    let value = value + 0.0;
     if value == 0.0 || !value.is_finite() {
         return value.to_string();
     }

@@ -227,7 +227,8 @@ pub(super) fn finite(value: f64) -> f64 {
     if value.is_nan() {
         0.0
     } else {
-        value.clamp(f64::MIN, f64::MAX)
+        // Without the sign of a negative zero.
+        value.clamp(f64::MIN, f64::MAX) + 0.0
     }
 }
 
@@ -272,7 +273,7 @@ impl Report {
     pub fn of(about: About, live: &Live, options: &Options, started: Option<Timestamp>, now: u64) -> Self {
         let lines = usize::try_from(live.expected.clamp(1, MOST_LINES)).unwrap_or(1);
         let steps = live.timeline.at_most((MOST_POINTS / lines).clamp(60, 600));
-        let view = live.store.view();
+        let view = live.view();
         let seconds = live.elapsed(now);
         let is_live = about.result.is_none();
         let incomplete = if is_live { Vec::new() } else { live.incomplete() };

@@ -3,6 +3,7 @@
 use crate::k6::arguments::boolean;
 use crate::k6::flags::{has_no_summary, has_summary_mode};
 use crate::k6::{Arguments, Flags, Version};
+use std::collections::BTreeMap;
 
 /// The header that has the number of the runner that exports.
 pub const RUNNER_HEADER: &str = "k6-runner";
@@ -19,6 +20,10 @@ const PROTOCOL: Version = Version::new(1, 4, 0);
 /// The environment of a k6 of this version:
 /// <https://grafana.com/docs/k6/latest/results-output/real-time/opentelemetry/>, and for the histograms
 /// <https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/>.
+///
+/// It also has each setting of the SDK that a user may have in the environment for programs of their own, and by which
+/// an export would fail, come late or be of no use: <https://opentelemetry.io/docs/languages/sdk-configuration/>.
+/// [`corrections`] has those that can only be removed.
 pub fn environment(
     aggregator: &str,
     run: &str,
@@ -29,7 +34,7 @@ pub fn environment(
     let protocol = if version >= PROTOCOL {
         ("K6_OTEL_EXPORTER_PROTOCOL", "http/protobuf".to_owned())
     } else {
-        ("K6_OTEL_EXPORTER_TYPE", "http".to_owned())
+        (EXPORTER_TYPE, HTTP.to_owned())
     };
     vec![
         protocol,
@@ -44,6 +49,14 @@ pub fn environment(
             "K6_OTEL_HEADERS",
             format!("{RUN_HEADER}={run},{RUNNER_HEADER}={runner},{PROCESS_HEADER}={process}"),
         ),
+        // k6 does not start where OTEL_SERVICE_NAME is set and empty; this one comes before it.
+        ("K6_OTEL_SERVICE_NAME", "k6".to_owned()),
+        // The defaults, in ms.
+        ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "10000".to_owned()),
+        ("OTEL_METRIC_EXPORT_TIMEOUT", "30000".to_owned()),
+        // The aggregator is near, and a runner's CPU is for the test.
+        ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "none".to_owned()),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "always_off".to_owned()),
         (
             "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
             "cumulative".to_owned(),
@@ -58,6 +71,45 @@ pub fn environment(
     ]
 }
 
+const EXPORTER_TYPE: &str = "K6_OTEL_EXPORTER_TYPE";
+const HTTP: &str = "http";
+
+/// The settings of k6's OpenTelemetry output.
+const OUTPUT_SETTINGS: &str = "K6_OTEL_";
+/// The settings of the SDK that are for metrics alone, and those for all signals and for traces.
+const METRICS_SETTINGS: &str = "OTEL_EXPORTER_OTLP_METRICS_";
+const SDK_SETTINGS: &str = "OTEL_EXPORTER_OTLP_";
+const TRACES_SETTINGS: &str = "OTEL_EXPORTER_OTLP_TRACES_";
+/// Certificates and keys. With one of them the exporter refuses an endpoint without TLS, such as the aggregator's, and
+/// k6 1.8 and 2.2 end with 255 before the test.
+/// <https://opentelemetry.io/docs/specs/otel/protocol/exporter/#configuration-options>
+const TLS: [&str; 3] = ["CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"];
+
+/// What has to be done to the environment that a runner's pod has, before k6 gets it: variables with their new value,
+/// or None for those that are removed. The settings of the output are the operator's, and so are those of the SDK for
+/// metrics. Certificates for all signals become those for traces, which k6 can export beside (`--traces-output`).
+pub fn corrections(variables: &BTreeMap<String, String>) -> Vec<(String, Option<String>)> {
+    let ours = environment("", "", 0, "", PROTOCOL);
+    let is_ours = |name: &str, value: &str| {
+        let former = name == EXPORTER_TYPE && value == HTTP;
+        former || ours.iter().any(|(own, _)| *own == name)
+    };
+    let of_output = variables.iter().filter(|(name, value)| {
+        let settings = name.starts_with(OUTPUT_SETTINGS) || name.starts_with(METRICS_SETTINGS);
+        settings && !is_ours(name, value)
+    });
+    let removed = of_output.map(|(name, _)| (name.clone(), None));
+    let tls = TLS.into_iter().flat_map(|setting| {
+        let general = format!("{SDK_SETTINGS}{setting}");
+        let of_traces = format!("{TRACES_SETTINGS}{setting}");
+        let value = variables.get(&general);
+        let moved = value.filter(|_| !variables.contains_key(&of_traces));
+        let moved = moved.map(|value| (of_traces, Some(value.clone())));
+        value.map(|_| (general, None)).into_iter().chain(moved)
+    });
+    removed.chain(tls).collect()
+}
+
 /// k6's own variable that names outputs.
 pub const OUTPUTS: &str = "K6_OUT";
 
@@ -65,6 +117,11 @@ pub const OUTPUTS: &str = "K6_OUT";
 pub fn is_opentelemetry(output: &str) -> bool {
     let name = output.split('=').next().unwrap_or_default();
     name == "opentelemetry" || name == "experimental-opentelemetry"
+}
+
+/// Those of the outputs in [`OUTPUTS`] that k6 is not given, as it can have only one of them.
+pub fn outputs_left_out(variable: &str) -> impl Iterator<Item = &str> {
+    variable.split(',').filter(|output| is_opentelemetry(output))
 }
 
 /// More arguments of a k6 that is given outputs, for those that [`OUTPUTS`] names: beside `--out` it does not heed

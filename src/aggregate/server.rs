@@ -19,6 +19,7 @@ use axum::{
     Json, Router,
     body::{Body, Bytes},
 };
+use flate2::read::MultiGzDecoder;
 use jiff::{SignedDuration, Timestamp};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer, SERVICE_NAME,
@@ -30,6 +31,7 @@ use prost::Message;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::ffi::OsStr;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -364,11 +366,22 @@ impl MetricsService for Grpc {
 
 /// OTLP over HTTP: <https://opentelemetry.io/docs/specs/otlp/#otlphttp>.
 async fn export(State(aggregator): State<Arc<Aggregator>>, headers: HeaderMap, body: Bytes) -> Response {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    if kind != Some("application/x-protobuf") || headers.contains_key(CONTENT_ENCODING) {
-        let why = "uncompressed application/x-protobuf is read, and nothing else";
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, why).into_response();
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let unread = "application/x-protobuf is read, plain or as gzip, and nothing else";
+    if text(CONTENT_TYPE) != Some("application/x-protobuf") {
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, unread).into_response();
     }
+    let body = match text(CONTENT_ENCODING) {
+        None if headers.contains_key(CONTENT_ENCODING) => {
+            return (StatusCode::UNSUPPORTED_MEDIA_TYPE, unread).into_response();
+        }
+        None | Some("identity") => body,
+        Some("gzip") => match expanded(&body) {
+            Ok(body) => body,
+            Err(refusal) => return refusal.into_response(),
+        },
+        Some(_) => return (StatusCode::UNSUPPORTED_MEDIA_TYPE, unread).into_response(),
+    };
     let taken = sender(&aggregator, &headers).and_then(|sender| aggregator.take(&sender, &body));
     match taken {
         Ok(()) => ([(CONTENT_TYPE, "application/x-protobuf")], Bytes::new()).into_response(),
@@ -377,6 +390,20 @@ async fn export(State(aggregator): State<Arc<Aggregator>>, headers: HeaderMap, b
             (StatusCode::BAD_REQUEST, why).into_response()
         }
     }
+}
+
+/// What was compressed by gzip, if it is no larger than an export may be.
+fn expanded(body: &[u8]) -> Result<Bytes, (StatusCode, String)> {
+    let mut whole = Vec::new();
+    let read = MultiGzDecoder::new(body)
+        .take(LARGEST_EXPORT as u64 + 1)
+        .read_to_end(&mut whole)
+        .map_err(|error| (StatusCode::BAD_REQUEST, format!("it is not gzip: {error}")))?;
+    if read > LARGEST_EXPORT {
+        let why = format!("expanded, it has more than {LARGEST_EXPORT} bytes");
+        return Err((StatusCode::PAYLOAD_TOO_LARGE, why));
+    }
+    Ok(Bytes::from(whole))
 }
 
 async fn page(State(aggregator): State<Arc<Aggregator>>) -> Html<String> {

@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, ExponentialHistogramDataPoint, NumberDataPoint,
     exponential_histogram_data_point::Buckets as ProtoBuckets,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// The tag by which a runner's samples carry its number. It is not kept, as it is known who sent them.
@@ -35,6 +35,9 @@ const SUMMED: [&str; 2] = [RUNNING, "vus_max"];
 const RUNNING: &str = "vus";
 /// That a runner's part has ended is seen so late at most, in ms: `linger` looks each 250.
 const SEEN_LATE: u64 = 500;
+/// That a part has begun is seen in its virtual users so late at most, in ms: k6 counts them each second, and exports
+/// as often.
+const BEGUN: u64 = 3_000;
 /// As many series are kept apart, of all metrics, and as many metrics.
 const MOST_SERIES: usize = 100_000;
 
@@ -221,28 +224,56 @@ pub struct Store {
     lost: bool,
 }
 
-/// The virtual users of a process while its part of the test ran, by series. A k6 that lingers goes on to say that it
-/// has none, which one that does not linger never says.
+/// The virtual users of a process while its part of the test ran, by series. A k6 that is paused says that it has
+/// none, and so does one that lingers: one that is neither says so only if it is true of its test.
 #[derive(Debug, Default)]
 struct Users {
     counted: BTreeMap<usize, State>,
     /// What was counted before they came to none, and when that came.
     before: BTreeMap<usize, (Option<State>, u64)>,
+    /// Those that had none when the test had surely begun.
+    idle: BTreeSet<usize>,
+    started: Option<u64>,
     over: bool,
 }
 
 impl Users {
     fn count(&mut self, series: usize, state: &State, now: u64) {
-        let some = |state: &State| matches!(state, State::Gauge { value, .. } if *value != 0.0);
-        if some(state) {
+        let State::Gauge { value, since, .. } = state else {
+            return;
+        };
+        let (value, since) = (*value, *since);
+        if value != 0.0 {
             self.before.remove(&series);
         } else if self.over {
             return;
-        } else if self.counted.get(&series).is_none_or(some) {
-            self.before
-                .insert(series, (self.counted.get(&series).cloned(), now));
+        } else {
+            if self
+                .started
+                .is_some_and(|started| now >= started.saturating_add(BEGUN))
+            {
+                self.idle.insert(series);
+            }
+            let some = |state: &State| matches!(state, State::Gauge { value, .. } if *value != 0.0);
+            if self.counted.get(&series).is_none_or(some) {
+                self.before
+                    .insert(series, (self.counted.get(&series).cloned(), now));
+            }
         }
-        self.counted.insert(series, state.clone());
+        let (mut least, mut most) = (value, value);
+        if let Some(State::Gauge { min, max, .. }) = self.counted.get(&series) {
+            // Those that it had none of while it was paused are not of the test.
+            if *max != 0.0 || self.idle.contains(&series) {
+                (least, most) = (min.min(value), max.max(value));
+            }
+        }
+        let state = State::Gauge {
+            value,
+            min: least,
+            max: most,
+            since,
+        };
+        self.counted.insert(series, state);
     }
 
     fn over(&mut self, ended: u64) {
@@ -553,6 +584,11 @@ impl Store {
         if let Some(sent) = self.senders.get_mut(sender) {
             sent.ended = true;
         }
+    }
+
+    /// That its part of the test began then.
+    pub fn part_started(&mut self, sender: &Sender, started: u64) {
+        self.users.entry(sender.clone()).or_default().started = Some(started);
     }
 
     /// That its part of the test ended then: of its virtual users those before are the last.

@@ -580,11 +580,13 @@ fn shown(value: f64, contains: &str, options: &Options) -> String {
 /// At most so many digits after the point, and none that is a zero at the end.
 fn trimmed(value: f64, digits: usize) -> String {
     let text = format!("{value:.digits$}");
-    if text.contains('.') {
+    let text = if text.contains('.') {
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     } else {
         text
-    }
+    };
+    // Of what is nearly zero.
+    if text == "-0" { "0".to_owned() } else { text }
 }
 
 fn number(value: f64) -> String {

@@ -108,6 +108,30 @@ impl Expression {
         }
     }
 
+    /// Whether more samples can't mend it once it is crossed: a count and a maximum only grow, a minimum only falls.
+    pub fn stays_crossed(&self) -> bool {
+        match (self.aggregate, self.operator) {
+            (Aggregate::Count | Aggregate::Max, Operator::Less | Operator::AtMost)
+            | (Aggregate::Min, Operator::Greater | Operator::AtLeast) => true,
+            (
+                Aggregate::Count
+                | Aggregate::Max
+                | Aggregate::Min
+                | Aggregate::Rate
+                | Aggregate::Value
+                | Aggregate::Avg
+                | Aggregate::Med
+                | Aggregate::Percentile(_),
+                Operator::Less
+                | Operator::AtMost
+                | Operator::Greater
+                | Operator::AtLeast
+                | Operator::Equal
+                | Operator::Unequal,
+            ) => false,
+        }
+    }
+
     /// Whether it may be otherwise for a number that lies somewhere in the bounds of an estimate.
     pub fn is_uncertain(&self, estimate: &Estimate) -> bool {
         let inside =

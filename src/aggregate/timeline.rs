@@ -87,8 +87,14 @@ impl Timeline {
             at,
             seconds: at - before.at,
             vus,
-            requests: now.counts.values().map(|counts| counts.request_rate).sum(),
-            iterations: now.counts.values().map(|counts| counts.iteration_rate).sum(),
+            requests: now
+                .counts
+                .values()
+                .fold(0.0, |sum, counts| sum + counts.request_rate),
+            iterations: now
+                .counts
+                .values()
+                .fold(0.0, |sum, counts| sum + counts.iteration_rate),
             failed: (
                 now.failed.0.saturating_sub(before.failed.0),
                 now.failed.1.saturating_sub(before.failed.1),

@@ -4,8 +4,8 @@ use super::{Defaults, arguments, unlike_runners};
 use crate::aggregate::runner;
 use crate::api::{PodSettings, Setup, Spec, Timeouts};
 use crate::k6::arguments::boolean;
-use crate::k6::{Arguments, Flags, Version};
-use crate::machine::Terms;
+use crate::k6::{Arguments, Flags};
+use crate::machine::{Plan, Terms, rps_too_low};
 use k8s_openapi::api::core::v1::EnvVar;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -34,6 +34,8 @@ pub struct Checked {
     pub arguments: Vec<String>,
     /// The tags of the script's options, once k6 has told them.
     pub tags: BTreeMap<String, String>,
+    /// The most requests per second of all runners together, once it is known.
+    pub rps: Option<u64>,
 }
 
 impl Checked {
@@ -43,10 +45,11 @@ impl Checked {
         self
     }
 
-    /// The same, of a script that has these tags.
-    pub fn tagged(&self, tags: &BTreeMap<String, String>) -> Self {
+    /// The same, of a script of which this was planned.
+    pub fn planned(&self, plan: &Plan) -> Self {
         Self {
-            tags: tags.clone(),
+            tags: plan.tags.clone(),
+            rps: plan.rps,
             ..self.clone()
         }
     }
@@ -123,6 +126,14 @@ pub enum SpecError {
     /// arguments can't be used.
     #[error(transparent)]
     Arguments(#[from] arguments::ArgumentError),
+    /// Fewer requests per second than runners.
+    #[error("{}", rps_too_low(*.rps, *.parallelism))]
+    Rps {
+        /// As the arguments or the environment of k6 say it.
+        rps: u64,
+        /// The number of runners.
+        parallelism: u32,
+    },
     /// A timeout is no duration.
     #[error("spec.timeouts.{field} is {text:?}: write a duration from 1s to 168h, such as 90s or 5m")]
     Timeout {
@@ -190,10 +201,15 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
         let environment = || set(&spec.runner.common.env).or_else(|| set(&spec.pod_template.env));
         argument.or_else(environment).unwrap_or(false)
     };
+    let parallelism = count.ok_or(SpecError::Parallelism(spec.parallelism))?;
+    let rps = rps(spec, &parsed);
+    if let Some(rps) = rps.filter(|rps| (1..u64::from(parallelism)).contains(rps)) {
+        return Err(SpecError::Rps { rps, parallelism });
+    }
     Ok(Checked {
         script: check_script(&spec.script)?,
         terms: Terms {
-            parallelism: count.ok_or(SpecError::Parallelism(spec.parallelism))?,
+            parallelism,
             initialization_timeout_seconds: waiting("initialization", initialization)?,
             start_timeout_seconds: waiting("start", start)?,
             run_timeout_seconds: run.as_deref().map(|text| timeout("run", text)).transpose()?,
@@ -211,14 +227,36 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
                 || says("no-setup", "K6_NO_SETUP")
                 || says("no-teardown", "K6_NO_TEARDOWN"),
             unjudged: says("no-thresholds", "K6_NO_THRESHOLDS"),
+            rps,
         },
         arguments,
         tags: BTreeMap::new(),
+        rps: None,
     })
 }
 
-/// Why the metrics of the runners are not to be merged, or can't be: k6 has one OpenTelemetry output, and its
-/// settings.
+/// The limit of requests per second in the arguments, or in the environment of the runners, which k6 takes before that
+/// of the script. It does not cut it by segment: <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#rps>
+fn rps(spec: &Spec, arguments: &Arguments) -> Option<u64> {
+    // What k6 can't read, it refuses itself.
+    let number = |text: &str| {
+        text.parse::<i64>()
+            .ok()
+            .map(|rps| u64::try_from(rps).unwrap_or_default())
+    };
+    let set = |env: &[EnvVar]| {
+        let variable = env.iter().rev().find(|variable| variable.name == "K6_RPS")?;
+        Some(variable.value.clone().unwrap_or_default())
+    };
+    let environment = || set(&spec.runner.common.env).or_else(|| set(&spec.pod_template.env));
+    match arguments.value("rps") {
+        Some(value) => number(value),
+        None => number(&environment()?),
+    }
+}
+
+/// Why the metrics of the runners are not to be merged, or can't be: k6 has one OpenTelemetry output. Its settings are
+/// set by the operator, whatever the user's environment has for other programs.
 fn unaggregated(spec: &Spec, arguments: &Arguments) -> Option<String> {
     if spec.aggregation.enabled == Some(false) {
         return Some("spec.aggregation.enabled is false".to_owned());
@@ -228,20 +266,15 @@ fn unaggregated(spec: &Spec, arguments: &Arguments) -> Option<String> {
     if let Some(output) = outputs.iter().find(|output| runner::is_opentelemetry(output)) {
         return Some(format!("the arguments of k6 have --out {output}, {one}"));
     }
-    let ours = [Version::new(1, 1, 0), Version::new(1, 4, 0)]
-        .map(|version| runner::environment("", "", 0, "", version));
-    let variables = [&spec.runner.common.env, &spec.pod_template.env];
-    variables
-        .into_iter()
-        .flatten()
-        .find_map(|EnvVar { name, value, .. }| {
-            let mut outputs = value.iter().flat_map(|value| value.split(','));
-            if name == runner::OUTPUTS && outputs.any(runner::is_opentelemetry) {
-                return Some(format!("env has {name} with an OpenTelemetry output, {one}"));
-            }
-            let taken = ours.iter().flatten().any(|(own, _)| own == name);
-            taken.then(|| format!("env has {name}, which the operator has to set itself"))
-        })
+    let name = runner::OUTPUTS;
+    let variables = spec.runner.common.env.iter().chain(&spec.pod_template.env);
+    let outputs = variables
+        .filter(|variable| variable.name == name)
+        .filter_map(|variable| variable.value.as_deref());
+    let taken = outputs
+        .flat_map(|outputs| outputs.split(','))
+        .any(runner::is_opentelemetry);
+    taken.then(|| format!("env has {name} with an OpenTelemetry output, {one}"))
 }
 
 /// What the pods are to be given must be such that a program can be given it.

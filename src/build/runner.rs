@@ -96,10 +96,11 @@ fn exporting(container: &mut Container, owner: &Owner, wiring: Wiring<'_>, i: u3
         value: Some(value),
         value_from: None,
     });
-    container
-        .env
-        .get_or_insert_default()
-        .extend([pod].into_iter().chain(ours));
+    let ours: Vec<EnvVar> = [pod].into_iter().chain(ours).collect();
+    // What is in `env` comes before what comes by `envFrom`, and a name stands there once.
+    let variables = container.env.get_or_insert_default();
+    variables.retain(|user| !ours.iter().any(|own| own.name == user.name));
+    variables.extend(ours);
 }
 
 /// The user's ports; the one of k6's API is there already.
@@ -138,6 +139,8 @@ fn command(
     }
     words.extend(literal(&checked.arguments, &settings.common.env));
     words.extend(literal(&[script::path(checked)], &[]));
+    // Of a flag that is given twice k6 takes the last.
+    words.extend(checked.rps.map(|rps| format!("--rps={}", share(rps, (i, n)))));
     words.push(format!("--address=0.0.0.0:{PORT}"));
     if !checked.terms.unpaused {
         words.push("--paused".to_owned());
@@ -164,6 +167,12 @@ fn command(
         words.extend(["--tag".to_owned(), tag]);
     }
     words
+}
+
+/// The share of runner `i` of `n` in a whole number: all of them add up to it, and differ by one at most.
+fn share(whole: u64, (i, n): (u32, u32)) -> u64 {
+    let (i, n) = (u64::from(i), u64::from(n.max(1)));
+    whole / n + u64::from(i <= whole % n)
 }
 
 /// Whether k6 answers. A runner under load may be slow to: it is not killed for that.

@@ -110,8 +110,13 @@ fn bounded(event: Event) -> Event {
             reason,
             message: cut(message),
         },
-        Event::StartFailed { released, message } => Event::StartFailed {
+        Event::StartFailed {
             released,
+            aborted,
+            message,
+        } => Event::StartFailed {
+            released,
+            aborted,
             message: cut(message),
         },
         Event::DeadlinePassed { waiting_for } => Event::DeadlinePassed {
@@ -363,6 +368,7 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
                 deadline_seconds: Some(terms.run_timeout_seconds.unwrap_or(UNKNOWN_RUN_SECONDS)),
                 stop_seconds: None,
                 tags: BTreeMap::new(),
+                rps: terms.rps.filter(|rps| *rps > 0),
                 warning: None,
                 aggregation: None,
                 not_aggregated: Some(terms.unaggregated.clone().unwrap_or_else(|| {
@@ -394,6 +400,13 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
                         "spec.parallelism is {parallelism}, but the script has at most {max_vus} virtual \
                          users: some runners would have none; set parallelism to {max_vus} or less"
                     ),
+                });
+            }
+            let rps = terms.rps.or(inspection.rps).filter(|rps| *rps > 0);
+            if let Some(rps) = rps.filter(|rps| *rps < u64::from(parallelism)) {
+                return Some(Event::ScriptRejected {
+                    reason: Reason::ParallelismTooHigh,
+                    message: rps_too_low(rps, parallelism),
                 });
             }
             if let Some(wrong) = inspection.threshold_error.as_ref().filter(|_| !terms.unjudged) {
@@ -433,6 +446,7 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
                     deadline_seconds: terms.run_timeout_seconds.or(own),
                     stop_seconds: (stop_seconds > STOP_GRACE_SECONDS).then_some(stop_seconds),
                     tags,
+                    rps,
                     warning,
                     aggregation,
                     not_aggregated,
@@ -454,6 +468,14 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
         )
         | Fact::Unknown => None,
     }
+}
+
+/// k6 has only whole requests per second, and 0 is no limit.
+pub(crate) fn rps_too_low(rps: u64, parallelism: u32) -> String {
+    format!(
+        "spec.parallelism is {parallelism}, but the test is limited to {rps} requests per second (rps): each runner needs \
+         a share of at least 1; set parallelism to {rps} or less, or rps to {parallelism} or more"
+    )
 }
 
 /// Those of the tags that stand on k6's command line, and the names of those that can't: k6 takes none without a
@@ -570,10 +592,12 @@ fn starting(state: &Starting, seen: &Observed) -> Option<Event> {
         }
         Fact::Known(Program::Reported(report)) => Some(Event::StartFailed {
             released: (report.ordered == 0 || report.confirmed > 0).then_some(report.confirmed),
+            aborted: report.aborted,
             message: not_released(report, state.plan.parallelism),
         }),
         Fact::Known(Program::Failed(message)) => Some(Event::StartFailed {
             released: None,
+            aborted: false,
             message: format!("The starter ended without a report: {message}"),
         }),
         Fact::Absent => {
@@ -587,12 +611,14 @@ fn starting(state: &Starting, seen: &Observed) -> Option<Event> {
             if let Some((runner, end)) = ended {
                 return Some(Event::StartFailed {
                     released: None,
+                    aborted: false,
                     message: format!("Before it was released, {}", failure(runner, end).clause()),
                 });
             }
             let changed = pods_digest(runners).as_ref() != Some(&state.pods);
             changed.then(|| Event::StartFailed {
                 released: None,
+                aborted: false,
                 message: "The runner pods are not those that the order to start names: at least one was \
                           deleted or replaced"
                     .to_owned(),
@@ -609,7 +635,12 @@ fn not_released(report: &Report, runners: u32) -> String {
         confirmed,
         spread_micros: _,
         failures,
+        aborted,
     } = report;
+    // It is the script's own doing, and of all runners.
+    if let (true, [failure]) = (aborted, failures.as_slice()) {
+        return failure.message.clone();
+    }
     let named: Vec<String> = failures
         .iter()
         .map(|f| format!("runner {}: {}", f.runner, f.message))
@@ -727,6 +758,7 @@ fn stop_overdue(state: &Stopping, now: Timestamp) -> bool {
 /// In the order in which they decide the verdict, and in which runners are named.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
+    Marked,
     Crossed,
     Failed,
     Aborted,
@@ -737,6 +769,7 @@ fn kind(code: Option<i32>) -> Kind {
     match code {
         Some(0) => Kind::Passed,
         Some(99) => Kind::Crossed,
+        Some(110) => Kind::Marked,
         Some(103 | 105 | 108) => Kind::Aborted,
         Some(_) | None => Kind::Failed,
     }
@@ -750,6 +783,7 @@ fn tally<'a>(ends: impl Iterator<Item = (u32, &'a End)>) -> Tally {
         let count = match kind {
             Kind::Passed => &mut tally.passed,
             Kind::Crossed => &mut tally.crossed,
+            Kind::Marked => &mut tally.marked,
             Kind::Aborted => &mut tally.aborted,
             Kind::Failed => &mut tally.failed,
         };

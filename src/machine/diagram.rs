@@ -50,6 +50,7 @@ fn plan() -> Plan {
         deadline_seconds: Some(510),
         stop_seconds: None,
         tags: BTreeMap::new(),
+        rps: None,
         warning: None,
         aggregation: None,
         not_aggregated: None,
@@ -64,8 +65,9 @@ pub fn events() -> Vec<Sample<Event>> {
         reason: Some("OOMKilled".to_owned()),
         message: "the container was killed".to_owned(),
     };
-    let start_failed = |released| Event::StartFailed {
+    let start_failed = |released, aborted| Event::StartFailed {
         released,
+        aborted,
         message: "The runners were not released".to_owned(),
     };
     vec![
@@ -141,8 +143,9 @@ pub fn events() -> Vec<Sample<Event>> {
             },
         ),
         sample("", Event::RunnersStarted { runners: 4 }),
-        sample("", start_failed(Some(2))),
-        sample("none released", start_failed(Some(0))),
+        sample("", start_failed(Some(2), false)),
+        sample("none released", start_failed(Some(0), false)),
+        sample("aborted in setup()", start_failed(Some(0), true)),
         sample("", Event::RunnerLost { failure }),
         sample(
             "",

@@ -102,6 +102,9 @@ pub enum Event {
         /// How many it had released for sure; absent if it can't be known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         released: Option<u32>,
+        /// The script aborted the test in setup().
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        aborted: bool,
         /// Which runners, and why.
         message: String,
     },
@@ -211,6 +214,9 @@ pub struct Tally {
     pub crossed: u32,
     /// Exit codes 103, 105 and 108: stopped through the API, by a signal, or by `test.abort()`.
     pub aborted: u32,
+    /// Exit code 110: the script marked the test as failed, by `exec.test.fail()`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub marked: u32,
     /// Everything else.
     pub failed: u32,
     /// What those that did not pass said, those that decide the verdict first, at most [`NAMED_AT_MOST`].
@@ -225,9 +231,14 @@ impl Tally {
         let bad = self
             .crossed
             .saturating_add(self.aborted)
+            .saturating_add(self.marked)
             .saturating_add(self.failed);
         bad.saturating_sub(u32::try_from(self.failures.len()).unwrap_or(u32::MAX))
     }
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// One runner that did not end well.

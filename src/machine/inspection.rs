@@ -26,6 +26,8 @@ pub struct Inspection {
     pub left_out: bool,
     /// The tags that k6 is to give to all samples.
     pub tags: BTreeMap<String, String>,
+    /// The most requests per second, if they are limited.
+    pub rps: Option<u64>,
     /// Number of threshold expressions.
     pub thresholds: u32,
     /// What is wrong with one of them.
@@ -50,6 +52,7 @@ struct Output {
     thresholds: Option<BTreeMap<String, Vec<IgnoredAny>>>,
     setup_timeout: Option<String>,
     teardown_timeout: Option<String>,
+    rps: Option<Value>,
 }
 
 /// What the script leaves out.
@@ -135,6 +138,7 @@ impl Inspection {
             total_duration: output.total_duration,
             left_out: left_out.no_setup == Some(true) || left_out.no_teardown == Some(true),
             tags: tags.tags.unwrap_or_default(),
+            rps: output.rps.and_then(|rps| rps.as_u64()).filter(|rps| *rps > 0),
             thresholds: u32::try_from(expressions.sum::<usize>()).unwrap_or(u32::MAX),
             threshold_error: unread.or(wrong),
             version: None,

@@ -16,6 +16,7 @@ mod replay;
 mod state;
 mod step;
 
+pub(crate) use classify::rps_too_low;
 pub use classify::{
     COLLECTION_GRACE, SCRIPT_GRACE, SUMMARY_GRACE, classify, expiry, overdue, rerun_ordered, waiting_for,
     wake_at,

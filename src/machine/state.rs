@@ -115,6 +115,10 @@ pub struct Terms {
     /// The script's thresholds do not count (`--no-thresholds`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unjudged: bool,
+    /// The most requests per second of all runners together, as the arguments or the environment of k6 say it, which
+    /// come before what the script says; 0 is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rps: Option<u64>,
 }
 
 /// What k6 says the script needs.
@@ -142,6 +146,10 @@ pub struct Plan {
     /// the operator's are, unless they are there too.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// The most requests per second of all runners together, of which each is given its share; absent if there is no
+    /// limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rps: Option<u64>,
     /// What the user should know, such as an uneven share of virtual users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
@@ -266,7 +274,7 @@ pub struct Finished {
 pub enum RunResult {
     /// Every runner exited 0.
     Passed,
-    /// Thresholds were crossed.
+    /// Thresholds were crossed, or the script marked the test as failed.
     Failed,
     /// Stopped by a person or by the script.
     Aborted,
@@ -293,6 +301,8 @@ pub enum Reason {
     AllRunnersPassed,
     /// At least one runner's thresholds were crossed.
     ThresholdsCrossed,
+    /// The script marked the test as failed.
+    TestFailed,
     /// The script stopped the test, or somebody did through k6.
     TestAborted,
     /// spec.stop was set.
@@ -329,6 +339,7 @@ impl Reason {
         match self {
             Self::AllRunnersPassed => "AllRunnersPassed",
             Self::ThresholdsCrossed => "ThresholdsCrossed",
+            Self::TestFailed => "TestFailed",
             Self::TestAborted => "TestAborted",
             Self::StopRequested => "StopRequested",
             Self::InvalidSpec => "InvalidSpec",

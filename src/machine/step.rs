@@ -9,12 +9,15 @@ use super::state::{
     Accepted, Created, Ended, Finished, Initializing, Plan, Reason, RunResult, Started, Starting, State,
     StateName, Stopping, Verdict,
 };
-use super::{NAMED_AT_MOST, Tally};
+use super::{NAMED_AT_MOST, RunnerFailure, Tally};
 use crate::aggregate::outcome;
 use crate::build::check::PARALLELISM_LIMIT;
 use jiff::Timestamp;
 use statig::Outcome;
 use statig::blocking::{self, IntoStateMachine, StateExt};
+
+/// k6's exit code of crossed thresholds.
+const THRESHOLDS_CROSSED: i32 = 99;
 
 /// What follows from an event.
 #[expect(clippy::large_enum_variant, reason = "there is one of them at a time")]
@@ -115,7 +118,12 @@ impl blocking::State<Lifecycle> for State {
                     }))
                 }
                 (Event::ScriptRejected { reason, message }, Some(_)) => {
-                    finish(*time, error(*reason, message.clone()), 0)
+                    let verdict = if *reason == Reason::TestAborted {
+                        aborted(message.clone())
+                    } else {
+                        error(*reason, message.clone())
+                    };
+                    finish(*time, verdict, 0)
                 }
                 // What is kept of the runs before this one.
                 (Event::RerunOrdered { .. }, None) => Outcome::Transition(Self::default()),
@@ -206,8 +214,16 @@ impl blocking::State<Lifecycle> for State {
                     lost: false,
                     ended: None,
                 })),
-                Event::StartFailed { released, message } => {
-                    let why = error(Reason::StartFailed, message.clone());
+                Event::StartFailed {
+                    released,
+                    aborted,
+                    message,
+                } => {
+                    let why = if *aborted {
+                        self::aborted(message.clone())
+                    } else {
+                        error(Reason::StartFailed, message.clone())
+                    };
                     match released {
                         Some(0) => finish(*time, why, 0),
                         Some(_) | None => Outcome::Transition(Self::Stopping(Stopping {
@@ -447,6 +463,15 @@ fn error(reason: Reason, message: String) -> Verdict {
     }
 }
 
+/// The script itself ended the test before it had begun.
+fn aborted(message: String) -> Verdict {
+    Verdict {
+        result: RunResult::Aborted,
+        reason: Reason::TestAborted,
+        message: sentence(&message),
+    }
+}
+
 fn deadline(state: StateName, waiting_for: &str) -> Verdict {
     let (reason, what) = match state {
         StateName::Initializing => (
@@ -470,14 +495,21 @@ fn deadline(state: StateName, waiting_for: &str) -> Verdict {
 }
 
 fn finish_ended(at: Timestamp, tally: &Tally, verdict: Verdict) -> Outcome<State> {
-    finish(at, verdict, tally.passed.saturating_add(tally.crossed))
+    let whole = tally.passed.saturating_add(tally.crossed);
+    finish(at, verdict, whole.saturating_add(tally.marked))
 }
 
-/// The verdict on a run of which the thresholds were judged over all runners, which themselves judged none. One
-/// that the aggregator stopped exits as if it had crossed one itself.
+/// The verdict on a run of which the thresholds were judged over all runners, which themselves judged none. A runner
+/// that exits as if it had crossed one itself was told so by the aggregator: the collected outcome decides.
 fn judge_whole(tally: &Tally, outcome: &outcome::Outcome) -> Verdict {
-    let of_runners = judge(tally);
-    let mut verdict = if outcome.crossed > 0 {
+    let of_runners = judge(&unjudging(tally));
+    let mut verdict = if of_runners.reason == Reason::TestFailed {
+        let told = (outcome.thresholds > 0).then(|| format!("; {}", outcome.told()));
+        Verdict {
+            message: format!("{}{}", of_runners.message, told.unwrap_or_default()),
+            ..of_runners
+        }
+    } else if outcome.crossed > 0 {
         let others = match of_runners.result {
             RunResult::Passed | RunResult::Failed => String::new(),
             RunResult::Aborted | RunResult::Error => format!("; {}", of_runners.message),
@@ -499,6 +531,28 @@ fn judge_whole(tally: &Tally, outcome: &outcome::Outcome) -> Verdict {
     };
     verdict.message = format!("{}{}", verdict.message, missing(outcome));
     verdict
+}
+
+/// How the runners ended, without those that only say what the thresholds of the whole came to.
+fn unjudging(tally: &Tally) -> Tally {
+    let Tally {
+        passed,
+        crossed,
+        aborted,
+        marked,
+        failed,
+        failures,
+    } = tally;
+    let tells = |failure: &&RunnerFailure| failure.exit_code == Some(THRESHOLDS_CROSSED);
+    let named = failures.iter().filter(|failure| !tells(failure)).cloned();
+    Tally {
+        passed: passed.saturating_add(*crossed),
+        crossed: 0,
+        aborted: *aborted,
+        marked: *marked,
+        failed: *failed,
+        failures: named.collect(),
+    }
 }
 
 /// What is not in the merged numbers, as the end of a sentence.
@@ -551,10 +605,24 @@ fn too_long(waiting_for: &str) -> String {
     format!("it took too long; waited for {waiting_for}")
 }
 
-/// The verdict on a run whose merged result can't be had: without it, nobody knows of the thresholds.
+/// The verdict on a run whose merged result can't be had: without it, nobody knows of the thresholds, unless a runner
+/// was told what they came to.
 fn judge_unmerged(plan: &Plan, tally: &Tally, why: &str) -> Verdict {
-    let of_runners = judge(tally);
-    if of_runners.result == RunResult::Passed && plan.thresholds.unwrap_or_default() > 0 {
+    let of_runners = judge(&unjudging(tally));
+    let is_open = of_runners.result == RunResult::Passed;
+    let tells = |failure: &&RunnerFailure| failure.exit_code == Some(THRESHOLDS_CROSSED);
+    if let Some(failure) = tally.failures.iter().find(tells).filter(|_| is_open) {
+        let crossed = Verdict {
+            result: RunResult::Failed,
+            reason: Reason::ThresholdsCrossed,
+            message: format!(
+                "Thresholds were crossed over all runners, as {}",
+                failure.clause()
+            ),
+        };
+        return without_result(&crossed, why);
+    }
+    if is_open && plan.thresholds.unwrap_or_default() > 0 {
         return unjudged(&of_runners.message, &format!(", as {}", unmerged(why)));
     }
     without_result(&of_runners, why)
@@ -562,21 +630,24 @@ fn judge_unmerged(plan: &Plan, tally: &Tally, why: &str) -> Verdict {
 
 /// The verdict on a run whose runners have all ended.
 ///
-/// Any crossed threshold makes it Failed, for that is what the test was asked; then any failure makes it an
-/// Error, then any abort Aborted. Exit codes: <https://grafana.com/docs/k6/latest/using-k6/thresholds/> and
-/// k6's `errext/exitcodes`.
+/// A test that the script marked as failed is Failed, as k6 exits with that code whatever else there is; then any
+/// crossed threshold makes it Failed, for that is what the test was asked; then any failure makes it an Error, then any
+/// abort Aborted. Exit codes: <https://grafana.com/docs/k6/latest/using-k6/thresholds/> and k6's `errext/exitcodes`.
 pub fn judge(tally: &Tally) -> Verdict {
     let Tally {
         passed,
         crossed,
         aborted,
+        marked,
         failed,
         failures,
     } = tally;
     // A history can be edited by hand: no sum may overflow.
-    let bad = crossed.saturating_add(*aborted).saturating_add(*failed);
-    let total = passed.saturating_add(bad);
-    let named: Vec<String> = failures.iter().map(super::RunnerFailure::clause).collect();
+    let bad = [crossed, aborted, marked, failed];
+    let total = bad
+        .into_iter()
+        .fold(*passed, |sum, count| sum.saturating_add(*count));
+    let named: Vec<String> = failures.iter().map(RunnerFailure::clause).collect();
     let mut named = named.join("; ");
     let unnamed = tally.unnamed();
     if unnamed > 0 {
@@ -586,9 +657,19 @@ pub fn judge(tally: &Tally) -> Verdict {
         0 => String::new(),
         count => format!(", {count} {what}"),
     };
+    let and_failed = counted(*failed, "failed");
     let and_aborted = counted(*aborted, "aborted");
-    let (result, reason, message) = if *crossed > 0 {
-        let and_failed = counted(*failed, "failed");
+    let (result, reason, message) = if *marked > 0 {
+        let and_crossed = match crossed {
+            0 => String::new(),
+            count => format!(", thresholds were crossed on {count}"),
+        };
+        let text = format!(
+            "The script marked the test as failed on {marked} of {total} \
+             runners{and_crossed}{and_failed}{and_aborted}: {named}"
+        );
+        (RunResult::Failed, Reason::TestFailed, text)
+    } else if *crossed > 0 {
         let text = format!(
             "Thresholds were crossed on {crossed} of {total} runners{and_failed}{and_aborted}: {named}"
         );

@@ -132,8 +132,8 @@ impl Task<'_> {
                 build::aggregator(owner, spec, checked, defaults, &options, once)
             }
             (Effect::CreateRunner { runner, of }, Some(checked)) => {
-                let tagged = self.run.plan.as_ref().map(|plan| checked.tagged(&plan.tags));
-                let checked = tagged.as_ref().unwrap_or(checked);
+                let planned = self.run.plan.as_ref().map(|plan| checked.planned(plan));
+                let checked = planned.as_ref().unwrap_or(checked);
                 let wiring = match (self.aggregation(), &self.seen.address) {
                     (None, _) => None,
                     (Some(aggregation), Fact::Known(address)) => Some(Wiring { aggregation, address }),

@@ -3,14 +3,19 @@
 //! k6 exports the last of what it measured only while it still runs: so it lingers (`--linger`) when its part of the
 //! test has ended, the aggregator is told what k6 itself has counted, and when that has arrived, or will not, k6 is
 //! ended. Its exit code is this program's.
+//!
+//! k6 is the leader of a process group, and all of the group is signalled: since 1.2 a k6 whose script imports an
+//! extension that it has not runs another k6 as its child, and passes no signal on to it.
+//! <https://grafana.com/docs/k6/latest/extensions/explanations/extensions-resolution/>
 
 use super::client::{Client, Status};
 use super::http::ask;
-use super::setup::refusal;
+use super::setup::{Failed, failure_of};
 use crate::aggregate::live::{LAST_EXPORT, Order, Own, Phase, Word};
-use crate::aggregate::runner::{OUTPUTS, RUN_HEADER, outputs_beside};
+use crate::aggregate::runner::{OUTPUTS, RUN_HEADER, corrections, outputs_beside, outputs_left_out};
 use hyper::{Method, StatusCode};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -28,9 +33,12 @@ const WORD: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(4);
 /// How long a k6 that lingers may take to end.
 const GRACE: Duration = Duration::from_secs(30);
-/// k6's exit code of crossed thresholds.
+/// k6's exit codes: of crossed thresholds, and of a teardown() that took too long, threw, or aborted the test.
 /// <https://pkg.go.dev/go.k6.io/k6/errext/exitcodes>
 const THRESHOLDS_CROSSED: u8 = 99;
+const TEARDOWN_TIMEOUT: u8 = 101;
+const SCRIPT_EXCEPTION: u8 = 107;
+const SCRIPT_ABORTED: u8 = 108;
 /// k6's execution status when its part has ended.
 const ENDED: u32 = 9;
 /// Its execution status when it is paused before its start.
@@ -65,7 +73,8 @@ pub struct LingerArgs {
     pub command: Vec<String>,
 }
 
-/// The program `linger`: k6's exit code, or that of crossed thresholds when the aggregator ended the test for them.
+/// The program `linger`: k6's exit code, or what it would have been for what k6 was not told to do by itself: the
+/// thresholds, which the aggregator judges, and teardown(), which runs when all runners have ended.
 pub async fn run_linger(args: LingerArgs) -> ExitCode {
     let signals =
         signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
@@ -76,10 +85,17 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
     let Some((program, arguments)) = args.command.split_first() else {
         return failed("there is no command");
     };
-    let beside = std::env::var(OUTPUTS).map(|variable| outputs_beside(&variable));
-    let arguments = arguments.iter().cloned().chain(beside.unwrap_or_default());
+    let outputs = std::env::var(OUTPUTS).unwrap_or_default();
+    for output in outputs_left_out(&outputs) {
+        eprintln!(
+            "k6-operator: {OUTPUTS} names {output}, of which k6 can have only one, which the operator uses: send the \
+             metrics elsewhere by another output"
+        );
+    }
+    let arguments = arguments.iter().cloned().chain(outputs_beside(&outputs));
     let mut command = Command::new(program);
-    command.args(arguments).kill_on_drop(true);
+    command.args(arguments).kill_on_drop(true).process_group(0);
+    correct(&mut command);
     let own = PROXIED.map(|name| std::env::var(name).unwrap_or_default());
     command.env(PROXIED[0], unproxied(&own, &args.aggregator));
     let mut k6 = match command.spawn() {
@@ -97,17 +113,27 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
             never = attend => match never {},
         }
     };
+    // One that ended without its child leaves it behind.
+    tell(pid, Signal::KILL);
     let code = match ended {
-        Ok(status) => code_of(status),
+        Ok(status) => attendant.code(code_of(status)),
         Err(error) => return failed(&format!("k6 can't be awaited: {error}")),
-    };
-    let code = if attendant.stopped && attendant.ended.is_some() {
-        THRESHOLDS_CROSSED
-    } else {
-        code
     };
     attendant.say_exited(code).await;
     ExitCode::from(code)
+}
+
+/// Takes from k6's environment what would keep it from exporting to the aggregator.
+fn correct(command: &mut Command) {
+    let variables = std::env::vars_os();
+    let variables = variables
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
+    for (name, value) in corrections(&variables.collect()) {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
 }
 
 /// The variables of what is not asked through a proxy; Go takes the first that says something:
@@ -155,10 +181,19 @@ async fn until_end(
     }
 }
 
-fn tell(pid: Pid, signal: Signal) {
-    if let Err(error) = kill_process(pid, signal) {
-        eprintln!("k6-operator: k6 can't be signalled: {error}");
+/// Signals k6 and its children.
+fn tell(leader: Pid, signal: Signal) {
+    match kill_process_group(leader, signal) {
+        // None is left.
+        Ok(()) | Err(Errno::SRCH) => {}
+        Err(error) => eprintln!("k6-operator: k6 can't be signalled: {error}"),
     }
+}
+
+/// Logs an error as k6 does: whoever looks for the last one in a runner's log finds this one too.
+fn log_error(message: &str) {
+    let text: String = message.chars().flat_map(char::escape_debug).collect();
+    eprintln!("level=error msg=\"{text}\" source=k6-operator");
 }
 
 /// As a shell has it: 128 and the signal.
@@ -177,7 +212,9 @@ struct Attendant<'a> {
     own: Option<Own>,
     stopped: bool,
     let_go: bool,
-    torn_down: Option<String>,
+    torn_down: Option<Result<(), Failed>>,
+    /// The thresholds that were crossed over all runners, if this runner is to tell.
+    crossed: Option<String>,
 }
 
 impl<'a> Attendant<'a> {
@@ -192,6 +229,32 @@ impl<'a> Attendant<'a> {
             stopped: false,
             let_go: false,
             torn_down: None,
+            crossed: None,
+        }
+    }
+
+    /// The exit code, of a k6 that ended with this one.
+    fn code(&self, code: u8) -> u8 {
+        if self.stopped && self.ended.is_some() {
+            return THRESHOLDS_CROSSED;
+        }
+        if code != 0 {
+            return code;
+        }
+        match (&self.torn_down, &self.crossed) {
+            (Some(Err(failed)), _) => {
+                log_error(&failed.to_string());
+                match failed {
+                    Failed::Aborted(_) => SCRIPT_ABORTED,
+                    Failed::TooLong(_) => TEARDOWN_TIMEOUT,
+                    Failed::Threw(_) | Failed::Unanswered(_) => SCRIPT_EXCEPTION,
+                }
+            }
+            (None | Some(Ok(())), Some(crossed)) => {
+                log_error(&format!("thresholds were crossed over all runners: {crossed}"));
+                THRESHOLDS_CROSSED
+            }
+            (None | Some(Ok(())), None) => code,
         }
     }
 
@@ -224,7 +287,10 @@ impl<'a> Attendant<'a> {
                         Order::GoOn {} => {}
                         Order::Stop { why } => self.stop(&why).await,
                         Order::TearDown {} => self.tear_down().await,
-                        Order::End {} => break,
+                        Order::End { crossed } => {
+                            self.crossed = crossed;
+                            break;
+                        }
                     }
                 }
                 // It brings all when the aggregator is there again.
@@ -253,9 +319,9 @@ impl<'a> Attendant<'a> {
         let limit = Duration::from_secs(self.args.teardown_timeout) + ANSWER;
         let done = ask(&address, Method::POST, "/v1/teardown", &[], Vec::new(), limit).await;
         self.torn_down = Some(match done {
-            Ok((StatusCode::OK, _)) => String::new(),
-            Ok((status, answer)) => refusal(status, &answer),
-            Err(error) => error,
+            Ok((StatusCode::OK, _)) => Ok(()),
+            Ok((status, answer)) => Err(failure_of("teardown()", status, &answer)),
+            Err(error) => Err(Failed::Unanswered(format!("teardown(): {error}"))),
         });
     }
 
@@ -328,7 +394,10 @@ impl<'a> Attendant<'a> {
             ended_ago: ago(self.ended),
             own: self.own.clone(),
             let_go: self.let_go,
-            torn_down: self.torn_down.clone(),
+            torn_down: self.torn_down.as_ref().map(|done| match done {
+                Ok(()) => String::new(),
+                Err(failed) => failed.detail().to_owned(),
+            }),
             exit_code,
         };
         let body = serde_json::to_vec(&word).map_err(|error| error.to_string())?;

@@ -35,6 +35,9 @@ pub struct Report {
     /// released because others were not, are not among them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
+    /// The script called `exec.test.abort()` in setup(), before any runner was released.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub aborted: bool,
 }
 
 impl Report {
@@ -50,6 +53,15 @@ impl Report {
             confirmed: u32::try_from(confirmed).unwrap_or(u32::MAX),
             spread_micros: u64::try_from(spread.as_micros()).unwrap_or(u64::MAX),
             failures,
+            aborted: false,
+        }
+    }
+
+    /// The report of a start that the script itself aborted in setup().
+    pub fn aborted(total: usize, failure: Failure) -> Self {
+        Self {
+            aborted: true,
+            ..Self::new(total, 0, Duration::ZERO, vec![failure])
         }
     }
 
@@ -130,6 +142,7 @@ mod tests {
             confirmed: u32::MAX - 1,
             spread_micros: u64::MAX,
             failures,
+            aborted: false,
         }
     }
 

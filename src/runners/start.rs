@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::client::{Client, Error, Order, Status};
 use super::report::{Failure, Report, TERMINATION_LOG};
-use super::{ANSWER, AT_ONCE, Attempts, Limits, Target, end, setup, unless_terminated};
+use super::setup::{self, Done};
+use super::{ANSWER, AT_ONCE, Attempts, Limits, Target, end, unless_terminated};
 
 /// Releases all runners, or none.
 ///
@@ -27,9 +28,10 @@ pub async fn start(targets: &[Target], limits: &Limits) -> Report {
     let slots = Semaphore::new(AT_ONCE);
     let (mut paused, mut confirmed, mut failures) = ready(targets, &slots, limits).await;
     if let (Some(limit), true, 0) = (limits.setup, failures.is_empty(), confirmed) {
-        failures = setup::once(targets, limit).await;
-        if failures.is_empty() {
-            (paused, confirmed, failures) = ready(targets, &slots, limits).await;
+        match setup::once(targets, limit).await {
+            Done::Given => (paused, confirmed, failures) = ready(targets, &slots, limits).await,
+            Done::Failed(failed) => failures = failed,
+            Done::Aborted(failure) => return Report::aborted(targets.len(), failure),
         }
     }
     if !failures.is_empty() {

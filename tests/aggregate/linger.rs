@@ -3,6 +3,7 @@
 
 use crate::k6::{k6_binary, unused_address};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,11 +24,25 @@ fn linger(script: &str, patience: u64) -> Lingering {
 
 /// Beside outputs that a variable names; OUT stands for a folder.
 fn linger_beside(script: &str, patience: u64, outputs: &str) -> Lingering {
+    lingering(script, patience, outputs, None)
+}
+
+/// Around a program that runs k6.
+fn lingering(script: &str, patience: u64, outputs: &str, around: Option<&str>) -> Lingering {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.js");
     std::fs::write(&path, script).unwrap();
     let log = std::fs::File::create(folder.path().join("log")).unwrap();
     let api = unused_address();
+    let program = match around {
+        None => k6_binary().to_owned(),
+        Some(around) => {
+            let program = folder.path().join("around");
+            std::fs::write(&program, around).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+            program
+        }
+    };
     let child = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
         .args(["linger", "--run=run", "--runner=1", "--process=pod"])
         .args([
@@ -36,7 +51,8 @@ fn linger_beside(script: &str, patience: u64, outputs: &str) -> Lingering {
             format!("--api={api}"),
         ])
         .arg("--")
-        .arg(k6_binary())
+        .arg(program)
+        .env("K6", k6_binary())
         .args([
             "run",
             "--quiet",
@@ -123,6 +139,93 @@ fn a_runner_that_is_told_to_end_tells_k6() {
     );
     // As k6 ends by itself when it is told so.
     assert_eq!(told.code(), Some(105), "{}", told.log());
+}
+
+/// A k6 that runs another as its child, and passes no signal on to it, as one does whose script imports an extension.
+const PARENT: &str = "#!/bin/sh\ntrap : TERM INT\n\"$K6\" \"$@\"\nexit $?\n";
+
+fn child_of(parent: &str) -> Option<String> {
+    let found = Command::new("pgrep").args(["-P", parent]).output().unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    found.lines().next().map(str::to_owned)
+}
+
+fn kill(signal: &str, process: &str) {
+    let killed = Command::new("kill").args([signal, process]).status().unwrap();
+    assert!(killed.success());
+}
+
+impl Lingering {
+    fn until_up(&self) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while std::net::TcpStream::connect(self.api).is_err() {
+            assert!(Instant::now() < until, "k6 does not come up: {}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+
+    /// Nothing listens, and nothing lives.
+    fn is_gone(&self, child: &str) -> bool {
+        let until = Instant::now() + Duration::from_secs(5);
+        let alive = || {
+            Command::new("kill")
+                .args(["-0", child])
+                .output()
+                .unwrap()
+                .status
+                .success()
+        };
+        while alive() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        !alive() && std::net::TcpStream::connect(self.api).is_err()
+    }
+}
+
+#[test]
+fn k6_that_runs_as_the_child_of_another_ends_with_its_part_of_the_test() {
+    let begun = Instant::now();
+    let mut short = lingering(SHORT, 2, "", Some(PARENT));
+    assert_eq!(short.code(), Some(0), "{}", short.log());
+    assert!(begun.elapsed() < Duration::from_secs(25), "{}", short.log());
+    assert!(!short.log().contains("it is killed"), "{}", short.log());
+    assert!(
+        std::net::TcpStream::connect(short.api).is_err(),
+        "a child is left"
+    );
+}
+
+#[test]
+fn signals_reach_a_k6_that_runs_as_the_child_of_another() {
+    for (signal, code) in [("-TERM", 105), ("-INT", 105)] {
+        let mut long = lingering(LONG, 30, "", Some(PARENT));
+        long.until_up();
+        let parent = child_of(&long.child.id().to_string()).unwrap();
+        let child = child_of(&parent).unwrap();
+        kill(signal, &long.child.id().to_string());
+        assert_eq!(long.code(), Some(code), "{signal}: {}", long.log());
+        assert!(long.is_gone(&child), "{signal}");
+    }
+}
+
+#[test]
+fn k6_whose_parent_is_killed_is_not_left_behind() {
+    let mut long = lingering(LONG, 30, "", Some(PARENT));
+    long.until_up();
+    let parent = child_of(&long.child.id().to_string()).unwrap();
+    let child = child_of(&parent).unwrap();
+    kill("-KILL", &parent);
+    assert_eq!(long.code(), Some(137), "{}", long.log());
+    assert!(long.is_gone(&child));
+}
+
+#[test]
+fn output_that_k6_can_have_only_once_is_left_out_with_a_word_in_the_log() {
+    let mut beside = linger_beside(SHORT, 2, "opentelemetry");
+    assert_eq!(beside.code(), Some(0), "{}", beside.log());
+    let why = "K6_OUT names opentelemetry, of which k6 can have only one";
+    assert!(beside.log().contains(why), "{}", beside.log());
 }
 
 #[test]

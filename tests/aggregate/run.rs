@@ -12,6 +12,7 @@ use k6_operator::aggregate::server::{Aggregator, Names};
 use k6_operator::aggregate::summary::Options;
 use k6_operator::aggregate::threshold::thresholds;
 use k6_operator::build::segments;
+use k6_operator::k6::Version;
 use k6_operator::operator::Clock;
 use k6_operator::runners::report::Report;
 use k6_operator::runners::start::start;
@@ -225,7 +226,19 @@ pub fn process(runner: u32) -> String {
 impl Runners {
     pub fn begin(count: u32, script: &str, site: SocketAddr, aggregator: SocketAddr) -> Self {
         let arguments = arguments("experimental-opentelemetry", false);
-        Self::with(count, script, site, aggregator, &arguments, &[])
+        Self::with(count, script, site, aggregator, &arguments, &[], &[])
+    }
+
+    /// Whose user has these variables in the environment.
+    pub fn with_environment(
+        count: u32,
+        script: &str,
+        site: SocketAddr,
+        aggregator: SocketAddr,
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let arguments = arguments("experimental-opentelemetry", false);
+        Self::with(count, script, site, aggregator, &arguments, variables, &[])
     }
 
     /// That export over gRPC.
@@ -239,28 +252,34 @@ impl Runners {
             ("K6_OTEL_GRPC_EXPORTER_ENDPOINT", &address),
             ("K6_OTEL_HTTP_EXPORTER_ENDPOINT", "127.0.0.1:1"),
         ];
-        Self::with(count, script, site, aggregator, &arguments, &grpc)
+        Self::with(count, script, site, aggregator, &arguments, &[], &grpc)
     }
 
     /// That are told not to sum up, as their user can.
     pub fn that_do_not_sum_up(count: u32, script: &str, site: SocketAddr, aggregator: SocketAddr) -> Self {
-        let mut words = vec!["--no-summary".to_owned()];
+        // 2.0 has only the second.
+        let flag = if crate::version::version() < Version::new(1, 3, 0) {
+            "--no-summary"
+        } else {
+            "--summary-mode=disabled"
+        };
+        let mut words = vec![flag.to_owned()];
         words.extend(arguments("experimental-opentelemetry", false));
         words.extend(measuring(crate::version::version(), &words, |_| None));
-        Self::with(count, script, site, aggregator, &words, &[])
+        Self::with(count, script, site, aggregator, &words, &[], &[])
     }
 
     /// That are told to log nothing.
     pub fn that_log_nothing(count: u32, script: &str, site: SocketAddr, aggregator: SocketAddr) -> Self {
         let mut words = arguments("experimental-opentelemetry", false);
         words.push("--log-output=none".to_owned());
-        Self::with(count, script, site, aggregator, &words, &[])
+        Self::with(count, script, site, aggregator, &words, &[], &[])
     }
 
     /// Of which the first runs setup() and teardown() for all.
     pub fn with_one_setup(count: u32, script: &str, site: SocketAddr, aggregator: SocketAddr) -> Self {
         let arguments = arguments("experimental-opentelemetry", true);
-        Self::with(count, script, site, aggregator, &arguments, &[])
+        Self::with(count, script, site, aggregator, &arguments, &[], &[])
     }
 
     /// One runner, whose k6 judges its thresholds too.
@@ -280,7 +299,7 @@ impl Runners {
             .filter(|argument| argument != "--no-thresholds")
             .chain(more.iter().map(|argument| (*argument).to_owned()))
             .collect();
-        Self::with(1, script, site, aggregator, &arguments, &[])
+        Self::with(1, script, site, aggregator, &arguments, &[], &[])
     }
 
     fn with(
@@ -289,7 +308,8 @@ impl Runners {
         site: SocketAddr,
         aggregator: SocketAddr,
         arguments: &[String],
-        more: &[(&str, &str)],
+        of_user: &[(&str, &str)],
+        of_k6: &[(&str, &str)],
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("script.js");
@@ -308,7 +328,8 @@ impl Runners {
                     format!("--runner={runner}"),
                     format!("--process={}", process(runner)),
                 ])
-                .args([format!("--api={api}"), "--".to_owned()])
+                .args([format!("--api={api}"), "--".to_owned(), "env".to_owned()])
+                .args(of_k6.iter().map(|(name, value)| format!("{name}={value}")))
                 .arg(k6_binary())
                 .args(["run", "--quiet", "--no-usage-report", "--paused"]);
             if count > 1 {
@@ -328,6 +349,7 @@ impl Runners {
                 .arg(format!("--out=json={}", runners.samples(runner).display()))
                 .args(arguments)
                 .arg(&path)
+                .envs(of_user.iter().copied())
                 .envs(environment(
                     &aggregator.to_string(),
                     RUN,
@@ -335,7 +357,6 @@ impl Runners {
                     &process(runner),
                     crate::version::version(),
                 ))
-                .envs(more.iter().copied())
                 .env("SITE", format!("http://{site}"))
                 .env("RUNNER", runner.to_string())
                 .stdin(Stdio::null())

@@ -2,6 +2,8 @@
 
 use crate::exports::{CUMULATIVE, DELTA, counter, export, gauge, metric, point, sum, trend};
 use crate::run::{RUN, Service};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use k6_operator::aggregate::Sink;
 use k6_operator::aggregate::live::{Live, Order, Word};
@@ -17,6 +19,7 @@ use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{Gauge, Histogram, Metric};
 use prost::Message;
 use serde_json::{Value, json};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -35,6 +38,32 @@ async fn post(address: SocketAddr, headers: &[(&str, &str)], body: Vec<u8>) -> (
     .await;
     let (status, body) = answer.unwrap();
     (status.as_u16(), String::from_utf8_lossy(&body).into_owned())
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compressed_export_counts_as_one_that_is_not() {
+    let service = Service::open(1, json!({}));
+    for (encoding, time, value) in [("gzip", 1, 5.0), ("identity", 2, 7.0)] {
+        let headers = [
+            PROTOBUF,
+            ("k6-run", RUN),
+            ("k6-runner", "1"),
+            ("k6-process", "a"),
+            ("content-encoding", encoding),
+        ];
+        let body = export([counter("http_reqs", time, value)]);
+        let body = if encoding == "gzip" { gzip(&body) } else { body };
+        let answered = post(service.address, &headers, body).await;
+        assert_eq!(answered, (200, String::new()), "{encoding}");
+        let requests = service.aggregator().live().store.total("http_reqs", None);
+        assert_eq!(requests, Some(Sink::Counter(value)), "{encoding}");
+    }
 }
 
 async fn send(service: &Service, runner: &str, process: &str, body: Vec<u8>) -> (u16, String) {
@@ -60,13 +89,29 @@ async fn an_export_that_is_not_this_runs_or_cannot_be_merged_is_refused_with_the
         ]
     };
     let json = vec![("content-type", "application/json"), ("k6-run", RUN)];
-    let mut compressed = headers(RUN, "1", "a");
-    compressed.push(("content-encoding", "gzip"));
+    let encoded = |encoding| [headers(RUN, "1", "a"), vec![("content-encoding", encoding)]].concat();
     let explicit = metric("waits", Data::Histogram(Histogram::default()));
     let two = || [counter("waits", 1, 1.0), gauge("waits", 1, 1.0)];
     for (headers, body, status, why) in [
-        (json, good(), 415, "uncompressed application/x-protobuf"),
-        (compressed, good(), 415, "uncompressed application/x-protobuf"),
+        (
+            json,
+            good(),
+            415,
+            "application/x-protobuf is read, plain or as gzip",
+        ),
+        (
+            encoded("br"),
+            good(),
+            415,
+            "application/x-protobuf is read, plain or as gzip",
+        ),
+        (encoded("gzip"), good(), 400, "it is not gzip: "),
+        (
+            encoded("gzip"),
+            gzip(&vec![0; 33 * 1024 * 1024]),
+            413,
+            "expanded, it has more than 33554432 bytes",
+        ),
         (vec![PROTOBUF], good(), 400, "the header k6-run is missing"),
         (
             headers("another", "1", "a"),
@@ -291,7 +336,10 @@ fn a_k6_that_says_it_measured_nothing_though_it_sent_something_leaves_the_result
         assert_eq!(live.hear(&sender(1), ended(), now), Order::GoOn {}, "{now}");
         take(&mut live, 1, counter("http_reqs", now, 5.0), now + 50);
     }
-    assert_eq!(live.hear(&sender(1), ended(), 16_000), Order::End {});
+    assert_eq!(
+        live.hear(&sender(1), ended(), 16_000),
+        Order::End { crossed: None }
+    );
     assert_eq!(
         live.incomplete(),
         ["runner 1 ended before it had told what it measured: its last export may be missing"]
@@ -349,7 +397,10 @@ fn a_runner_that_ended_while_the_aggregator_was_away_has_time_to_bring_its_last_
         assert_eq!(order, Order::GoOn {}, "{now}");
     }
     take(&mut live, 1, counter("http_reqs", 1, 5.0), BEGAN + 500);
-    assert_eq!(live.hear(&sender(1), ended(20_700), BEGAN + 700), Order::End {});
+    assert_eq!(
+        live.hear(&sender(1), ended(20_700), BEGAN + 700),
+        Order::End { crossed: None }
+    );
     assert_eq!(live.incomplete(), Vec::<String>::new());
 }
 
@@ -374,6 +425,149 @@ fn an_aggregator_that_has_just_begun_judges_nothing_before_all_runners_have_sent
     let mut live = begun();
     live.tick(BEGAN + 10_000);
     assert_eq!(live.judged()[0].verdict.passed, Some(false), "runner 2 is silent");
+}
+
+/// Two runners that have ended and told what they measured, the first of them in the second before.
+fn ended_one_after_the_other(source: &str) -> Live {
+    let options = json!({"thresholds": {"http_reqs": [source]}});
+    let mut live = Live::new(2, false, thresholds(&options).unwrap());
+    for runner in [1, 2] {
+        live.hear(
+            &sender(runner),
+            said(json!({"phase": "running", "startedAgo": 0})),
+            1_000,
+        );
+        take(&mut live, runner, counter("http_reqs", 1, 50.0), 10_500);
+        live.hear(
+            &sender(runner),
+            said(json!({"phase": "running", "startedAgo": 9_600})),
+            10_600,
+        );
+    }
+    live
+}
+
+fn ended() -> Word {
+    let own = json!({"http_reqs": {"count": 50.0, "rate": 5.0}});
+    said(json!({"phase": "ended", "endedAgo": 0, "own": own}))
+}
+
+/// What it is told once what it measured has come.
+fn end(live: &mut Live, runner: u32, now: u64) -> Order {
+    assert_eq!(live.hear(&sender(runner), ended(), now), Order::GoOn {});
+    let told = said(
+        json!({"phase": "ended", "endedAgo": 2_000, "own": {"http_reqs": {"count": 50.0, "rate": 4.0}}}),
+    );
+    live.hear(&sender(runner), told, now + 2_000)
+}
+
+#[test]
+fn runner_that_completes_the_whole_is_told_of_the_thresholds_that_are_crossed() {
+    let crossed = |text: &str| Order::End {
+        crossed: Some(text.to_owned()),
+    };
+    let mut live = ended_one_after_the_other("count<100");
+    assert_eq!(end(&mut live, 2, 11_000), Order::End { crossed: None });
+    assert_eq!(end(&mut live, 1, 14_000), crossed("http_reqs count<100"));
+    // Its answer was lost.
+    assert_eq!(
+        live.hear(&sender(1), ended(), 16_500),
+        crossed("http_reqs count<100")
+    );
+    live.conclude(20_000);
+    assert_eq!(Outcome::of(&live, 20_000).crossed, 1);
+
+    let mut live = ended_one_after_the_other("count<101");
+    assert_eq!(end(&mut live, 2, 11_000), Order::End { crossed: None });
+    assert_eq!(end(&mut live, 1, 14_000), Order::End { crossed: None });
+}
+
+#[test]
+fn runner_that_is_lost_is_not_waited_for_to_tell_of_the_thresholds_and_may_come_back() {
+    let mut live = ended_one_after_the_other("count>=100");
+    take(&mut live, 2, counter("http_reqs", 2, 49.0), 10_800);
+    let order = end(&mut live, 1, 24_000);
+    assert_eq!(
+        order,
+        Order::End {
+            crossed: Some("http_reqs count>=100".to_owned())
+        },
+        "runner 2 is silent"
+    );
+    // It brings what it had measured after all: the outcome decides.
+    take(&mut live, 2, counter("http_reqs", 3, 50.0), 27_000);
+    assert_eq!(end(&mut live, 2, 27_100), Order::End { crossed: None });
+    live.conclude(30_000);
+    assert!(Outcome::of(&live, 30_000).passed());
+}
+
+#[test]
+fn virtual_users_of_the_summary_are_those_of_the_test_and_not_of_the_wait_before_it() {
+    let mut live = Live::new(1, false, Vec::new());
+    for (now, vus) in [
+        (1_000, 0.0),
+        (2_000, 0.0),
+        (3_000, 4.0),
+        (4_000, 2.0),
+        (5_000, 5.0),
+        (6_500, 0.0),
+    ] {
+        if now == 3_000 {
+            live.hear(
+                &sender(1),
+                said(json!({"phase": "running", "startedAgo": 500})),
+                now,
+            );
+        }
+        take(&mut live, 1, gauge("vus", now, vus), now);
+    }
+    let own = json!({"vus": {"value": 5.0}});
+    let word = json!({"phase": "exited", "endedAgo": 600, "own": own, "letGo": true});
+    live.hear(&sender(1), said(word), 6_600);
+    live.conclude(7_000);
+    let Sink::Gauge { value, min, max, .. } = live.view().metrics["vus"].sink else {
+        panic!("{:?}", live.view());
+    };
+    assert_eq!((value, min, max), (5.0, 2.0, 5.0));
+    assert_eq!(Outcome::of(&live, 7_000).totals.vus, 5.0);
+    assert_eq!(json!(Outcome::of(&live, 7_000))["totals"]["vus"], json!(5.0));
+
+    // A scenario that begins later has none for long.
+    let mut live = Live::new(1, false, Vec::new());
+    live.hear(
+        &sender(1),
+        said(json!({"phase": "running", "startedAgo": 0})),
+        1_000,
+    );
+    for (now, vus) in [(2_000, 0.0), (5_000, 0.0), (6_000, 4.0)] {
+        take(&mut live, 1, gauge("vus", now, vus), now);
+    }
+    let Sink::Gauge { min, .. } = live.store.view_at_end().metrics["vus"].sink else {
+        panic!("no gauge");
+    };
+    assert_eq!(min, 0.0);
+}
+
+#[test]
+fn negative_zero_is_written_as_zero() {
+    let mut live = Live::new(1, false, Vec::new());
+    take(&mut live, 1, counter("http_reqs", 1, -0.0), 1);
+    take(&mut live, 1, gauge("level", 1, -1e-9), 1);
+    take(&mut live, 1, gauge("vus", 1, -0.0), 1);
+    live.conclude(2);
+    let options = Options::of(&Value::Null);
+    let outcome = Outcome::of(&live, 2);
+    let texts = [
+        text(&live, &options, 2),
+        outcome.to_message(),
+        json!(data(&live, &options, 2)["metrics"]["http_reqs"]).to_string(),
+    ];
+    for text in texts {
+        assert!(
+            !text.contains("-0,") && !text.contains("-0.0") && !text.contains("-0 "),
+            "{text}"
+        );
+    }
 }
 
 /// A test of two runners: one ended after 10 s, of the other nothing was heard after 8 s.
@@ -424,7 +618,7 @@ fn what_came_of_a_test_stays_whatever_comes_after_it_was_told() {
     assert_eq!(live.hear(&sender(2), running, 41_000), Order::GoOn {});
     take(&mut live, 2, counter("http_reqs", 9, 1.0), 41_500);
     let ended = said(json!({"phase": "ended", "endedAgo": 0, "own": {"http_reqs": {"count": 1.0}}}));
-    assert_eq!(live.hear(&sender(2), ended, 42_000), Order::End {});
+    assert_eq!(live.hear(&sender(2), ended, 42_000), Order::End { crossed: None });
     live.tick(50_000);
     live.conclude(60_000);
     assert_eq!(told(&live, 70_000), first);

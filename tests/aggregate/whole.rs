@@ -3,16 +3,22 @@
 
 use crate::exports::{counter, export, gauge};
 use crate::run::{RUN, Runners, Service, Site};
+use axum::Router;
+use axum::routing::get;
 use k6_operator::aggregate::collect::Documents;
 use k6_operator::aggregate::live::Live;
 use k6_operator::aggregate::outcome::{Crossed, Outcome};
 use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::threshold::thresholds;
+use k6_operator::runners::start::start;
+use k6_operator::runners::{Limits, Target};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message;
 use serde_json::json;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 
 const SETUP: &str = r#"
 import http from "k6/http";
@@ -89,13 +95,187 @@ async fn a_teardown_that_fails_is_told() {
     let script = script("", "throw new Error('still there')");
     let mut runners = Runners::with_one_setup(2, &script, site.address, service.address);
     assert!(runners.set_up_and_release().await.complete());
-    assert_eq!(runners.end().await, [Some(0); 2]);
+    // As a k6 that runs it by itself.
+    assert_eq!(runners.end().await, [Some(107), Some(0)]);
     let incomplete = service.aggregator().live().incomplete();
     assert_eq!(incomplete.len(), 1, "{incomplete:?}");
     assert!(
         incomplete[0].starts_with("teardown() failed: Error: still there"),
         "{incomplete:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn abort_in_setup_or_teardown_is_told_from_a_failure() {
+    let site = Site::open().await;
+    let service = Service::with_one_setup(2, json!({}));
+    let abort = |words: &str| format!("exec.test.abort({words})");
+    let script =
+        |setup: &str, teardown: &str| format!("import exec from 'k6/execution';{}", script(setup, teardown));
+    for (words, message) in [
+        ("'no target'", "the script aborted the test in setup(): no target"),
+        ("", "the script aborted the test in setup()"),
+    ] {
+        let script = script(&abort(words), "");
+        let runners = Runners::with_one_setup(2, &script, site.address, service.address);
+        let report = runners.set_up_and_release().await;
+        assert!(report.aborted && !report.complete(), "{report:?}");
+        assert_eq!(report.failures[0].message, message);
+    }
+    let script = script("", &abort("'still busy'"));
+    let mut runners = Runners::with_one_setup(2, &script, site.address, service.address);
+    assert!(runners.set_up_and_release().await.complete());
+    assert_eq!(runners.end().await, [Some(108), Some(0)]);
+    let incomplete = service.aggregator().live().incomplete();
+    assert_eq!(
+        incomplete,
+        ["teardown() failed: the script aborted the test in teardown(): still busy"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn setup_data_of_many_megabytes_reaches_the_other_runners() {
+    let site = Site::open().await;
+    let service = Service::with_one_setup(2, json!({}));
+    let script = r#"
+        import http from "k6/http";
+        export const options = { vus: 2, iterations: 2 };
+        export function setup() { return { text: "x".repeat(20e6), nothing: null }; }
+        export default function (data) { http.get(`${__ENV.SITE}/say/${data.text.length}-${data.nothing}`); }
+    "#;
+    let mut runners = Runners::with_one_setup(2, script, site.address, service.address);
+    let report = runners.set_up_and_release().await;
+    assert!(report.complete(), "{:?}", report.failures);
+    assert_eq!(runners.end().await, [Some(0); 2]);
+    assert_eq!(site.said(), ["20000000-null", "20000000-null"]);
+}
+
+/// What a k6 answers whose setup() returned so many bytes.
+async fn setting_up(bytes: usize) -> SocketAddr {
+    let status = r#"{"data":{"attributes":{"status":4,"paused":true,"vus":0}}}"#;
+    let none = r#"{"data":{"attributes":{}}}"#;
+    let returned = move || {
+        format!(
+            r#"{{"data":{{"attributes":{{"data":"{}"}}}}}}"#,
+            "x".repeat(bytes - 2)
+        )
+    };
+    let routes = Router::new()
+        .route("/v1/status", get(move || async move { status }))
+        .route(
+            "/v1/setup",
+            get(move || async move { none }).post(move || async move { returned() }),
+        );
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(socket, routes).await.unwrap() });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn setup_data_that_is_too_large_is_refused_with_its_size_and_the_limit() {
+    let address = setting_up(80_000_000).await;
+    let targets = [1, 2].map(|runner| Target { runner, address });
+    let limits = Limits {
+        setup: Some(Duration::from_secs(30)),
+        ..Limits::default()
+    };
+    let report = start(&targets, &limits).await;
+    assert_eq!(report.confirmed, 0);
+    let message = "setup() failed: it returned 80.0 MB, and at most 67.1 MB can be brought to all runners: return less, \
+                   or set spec.setup to perRunner";
+    assert_eq!(report.failures[0].message, message);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_runner_exits_as_k6_does_when_the_whole_crosses_a_threshold() {
+    let site = Site::open().await;
+    let options = json!({"thresholds": {"http_reqs": ["count<10"]}});
+    let service = Service::open(3, options.clone());
+    let short = LONG.replace("60s", "2s");
+    let mut runners = Runners::begin(3, &short, site.address, service.address);
+    runners.release().await;
+    let mut codes = runners.end().await;
+    codes.sort();
+    assert_eq!(codes, [Some(0), Some(0), Some(99)]);
+    let outcome = collect(&service).0.unwrap();
+    assert_eq!((outcome.crossed, outcome.incomplete), (1, Vec::new()));
+
+    // Whichever is the last to bring what it measured.
+    let service = Service::with_one_setup(2, options);
+    let mut runners = Runners::with_one_setup(2, &script("", ""), site.address, service.address);
+    assert!(runners.set_up_and_release().await.complete());
+    let mut codes = runners.end().await;
+    codes.sort();
+    assert_eq!(codes, [Some(0), Some(99)]);
+}
+
+/// A certificate of nobody.
+const CA: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBdDCCARugAwIBAgIUUl/Z7JIzmFu/QGKmjssmbuzVy/owCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjcwMzUxMDBaGA8yMTI2MTEwMzAzNTEw
+MFowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABA7Q
+BP63Lhae3OIb1YM6aeIJJyjejaGt0QLgvfUzk71vfcZ/y7epTgOeFuFkT3SL8RkG
+WxualLEoLhBhfPTsdrqjUzBRMB0GA1UdDgQWBBR4KF7qFmHyRYiXCnl6pDtmB0I8
+4TAfBgNVHSMEGDAWgBR4KF7qFmHyRYiXCnl6pDtmB0I84TAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0cAMEQCIDCij8I7UYnq85TggPm6xdQ9EfV+O1VaoloP
+miEkSEdAAiAlxWGG63cn6rADeNdUk8dNO2zBLVJuRG1vPos6ckoYjw==
+-----END CERTIFICATE-----
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_of_opentelemetry_in_the_environment_change_no_result() {
+    let site = Site::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    // The output does not start with a certificate that is none, and the SDK not with a good one.
+    let (pem, ca) = (file("none.pem"), file("ca.pem"));
+    std::fs::write(&pem, "").unwrap();
+    std::fs::write(&ca, CA).unwrap();
+    let everything = [
+        ("K6_OTEL_EXPORTER_TYPE", "grpc"),
+        ("K6_OTEL_GRPC_EXPORTER_INSECURE", "perhaps"),
+        ("K6_OTEL_TLS_CERTIFICATE", pem.as_str()),
+        ("K6_OTEL_TLS_INSECURE_SKIP_VERIFY", "true"),
+        ("K6_OTEL_METRIC_PREFIX", "mine_"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", ca.as_str()),
+        ("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", ca.as_str()),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:1"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "k6-run=another,api-key=abc"),
+        ("OTEL_EXPORTER_OTLP_INSECURE", "false"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "https://127.0.0.1:1/x"),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "k6-run=another"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "1"),
+        ("OTEL_GO_X_CARDINALITY_LIMIT", "3"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "always_on"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "600000"),
+        ("OTEL_METRIC_EXPORT_TIMEOUT", "1"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test,broken"),
+        ("OTEL_SDK_DISABLED", "true"),
+        ("OTEL_SERVICE_NAME", ""),
+    ];
+    let service = Service::open(2, json!({"thresholds": {"http_reqs": ["count>10"]}}));
+    let short = LONG.replace("60s", "2s");
+    let mut runners = Runners::with_environment(2, &short, site.address, service.address, &everything);
+    runners.release().await;
+    let codes = runners.end().await;
+    assert_eq!(
+        codes,
+        [Some(0); 2],
+        "{}",
+        std::fs::read_to_string(runners.log(1)).unwrap()
+    );
+    let outcome = collect(&service).0.unwrap();
+    assert_eq!(
+        (outcome.crossed, outcome.incomplete, outcome.silent),
+        (0, Vec::new(), 0)
+    );
+    assert_eq!(outcome.totals.requests, site.asked().len() as f64);
+    assert_eq!(outcome.totals.vus, 4.0);
 }
 
 /// What the program brings, as the operator reads it.

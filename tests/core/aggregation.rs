@@ -6,7 +6,7 @@ use crate::support::*;
 use k6_operator::aggregate::collect::Documents;
 use k6_operator::aggregate::handler::Handled;
 use k6_operator::aggregate::outcome::{Crossed, Outcome};
-use k6_operator::aggregate::runner::outputs_beside;
+use k6_operator::aggregate::runner::{corrections, outputs_beside};
 use k6_operator::api::Spec;
 use k6_operator::build::{
     Checked, Wiring, aggregator, aggregator_name, check, collector, collector_name, runner, service, starter,
@@ -706,6 +706,53 @@ mod collecting {
                        runner 2 (exit code 137, OOMKilled): the container was killed";
         let wanted = (RunResult::Failed, Reason::ThresholdsCrossed, message.to_owned());
         assert_eq!(end, wanted);
+    }
+
+    #[test]
+    fn test_that_the_script_marked_as_failed_is_failed_and_its_thresholds_are_told_beside() {
+        let of = |outcome: Outcome, codes: [i32; 2]| end_with(&with_thresholds(2), codes, outcome);
+        let failed = |message: &str| (RunResult::Failed, Reason::TestFailed, message.to_owned());
+        let marked = "The script marked the test as failed on 1 of 2 runners: runner 2 (exit code 110): test marked as \
+                      failed: no stock";
+        let holds = format!("{marked}; all 2 thresholds hold over all runners");
+        assert_eq!(of(outcome_of(2, &[]), [0, 110]), failed(&holds));
+        let crossed = format!("{marked}; 1 of 2 thresholds crossed: http_req_duration p(95)<500 is 612.3");
+        assert_eq!(of(outcome_of(2, &[SLOW]), [0, 110]), failed(&crossed));
+        // The other runner was told that thresholds were crossed.
+        assert_eq!(of(outcome_of(2, &[SLOW]), [99, 110]), failed(&crossed));
+    }
+
+    #[test]
+    fn exit_code_of_crossed_thresholds_decides_nothing_where_the_result_is_known() {
+        let end = end_with(&with_thresholds(2), [99, 0], outcome_of(2, &[SLOW]));
+        let message = "1 of 2 thresholds crossed: http_req_duration p(95)<500 is 612.3".to_owned();
+        assert_eq!(end, (RunResult::Failed, Reason::ThresholdsCrossed, message));
+        let end = end_with(&with_thresholds(2), [99, 0], outcome_of(2, &[]));
+        let message = "2 of 2 runners passed; all 2 thresholds hold over all runners".to_owned();
+        assert_eq!(end, (RunResult::Passed, Reason::AllRunnersPassed, message));
+        let end = end_with(&with_thresholds(2), [99, 137], outcome_of(2, &[SLOW]));
+        assert!(
+            end.2.contains("; 1 of 2 runners failed: runner 2 (exit code 137"),
+            "{}",
+            end.2
+        );
+    }
+
+    #[test]
+    fn exit_code_of_crossed_thresholds_decides_where_the_result_is_lost() {
+        let lost = Event::CollectionFailed {
+            message: "no route to host".to_owned(),
+        };
+        let (result, reason, message) = end_of(&with_thresholds(1), [99, 0], lost);
+        assert_eq!((result, reason), (RunResult::Failed, Reason::ThresholdsCrossed));
+        assert!(
+            message.starts_with("Thresholds were crossed over all runners, as runner 1 (exit code 99): "),
+            "{message}"
+        );
+        assert!(
+            message.ends_with("could not be merged: no route to host"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -1833,24 +1880,80 @@ mod specs {
     }
 
     #[test]
-    fn a_variable_that_the_operator_has_to_set_itself_is_named() {
+    fn settings_of_opentelemetry_in_the_environment_leave_the_metrics_merged() {
         for name in [
             "K6_OTEL_HTTP_EXPORTER_ENDPOINT",
             "K6_OTEL_HEADERS",
-            "K6_OTEL_METRIC_PREFIX",
-            "K6_OTEL_EXPORTER_TYPE",
+            "K6_OTEL_TLS_CERTIFICATE",
+            "OTEL_EXPORTER_OTLP_COMPRESSION",
             "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
             "OTEL_GO_X_CARDINALITY_LIMIT",
         ] {
-            let env = json!({"env": [{"name": "A", "value": "b"}, {"name": name, "value": "x"}]});
-            let why = format!("env has {name}, which the operator has to set itself");
+            let env = json!({"env": [{"name": name, "value": "x"}]});
             for part in ["runner", "podTemplate"] {
-                let found = terms_with(part, env.clone()).unaggregated;
-                assert_eq!(found, Some(why.clone()), "{part}");
+                assert_eq!(terms_with(part, env.clone()).unaggregated, None, "{part} {name}");
             }
         }
-        let other = json!({"env": [{"name": "K6_VUS", "value": "3"}]});
-        assert_eq!(terms_with("runner", other).unaggregated, None);
+    }
+
+    #[test]
+    fn what_keeps_k6_from_exporting_is_taken_from_its_environment_and_the_rest_is_left() {
+        let corrected = |variables: &[(&str, &str)]| {
+            let variables = variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let mut found = corrections(&variables.collect());
+            found.sort();
+            found
+        };
+        let removed = |name: &str| (name.to_owned(), None);
+        let set = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
+        assert_eq!(
+            corrected(&[
+                ("K6_OTEL_EXPORTER_PROTOCOL", "http/protobuf"),
+                ("K6_OTEL_EXPORTER_TYPE", "grpc"),
+                ("K6_OTEL_GRPC_EXPORTER_INSECURE", "perhaps"),
+                ("K6_OTEL_HTTP_EXPORTER_USERNAME", "me"),
+                ("K6_OTEL_TLS_INSECURE_SKIP_VERIFY", "true"),
+                ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "https://x"),
+                ("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", "/a.pem"),
+                ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "10000"),
+                ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=abc"),
+                ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://x"),
+                ("OTEL_RESOURCE_ATTRIBUTES", "a=b"),
+                ("OTEL_SDK_DISABLED", "true"),
+                ("K6_VUS", "3"),
+            ]),
+            [
+                removed("K6_OTEL_EXPORTER_TYPE"),
+                removed("K6_OTEL_GRPC_EXPORTER_INSECURE"),
+                removed("K6_OTEL_HTTP_EXPORTER_USERNAME"),
+                removed("K6_OTEL_TLS_INSECURE_SKIP_VERIFY"),
+                removed("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE"),
+                removed("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"),
+            ]
+        );
+        assert_eq!(corrected(&[("K6_OTEL_EXPORTER_TYPE", "http")]), []);
+        assert_eq!(
+            corrected(&[
+                ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/a.pem"),
+                ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/k.pem")
+            ]),
+            [
+                removed("OTEL_EXPORTER_OTLP_CERTIFICATE"),
+                removed("OTEL_EXPORTER_OTLP_CLIENT_KEY"),
+                set("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "/a.pem"),
+                set("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "/k.pem"),
+            ],
+            "traces keep them"
+        );
+        assert_eq!(
+            corrected(&[
+                ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/a.pem"),
+                ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "/t.pem")
+            ]),
+            [removed("OTEL_EXPORTER_OTLP_CERTIFICATE")]
+        );
     }
 
     #[test]

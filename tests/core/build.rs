@@ -2,7 +2,7 @@
 
 use k6_operator::api::{Kind, PullPolicy, Spec};
 use k6_operator::build::*;
-use k6_operator::machine::Target;
+use k6_operator::machine::{Plan, Target};
 use serde_json::json;
 
 pub fn owner(name: &str) -> Owner {
@@ -107,7 +107,10 @@ fn a_runner_is_given_the_tags_of_its_script_with_those_of_the_operator_unless_th
             arguments: arguments.to_owned(),
             ..article()
         };
-        let checked = check(&spec).unwrap().tagged(&tags.clone().into());
+        let checked = check(&spec).unwrap().planned(&Plan {
+            tags: tags.clone().into(),
+            ..planned()
+        });
         let job = runner(&owner("k6-sample"), &spec, &checked, &defaults(), (1, 1), None);
         let pod = job.spec.unwrap().template.spec.unwrap();
         let command = pod.containers[0].command.clone().unwrap();
@@ -118,6 +121,70 @@ fn a_runner_is_given_the_tags_of_its_script_with_those_of_the_operator_unless_th
     assert_eq!(given(""), [&["team=$$(HOME) x", "zone=eu"], &ours[..]].concat());
     assert_eq!(given("--tag team=y"), [&["team=y"], &ours[..]].concat());
     assert_eq!(given("--tag=team=y"), ours);
+}
+
+fn planned() -> Plan {
+    crate::support::plan(1)
+}
+
+#[test]
+fn limit_of_requests_per_second_is_cut_into_whole_shares_that_add_up() {
+    let shares = |rps: Option<u64>, n: u32| {
+        let spec = Spec {
+            arguments: "--rps 10".to_owned(),
+            ..article()
+        };
+        let checked = check(&spec).unwrap().planned(&Plan { rps, ..planned() });
+        let of = |i| {
+            let job = runner(&owner("k6-sample"), &spec, &checked, &defaults(), (i, n), None);
+            let pod = job.spec.unwrap().template.spec.unwrap();
+            let command = pod.containers[0].command.clone().unwrap();
+            // k6 takes the last.
+            command
+                .iter()
+                .rev()
+                .find_map(|word| Some(word.strip_prefix("--rps=")?.to_owned()))
+        };
+        (1..=n).map(of).collect::<Vec<_>>()
+    };
+    let some = |shares: &[&str]| {
+        shares
+            .iter()
+            .map(|share| Some((*share).to_owned()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(shares(Some(10), 3), some(&["4", "3", "3"]));
+    assert_eq!(shares(Some(3), 3), some(&["1", "1", "1"]));
+    assert_eq!(shares(Some(10), 1), some(&["10"]));
+    assert_eq!(shares(None, 2), [None, None]);
+}
+
+#[test]
+fn limit_of_requests_per_second_is_read_as_k6_reads_it() {
+    let rps = |arguments: &str, runner: Option<&str>, all: Option<&str>| {
+        let env = |value: Option<&str>| match value {
+            Some(value) => json!({"env": [{"name": "K6_RPS", "value": value}]}),
+            None => json!({}),
+        };
+        let spec = spec(json!({
+            "parallelism": 4, "script": "s", "arguments": arguments,
+            "runner": env(runner), "podTemplate": env(all),
+        }));
+        check(&spec)
+            .map(|checked| checked.terms.rps)
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(rps("", None, None), Ok(None));
+    assert_eq!(rps("--rps 10", Some("20"), Some("30")), Ok(Some(10)));
+    assert_eq!(rps("--rps 10 --rps=12", None, None), Ok(Some(12)));
+    assert_eq!(rps("", Some("20"), Some("30")), Ok(Some(20)));
+    assert_eq!(rps("", None, Some("30")), Ok(Some(30)));
+    assert_eq!(rps("--rps 0", Some("20"), None), Ok(Some(0)), "no limit");
+    assert_eq!(rps("--rps nine", None, None), Ok(None), "k6 refuses it");
+    let few = "spec.parallelism is 4, but the test is limited to 3 requests per second (rps): each runner needs a share \
+               of at least 1; set parallelism to 3 or less, or rps to 4 or more";
+    assert_eq!(rps("--rps=3", None, None), Err(few.to_owned()));
+    assert_eq!(rps("", Some("3"), None), Err(few.to_owned()));
 }
 
 #[test]

@@ -72,8 +72,14 @@ fn runner() -> impl Strategy<Value = Runner> {
 
 fn program() -> impl Strategy<Value = Program> {
     let failures = vec((1..4u32, text()), 0..3);
-    let parts = (0..4u32, 0..4u32, prop::bool::weighted(0.7), failures);
-    let report = parts.prop_map(|(total, ordered, all, failures)| Report {
+    let parts = (
+        0..4u32,
+        0..4u32,
+        prop::bool::weighted(0.7),
+        failures,
+        prop::bool::weighted(0.1),
+    );
+    let report = parts.prop_map(|(total, ordered, all, failures, aborted)| Report {
         total,
         ordered,
         confirmed: if all { total } else { total / 2 },
@@ -82,6 +88,7 @@ fn program() -> impl Strategy<Value = Program> {
             .into_iter()
             .map(|(runner, message)| Failure { runner, message })
             .collect(),
+        aborted,
     });
     prop_oneof![
         1 => option::of(text()).prop_map(Program::Running),
@@ -207,8 +214,9 @@ fn some_terms(n: u32) -> impl Strategy<Value = Terms> {
         option::weighted(0.2, "[ -~]{0,80}"),
         any::<bool>(),
         prop::bool::weighted(0.1),
+        option::weighted(0.2, 0..9u64),
     );
-    (flags, merging).prop_map(move |(flags, (unaggregated, setup_per_runner, unjudged))| {
+    (flags, merging).prop_map(move |(flags, (unaggregated, setup_per_runner, unjudged, rps))| {
         let (suspended, unpaused, uninspected, run_timeout_seconds, unsupported) = flags;
         Terms {
             suspended,
@@ -219,6 +227,7 @@ fn some_terms(n: u32) -> impl Strategy<Value = Terms> {
             unaggregated,
             setup_per_runner,
             unjudged,
+            rps,
             ..terms(n)
         }
     })
@@ -813,6 +822,7 @@ fn sums_of_a_history_edited_by_hand_do_not_overflow() {
         passed: most,
         crossed: most,
         aborted: most,
+        marked: 0,
         failed: most,
         failures: Vec::new(),
     };

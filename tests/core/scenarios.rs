@@ -5,10 +5,10 @@ use crate::support::*;
 use jiff::SignedDuration;
 use k6_operator::api::Cleanup;
 use k6_operator::machine::{
-    Effect, Event, FORMER_AT_MOST, Fact, Former, HISTORY_LIMIT, Initializer, Inspection, InspectionError,
-    Observed, PodSeen, Program, Reason, Record, Refusal, Retention, Run, RunResult, Runner, RunnerFailure,
-    SCRIPT_GRACE, STOP_GRACE_SECONDS, State, StateName, Step, Terms, chronicle, classify, effects, expiry,
-    replay, step, waiting_for, wake_at,
+    Accepted, Effect, Event, FORMER_AT_MOST, Fact, Former, HISTORY_LIMIT, Initializer, Initializing,
+    Inspection, InspectionError, Observed, PodSeen, Program, Reason, Record, Refusal, Retention, Run,
+    RunResult, Runner, RunnerFailure, SCRIPT_GRACE, STOP_GRACE_SECONDS, State, StateName, Step, Terms,
+    chronicle, classify, effects, expiry, replay, step, waiting_for, wake_at,
 };
 use k6_operator::runners::report::{Failure, Report};
 use std::collections::BTreeMap;
@@ -23,6 +23,7 @@ fn rejected(reason: Reason, message: &str) -> Option<Event> {
 fn start_failed(released: Option<u32>, message: &str) -> Option<Event> {
     Some(Event::StartFailed {
         released,
+        aborted: false,
         message: message.to_owned(),
     })
 }
@@ -182,6 +183,48 @@ mod initializing_a_run {
             warning.ends_with("and does without: a=b, empty, long"),
             "{warning}"
         );
+    }
+
+    #[test]
+    fn more_runners_than_requests_per_second_are_refused_with_both_numbers() {
+        let event = |script: Option<u64>, spec: Option<u64>| {
+            let found = Inspection {
+                rps: script,
+                ..inspection(200)
+            };
+            let seen = Observed {
+                initializer: Fact::Known(Initializer::Succeeded(Ok(found))),
+                ..empty_world(4)
+            };
+            let state = State::Initializing(Initializing {
+                accepted: Some(Accepted {
+                    at: at(0),
+                    generation: 1,
+                    terms: Terms {
+                        rps: spec,
+                        ..terms(4)
+                    },
+                }),
+            });
+            classify(&state, &seen, at(1))
+        };
+        let message = "spec.parallelism is 4, but the test is limited to 3 requests per second (rps): each runner needs \
+                       a share of at least 1; set parallelism to 3 or less, or rps to 4 or more";
+        assert_eq!(
+            event(Some(3), None),
+            rejected(Reason::ParallelismTooHigh, message)
+        );
+        for (script, spec, planned) in [
+            (None, None, None),
+            (Some(10), None, Some(10)),
+            (Some(3), Some(20), Some(20)),
+            (Some(3), Some(0), None),
+        ] {
+            let Some(Event::ScriptInspected { plan }) = event(script, spec) else {
+                panic!("{script:?} {spec:?}");
+            };
+            assert_eq!(plan.rps, planned, "{script:?} {spec:?}");
+        }
     }
 
     #[test]
@@ -428,6 +471,7 @@ mod releasing_the_runners {
             confirmed: 2,
             spread_micros: 0,
             failures,
+            aborted: false,
         };
         let mut seen = world(Fact::Known(Program::Reported(report)));
         seen.runners = runners([ready(1), ended(2, 137), ready(3)]);
@@ -447,11 +491,36 @@ mod releasing_the_runners {
             confirmed: 0,
             spread_micros: 0,
             failures: Vec::new(),
+            aborted: false,
         };
         let event = start_failed(None, "0 of 3 runners confirmed their release");
         let wanted = vec![Effect::CreateStopper([1, 2, 3].map(target).to_vec())];
         let seen = world(Fact::Known(Program::Reported(report)));
         assert_eq!(outcome(&starting(3), &seen, at(5)), (event, wanted));
+    }
+
+    #[test]
+    fn setup_that_aborts_the_test_aborts_the_run_and_deletes_all() {
+        let failure = Failure {
+            runner: 1,
+            message: "the script aborted the test in setup(): no target".to_owned(),
+        };
+        let report = Report::aborted(3, failure);
+        let seen = world(Fact::Known(Program::Reported(report)));
+        let (event, wanted) = outcome(&starting(3), &seen, at(5));
+        let all = [1, 2, 3].map(|runner| Effect::DeleteRunner { runner }).to_vec();
+        assert_eq!(wanted, all);
+        let Step::Next(State::Finished(end)) = step(&starting(3), &record(5, event.unwrap())) else {
+            panic!("not finished");
+        };
+        assert_eq!(
+            (end.verdict.result, end.verdict.reason),
+            (RunResult::Aborted, Reason::TestAborted)
+        );
+        assert_eq!(
+            end.verdict.message,
+            "The script aborted the test in setup(): no target"
+        );
     }
 
     #[test]

@@ -85,6 +85,7 @@ pub fn inspection(max_vus: u64) -> Inspection {
         teardown_seconds: 30,
         left_out: false,
         tags: BTreeMap::new(),
+        rps: None,
         thresholds: 1,
         threshold_error: None,
         version: None,
@@ -132,6 +133,7 @@ pub fn ended(i: u32, code: i32) -> Runner {
         ),
         107 => (None, "ReferenceError: x is not defined"),
         108 => (None, "test aborted: enough"),
+        110 => (None, "test marked as failed: no stock"),
         137 => (Some("OOMKilled"), "the container was killed"),
         _ => (None, "unknown"),
     };
@@ -161,6 +163,7 @@ pub fn reported(confirmed: u32, total: u32) -> Fact<Program> {
         confirmed,
         spread_micros: 1500,
         failures: Vec::new(),
+        aborted: false,
     }))
 }
 
@@ -251,6 +254,7 @@ pub fn plan(parallelism: u32) -> Plan {
         deadline_seconds: Some(600),
         stop_seconds: None,
         tags: BTreeMap::new(),
+        rps: None,
         warning: None,
         aggregation: None,
         not_aggregated: Some(

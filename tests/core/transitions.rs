@@ -28,6 +28,7 @@ fn terms(accepted: &Accepted) -> String {
         unaggregated,
         setup_per_runner,
         unjudged,
+        rps,
     } = terms;
     let mut text = format!(
         "{parallelism} runners, accepted {at} as generation {generation}, timeouts \
@@ -35,6 +36,9 @@ fn terms(accepted: &Accepted) -> String {
     );
     if let Some(seconds) = run_timeout_seconds {
         write!(text, " and {seconds} s").unwrap();
+    }
+    if let Some(rps) = rps {
+        write!(text, ", {rps} requests per second").unwrap();
     }
     for (set, word) in [
         (*suspended, "suspended"),

@@ -217,7 +217,7 @@ pub async fn run(script: &Script, site: &Site) -> Came {
     };
     let plan = created.plan.clone();
     let aggregation = plan.aggregation.as_ref().expect("it is merged");
-    let checked: Checked = checked.tagged(&plan.tags);
+    let checked: Checked = checked.planned(&plan);
 
     let network = Network::new();
     let (at, once) = (network.aggregator(), aggregation.setup_seconds.is_some());

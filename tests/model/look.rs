@@ -539,6 +539,7 @@ fn initializer(stage: Stage, spec: Spec) -> Initializer {
             teardown_seconds: 30,
             left_out: false,
             tags: BTreeMap::new(),
+            rps: None,
             thresholds: spec.merged.unwrap_or(1).into(),
             threshold_error: None,
             version: spec.merged.map(|_| Version::new(1, 1, 0)),
@@ -627,6 +628,7 @@ fn program(seen: Seen<Ended>) -> Fact<Program> {
             confirmed: confirmed.into(),
             spread_micros: 0,
             failures: Vec::new(),
+            aborted: false,
         })),
         Seen::Known((Stage::Failed, _, _)) => Fact::Known(Program::Failed("it was killed".to_owned())),
     }
