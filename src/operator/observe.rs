@@ -272,6 +272,15 @@ impl Children {
         if !decides || pods::job_end(job).is_none() || context.memory.is_gone(&self.uid, &job_uid) {
             return Fact::Absent;
         }
+        let found = self.listed_pod(context, job).await;
+        if found == Fact::Absent {
+            context.memory.gone(&self.uid, &job_uid);
+        }
+        found
+    }
+
+    /// The pod of a Job, as the API server itself has it.
+    async fn listed_pod(&self, context: &Context, job: &Job) -> Fact<Arc<Pod>> {
         let labels = [RUN_LABEL, COMPONENT_LABEL, RUNNER_LABEL];
         let labels = labels.into_iter().filter_map(|label| {
             let value = job.labels().get(label)?;
@@ -282,11 +291,7 @@ impl Children {
         match bounded(api.list(&parameters)).await {
             Ok(found) => {
                 let found: Vec<_> = found.items.into_iter().map(Arc::new).collect();
-                if let Some(pod) = pods::pod_of(job, &found) {
-                    return Fact::Known(Arc::clone(pod));
-                }
-                context.memory.gone(&self.uid, &job_uid);
-                Fact::Absent
+                pods::pod_of(job, &found).map_or(Fact::Absent, |pod| Fact::Known(Arc::clone(pod)))
             }
             Err(error) => {
                 tracing::warn!(%error, job = job.name_any(), "whether its pod is there could not be read");
@@ -525,8 +530,17 @@ impl Children {
             Ok(events) => pods::pod_refusal(part, &events.items),
             Err(error) => {
                 tracing::warn!(%error, job = job.name_any(), "why the Job has no pod could not be read");
-                before
+                before.clone()
             }
+        };
+        // A refusal that ends the run is confirmed: the pod may have been created since, and not be in the cache yet.
+        let found = match found {
+            Some(refusal) if refusal.is_final() => match self.listed_pod(context, job).await {
+                Fact::Absent => Some(refusal),
+                Fact::Known(_) => None,
+                Fact::Unknown => before.filter(|before| !before.is_final()),
+            },
+            Some(_) | None => found,
         };
         context.memory.answered(&self.uid, found.clone());
         found

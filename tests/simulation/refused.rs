@@ -1,8 +1,9 @@
 //! Pods that Kubernetes refuses to create for the Jobs of a run.
 
-use crate::faults::{ByHand, Denial, Fault, OnPod, Part, Plan, When};
+use crate::faults::{ByHand, Denial, Fault, OnPod, OnWatch, Part, Plan, When};
 use crate::scenario::Scenario;
 use crate::sim::{Outcome, simulate};
+use crate::store::Table;
 use crate::when;
 use crate::world::moment;
 use k6_operator::machine::StateName;
@@ -150,4 +151,27 @@ fn runners_are_stopped_in_time_though_the_pod_of_the_stopper_is_refused() {
         let told = outcome.messages.iter().any(|message| message.contains(words));
         assert!(told, "{:#?}", outcome.messages);
     }
+}
+
+#[test]
+fn a_pod_that_came_after_all_while_the_operator_did_not_look_is_not_refused() {
+    // The Job controller tries for the last time in vain after 15 s, and well after 31 s.
+    let mended = denied(Part::Aggregator, Denial::Ratio, Some(25_000));
+    let frozen = Fault::Freeze {
+        operator: 0,
+        when: When::In(0, StateName::Created, 1_000),
+        ms: 34_000,
+    };
+    let held = Fault::Watch {
+        operator: 0,
+        table: Table::Pods,
+        when: When::In(0, StateName::Created, 500),
+        what: OnWatch::Held(42_000),
+    };
+    let plan = Plan(vec![mended, frozen, held]);
+    ends(
+        &Scenario::merged(2, 0),
+        plan,
+        "Passed AllRunnersPassed, 2 released",
+    );
 }
