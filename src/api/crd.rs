@@ -115,6 +115,7 @@ fn schema(kind: Kind) -> Value {
     let mut spec = schema_of::<Spec>();
     described(&mut spec, DESCRIBED_DEPTH);
     quantities(&mut spec);
+    references(&mut spec);
     script(&mut spec, kind);
     let mut frozen: Vec<Value> = fields(&SPEC, &spec)
         .filter(|(field, ..)| !MUTABLE.contains(field))
@@ -381,6 +382,22 @@ fn quantities(schema: &mut Value) {
             _ => quantities(value),
         }
     }
+}
+
+/// What refers to another object may leave out its name, as in Kubernetes' own API, where the empty name is the default.
+fn references(schema: &mut Value) {
+    const FIELDS: [&str; 5] = ["name", "key", "optional", "items", "defaultMode"];
+    let Value::Object(object) = schema else { return };
+    let fields = object.get("properties").and_then(Value::as_object);
+    if fields.is_some_and(|fields| fields.keys().all(|field| FIELDS.contains(&field.as_str())))
+        && let Some(Value::Array(required)) = object.get_mut("required")
+    {
+        required.retain(|field| field != "name");
+        if required.is_empty() {
+            object.remove("required");
+        }
+    }
+    object.values_mut().for_each(references);
 }
 
 fn int_or_string(schema: &mut Map<String, Value>) {

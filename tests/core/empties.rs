@@ -126,6 +126,28 @@ fn quantity_or_setting_of_scuttle_that_a_template_left_empty_is_unset() {
 }
 
 #[test]
+fn reference_without_a_name_is_accepted_as_kubernetes_does() {
+    let spec = read(&json!({
+        "parallelism": 1, "script": "s",
+        "runner": {"imagePullSecrets": [{}], "envFrom": [{"secretRef": {"optional": true}}]}
+    }));
+    assert_eq!(spec.runner.common.image_pull_secrets[0].name, "");
+    let definition = k6_operator::api::crd::definition(Kind::TestRun);
+    let runner = definition
+        .pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/runner/properties")
+        .unwrap();
+    let required = |pointer: &str| runner.pointer(pointer).unwrap().get("required").cloned();
+    assert_eq!(required("/imagePullSecrets/items"), None);
+    assert_eq!(required("/envFrom/items/properties/secretRef"), None);
+    assert_eq!(required("/volumes/items/properties/configMap"), None);
+    let key = "/env/items/properties/valueFrom/properties/secretKeyRef";
+    assert_eq!(required(key), Some(json!(["key"])));
+    // What has a name of its own needs it.
+    assert_eq!(required("/env/items"), Some(json!(["name"])));
+    assert_eq!(required("/volumes/items"), Some(json!(["name"])));
+}
+
+#[test]
 fn spec_without_a_script_is_told_so() {
     for script in [
         json!(""),
