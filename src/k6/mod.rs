@@ -1,6 +1,7 @@
 //! What is known of k6, by version: its flags, what it prints, and what its exit codes mean. Pure.
 
 pub mod arguments;
+pub mod execution;
 pub mod exit_code;
 pub mod flags;
 pub mod log;

@@ -13,7 +13,7 @@ use super::state::{
     STOP_GRACE_SECONDS, Started, Starting, State, Stopping, Terms,
 };
 use crate::api::Cleanup;
-use crate::k6::Version;
+use crate::k6::{Version, exit_code};
 use crate::runners::report::Report;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
@@ -766,11 +766,11 @@ enum Kind {
 }
 
 fn kind(code: Option<i32>) -> Kind {
-    match code {
+    match code.and_then(|code| u8::try_from(code).ok()) {
         Some(0) => Kind::Passed,
-        Some(99) => Kind::Crossed,
-        Some(110) => Kind::Marked,
-        Some(103 | 105 | 108) => Kind::Aborted,
+        Some(exit_code::THRESHOLDS_CROSSED) => Kind::Crossed,
+        Some(exit_code::MARKED_AS_FAILED) => Kind::Marked,
+        Some(exit_code::STOPPED | exit_code::SIGNALLED | exit_code::SCRIPT_ABORTED) => Kind::Aborted,
         Some(_) | None => Kind::Failed,
     }
 }

@@ -12,12 +12,10 @@ use super::state::{
 use super::{NAMED_AT_MOST, RunnerFailure, Tally};
 use crate::aggregate::outcome;
 use crate::build::check::PARALLELISM_LIMIT;
+use crate::k6::exit_code;
 use jiff::Timestamp;
 use statig::Outcome;
 use statig::blocking::{self, IntoStateMachine, StateExt};
-
-/// k6's exit code of crossed thresholds.
-const THRESHOLDS_CROSSED: i32 = 99;
 
 /// What follows from an event.
 #[expect(clippy::large_enum_variant, reason = "there is one of them at a time")]
@@ -543,7 +541,8 @@ fn unjudging(tally: &Tally) -> Tally {
         failed,
         failures,
     } = tally;
-    let tells = |failure: &&RunnerFailure| failure.exit_code == Some(THRESHOLDS_CROSSED);
+    let tells =
+        |failure: &&RunnerFailure| failure.exit_code == Some(i32::from(exit_code::THRESHOLDS_CROSSED));
     let named = failures.iter().filter(|failure| !tells(failure)).cloned();
     Tally {
         passed: passed.saturating_add(*crossed),
@@ -610,7 +609,8 @@ fn too_long(waiting_for: &str) -> String {
 fn judge_unmerged(plan: &Plan, tally: &Tally, why: &str) -> Verdict {
     let of_runners = judge(&unjudging(tally));
     let is_open = of_runners.result == RunResult::Passed;
-    let tells = |failure: &&RunnerFailure| failure.exit_code == Some(THRESHOLDS_CROSSED);
+    let tells =
+        |failure: &&RunnerFailure| failure.exit_code == Some(i32::from(exit_code::THRESHOLDS_CROSSED));
     if let Some(failure) = tally.failures.iter().find(tells).filter(|_| is_open) {
         let crossed = Verdict {
             result: RunResult::Failed,

@@ -192,7 +192,7 @@ async fn inspect(args: &InspectArgs) -> Result<(String, Inspected), Refused> {
     let requirements = ["inspect", "--execution-requirements"];
     let words: Vec<&str> = requirements.into_iter().chain([archived.as_ref()]).collect();
     let mut answer = k6.run(&words, &archiving.variables, Shown::Not).await?;
-    if i32::from(answer.code) == exit_code::INVALID_CONFIG && answer.log.contains(NO_USERS) {
+    if answer.code == exit_code::INVALID_CONFIG && answer.log.contains(NO_USERS) {
         let config = args.folder.join("config.json");
         std::fs::write(&config, ONE_USER)
             .map_err(|error| Refused::new(1, format!("{}: {error}", config.display())))?;

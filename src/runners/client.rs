@@ -4,6 +4,7 @@
 //! So [`Client::send`] can put an order on the network before it returns, and the orders for many runners
 //! leave back to back.
 
+use crate::k6::execution::{BEGUN, PAUSED_BEFORE_RUN};
 use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
@@ -27,11 +28,6 @@ use tokio::time::{Instant, timeout_at};
 const LONGEST_ANSWER: usize = 64 * 1024;
 /// As much of an unexpected answer as is quoted.
 const LONGEST_QUOTE: usize = 200;
-
-/// k6's execution status while it waits, all set, for its release. Lower: not yet ready.
-const PAUSED_BEFORE_RUN: u32 = 4;
-/// k6's execution status when the test has begun, and the last one before its end.
-const BEGUN: std::ops::RangeInclusive<u32> = 5..=8;
 
 /// What k6 says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -13,6 +13,8 @@ use super::http::ask;
 use super::setup::{Failed, failure_of};
 use crate::aggregate::live::{LAST_EXPORT, Order, Own, Phase, Word};
 use crate::aggregate::runner::{OUTPUTS, RUN_HEADER, corrections, outputs_beside, outputs_left_out};
+use crate::k6::execution::{ENDED, PAUSED_BEFORE_RUN};
+use crate::k6::exit_code::{SCRIPT_ABORTED, SCRIPT_EXCEPTION, TEARDOWN_TIMEOUT, THRESHOLDS_CROSSED};
 use hyper::{Method, StatusCode};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -33,16 +35,6 @@ const WORD: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(4);
 /// How long a k6 that lingers may take to end.
 const GRACE: Duration = Duration::from_secs(30);
-/// k6's exit codes: of crossed thresholds, and of a teardown() that took too long, threw, or aborted the test.
-/// <https://pkg.go.dev/go.k6.io/k6/errext/exitcodes>
-const THRESHOLDS_CROSSED: u8 = 99;
-const TEARDOWN_TIMEOUT: u8 = 101;
-const SCRIPT_EXCEPTION: u8 = 107;
-const SCRIPT_ABORTED: u8 = 108;
-/// k6's execution status when its part has ended.
-const ENDED: u32 = 9;
-/// Its execution status when it is paused before its start.
-const PAUSED: u32 = 4;
 
 /// Runs k6 until all that it measured has arrived at the aggregator
 #[derive(Clone, Debug, clap::Args)]
@@ -341,7 +333,7 @@ impl<'a> Attendant<'a> {
             self.started.get_or_insert_with(Instant::now);
             self.ended.get_or_insert_with(Instant::now);
             Phase::Ended
-        } else if status.status > PAUSED && !status.paused {
+        } else if status.status > PAUSED_BEFORE_RUN && !status.paused {
             self.started.get_or_insert_with(Instant::now);
             Phase::Running
         } else {
