@@ -7,7 +7,7 @@ use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSpec};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{ReconcileRequest, trigger_self, trigger_with};
 use kube::runtime::reflector::{ObjectRef, Store, store, store::Writer};
@@ -153,6 +153,25 @@ fn slim_job(job: &mut Job) {
     job.spec = job.spec.take().map(|_| JobSpec::default());
 }
 
+/// What says why k6 failed: where its log goes, and which file it could not find. The segments of all runners, which
+/// each of them is told, are most of a pod and no part of it.
+fn explaining(container: Container) -> Container {
+    let said = |words: Option<Vec<String>>| {
+        let kept = |word: &String| !word.starts_with("--execution-segment");
+        words.map(|words| words.into_iter().filter(kept).collect())
+    };
+    let of_k6 = |variable: &EnvVar| variable.name.starts_with("K6_LOG");
+    Container {
+        name: container.name,
+        image: container.image,
+        command: said(container.command),
+        args: said(container.args),
+        env: container.env.map(|all| all.into_iter().filter(of_k6).collect()),
+        volume_mounts: container.volume_mounts,
+        ..Container::default()
+    }
+}
+
 fn slim_pod(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
     // Sidecars are told apart from init containers by their restart policy.
@@ -165,11 +184,50 @@ fn slim_pod(pod: &mut Pod) {
         init_containers: spec
             .init_containers
             .map(|all| all.into_iter().map(named).collect()),
+        containers: spec.containers.into_iter().map(explaining).collect(),
+        volumes: spec.volumes,
         ..PodSpec::default()
     });
     if let Some(status) = &mut pod.status {
         status.host_ips = None;
         status.pod_ips = None;
         status.qos_class = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::slim_pod;
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn cached_pod_keeps_what_explains_a_failure_and_not_the_segments_of_all_runners() {
+        let pod = json!({"metadata": {"name": "a", "managedFields": []}, "spec": {
+            "nodeName": "node",
+            "initContainers": [{"name": "side", "image": "x", "restartPolicy": "Always"}],
+            "containers": [{
+                "name": "k6", "image": "k6", "resources": {"limits": {"cpu": "1"}},
+                "command": ["k6", "run", "--execution-segment-sequence=0,1/2,1", "--log-output=none", "/test/a.js"],
+                "env": [{"name": "K6_LOG_OUTPUT", "value": "none"}, {"name": "TOKEN", "value": "abc"}],
+                "volumeMounts": [{"name": "k6-test-volume", "mountPath": "/test"}]
+            }],
+            "volumes": [{"name": "k6-test-volume", "persistentVolumeClaim": {"claimName": "scripts"}}]
+        }});
+        let mut pod: Pod = serde_json::from_value(pod).unwrap();
+        slim_pod(&mut pod);
+        let kept: Value = serde_json::to_value(pod.spec).unwrap();
+        assert_eq!(
+            kept,
+            json!({
+                "initContainers": [{"name": "side", "restartPolicy": "Always"}],
+                "containers": [{
+                    "name": "k6", "image": "k6", "command": ["k6", "run", "--log-output=none", "/test/a.js"],
+                    "env": [{"name": "K6_LOG_OUTPUT", "value": "none"}],
+                    "volumeMounts": [{"name": "k6-test-volume", "mountPath": "/test"}]
+                }],
+                "volumes": [{"name": "k6-test-volume", "persistentVolumeClaim": {"claimName": "scripts"}}]
+            })
+        );
     }
 }
