@@ -1,5 +1,3 @@
-// known: result: exec.test.fail() ends as an Error
-// known: reason: exec.test.fail() ends as an Error
 // k6: 1.5
 import exec from 'k6/execution';
 export const options = { vus: 3, iterations: 12 };
