@@ -18,6 +18,7 @@ mod aggregation;
 mod article;
 mod deadlines;
 mod facts;
+mod field;
 mod fields;
 mod golden;
 mod handlers;

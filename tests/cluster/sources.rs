@@ -103,14 +103,14 @@ export default function () { console.log(words); }
 }
 
 /// A folder of the node as a PersistentVolume, and the claim that is bound to it.
-struct Volume {
+pub struct Volume {
     name: String,
     volumes: Api<PersistentVolume>,
     folder: TempDir,
 }
 
 impl Volume {
-    async fn new(test: &Test, claim: &str) -> Self {
+    pub async fn new(test: &Test, claim: &str) -> Self {
         let folder = TempDir::new().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let name = format!("{}-{claim}", test.namespace);
@@ -133,11 +133,13 @@ impl Volume {
         }
     }
 
-    fn write(&self, file: &str, text: &str) {
-        std::fs::write(self.folder.path().join(file), text).unwrap();
+    pub fn write(&self, file: &str, text: &str) {
+        let path = self.folder.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
     }
 
-    async fn delete(self) {
+    pub async fn delete(self) {
         self.volumes
             .delete(&self.name, &DeleteParams::background())
             .await
