@@ -26,11 +26,15 @@ pub fn last_words(log: &str) -> String {
 }
 
 /// The message of the last error in a piece of k6's log.
+///
+/// Of a test that its script marked as failed it is the script's own: what k6 says last is always the same (seen with
+/// 1.1.0 to 2.2.0).
 pub fn last_error(log: &str) -> Option<String> {
-    log.lines()
-        .rev()
-        .find_map(error)
-        .map(|message| one_line(&message))
+    let mut errors = log.lines().rev().filter_map(error);
+    let last = errors.next()?;
+    let own = (last == "test run was marked as failed")
+        .then(|| errors.find(|message| message.starts_with("test marked as failed")));
+    Some(one_line(&own.flatten().unwrap_or(last)))
 }
 
 fn one_line(text: &str) -> String {
@@ -151,6 +155,15 @@ mod tests {
             words,
             "GoError: file:///test/bad.js: Line 2:7 Unexpected token ; (and 2 more \"errors\")"
         );
+    }
+
+    #[test]
+    fn test_that_its_script_marked_as_failed_is_told_in_the_words_of_the_script() {
+        let error = |message: &str| format!("time=\"2026-01-01T00:00:00Z\" level=error msg=\"{message}\"\n");
+        let marked = error("test run was marked as failed");
+        let log = [error("test marked as failed: no stock"), error("another"), marked.clone()].concat();
+        assert_eq!(last_words(&log), "test marked as failed: no stock");
+        assert_eq!(last_words(&marked), "test run was marked as failed");
     }
 
     #[test]

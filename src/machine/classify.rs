@@ -387,6 +387,10 @@ fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<
     };
     match &seen.initializer {
         Fact::Known(Initializer::Failed(message)) => Some(script_error(message.clone())),
+        Fact::Known(Initializer::Aborted(message)) => Some(Event::ScriptRejected {
+            reason: Reason::TestAborted,
+            message: format!("The script aborted the test while k6 loaded it: {message}"),
+        }),
         Fact::Known(Initializer::Succeeded(Err(e))) => Some(script_error(format!(
             "{e}; the runner image must have a k6 that knows `inspect --execution-requirements`"
         ))),
@@ -845,6 +849,7 @@ pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
                 Initializer::Succeeded(_)
                 | Initializer::Done
                 | Initializer::Failed(_)
+                | Initializer::Aborted(_)
                 | Initializer::Outdated,
             )
             | Fact::Absent

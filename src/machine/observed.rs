@@ -115,6 +115,8 @@ pub enum Initializer {
     Done,
     /// k6 refused, or the pod failed.
     Failed(String),
+    /// The script called `exec.test.abort()` while k6 loaded it.
+    Aborted(String),
 }
 
 /// A starter or stopper Job.

@@ -476,6 +476,7 @@ impl Children {
         match pods::initializer(job, pod.as_deref()) {
             InitializerPod::Running(why) => Fact::Known(Initializer::Running(why)),
             InitializerPod::Failed(why) => Fact::Known(Initializer::Failed(why)),
+            InitializerPod::Aborted(why) => Fact::Known(Initializer::Aborted(why)),
             InitializerPod::Lost(why) => Fact::Known(Initializer::Lost(why)),
             InitializerPod::Done(inspected) => match pod {
                 Some(pod) if decides => self.inspection(context, &pod, &inspected).await,

@@ -2,7 +2,7 @@
 
 use crate::build::{COLLECT, INSPECT, PROGRAM_CONTAINER, VOLUME};
 use crate::k6::log::{self, last_words};
-use crate::k6::{Arguments, Flags};
+use crate::k6::{Arguments, Flags, exit_code};
 use crate::machine::{Collector, End, Part, PodRefusal, PodSeen, Program, Runner};
 use crate::protocol::inspected::{Inspected, NOT_STARTED};
 use crate::runners::report::Report;
@@ -341,6 +341,8 @@ pub enum InitializerPod {
     Done(Inspected),
     /// One of its containers failed.
     Failed(String),
+    /// The script called `exec.test.abort()` while k6 loaded it.
+    Aborted(String),
     /// It ended without an answer of k6's: why its pod is no more.
     Lost(String),
 }
@@ -371,6 +373,9 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
         });
     }
     if let Some((container, ended)) = inspected.or_else(|| pod.and_then(failed_container)) {
+        if container.name == INSPECT && ended.exit_code == exit_code::SCRIPT_ABORTED {
+            return InitializerPod::Aborted(last_words(ended.message.as_deref().unwrap_or_default()));
+        }
         return InitializerPod::Failed(refusal(pod, container, ended));
     }
     if pod.is_some_and(is_behind) {

@@ -166,6 +166,7 @@ fn initializer() -> impl Strategy<Value = Initializer> {
         6 => found.prop_map(|found| Initializer::Succeeded(Ok(found))),
         1 => text().prop_map(|why| Initializer::Succeeded(Err(InspectionError(why)))),
         1 => text().prop_map(Initializer::Failed),
+        1 => text().prop_map(Initializer::Aborted),
         1 => Just(Initializer::Outdated),
         1 => text().prop_map(Initializer::Lost),
         1 => Just(Initializer::Done),

@@ -257,6 +257,22 @@ mod initializing_a_run {
     }
 
     #[test]
+    fn script_that_aborts_the_test_while_it_is_loaded_aborts_the_run() {
+        let seen = Observed {
+            initializer: Fact::Known(Initializer::Aborted("test aborted: in init".to_owned())),
+            ..empty_world(4)
+        };
+        let message = "The script aborted the test while k6 loaded it: test aborted: in init";
+        let event = classify(&initializing(4), &seen, at(1));
+        assert_eq!(event, rejected(Reason::TestAborted, message));
+        let Step::Next(State::Finished(end)) = step(&initializing(4), &record(1, event.unwrap())) else {
+            panic!("not finished");
+        };
+        let verdict = (end.verdict.result, end.verdict.reason, end.verdict.message.as_str());
+        assert_eq!(verdict, (RunResult::Aborted, Reason::TestAborted, message));
+    }
+
+    #[test]
     fn a_refused_script_is_told_in_the_words_of_k6_and_its_initializer_is_kept() {
         let seen = Observed {
             initializer: Fact::Known(Initializer::Failed("ReferenceError: x is not defined".to_owned())),

@@ -802,13 +802,13 @@ impl World {
         pod.listens = false;
         pod.fate += 1;
         let pod = pod.clone();
+        let end = if ran { self.with_verdict(&pod, end) } else { end };
         self.note(&format!("{} ends: {:?} {}", pod.key.name, end.code, end.reason));
         if let Some(address) = &pod.address {
             self.addresses.remove(address);
             self.free_since.insert(address.clone(), self.now);
         }
         if let (true, Part::Runner(_)) = (ran, pod.part) {
-            self.export(&pod);
             self.witness.exited(&pod, id, end.code);
         }
         let collects = pod.part == Part::Collector && !pod.work.all_found;
