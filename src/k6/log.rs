@@ -161,7 +161,12 @@ mod tests {
     fn test_that_its_script_marked_as_failed_is_told_in_the_words_of_the_script() {
         let error = |message: &str| format!("time=\"2026-01-01T00:00:00Z\" level=error msg=\"{message}\"\n");
         let marked = error("test run was marked as failed");
-        let log = [error("test marked as failed: no stock"), error("another"), marked.clone()].concat();
+        let log = [
+            error("test marked as failed: no stock"),
+            error("another"),
+            marked.clone(),
+        ]
+        .concat();
         assert_eq!(last_words(&log), "test marked as failed: no stock");
         assert_eq!(last_words(&marked), "test run was marked as failed");
     }

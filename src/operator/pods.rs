@@ -610,6 +610,14 @@ mod tests {
     }
 
     #[test]
+    fn script_that_aborts_the_test_while_it_is_loaded_is_not_refused() {
+        let words = "test aborted: in init";
+        let pod = pod("proxy", &[], &[ended("inspect", 108, "Error", words)]);
+        let seen = initializer(&Job::default(), Some(&pod));
+        assert_eq!(seen, InitializerPod::Aborted(words.to_owned()));
+    }
+
+    #[test]
     fn an_init_container_of_the_user_is_not_taken_for_k6() {
         let words = "the init container fetch failed (exit code 1, OOMKilled): gone";
         let init = [ended("fetch", 1, "OOMKilled", "gone")];

@@ -268,7 +268,11 @@ mod initializing_a_run {
         let Step::Next(State::Finished(end)) = step(&initializing(4), &record(1, event.unwrap())) else {
             panic!("not finished");
         };
-        let verdict = (end.verdict.result, end.verdict.reason, end.verdict.message.as_str());
+        let verdict = (
+            end.verdict.result,
+            end.verdict.reason,
+            end.verdict.message.as_str(),
+        );
         assert_eq!(verdict, (RunResult::Aborted, Reason::TestAborted, message));
     }
 
