@@ -500,7 +500,7 @@ fn finish_ended(at: Timestamp, tally: &Tally, verdict: Verdict) -> Outcome<State
 /// The verdict on a run of which the thresholds were judged over all runners, which themselves judged none. A runner
 /// that exits as if it had crossed one itself was told so by the aggregator: the collected outcome decides.
 fn judge_whole(tally: &Tally, outcome: &outcome::Outcome) -> Verdict {
-    let of_runners = judge(&unjudging(tally));
+    let of_runners = judge(&unjudging(tally, outcome.thresholds > 0));
     let mut verdict = if of_runners.reason == Reason::TestFailed {
         let told = (outcome.thresholds > 0).then(|| format!("; {}", outcome.told()));
         Verdict {
@@ -531,8 +531,12 @@ fn judge_whole(tally: &Tally, outcome: &outcome::Outcome) -> Verdict {
     verdict
 }
 
-/// How the runners ended, without those that only say what the thresholds of the whole came to.
-fn unjudging(tally: &Tally) -> Tally {
+/// How the runners ended, without those that only say what the thresholds of the whole came to. Where there are none,
+/// an exit code that speaks of some is not the aggregator's.
+fn unjudging(tally: &Tally, thresholds: bool) -> Tally {
+    if !thresholds {
+        return tally.clone();
+    }
     let Tally {
         passed,
         crossed,
@@ -607,8 +611,9 @@ fn too_long(waiting_for: &str) -> String {
 /// The verdict on a run whose merged result can't be had: without it, nobody knows of the thresholds, unless a runner
 /// was told what they came to.
 fn judge_unmerged(plan: &Plan, tally: &Tally, why: &str) -> Verdict {
-    let of_runners = judge(&unjudging(tally));
-    let is_open = of_runners.result == RunResult::Passed;
+    let thresholds = plan.thresholds.unwrap_or_default() > 0;
+    let of_runners = judge(&unjudging(tally, thresholds));
+    let is_open = thresholds && of_runners.result == RunResult::Passed;
     let tells =
         |failure: &&RunnerFailure| failure.exit_code == Some(i32::from(exit_code::THRESHOLDS_CROSSED));
     if let Some(failure) = tally.failures.iter().find(tells).filter(|_| is_open) {
@@ -622,7 +627,7 @@ fn judge_unmerged(plan: &Plan, tally: &Tally, why: &str) -> Verdict {
         };
         return without_result(&crossed, why);
     }
-    if is_open && plan.thresholds.unwrap_or_default() > 0 {
+    if is_open {
         return unjudged(&of_runners.message, &format!(", as {}", unmerged(why)));
     }
     without_result(&of_runners, why)

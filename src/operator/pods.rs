@@ -373,7 +373,7 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
         });
     }
     if let Some((container, ended)) = inspected.or_else(|| pod.and_then(failed_container)) {
-        if container.name == INSPECT && ended.exit_code == exit_code::SCRIPT_ABORTED {
+        if container.name == INSPECT && ended.exit_code == i32::from(exit_code::SCRIPT_ABORTED) {
             return InitializerPod::Aborted(last_words(ended.message.as_deref().unwrap_or_default()));
         }
         return InitializerPod::Failed(refusal(pod, container, ended));

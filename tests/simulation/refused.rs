@@ -72,7 +72,7 @@ fn parts() -> [(Part, &'static str, &'static str, &'static str); 5] {
 fn a_pod_that_is_refused_for_good_is_told_at_once_and_ends_the_run_long_before_its_deadline() {
     for (part, pod, field, end) in parts() {
         let plan = Plan(vec![denied(part, Denial::Ratio, None)]);
-        let outcome = ends(&Scenario::merged(2, 1), plan, end);
+        let outcome = ends(&Scenario::merged(2, 0), plan, end);
         let history = &outcome.histories[0];
         let told = history.lines().filter(|line| line.to_lowercase().contains(pod));
         let told: Vec<&str> = told
@@ -126,7 +126,7 @@ fn a_pod_that_a_full_quota_keeps_out_for_too_long_is_told_at_the_deadline() {
     ];
     for (part, end) in ends_of {
         let plan = Plan(vec![denied(part, Denial::Quota, None)]);
-        let outcome = ends(&Scenario::merged(2, 1), plan, end);
+        let outcome = ends(&Scenario::merged(2, 0), plan, end);
         let told = outcome.histories[0].lines().any(|line| line.contains(FULL));
         assert!(told, "{part:?}: {}", outcome.histories[0]);
         assert!(
@@ -173,5 +173,18 @@ fn a_pod_that_came_after_all_while_the_operator_did_not_look_is_not_refused() {
         &Scenario::merged(2, 0),
         plan,
         "Passed AllRunnersPassed, 2 released",
+    );
+}
+
+/// The runner that was the last to end was told of the thresholds, and exits with k6's code for them.
+#[test]
+fn crossed_thresholds_are_known_though_the_pod_of_the_collector_is_refused() {
+    let plan = Plan(vec![denied(Part::Collector, Denial::Ratio, None)]);
+    let end = "Failed ThresholdsCrossed, 2 released";
+    let outcome = ends(&Scenario::merged(2, 1), plan, end);
+    assert!(
+        outcome.histories[0].contains("could not be merged"),
+        "{}",
+        outcome.histories[0]
     );
 }
