@@ -98,6 +98,8 @@ fn numbers(text: &str) -> String {
         "Duration Ms:",
         "Iteration Rate:",
         "Vus:",
+        // Whichever was the last to end says that thresholds were crossed.
+        "Runner:",
     ];
     let mut lines = Vec::new();
     for line in text.lines() {
