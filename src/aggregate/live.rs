@@ -62,6 +62,9 @@ pub struct Word {
     /// The exit code, once its process has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    /// Whether its part was ended before its time, by the script or through k6's API, and not by an order or a signal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub aborted: bool,
 }
 
 /// What a runner is told.
@@ -74,6 +77,11 @@ pub enum Order {
     Stop {
         /// Which.
         why: String,
+    },
+    /// The test was aborted on another runner: end it here too.
+    Abort {
+        /// On which.
+        runner: u32,
     },
     /// All runners have ended: run the script's teardown().
     TearDown {},
@@ -161,6 +169,8 @@ pub struct Live {
     settled: bool,
     concluded: Option<u64>,
     started: Option<u64>,
+    /// The runner on which the test was aborted first.
+    aborted: Option<u32>,
     refused: BTreeMap<Sender, ExportError>,
 }
 
@@ -194,6 +204,7 @@ impl Live {
             settled: false,
             concluded: None,
             started: None,
+            aborted: None,
             refused: BTreeMap::new(),
         }
     }
@@ -238,6 +249,9 @@ impl Live {
         };
         runner.own = word.own.or_else(|| runner.own.take());
         runner.let_go |= word.let_go;
+        if word.aborted {
+            self.aborted.get_or_insert(sender.runner);
+        }
         if word.phase > Phase::Waiting {
             let started = *runner
                 .started
@@ -271,7 +285,10 @@ impl Live {
             Some(judged) => Order::Stop {
                 why: format!("{}: {}", judged.threshold.name, judged.threshold.source),
             },
-            None => Order::GoOn {},
+            None => match self.aborted {
+                Some(runner) => Order::Abort { runner },
+                None => Order::GoOn {},
+            },
         }
     }
 

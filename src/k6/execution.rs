@@ -8,3 +8,5 @@ pub const PAUSED_BEFORE_RUN: u32 = 4;
 pub const BEGUN: RangeInclusive<u32> = 5..=8;
 /// The test has ended; the statuses above say how.
 pub const ENDED: u32 = 9;
+/// The test was ended before its time: by the script, through the REST API, or by a signal.
+pub const INTERRUPTED: u32 = 10;

@@ -796,7 +796,9 @@ fn tally<'a>(ends: impl Iterator<Item = (u32, &'a End)>) -> Tally {
             failures.push((kind, failure(runner, end)));
         }
     }
-    failures.sort_by_key(|(kind, failure)| (*kind, failure.runner));
+    // Of an abort the runner comes first whose script did it: it has ended the others.
+    let is_told = |failure: &RunnerFailure| failure.exit_code != Some(exit_code::SCRIPT_ABORTED.into());
+    failures.sort_by_key(|(kind, failure)| (*kind, is_told(failure), failure.runner));
     tally.failures = failures
         .into_iter()
         .map(|(_, failure)| failure)

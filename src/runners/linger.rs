@@ -13,12 +13,13 @@ use super::http::ask;
 use super::setup::{Failed, failure_of};
 use crate::aggregate::live::{LAST_EXPORT, Order, Own, Phase, Word};
 use crate::aggregate::runner::{OUTPUTS, RUN_HEADER, corrections, outputs_beside, outputs_left_out};
-use crate::k6::execution::{ENDED, PAUSED_BEFORE_RUN};
+use crate::k6::execution::{ENDED, INTERRUPTED, PAUSED_BEFORE_RUN};
 use crate::k6::exit_code::{SCRIPT_ABORTED, SCRIPT_EXCEPTION, TEARDOWN_TIMEOUT, THRESHOLDS_CROSSED};
 use hyper::{Method, StatusCode};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
@@ -97,11 +98,12 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
     let Some(pid) = pid_of(&k6) else {
         return failed("k6 has no process number");
     };
-    let mut attendant = Attendant::new(&args);
+    let signalled = Cell::new(false);
+    let mut attendant = Attendant::new(&args, &signalled);
     let ended = {
         let attend = attendant.attend(pid);
         tokio::select! {
-            ended = until_end(&mut k6, pid, &mut terminated, &mut interrupted) => ended,
+            ended = until_end(&mut k6, pid, &mut terminated, &mut interrupted, &signalled) => ended,
             never = attend => match never {},
         }
     };
@@ -156,12 +158,13 @@ fn pid_of(k6: &Child) -> Option<Pid> {
     Pid::from_raw(i32::try_from(k6.id()?).ok()?)
 }
 
-/// Awaits k6's end. What this process is told by signal, k6 is told.
+/// Awaits k6's end. What this process is told by signal, k6 is told, and noted.
 async fn until_end(
     k6: &mut Child,
     pid: Pid,
     terminated: &mut Received,
     interrupted: &mut Received,
+    signalled: &Cell<bool>,
 ) -> std::io::Result<ExitStatus> {
     loop {
         let told = tokio::select! {
@@ -169,6 +172,7 @@ async fn until_end(
             _ = terminated.recv() => Signal::TERM,
             _ = interrupted.recv() => Signal::INT,
         };
+        signalled.set(true);
         tell(pid, told);
     }
 }
@@ -203,6 +207,12 @@ struct Attendant<'a> {
     ended: Option<Instant>,
     own: Option<Own>,
     stopped: bool,
+    /// Whether the test was aborted here, and not by an order or a signal.
+    aborted: bool,
+    /// Whether another runner's abort has ended it here.
+    abort_ordered: bool,
+    /// Whether k6 was signalled, as when the pod is deleted: that ends this runner, and not the test.
+    signalled: &'a Cell<bool>,
     let_go: bool,
     torn_down: Option<Result<(), Failed>>,
     /// The thresholds that were crossed over all runners, if this runner is to tell.
@@ -210,7 +220,7 @@ struct Attendant<'a> {
 }
 
 impl<'a> Attendant<'a> {
-    fn new(args: &'a LingerArgs) -> Self {
+    fn new(args: &'a LingerArgs, signalled: &'a Cell<bool>) -> Self {
         Self {
             args,
             path: format!("/runners/{}/{}", args.runner, args.process),
@@ -219,6 +229,9 @@ impl<'a> Attendant<'a> {
             ended: None,
             own: None,
             stopped: false,
+            aborted: false,
+            abort_ordered: false,
+            signalled,
             let_go: false,
             torn_down: None,
             crossed: None,
@@ -277,7 +290,22 @@ impl<'a> Attendant<'a> {
                     answered = Instant::now();
                     match order {
                         Order::GoOn {} => {}
-                        Order::Stop { why } => self.stop(&why).await,
+                        Order::Stop { why } => {
+                            if !self.stopped {
+                                eprintln!(
+                                    "k6-operator: the test is ended, as a threshold was crossed over all runners: {why}"
+                                );
+                            }
+                            self.stopped |= self.stop().await;
+                        }
+                        Order::Abort { runner } => {
+                            if !self.abort_ordered {
+                                eprintln!(
+                                    "k6-operator: the test is ended, as it was aborted on runner {runner}"
+                                );
+                            }
+                            self.abort_ordered |= self.stop().await;
+                        }
                         Order::TearDown {} => self.tear_down().await,
                         Order::End { crossed } => {
                             self.crossed = crossed;
@@ -332,6 +360,8 @@ impl<'a> Attendant<'a> {
         if status.status >= ENDED {
             self.started.get_or_insert_with(Instant::now);
             self.ended.get_or_insert_with(Instant::now);
+            let ordered = self.stopped || self.abort_ordered || self.signalled.get();
+            self.aborted |= status.status == INTERRUPTED && !ordered;
             Phase::Ended
         } else if status.status > PAUSED_BEFORE_RUN && !status.paused {
             self.started.get_or_insert_with(Instant::now);
@@ -361,19 +391,17 @@ impl<'a> Attendant<'a> {
         Some(metrics.iter().filter_map(measured).collect())
     }
 
-    async fn stop(&mut self, why: &str) {
-        if !self.stopped {
-            eprintln!("k6-operator: the test is ended, as a threshold was crossed over all runners: {why}");
-        }
+    /// Whether k6 has taken the order to stop.
+    async fn stop(&self) -> bool {
         let deadline = Instant::now() + ANSWER;
         let stopped = match Client::connect(self.args.api, deadline).await {
             Ok(mut client) => client.stop(deadline).await,
             Err(error) => Err(error),
         };
-        match stopped {
-            Ok(_) => self.stopped = true,
-            Err(error) => eprintln!("k6-operator: {error}"),
+        if let Err(error) = &stopped {
+            eprintln!("k6-operator: {error}");
         }
+        stopped.is_ok()
     }
 
     async fn say(&self, phase: Phase, exit_code: Option<i32>, limit: Duration) -> Result<Order, String> {
@@ -391,6 +419,7 @@ impl<'a> Attendant<'a> {
                 Err(failed) => failed.detail().to_owned(),
             }),
             exit_code,
+            aborted: self.aborted,
         };
         let body = serde_json::to_vec(&word).map_err(|error| error.to_string())?;
         let headers = [(RUN_HEADER, self.args.run.as_str())];

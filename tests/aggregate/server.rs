@@ -462,6 +462,26 @@ fn end(live: &mut Live, runner: u32, now: u64) -> Order {
 }
 
 #[test]
+fn abort_on_one_runner_is_ordered_on_those_that_run_and_on_no_others() {
+    let mut live = Live::new(3, false, Vec::new());
+    let running = || said(json!({"phase": "running", "startedAgo": 100}));
+    for runner in [1, 2] {
+        assert_eq!(live.hear(&sender(runner), running(), 1_000), Order::GoOn {});
+    }
+    let aborted = said(json!({"phase": "ended", "startedAgo": 2_000, "endedAgo": 0, "aborted": true}));
+    assert_eq!(live.hear(&sender(2), aborted, 3_000), Order::GoOn {});
+    assert_eq!(
+        live.hear(&sender(1), running(), 3_500),
+        Order::Abort { runner: 2 }
+    );
+    let waiting = said(json!({"phase": "waiting"}));
+    assert_eq!(live.hear(&sender(3), waiting, 3_500), Order::GoOn {});
+    // Its own part was ended by that order.
+    let ended = said(json!({"phase": "ended", "startedAgo": 3_000, "endedAgo": 0}));
+    assert_eq!(live.hear(&sender(1), ended, 4_000), Order::GoOn {});
+}
+
+#[test]
 fn runner_that_completes_the_whole_is_told_of_the_thresholds_that_are_crossed() {
     let crossed = |text: &str| Order::End {
         crossed: Some(text.to_owned()),

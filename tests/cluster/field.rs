@@ -331,7 +331,6 @@ async fn variables_of_opentelemetry_change_no_result() {
 }
 
 #[tokio::test]
-#[ignore = "the others go on until their end"]
 async fn abort_in_one_runner_ends_the_others_within_seconds() {
     let test = Test::new("abort-one").await;
     let script = "import http from 'k6/http';

@@ -1,5 +1,4 @@
 // counts within: 8
-// known: testRunDurationMs: the other runners go on, and are to end within 5 s
 import exec from 'k6/execution';
 import { sleep } from 'k6';
 import { Counter } from 'k6/metrics';
