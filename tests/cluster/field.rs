@@ -4,7 +4,7 @@
 
 use crate::run::{Run, contains_all};
 use crate::sources::Volume;
-use crate::support::Test;
+use crate::support::{Test, sleeps};
 use k6_operator::api::{Kind, Status};
 use k6_operator::machine::{Reason, RunResult, StateName};
 use k8s_openapi::api::core::v1::ContainerStateTerminated;
@@ -58,10 +58,11 @@ fn counted(run: &Run<'_>) -> BTreeSet<String> {
 #[tokio::test]
 async fn jobs_that_scripts_wait_for_can_be_waited_for_after_the_end() {
     let test = Test::new("wait-jobs").await;
-    test.script("two", TEN).await;
+    test.script("two", &sleeps(2, 5)).await;
     let script = json!({"configMap": {"name": "two", "file": "test.js"}});
     let spec = json!({"parallelism": 2, "script": script});
-    for run in Run::of_both_kinds(&test, "waited", &spec) {
+    for kind in Kind::ALL {
+        let run = Run::apply(&test, kind, kind.plural(), spec.clone());
         run.reaches(StateName::Started).await;
         let name = run.name.clone();
         let parts = ["initializer", "starter", "1", "2"].map(|part| format!("{name}-{part}"));

@@ -234,7 +234,7 @@ async fn an_image_without_k6_is_named_soon() {
     let runner = Run::apply(&test, Kind::TestRun, "runner", runner);
     let words = [
         "k6 can't be started in the image docker.io/library/k6-target:1",
-        "executable file not found",
+        "No such file or directory",
     ];
     initializer.errs(Reason::ScriptError, &words).await;
     both.errs(Reason::ScriptError, &words).await;

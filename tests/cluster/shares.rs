@@ -11,10 +11,16 @@ use tokio::sync::oneshot;
 
 /// Tests that hold their share for more than 40 s, the longest first: `tests/cluster/e2e` prints what each one took.
 /// A name that is missing here, or is no longer a test's, costs time and nothing else.
-const SLOW: [&str; 17] = [
-    "torture::a_starter_that_is_killed_half_way_is_told_and_its_runners_end",
-    "torture::a_resource_or_its_namespace_that_is_deleted_leaves_nothing_in_any_state",
+const SLOW: [&str; 23] = [
+    "field::log_that_goes_elsewhere_costs_neither_the_result_nor_the_message",
     "deadlines::a_starter_that_cannot_work_ends_the_run_and_its_runners",
+    "torture::a_resource_or_its_namespace_that_is_deleted_leaves_nothing_in_any_state",
+    "field::variables_of_opentelemetry_change_no_result",
+    "torture::a_starter_that_is_killed_half_way_is_told_and_its_runners_end",
+    "lifecycle::a_rerun_has_names_of_its_own_and_keeps_a_line_of_the_run_before",
+    "field::requests_per_second_are_those_of_all_runners_together",
+    "field::failed_test_is_seen_by_tools_that_read_exit_codes_or_jobs",
+    "field::runner_log_holds_the_json_that_its_users_parse",
     "torture::a_config_map_that_is_deleted_keeps_runners_from_starting_and_running_ones_do_not_need_it",
     "torture::a_quota_that_is_filled_is_told_and_the_run_goes_on_when_it_is_raised",
     "telling::a_run_costs_few_writes_and_a_finished_one_none",
