@@ -28,7 +28,7 @@ export cache run var netns link kubeconfig
 k6_version_of() { sed -n 's/^k6==\([0-9.]*\).*/\1/p' "$1"; }
 if [[ -n ${K6_BIN:-} ]]; then
     k6_bin=$(realpath -e -- "$K6_BIN") || exit 2
-    k6_version=$("$k6_bin" version | sed -n '1s/^k6[^ ]* v\([0-9A-Za-z._-]*\).*/\1/p')
+    k6_version=$("$k6_bin" version | sed -n '1s/^[^ ]* v\([0-9A-Za-z._-]*\).*/\1/p')
     if [[ -z $k6_version ]]; then
         echo "K6_BIN: '$k6_bin version' does not print the version of a k6" >&2
         exit 2

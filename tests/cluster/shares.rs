@@ -40,7 +40,7 @@ const SLOW: [&str; 23] = [
 /// How many tests run beside each other, at most. They wait more than they work.
 fn at_once() -> u32 {
     let set = std::env::var("K6OP_AT_ONCE").ok();
-    set.map_or(12, |number| number.parse().expect("K6OP_AT_ONCE is a number"))
+    set.map_or(8, |number| number.parse().expect("K6OP_AT_ONCE is a number"))
 }
 
 static QUEUE: Mutex<Queue> = Mutex::new(Queue {

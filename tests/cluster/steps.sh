@@ -1,18 +1,13 @@
 # shellcheck shell=bash
 # Shared by `check` and `matrix`, which source it after lib.sh: steps that are
-# timed and counted, and clusters that are ended if they were not there before.
+# timed and counted, and a cluster that is ended if it was not there before.
 
 scratch
 summary=()
 # The clusters to end.
 started=()
-# The process of what runs beside the steps.
-beside_them=""
 finish() {
     local status=$? line cluster
-    if [[ -n $beside_them ]] && kill -- "-$beside_them" 2>/dev/null; then
-        wait "$beside_them" || :
-    fi
     rm -rf "$tmp"
     for cluster in "${started[@]}"; do
         CLUSTER_NAME=$cluster "$here/down" || status=1
