@@ -22,7 +22,7 @@ async fn an_image_that_cannot_be_pulled_ends_at_the_deadline_with_the_reason() {
         "spec.timeouts.initialization",
         "the initializer",
         NO_IMAGE,
-        "Pull",
+        "pull",
     ];
     test.errs("no-image", Reason::InitializationDeadlineExceeded, &words)
         .await;
