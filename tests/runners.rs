@@ -61,7 +61,7 @@ impl Runners {
         for runner in 1..=count {
             let address = unused_address();
             let child = Command::new(k6_binary())
-                .args(["run", "--quiet", "--no-usage-report", "--no-summary", "--paused"])
+                .args(["run", "--quiet", "--no-usage-report", "--paused"])
                 .arg(format!("--address={address}"))
                 .arg(&path)
                 .stdin(Stdio::null())
