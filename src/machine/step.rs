@@ -498,7 +498,8 @@ fn finish_ended(at: Timestamp, tally: &Tally, verdict: Verdict) -> Outcome<State
 }
 
 /// The verdict on a run of which the thresholds were judged over all runners, which themselves judged none. A runner
-/// that exits as if it had crossed one itself was told so by the aggregator: the collected outcome decides.
+/// that exits as if it had crossed one itself was told so by the aggregator: the collected outcome says which. Should it
+/// say none, the exit code counts, which is what tools read.
 fn judge_whole(tally: &Tally, outcome: &outcome::Outcome) -> Verdict {
     let of_runners = judge(&unjudging(tally, outcome.thresholds > 0));
     let mut verdict = if of_runners.reason == Reason::TestFailed {
@@ -517,6 +518,10 @@ fn judge_whole(tally: &Tally, outcome: &outcome::Outcome) -> Verdict {
             reason: Reason::ThresholdsCrossed,
             message: format!("{}{others}", sentence(&outcome.told())),
         }
+    } else if of_runners.result == RunResult::Passed
+        && let Some(crossed) = crossed_by_exit_code(tally)
+    {
+        crossed
     } else if of_runners.result == RunResult::Passed && !outcome.is_judged() {
         unjudged(&of_runners.message, " over all of them")
     } else if of_runners.result == RunResult::Passed && outcome.thresholds > 0 {
@@ -529,6 +534,21 @@ fn judge_whole(tally: &Tally, outcome: &outcome::Outcome) -> Verdict {
     };
     verdict.message = format!("{}{}", verdict.message, missing(outcome));
     verdict
+}
+
+/// Failed, if a runner exited as k6 does when thresholds are crossed.
+fn crossed_by_exit_code(tally: &Tally) -> Option<Verdict> {
+    let tells =
+        |failure: &&RunnerFailure| failure.exit_code == Some(i32::from(exit_code::THRESHOLDS_CROSSED));
+    let failure = tally.failures.iter().find(tells)?;
+    Some(Verdict {
+        result: RunResult::Failed,
+        reason: Reason::ThresholdsCrossed,
+        message: format!(
+            "Thresholds were crossed over all runners, as {}",
+            failure.clause()
+        ),
+    })
 }
 
 /// How the runners ended, without those that only say what the thresholds of the whole came to. Where there are none,
@@ -614,17 +634,7 @@ fn judge_unmerged(plan: &Plan, tally: &Tally, why: &str) -> Verdict {
     let thresholds = plan.thresholds.unwrap_or_default() > 0;
     let of_runners = judge(&unjudging(tally, thresholds));
     let is_open = thresholds && of_runners.result == RunResult::Passed;
-    let tells =
-        |failure: &&RunnerFailure| failure.exit_code == Some(i32::from(exit_code::THRESHOLDS_CROSSED));
-    if let Some(failure) = tally.failures.iter().find(tells).filter(|_| is_open) {
-        let crossed = Verdict {
-            result: RunResult::Failed,
-            reason: Reason::ThresholdsCrossed,
-            message: format!(
-                "Thresholds were crossed over all runners, as {}",
-                failure.clause()
-            ),
-        };
+    if let Some(crossed) = crossed_by_exit_code(tally).filter(|_| is_open) {
         return without_result(&crossed, why);
     }
     if is_open {

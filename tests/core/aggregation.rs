@@ -723,13 +723,14 @@ mod collecting {
     }
 
     #[test]
-    fn exit_code_of_crossed_thresholds_decides_nothing_where_the_result_is_known() {
+    fn exit_code_of_crossed_thresholds_is_never_that_of_a_pass() {
         let end = end_with(&with_thresholds(2), [99, 0], outcome_of(2, &[SLOW]));
         let message = "1 of 2 thresholds crossed: http_req_duration p(95)<500 is 612.3".to_owned();
         assert_eq!(end, (RunResult::Failed, Reason::ThresholdsCrossed, message));
         let end = end_with(&with_thresholds(2), [99, 0], outcome_of(2, &[]));
-        let message = "2 of 2 runners passed; all 2 thresholds hold over all runners".to_owned();
-        assert_eq!(end, (RunResult::Passed, Reason::AllRunnersPassed, message));
+        assert_eq!((end.0, end.1), (RunResult::Failed, Reason::ThresholdsCrossed));
+        let words = "Thresholds were crossed over all runners, as runner 1 (exit code 99): ";
+        assert!(end.2.starts_with(words), "{}", end.2);
         let end = end_with(&with_thresholds(2), [99, 137], outcome_of(2, &[SLOW]));
         assert!(
             end.2.contains("; 1 of 2 runners failed: runner 2 (exit code 137"),

@@ -27,7 +27,7 @@ pub enum Invariant {
     I5,
     /// The end of a run does not change.
     I6,
-    /// Passed if, and only if, all runners exited 0 (or, of merged ones, 99), and no threshold was crossed over all of them.
+    /// Passed if, and only if, all runners exited 0, and no threshold was crossed over all of them.
     I7,
     /// After a crash a run comes to the same end.
     I8,
@@ -341,14 +341,7 @@ impl Monitor {
             attempt: now.attempt,
             runner,
         });
-        // One that exits 99 says what the thresholds of the whole came to: where that is told, the exit code is only for
-        // those who read exit codes.
-        let holds = now.judged && self.judged.get(&now.attempt) == Some(&Some(0));
-        let zero = |id: &RunnerId| match self.exits.get(id) {
-            Some((_, Some(0))) => true,
-            Some((_, Some(99))) => holds,
-            Some(_) | None => false,
-        };
+        let zero = |id: &RunnerId| matches!(self.exits.get(id), Some((_, Some(0))));
         let well = ids.clone().filter(zero).count();
         let all_well = n > 0 && well == n as usize;
         let passed = result == RunResult::Passed;
