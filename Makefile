@@ -3,8 +3,9 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 
-# The operator's image.
-IMG ?= ghcr.io/k6io/operator:latest
+# The operator's image. Without it: k6-operator.invalid/operator:dev, which only the
+# embedded cluster has.
+IMG ?=
 # Several embedded clusters can run beside each other under different names.
 CLUSTER_NAME ?= k6op
 export IMG CLUSTER_NAME CLUSTER WATCH_NAMESPACES
@@ -34,11 +35,11 @@ kubeconfig: ## Print the path of its kubeconfig
 ##@ Use it
 
 .PHONY: image
-image: ## Build the operator's image IMG, and load it if the embedded cluster is up
+image: ## Build the operator's image (IMG=...), and load it if the embedded cluster is up
 	@tests/cluster/image
 
 .PHONY: deploy
-deploy: ## Deploy the operator (image IMG) with your kubectl (WATCH_NAMESPACES=a,b: only for these)
+deploy: ## Deploy the operator with your kubectl (IMG=... outside the embedded cluster; WATCH_NAMESPACES=a,b: only for these)
 	@tests/cluster/deploy apply
 
 .PHONY: delete

@@ -19,6 +19,18 @@ pub const GENERATION_ANNOTATION: &str = "k6.io/generation";
 /// Label that says which part an object plays: initializer, runner, starter, stopper, aggregator or collector.
 pub const COMPONENT_LABEL: &str = "k6.io/component";
 
+/// Annotations that keep an autoscaler from emptying a node under a test: a pod of a run is not moved, it ends.
+/// <https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md>,
+/// <https://karpenter.sh/docs/concepts/disruption/>
+pub(super) const KEPT_ON_ITS_NODE: [(&str, &str); 2] = [
+    ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
+    ("karpenter.sh/do-not-disrupt", "true"),
+];
+
+/// Label of a node with the architecture of its processor, as Go calls it.
+/// <https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-arch>
+pub(super) const ARCHITECTURE_LABEL: &str = "kubernetes.io/arch";
+
 /// Labels by which the operator, dashboards and `separate` tell a run's pods: no user's may look like one.
 pub(super) const RESERVED_LABELS: [&str; 8] = [
     "app",

@@ -1,7 +1,8 @@
 //! What all pods of a run have in common: metadata, hardening, and the frame of a Job.
 
 use super::names;
-use crate::api::{GROUP, InitContainer, Kind, PodSettings, PullPolicy, Resources, VERSION};
+use super::programs::{COPY, PROGRAM};
+use crate::api::{GROUP, InitContainer, Kind, PodSettings, PodTemplate, PullPolicy, Resources, VERSION};
 use crate::k6::refusal::{RESOLUTION, RESOLUTION_BEFORE};
 pub(super) use crate::machine::Part;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
@@ -24,6 +25,13 @@ const AGGREGATORS: i32 = 20;
 
 /// The user and group of starter, stopper and aggregator.
 const PROGRAM_USER: i64 = 65532;
+
+/// The architecture of this program, which runs in most pods of a run too, as nodes are labelled.
+const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
+    "arm64"
+} else {
+    "amd64"
+};
 
 /// What a spec may leave open.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,6 +179,11 @@ pub(super) fn job(
     all_annotations.append(annotations);
     metadata.labels = Some(all_labels.clone());
     metadata.annotations = Some(all_annotations.clone());
+    let mut pod_annotations = all_annotations;
+    for (key, value) in names::KEPT_ON_ITS_NODE {
+        let annotation = pod_annotations.entry(key.to_owned());
+        annotation.or_insert_with(|| value.to_owned());
+    }
     Job {
         metadata,
         spec: Some(JobSpec {
@@ -183,7 +196,7 @@ pub(super) fn job(
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(all_labels),
-                    annotations: Some(all_annotations),
+                    annotations: Some(pod_annotations),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(framed(part, settings, pod)),
@@ -210,6 +223,11 @@ fn framed(part: Part, settings: &PodSettings, pod: PodSpec) -> PodSpec {
         .into_iter()
         .chain(settings.volumes.iter().cloned())
         .collect();
+    let mut node_selector = common.node_selector.clone();
+    let mut containers = pod.containers.iter().chain(&init_containers);
+    if containers.any(runs_our_program) && !names_an_architecture(common) {
+        node_selector.insert(names::ARCHITECTURE_LABEL.to_owned(), ARCHITECTURE.to_owned());
+    }
     PodSpec {
         // What it has kept survives a restart of its container.
         restart_policy: Some(
@@ -230,7 +248,7 @@ fn framed(part: Part, settings: &PodSettings, pod: PodSpec) -> PodSpec {
                 run_as_non_root: Some(true),
                 run_as_user: Some(user),
                 run_as_group: Some(user),
-                fs_group: Some(user),
+                // No fsGroup: the kubelet would give every file of a volume claim to that group.
                 seccomp_profile: Some(SeccompProfile {
                     type_: "RuntimeDefault".to_owned(),
                     localhost_profile: None,
@@ -238,7 +256,7 @@ fn framed(part: Part, settings: &PodSettings, pod: PodSpec) -> PodSpec {
                 ..PodSecurityContext::default()
             })
         }),
-        node_selector: given_map(&common.node_selector),
+        node_selector: given_map(&node_selector),
         tolerations: given(&common.tolerations),
         topology_spread_constraints: given(&common.topology_spread_constraints),
         priority_class_name: common.priority_class_name.clone(),
@@ -254,6 +272,24 @@ fn framed(part: Part, settings: &PodSettings, pod: PodSpec) -> PodSpec {
             ..pod
         }
     }
+}
+
+fn runs_our_program(container: &Container) -> bool {
+    let program = container.command.iter().flatten().next();
+    program.is_some_and(|word| word == PROGRAM || word == COPY)
+}
+
+/// Whether the user says on which architectures the pod may run.
+fn names_an_architecture(common: &PodTemplate) -> bool {
+    let node = common
+        .affinity
+        .as_ref()
+        .and_then(|all| all.node_affinity.as_ref());
+    let required = node.and_then(|node| node.required_during_scheduling_ignored_during_execution.as_ref());
+    let terms = required.iter().flat_map(|selector| &selector.node_selector_terms);
+    let mut expressions = terms.flat_map(|term| term.match_expressions.iter().flatten());
+    common.node_selector.contains_key(names::ARCHITECTURE_LABEL)
+        || expressions.any(|expression| expression.key == names::ARCHITECTURE_LABEL)
 }
 
 fn init_container((index, settings): (usize, &InitContainer)) -> Container {

@@ -77,7 +77,7 @@ fn with_every_field() -> Value {
         "initializer": initializer,
         "runner": settings("runner", 12345, Some(&k6_image())),
         // With another image than the operator's own, its program is copied: tests/cluster/pods.rs.
-        "starter": settings("starter", 65532, Some("ghcr.io/k6io/operator:latest")),
+        "starter": settings("starter", 65532, Some("k6-operator.invalid/operator:dev")),
         "aggregation": {
             "enabled": true, "resources": {"requests": {"cpu": "2m", "memory": "32Mi"}, "limits": {"memory": "320Mi"}}
         },

@@ -44,6 +44,11 @@ oldest_k6_bin=$cache/bin/oldest-k6
 oldest_k6_version=$(k6_version_of "$here/k6-oldest-requirements.txt")
 export k6_bin k6_version oldest_k6_bin oldest_k6_version
 
+# The operator's image where no IMG is given. RFC 2606 reserves `.invalid`, so no
+# registry has this name and nothing foreign can be pulled by it.
+default_image=k6-operator.invalid/operator:dev
+export default_image
+
 k6_image=docker.io/grafana/k6:$k6_version
 # Other archives than that of the pinned k6 stand beside it, not in its place.
 k6_archive=k6.tar

@@ -14,7 +14,7 @@ struct Second(Child);
 impl Second {
     fn start(test: &Test, collector: &Collector) -> Self {
         let command = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
-            .args(["run", "--starter-image", "ghcr.io/k6io/operator:latest"])
+            .args(["run", "--starter-image", "k6-operator.invalid/operator:dev"])
             .args(["--metrics-bind-address", "127.0.0.1:0"])
             .args(["--health-probe-bind-address", "127.0.0.1:0"])
             .args(["--watch-namespace", &test.namespace])

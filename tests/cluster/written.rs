@@ -180,3 +180,40 @@ fn deploy_without_a_cluster_says_in_one_line_which_was_tried_and_how_to_name_ano
         }
     }
 }
+
+#[test]
+fn deploy_without_an_image_is_refused_outside_the_embedded_cluster() {
+    let kubectl = |arguments: &[&str]| {
+        let output = Command::new("kubectl").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        output.stdout
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config");
+    std::fs::write(&config, kubectl(&["config", "view", "--raw", "--flatten"])).unwrap();
+    let path = config.to_str().unwrap();
+    let context = format!("k6op-{}", variable("K6OP_CLUSTER"));
+    let old = String::from_utf8(kubectl(&["config", "current-context"])).unwrap();
+    assert_eq!(old.trim(), context);
+    kubectl(&[
+        "--kubeconfig",
+        path,
+        "config",
+        "rename-context",
+        &context,
+        "theirs",
+    ]);
+    let output = Command::new(format!("{}/tests/cluster/deploy", variable("K6OP_REPO")))
+        .arg("apply")
+        .env("KUBECONFIG", path)
+        .env_remove("IMG")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert_eq!(
+        told,
+        "error: IMG is not set, and k6-operator.invalid/operator:dev is in the embedded cluster only \
+         (context theirs): make deploy IMG=registry.example.com/k6-operator:TAG\n"
+    );
+}

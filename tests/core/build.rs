@@ -19,7 +19,7 @@ pub fn owner(name: &str) -> Owner {
 pub fn defaults() -> Defaults {
     Defaults {
         runner_image: "grafana/k6:1.1.0".to_owned(),
-        starter_image: "ghcr.io/k6io/operator:latest".to_owned(),
+        starter_image: "k6-operator.invalid/operator:dev".to_owned(),
         common: Common::default(),
     }
 }

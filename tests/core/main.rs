@@ -13,5 +13,6 @@ mod properties;
 mod refused_pods;
 mod scenarios;
 mod shapes;
+mod shipped;
 mod support;
 mod transitions;

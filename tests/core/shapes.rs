@@ -30,7 +30,7 @@ fn k6() -> Owner {
 fn defaults(common: Value) -> Defaults {
     Defaults {
         runner_image: "grafana/k6:1.1.0".to_owned(),
-        starter_image: "ghcr.io/k6io/operator:latest".to_owned(),
+        starter_image: "k6-operator.invalid/operator:dev".to_owned(),
         common: serde_json::from_value(common).unwrap(),
     }
 }
@@ -229,7 +229,9 @@ fn initializer_is_placed_and_sized_by_itself_or_as_the_runners() {
         let resources = pod.containers[0].resources.clone().unwrap_or_default();
         json!([pod.node_selector, pod.tolerations, resources])
     };
-    let place = json!([{"pool": "load", "disk": "ssd"}, [{"key": "load"}]]);
+    let place = json!([
+        {"pool": "load", "disk": "ssd", "kubernetes.io/arch": "amd64"}, [{"key": "load"}]
+    ]);
     let size = json!({"requests": {"memory": "1Gi"}, "limits": {"memory": "2Gi"}});
     assert_eq!(
         own(json!({"env": [{"name": "A", "value": "1"}]})),
@@ -241,7 +243,7 @@ fn initializer_is_placed_and_sized_by_itself_or_as_the_runners() {
     );
     assert_eq!(
         own(json!({"nodeSelector": {"pool": "small"}})),
-        json!([{"pool": "small"}, null, {}])
+        json!([{"pool": "small", "kubernetes.io/arch": "amd64"}, null, {}])
     );
 }
 
@@ -418,6 +420,68 @@ fn a_part_comes_before_the_pod_template_and_that_before_the_defaults_of_the_oper
 }
 
 #[test]
+fn autoscalers_leave_the_pods_of_a_run_unless_the_user_says_otherwise() {
+    let evict = "cluster-autoscaler.kubernetes.io/safe-to-evict";
+    let disrupt = "karpenter.sh/do-not-disrupt";
+    let said = |own: Value| {
+        let fields = json!({"podTemplate": {"metadata": {"annotations": own}}});
+        let runner = runner_of(&spec(fields.clone()));
+        let on_job = runner.metadata.annotations.unwrap();
+        assert!(own_or_none(&on_job, evict, &own), "{on_job:?}");
+        [runner.spec.unwrap(), initializer_of(&spec(fields)).spec.unwrap()].map(|spec| {
+            let pod = spec.template.metadata.unwrap().annotations.unwrap();
+            (pod[evict].clone(), pod[disrupt].clone())
+        })
+    };
+    let both = |evict: &str, disrupt: &str| {
+        let pair = (evict.to_owned(), disrupt.to_owned());
+        [pair.clone(), pair]
+    };
+    assert_eq!(said(json!({})), both("false", "true"));
+    assert_eq!(said(json!({evict: "true"})), both("true", "true"));
+    assert_eq!(said(json!({disrupt: "false"})), both("false", "false"));
+}
+
+/// What the user set stands on the Job too; the defaults are of its pod alone.
+fn own_or_none(annotations: &std::collections::BTreeMap<String, String>, key: &str, own: &Value) -> bool {
+    annotations.get(key).map(String::as_str) == own[key].as_str()
+}
+
+#[test]
+fn pods_with_the_operators_program_run_on_its_architecture_unless_the_user_names_one() {
+    let place = |own: Value| {
+        let spec = spec(json!({"podTemplate": own}));
+        [initializer_of(&spec), starter_of(&spec), runner_of(&spec)].map(|job| json!(pod(job).node_selector))
+    };
+    let arm = json!({"kubernetes.io/arch": "arm64"});
+    let amd = json!({"kubernetes.io/arch": "amd64"});
+    // Without aggregation there is nothing in a runner but k6.
+    assert_eq!(place(json!({})), [amd.clone(), amd.clone(), json!(null)]);
+    assert_eq!(
+        place(json!({"nodeSelector": arm})),
+        [arm.clone(), arm.clone(), arm]
+    );
+    let affinity = |key: &str| {
+        json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": [{"key": key, "operator": "In", "values": ["arm64"]}]}]
+        }}}})
+    };
+    let none = [json!(null), json!(null), json!(null)];
+    assert_eq!(place(affinity("kubernetes.io/arch")), none);
+    assert_eq!(place(affinity("pool")), [amd.clone(), amd, json!(null)]);
+}
+
+#[test]
+fn volumes_of_users_keep_their_group() {
+    let spec = spec(json!({}));
+    for pod in [pod(runner_of(&spec)), pod(initializer_of(&spec))] {
+        let context = pod.security_context.unwrap();
+        assert_eq!(context.run_as_group, Some(12345));
+        assert_eq!((context.fs_group, context.supplemental_groups), (None, None));
+    }
+}
+
+#[test]
 fn labels_and_annotations_of_the_operator_cannot_be_overridden() {
     let own = [
         "app",
@@ -443,7 +507,9 @@ fn labels_and_annotations_of_the_operator_cannot_be_overridden() {
     ));
     let template = job.spec.unwrap().template.metadata.unwrap();
     for metadata in [job.metadata, template] {
-        let (labels, notes) = (metadata.labels.unwrap(), metadata.annotations.unwrap());
+        let (labels, mut notes) = (metadata.labels.unwrap(), metadata.annotations.unwrap());
+        // The pod's defaults, which can: see below.
+        notes.retain(|key, _| annotations.contains(&key.as_str()));
         assert_eq!((labels.len(), notes.len()), (own.len(), annotations.len()));
         assert!(
             !labels.values().chain(notes.values()).any(|value| value == "mine"),
@@ -540,7 +606,7 @@ fn a_starter_of_a_foreign_image_is_given_the_program_and_the_operators_own_has_i
     insta::assert_yaml_snapshot!(foreign);
     for fields in [
         json!({}),
-        json!({"starter": {"image": "ghcr.io/k6io/operator:latest"}}),
+        json!({"starter": {"image": "k6-operator.invalid/operator:dev"}}),
     ] {
         let own = pod(starter_of(&spec(fields)));
         assert_eq!((own.init_containers, own.volumes), (None, None));
