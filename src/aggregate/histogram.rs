@@ -150,6 +150,17 @@ impl Histogram {
         if other.count == 0 {
             return;
         }
+        if self.scale == other.scale {
+            let widest = self
+                .positive
+                .span(&other.positive)
+                .max(self.negative.span(&other.negative));
+            if widest <= MOST_BUCKETS {
+                self.add_buckets(&other.positive, &other.negative);
+                self.add_rest(other);
+                return;
+            }
+        }
         let mut scale = self.scale.min(other.scale);
         let mut theirs = (other.positive.coarser(0), other.negative.coarser(0));
         let mut steps = other.scale - scale;
@@ -165,8 +176,18 @@ impl Histogram {
             scale -= 1;
             self.at_scale(scale);
         }
-        self.positive.add(&theirs.0);
-        self.negative.add(&theirs.1);
+        self.add_buckets(&theirs.0, &theirs.1);
+        self.add_rest(other);
+    }
+
+    /// Adds buckets of the same scale.
+    fn add_buckets(&mut self, positive: &Buckets, negative: &Buckets) {
+        self.positive.add(positive);
+        self.negative.add(negative);
+    }
+
+    /// Adds what another has beside its buckets.
+    fn add_rest(&mut self, other: &Self) {
         self.zeros = self.zeros.saturating_add(other.zeros);
         self.zero_threshold = self.zero_threshold.max(other.zero_threshold);
         self.count = self.count.saturating_add(other.count);

@@ -1,23 +1,27 @@
 //! What the aggregator knows and decides while a test runs: who has sent what, how the thresholds stand, and what a
 //! runner is told to do. Pure: time is a parameter, in ms of one clock.
 
-use super::sink::{Aggregate, Sink};
+use super::judge::Lack;
+use super::own::{counted, duration, lacking};
+use super::sink::Sink;
 use super::store::{ExportError, Sender, Store, View, of};
 use super::threshold::{Threshold, Verdict};
 use super::timeline::Timeline;
 use super::unmeasured::unmeasured;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-/// How often the timeline takes a step: in each there is an export of every runner.
-const LOOKED_EVERY: u64 = 2_000;
-/// How often thresholds are judged, as k6 does.
-pub const JUDGED_EVERY: u64 = 2_000;
+pub use super::judging::JUDGED_EVERY;
+pub use super::own::Own;
+
 /// How long after its end a runner may take to bring its last export.
 pub const LAST_EXPORT: u64 = 15_000;
 /// How long k6 has counted all that it measured at most after its end, in its own metrics: it does each 50 ms.
 const SURE: u64 = 1_000;
+/// How much later than it is a part's begin may be seen, in s: `linger` looks each 250 ms.
+const SEEN_LATE: f64 = 0.5;
 /// How long a runner may be silent before it counts as lost for what is shown of virtual users.
 pub const SILENT: u64 = 10_000;
 
@@ -34,9 +38,6 @@ pub enum Phase {
     /// Its process has ended.
     Exited,
 }
-
-/// What k6's REST API says of its metrics: of each, by name, the numbers that it makes of it.
-pub type Own = BTreeMap<String, BTreeMap<String, f64>>;
 
 /// What a runner says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,7 +107,9 @@ pub struct Runner {
     /// When it was first heard to have ended.
     pub ended: Option<u64>,
     /// What k6 itself has measured, as it said last.
-    pub own: Option<Own>,
+    pub own: Option<Arc<Own>>,
+    /// How long its part took, in s, as k6 said when it had ended. It says more later if the test was stopped.
+    pub took: Option<f64>,
     /// Its exit code.
     pub exit_code: Option<i32>,
     /// How teardown() ended, and when.
@@ -115,17 +118,6 @@ pub struct Runner {
     pub lacking: Option<Vec<Lack>>,
     /// Whether its own numbers are all: it was let go, or lingers for longer than it counts.
     pub let_go: bool,
-}
-
-/// A number that differs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Lack {
-    /// Of what, as in `http_reqs count`.
-    pub number: String,
-    /// What has come.
-    pub came: f64,
-    /// What k6 has.
-    pub own: f64,
 }
 
 /// A threshold, and how it stands.
@@ -158,20 +150,20 @@ pub struct Live {
     /// All that was measured.
     pub store: Store,
     /// How it went.
-    pub timeline: Timeline,
+    pub timeline: Arc<Timeline>,
     /// When this process began: it has heard nothing of what was before.
     pub began: u64,
-    runners: BTreeMap<Sender, Runner>,
-    judged: Vec<Judged>,
-    judged_at: Option<u64>,
-    looked_at: Option<u64>,
-    /// All runners said that they had ended, and the thresholds were judged on what had come then.
-    settled: bool,
-    concluded: Option<u64>,
-    started: Option<u64>,
+    pub(super) runners: BTreeMap<Sender, Runner>,
+    pub(super) judged: Vec<Judged>,
+    pub(super) judged_at: Option<u64>,
+    pub(super) looked_at: Option<u64>,
+    /// All runners said that they had ended, and the timeline has its last step.
+    pub(super) settled: bool,
+    pub(super) concluded: Option<u64>,
+    pub(super) started: Option<u64>,
     /// The runner on which the test was aborted first.
     aborted: Option<u32>,
-    refused: BTreeMap<Sender, ExportError>,
+    pub(super) refused: BTreeMap<Sender, ExportError>,
 }
 
 impl Live {
@@ -187,7 +179,7 @@ impl Live {
             expected,
             once,
             store: Store::default(),
-            timeline: Timeline::default(),
+            timeline: Arc::default(),
             began: 0,
             runners: BTreeMap::new(),
             judged: thresholds
@@ -219,13 +211,59 @@ impl Live {
         if self.concluded.is_some() {
             return Ok(());
         }
+        let exports = |store: &Store| store.senders().get(sender).map(|sent| sent.exports);
+        let before = exports(&self.store);
         let taken = self.store.take(sender, export, now);
         match &taken {
+            Ok(()) if exports(&self.store) == before => {}
             // It has all that those before it had.
             Ok(()) => drop(self.refused.remove(sender)),
-            Err(error) => drop(self.refused.insert(sender.clone(), error.clone())),
+            Err(error) => self.refuse(sender, error.clone()),
         }
         taken
+    }
+
+    /// An export was refused: until one is taken, the numbers of its sender are incomplete.
+    pub fn refuse(&mut self, sender: &Sender, error: ExportError) {
+        if self.concluded.is_none() {
+            self.refused.insert(sender.clone(), error);
+        }
+    }
+
+    /// The same as it is now, to be read while the other goes on. It costs little, and takes no exports.
+    pub fn snapshot(&self) -> Self {
+        let Self {
+            expected,
+            once,
+            store,
+            timeline,
+            began,
+            runners,
+            judged,
+            judged_at,
+            looked_at,
+            settled,
+            concluded,
+            started,
+            aborted,
+            refused,
+        } = self;
+        Self {
+            expected: *expected,
+            once: *once,
+            store: store.snapshot(),
+            timeline: Arc::clone(timeline),
+            began: *began,
+            runners: runners.clone(),
+            judged: judged.clone(),
+            judged_at: *judged_at,
+            looked_at: *looked_at,
+            settled: *settled,
+            concluded: *concluded,
+            started: *started,
+            aborted: *aborted,
+            refused: refused.clone(),
+        }
     }
 
     /// A runner says where it is, and is told what to do.
@@ -247,7 +285,12 @@ impl Live {
             (Some(before), Some(own)) => counted(before).eq(counted(own)),
             (None | Some(_), None | Some(_)) => false,
         };
-        runner.own = word.own.or_else(|| runner.own.take());
+        let took = word.own.as_ref().and_then(duration);
+        runner.took = match (runner.took, took) {
+            (Some(before), Some(took)) => Some(before.min(took)),
+            (before, took) => before.or(took),
+        };
+        runner.own = word.own.map(Arc::new).or_else(|| runner.own.take());
         runner.let_go |= word.let_go;
         if word.aborted {
             self.aborted.get_or_insert(sender.runner);
@@ -335,8 +378,7 @@ impl Live {
         if !(1..=self.expected).all(is_in) {
             return None;
         }
-        let view = self.store.view_at_end();
-        self.judge(&view, self.elapsed(now), true);
+        self.judge(now, true);
         let mut crossed = self.judged.iter().filter(|judged| judged.is_crossed());
         let Judged { threshold, .. } = crossed.next()?;
         let first = format!("{} {}", threshold.name, threshold.source);
@@ -357,7 +399,7 @@ impl Live {
 
     /// Whether a runner has said what k6 itself has measured. One that has sent something has measured something,
     /// unless it was told not to.
-    fn has_told(&self, sender: &Sender) -> bool {
+    pub(super) fn has_told(&self, sender: &Sender) -> bool {
         let own = self.runners.get(sender).and_then(|runner| runner.own.as_ref());
         let sent = || {
             self.store
@@ -368,9 +410,9 @@ impl Live {
         own.is_some_and(|own| !own.is_empty() || !sent())
     }
 
-    fn lacking_of(&self, number: u32, runner: &Runner) -> Vec<Lack> {
+    pub(super) fn lacking_of(&self, number: u32, runner: &Runner) -> Vec<Lack> {
         let own = runner.own.as_ref();
-        own.map_or_else(Vec::new, |own| lacking(&self.store.view_of_runner(number), own))
+        own.map_or_else(Vec::new, |own| lacking(&self.store.of_runner(number), own))
     }
 
     /// Whether none of the runners goes on, as far as can be heard: one that says nothing for long is no more, be it
@@ -383,72 +425,6 @@ impl Live {
         (1..=self.expected).all(over)
     }
 
-    /// Takes the next step of the timeline, and judges the thresholds, when it is time to.
-    pub fn tick(&mut self, now: u64) {
-        let Some(started) = self.started.filter(|_| self.concluded.is_none()) else {
-            return;
-        };
-        if now.saturating_sub(self.looked_at.unwrap_or(started)) >= LOOKED_EVERY && !self.is_over() {
-            self.looked_at = Some(now);
-            self.look(now.saturating_sub(started) as f64 / 1e3);
-        }
-        if self.is_over() {
-            if !std::mem::replace(&mut self.settled, true) {
-                self.settle(now);
-            }
-            return;
-        }
-        let since = now.saturating_sub(self.judged_at.unwrap_or(started));
-        // A process that has just begun may not know all of a test that has gone on for long.
-        let informed = self.silent() == 0 || now.saturating_sub(self.began) >= SILENT;
-        if since < JUDGED_EVERY || !informed {
-            return;
-        }
-        self.judged_at = Some(now);
-        let view = self.store.view();
-        let elapsed = now.saturating_sub(started);
-        self.judge(&view, elapsed as f64 / 1e3, false);
-        for judged in &mut self.judged {
-            let delay = judged.threshold.delay_abort_eval.as_millis();
-            let may = judged.threshold.abort_on_fail && i128::from(elapsed) > delay;
-            if may && judged.verdict.passed == Some(false) && judged.aborted.is_none() {
-                judged.aborted = Some(now);
-            }
-        }
-    }
-
-    fn look(&mut self, at: f64) {
-        self.timeline.look(&self.store, self.expected, at);
-    }
-
-    fn judge(&mut self, view: &View, seconds: f64, at_end: bool) {
-        let sink = |judged: &Judged| {
-            let selector = &judged.threshold.selector;
-            let empty = || Some(self.unmeasured(&selector.metric, view).0).filter(Sink::is_empty);
-            self.store.select(view, selector).or_else(empty)
-        };
-        let sinks: Vec<_> = self.judged.iter().map(sink).collect();
-        let refused = self.refused.values().any(|error| !error.is_taken());
-        for (judged, sink) in self.judged.iter_mut().zip(sinks) {
-            let selector = &judged.threshold.selector;
-            let unknown = self.store.unknown(selector);
-            let by_rate = judged.threshold.expression.aggregate == Aggregate::Rate;
-            judged.verdict = match sink {
-                Some(Sink::Rate { nonzero, total }) if unknown > 0 && by_rate => {
-                    judged.threshold.judge_within(nonzero, total, unknown)
-                }
-                sink => judged.threshold.judge(sink.as_ref(), seconds, at_end),
-            };
-            let open = unknown > 0 && judged.verdict.passed.is_none();
-            let lacks = refused || self.store.lacks(selector);
-            let final_ = judged.verdict.passed == Some(false) && judged.threshold.expression.stays_crossed();
-            judged.unknown = open || (lacks && !final_);
-            if judged.unknown {
-                judged.verdict.passed = None;
-            }
-        }
-    }
-
     /// What a metric has come to of which there is no sample, and k6's word for what it measures.
     pub fn unmeasured(&self, metric: &str, view: &View) -> (Sink, &'static str) {
         let thresholds = self.judged.iter().map(|judged| &judged.threshold);
@@ -458,7 +434,7 @@ impl Live {
     /// Whether all runners that there are to be have ended.
     pub fn is_over(&self) -> bool {
         let ended = self.runners.iter().filter(|(_, runner)| runner.ended.is_some());
-        let numbers: std::collections::BTreeSet<_> = ended.map(|(sender, _)| sender.runner).collect();
+        let numbers: BTreeSet<_> = ended.map(|(sender, _)| sender.runner).collect();
         numbers.len() >= self.expected as usize
     }
 
@@ -471,16 +447,14 @@ impl Live {
         if !self.is_over() {
             return since(self.concluded.and_then(|_| self.last_seen()).unwrap_or(now));
         }
-        // They are released together, and k6 knows its time better than who looks at it from time to time.
-        // But of one that was stopped.
-        let aborted = self.judged.iter().any(|judged| judged.aborted.is_some());
-        let own = self
-            .runners
-            .values()
-            .filter_map(|runner| duration(runner.own.as_ref()?))
-            .filter(|_| !aborted);
+        // They are released together, and k6 knows its time better than who looks at it from time to time; but for a
+        // k6 that was stopped, its time goes on until it is asked.
+        let took = self.runners.values().filter_map(|runner| {
+            let seen = runner.ended?.saturating_sub(runner.started?) as f64 / 1e3;
+            runner.took.map(|took| took.min(seen + SEEN_LATE))
+        });
         let last = self.runners.values().filter_map(|runner| runner.ended).max();
-        own.max_by(f64::total_cmp)
+        took.max_by(f64::total_cmp)
             .unwrap_or_else(|| since(last.unwrap_or(now)))
     }
 
@@ -504,10 +478,15 @@ impl Live {
     }
 
     fn settle(&mut self, now: u64) {
-        let view = self.store.view_at_end();
         let elapsed = self.elapsed(now);
-        self.look(elapsed);
-        self.judge(&view, elapsed, true);
+        self.step(elapsed);
+        self.judge(now, true);
+    }
+
+    /// Whether the part of a process has ended.
+    pub fn has_ended(&self, sender: &Sender) -> bool {
+        let runner = self.runners.get(sender);
+        runner.is_some_and(|runner| runner.ended.is_some())
     }
 
     /// When the first runner began.
@@ -525,7 +504,7 @@ impl Live {
         self.process_of(number).map(|(_, runner)| runner)
     }
 
-    fn process_of(&self, number: u32) -> Option<(&Sender, &Runner)> {
+    pub(super) fn process_of(&self, number: u32) -> Option<(&Sender, &Runner)> {
         of(&self.runners, Some(number)).max_by_key(|(_, runner)| runner.heard)
     }
 
@@ -538,121 +517,4 @@ impl Live {
         let silent = (1..=self.expected).filter(|number| !self.has_sent(*number));
         u32::try_from(silent.count()).unwrap_or(u32::MAX)
     }
-
-    /// What of the test is not in the result, in words.
-    pub fn incomplete(&self) -> Vec<String> {
-        let mut why = Vec::new();
-        for number in 1..=self.expected {
-            match self.process_of(number) {
-                None if !self.has_sent(number) => why.push(format!("runner {number} sent nothing")),
-                None => why.push(format!("runner {number} never said that it had ended")),
-                Some((_, runner)) if runner.ended.is_none() => {
-                    why.push(format!("runner {number} never said that it had ended"));
-                }
-                Some((sender, runner)) => {
-                    let now = || self.lacking_of(number, runner);
-                    let lacking = runner.lacking.clone().unwrap_or_else(now);
-                    for lack in &lacking {
-                        why.push(format!(
-                            "the {} of runner {number} has come to {}, and k6 has {}",
-                            lack.number, lack.came, lack.own
-                        ));
-                    }
-                    if lacking.is_empty() && !(self.has_told(sender) && runner.let_go) {
-                        why.push(format!(
-                            "runner {number} ended before it had told what it measured: its last export may be missing"
-                        ));
-                    }
-                }
-            }
-        }
-        let torn_down = self.runners.values().find_map(|runner| runner.torn_down.as_ref());
-        match torn_down {
-            Some((error, _)) if !error.is_empty() => why.push(format!("teardown() failed: {error}")),
-            None if self.once => why.push("teardown() did not run".to_owned()),
-            Some(_) | None => {}
-        }
-        for (sender, error) in &self.refused {
-            let runner = sender.runner;
-            why.push(if error.is_taken() {
-                format!("submetrics, checks and requests lack samples of runner {runner}: {error}")
-            } else {
-                format!("an export of runner {runner} was refused: {error}")
-            });
-        }
-        for (sender, sent) in self.store.senders() {
-            for (metric, count) in sent.unknown() {
-                why.push(format!(
-                    "runner {} had more series of {metric} than it keeps apart: of {count} values nobody knows \
-                     whether they were zero, and they are not counted",
-                    sender.runner
-                ));
-            }
-        }
-        if self.store.is_overflown() {
-            why.push("a runner had more series than it keeps apart: submetrics lack samples".to_owned());
-        }
-        why
-    }
-}
-
-/// What stands still when all is counted: the time goes on for a k6 that was stopped.
-fn counted(own: &Own) -> impl Iterator<Item = (&String, &String, &f64)> {
-    let numbers = own
-        .iter()
-        .flat_map(|(name, numbers)| numbers.iter().map(move |(label, number)| (name, label, number)));
-    numbers.filter(|(name, label, _)| {
-        *label != "rate" || !own.get(*name).is_some_and(|n| n.contains_key("count"))
-    })
-}
-
-/// How long k6's part of the test was, in s: it gives counters by second of it.
-fn duration(own: &Own) -> Option<f64> {
-    let counter = |numbers: &BTreeMap<String, f64>| {
-        let (count, rate) = (numbers.get("count")?, numbers.get("rate")?);
-        (*rate > 0.0).then(|| count / rate)
-    };
-    own.values().find_map(counter)
-}
-
-/// In what the exports of a runner differ from what k6 itself has measured.
-fn lacking(view: &View, own: &Own) -> Vec<Lack> {
-    let asked = [
-        ("count", Aggregate::Count),
-        ("rate", Aggregate::Rate),
-        ("avg", Aggregate::Avg),
-        ("min", Aggregate::Min),
-        ("max", Aggregate::Max),
-    ];
-    let mut differing = Vec::new();
-    for (name, numbers) in own {
-        let sink = view.metrics.get(name).map(|metric| &metric.sink);
-        // The rate of a counter is of k6's own time; a gauge has no history in an export.
-        let comparable = |aggregate: Aggregate| match sink {
-            Some(Sink::Counter(_)) => aggregate == Aggregate::Count,
-            Some(Sink::Gauge { .. }) => false,
-            Some(Sink::Rate { .. } | Sink::Trend(_)) => true,
-            None => aggregate == Aggregate::Count,
-        };
-        for (label, aggregate) in asked.into_iter().filter(|(_, aggregate)| comparable(*aggregate)) {
-            let Some(own) = numbers.get(label).copied() else {
-                continue;
-            };
-            let came = sink
-                .and_then(|sink| sink.ask(aggregate, 0.0))
-                .map_or(0.0, |found| found.value);
-            // A mean near zero is the sum of what is far from it, and so is its error.
-            let terms = [numbers.get("min"), numbers.get("max")].into_iter().flatten();
-            let terms = terms.filter(|_| aggregate == Aggregate::Avg);
-            let largest = terms.fold(own.abs(), |largest, term| largest.max(term.abs()));
-            if (came - own).abs() > largest * 1e-9 {
-                differing.push(Lack {
-                    number: format!("{name} {label}"),
-                    came,
-                    own,
-                });
-            }
-        }
-    }
-    differing
 }

@@ -5,15 +5,21 @@
 //! [`server`], which listens.
 
 pub mod collect;
+pub mod completeness;
 pub mod handler;
 pub mod histogram;
+pub mod judge;
+pub mod judging;
 pub mod live;
+mod otlp;
 pub mod outcome;
+pub mod own;
 pub mod pieces;
 pub mod program;
 pub mod prometheus;
 pub mod report;
 pub mod runner;
+mod sent;
 pub mod server;
 pub mod sink;
 pub mod store;
@@ -21,5 +27,7 @@ pub mod summary;
 pub mod threshold;
 pub mod timeline;
 pub mod unmeasured;
+mod users;
+pub mod view;
 
 pub use sink::{Aggregate, Estimate, Sink};

@@ -70,7 +70,7 @@ impl Outcome {
             totals: totals(&live.view(), seconds),
             duration_ms: seconds * 1e3,
             incomplete: live
-                .incomplete()
+                .incomplete_now(now)
                 .iter()
                 .take(MOST)
                 .map(|why| short(why, LONGEST))

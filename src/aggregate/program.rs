@@ -56,7 +56,7 @@ async fn tell(aggregator: &Aggregator) {
     loop {
         tick.tick().await;
         let now = aggregator.now();
-        let live = aggregator.live();
+        let live = aggregator.snapshot();
         if live.started().is_some() {
             println!("{}", Outcome::of(&live, now).to_message());
         }
@@ -91,7 +91,7 @@ pub async fn run_aggregate(args: AggregateArgs) -> Result<(), Box<dyn std::error
     let aggregator = Arc::new(Aggregator::new(names, live, args.keep, &Clock::system()));
     tokio::select! {
         served = Arc::clone(&aggregator).serve(socket) => served?,
-        () = aggregator.judge() => {}
+        () = Arc::clone(&aggregator).judge() => {}
         () = tell(&aggregator) => {}
         // Its Job is not complete by that: another pod is to take its place.
         _ = terminated.recv() => return Err("it was told to end".into()),

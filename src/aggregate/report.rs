@@ -147,6 +147,9 @@ struct PerRunner {
     runner: u32,
     state: &'static str,
     exit: Option<i32>,
+    /// Why its numbers are not all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    incomplete: Vec<String>,
     requests: f64,
     failed_rate: Option<f64>,
     p95: Option<f64>,
@@ -276,7 +279,7 @@ impl Report {
         let view = live.view();
         let seconds = live.elapsed(now);
         let is_live = about.result.is_none();
-        let incomplete = if is_live { Vec::new() } else { live.incomplete() };
+        let incomplete = live.incomplete_now(now);
         Self {
             live: is_live,
             started: started.map(|started| started.to_string()),
@@ -286,7 +289,7 @@ impl Report {
             complete: incomplete.is_empty(),
             incomplete,
             time: time(&steps),
-            per_runner: per_runner(live, &steps, &about),
+            per_runner: per_runner(live, &steps, &about, now),
             thresholds: thresholds(live, &view),
             checks: checks(live).into_iter().map(ShownCheck::from).collect(),
             groups: groups(live, &view, seconds),
@@ -377,7 +380,12 @@ fn time(steps: &[Step]) -> Time {
     time
 }
 
-fn per_runner(live: &Live, steps: &[Step], about: &About) -> Vec<PerRunner> {
+fn per_runner(live: &Live, steps: &[Step], about: &About, now: u64) -> Vec<PerRunner> {
+    let mut incomplete: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for (runner, gap) in live.gaps(now) {
+        let why = gap.describe(runner, about.result.is_some());
+        incomplete.entry(runner).or_default().extend(why);
+    }
     let runner = |runner: u32| {
         let known = live.runner(runner);
         let of = |name: &str| live.store.total(name, Some(runner));
@@ -400,6 +408,7 @@ fn per_runner(live: &Live, steps: &[Step], about: &About) -> Vec<PerRunner> {
                 Some(Phase::Waiting | Phase::Running) | None => "running",
             },
             exit: known.and_then(|known| known.exit_code),
+            incomplete: incomplete.get(&runner).cloned().unwrap_or_default(),
             requests: ask(of("http_reqs").as_ref(), Aggregate::Count, 0.0).unwrap_or_default(),
             failed_rate: ask(of("http_req_failed").as_ref(), Aggregate::Rate, 0.0),
             p95: ask(of("http_req_duration").as_ref(), P95, 0.0),

@@ -10,8 +10,8 @@ use super::summary::{self, Options};
 use crate::exposition;
 use crate::machine::{Reason, RunResult};
 use crate::operator::Clock;
-use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
+use axum::extract::{Path, State};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
@@ -36,6 +36,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, interval};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::IntervalStream;
@@ -43,8 +44,17 @@ use tokio_stream::wrappers::IntervalStream;
 /// Where the summary is that a k6 with `--new-machine-readable-summary` makes.
 pub const MACHINE_READABLE: &str = "/machine-readable.json";
 
-/// The largest export that is read.
-const LARGEST_EXPORT: usize = 32 * 1024 * 1024;
+/// The largest export that is read, in bytes. One series takes some 300 bytes, and its tags.
+pub const LARGEST_EXPORT: usize = 64 * 1024 * 1024;
+/// As many bytes of exports are read at the same time, of all runners: others wait.
+const IN_FLIGHT: usize = 2 * LARGEST_EXPORT;
+/// How long an export may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(30);
+/// For each mebibyte of an export the answer waits so long, since a k6 begins the next as soon as it has it: to export
+/// many megabytes each second leaves no CPU for the load.
+const PAUSE: Duration = Duration::from_millis(200);
+/// It waits no longer than this: k6 gives up after 10 s.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// What the clock says when this begins, in ms: a test may have begun long before.
 const BEGAN: u64 = 30 * 24 * 60 * 60 * 1_000;
@@ -62,6 +72,8 @@ pub struct Aggregator {
     began: Instant,
     began_at: Timestamp,
     keep: Option<PathBuf>,
+    /// A permit for each kibibyte that may be read.
+    in_flight: Arc<Semaphore>,
 }
 
 /// What a run is called, and what its script says of summaries.
@@ -87,6 +99,7 @@ impl Aggregator {
             began: Instant::now(),
             began_at: clock.now(),
             keep,
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT / 1024)),
         };
         aggregator.remember();
         aggregator
@@ -95,6 +108,11 @@ impl Aggregator {
     /// What is known now.
     pub fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, to be read while runners are answered.
+    pub fn snapshot(&self) -> Live {
+        self.live().snapshot()
     }
 
     /// The time, in ms of a clock that this began.
@@ -121,7 +139,7 @@ impl Aggregator {
     pub fn report(&self) -> Report {
         let now = self.now();
         let about = self.about.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let live = self.live();
+        let live = self.snapshot();
         let started = live.started().and_then(|time| self.wall(time));
         Report::of(about, &live, &self.options, started, now)
     }
@@ -129,7 +147,7 @@ impl Aggregator {
     /// The summary in k6's form, and as a text.
     pub fn summary(&self) -> (Value, String) {
         let now = self.now();
-        let live = self.live();
+        let live = self.snapshot();
         let data = summary::data(&live, &self.options, now);
         (data, summary::text(&live, &self.options, now))
     }
@@ -137,7 +155,7 @@ impl Aggregator {
     /// The same for a k6 that makes machine-readable summaries.
     pub fn machine_readable(&self) -> Value {
         let now = self.now();
-        summary::machine_readable(&self.live(), &self.options, now)
+        summary::machine_readable(&self.snapshot(), &self.options, now)
     }
 
     /// Judges for the last time, and says what came of the test. What is known of its end beside what came here, is
@@ -161,13 +179,24 @@ impl Aggregator {
         outcome
     }
 
-    /// Judges the thresholds, for as long as it is polled.
-    pub async fn judge(&self) {
+    /// Judges the thresholds, for as long as it is polled: on a snapshot and a thread of its own, so that no runner
+    /// waits for it.
+    pub async fn judge(self: Arc<Self>) {
         let mut tick = tokio::time::interval(Duration::from_millis(500));
         loop {
             tick.tick().await;
             let now = self.now();
-            self.live().tick(now);
+            let snapshot = {
+                let live = self.live();
+                live.is_due(now).then(|| live.snapshot())
+            };
+            let Some(snapshot) = snapshot else {
+                continue;
+            };
+            match tokio::task::spawn_blocking(move || snapshot.look(now)).await {
+                Ok(looked) => self.live().take_in(looked, now),
+                Err(error) => tracing::error!(%error, "the thresholds could not be judged"),
+            }
         }
     }
 
@@ -199,23 +228,28 @@ impl Aggregator {
                 "/summary.txt",
                 get(async |State(it): State<Arc<Self>>| it.summary().1),
             )
-            .route(
-                "/v1/metrics",
-                post(export).layer(DefaultBodyLimit::max(LARGEST_EXPORT)),
-            )
+            .route("/v1/metrics", post(export))
             .route("/finish", post(finish))
             .route("/runners/{runner}/{process}", post(word))
             .with_state(self)
     }
 
-    /// An export, as it came.
-    pub fn take(&self, sender: &Sender, body: &[u8]) -> Result<(), String> {
-        let export = ExportMetricsServiceRequest::decode(body).map_err(|error| error.to_string())?;
+    /// An export, as it came. One that is refused is held against its sender until another is taken.
+    pub fn take(&self, sender: &Sender, body: &[u8]) -> Result<(), ExportError> {
+        let export = match ExportMetricsServiceRequest::decode(body) {
+            Ok(export) => export,
+            Err(error) => return Err(self.refuse(sender, ExportError::Unreadable(error.to_string()))),
+        };
         let taken = self.take_export(sender, &export, self.now());
         if is_taken(&taken) {
             self.write_down(sender, Kept::Export, body);
         }
-        taken.map_err(|error| error.to_string())
+        taken
+    }
+
+    fn refuse(&self, sender: &Sender, error: ExportError) -> ExportError {
+        self.live().refuse(sender, error.clone());
+        error
     }
 
     fn take_export(
@@ -365,45 +399,127 @@ impl MetricsService for Grpc {
 }
 
 /// OTLP over HTTP: <https://opentelemetry.io/docs/specs/otlp/#otlphttp>.
-async fn export(State(aggregator): State<Arc<Aggregator>>, headers: HeaderMap, body: Bytes) -> Response {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let unread = "application/x-protobuf is read, plain or as gzip, and nothing else";
-    if text(CONTENT_TYPE) != Some("application/x-protobuf") {
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, unread).into_response();
-    }
-    let body = match text(CONTENT_ENCODING) {
-        None if headers.contains_key(CONTENT_ENCODING) => {
-            return (StatusCode::UNSUPPORTED_MEDIA_TYPE, unread).into_response();
-        }
-        None | Some("identity") => body,
-        Some("gzip") => match expanded(&body) {
-            Ok(body) => body,
-            Err(refusal) => return refusal.into_response(),
-        },
-        Some(_) => return (StatusCode::UNSUPPORTED_MEDIA_TYPE, unread).into_response(),
-    };
-    let taken = sender(&aggregator, &headers).and_then(|sender| aggregator.take(&sender, &body));
-    match taken {
-        Ok(()) => ([(CONTENT_TYPE, "application/x-protobuf")], Bytes::new()).into_response(),
+async fn export(State(aggregator): State<Arc<Aggregator>>, headers: HeaderMap, body: Body) -> Response {
+    let sender = match sender(&aggregator, &headers) {
+        Ok(sender) => sender,
         Err(why) => {
             tracing::warn!(%why, "an export was refused");
-            (StatusCode::BAD_REQUEST, why).into_response()
+            return (StatusCode::BAD_REQUEST, why).into_response();
+        }
+    };
+    let (bytes, taken) = match read(&aggregator, &headers, body).await {
+        Ok((body, _room)) => {
+            let (aggregator, sender) = (Arc::clone(&aggregator), sender.clone());
+            let bytes = body.len();
+            let taken = tokio::task::spawn_blocking(move || aggregator.take(&sender, &body)).await;
+            // It was aborted.
+            (
+                bytes,
+                taken
+                    .unwrap_or(Ok(()))
+                    .map_err(|error| (StatusCode::BAD_REQUEST, error)),
+            )
+        }
+        // It has not come, and nothing says that it ever will: its sender will try again.
+        Err(Unread::Lost) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+        Err(Unread::Refused(status, error)) => (0, Err((status, aggregator.refuse(&sender, error)))),
+    };
+    match taken {
+        Ok(()) => {
+            pause(&aggregator, &sender, bytes).await;
+            ([(CONTENT_TYPE, "application/x-protobuf")], Bytes::new()).into_response()
+        }
+        Err((status, why)) => {
+            tracing::warn!(%why, runner = sender.runner, "an export was refused");
+            (status, why.to_string()).into_response()
         }
     }
 }
 
+/// Waits after a large export, unless the part of its sender has ended: then each is awaited.
+async fn pause(aggregator: &Aggregator, sender: &Sender, bytes: usize) {
+    let mebibytes = u32::try_from(bytes / (1024 * 1024)).unwrap_or(u32::MAX);
+    let until = Instant::now() + PAUSE.saturating_mul(mebibytes).min(LONGEST_PAUSE);
+    while Instant::now() < until && !aggregator.live().has_ended(sender) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Why an export was not read.
+enum Unread {
+    /// It did not come.
+    Lost,
+    /// It can't be read.
+    Refused(StatusCode, ExportError),
+}
+
+/// Reads an export, if it is no larger than one may be, and when there is room for it.
+async fn read(
+    aggregator: &Aggregator,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Bytes, OwnedSemaphorePermit), Unread> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_gzip = match text(CONTENT_ENCODING) {
+        None => !headers.contains_key(CONTENT_ENCODING),
+        Some(encoding) => encoding == "identity" || encoding == "gzip",
+    };
+    if text(CONTENT_TYPE) != Some("application/x-protobuf") || !is_gzip {
+        let why = "application/x-protobuf is read, plain or as gzip, and nothing else".to_owned();
+        return Err(Unread::Refused(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            ExportError::Unreadable(why),
+        ));
+    }
+    let too_large = || {
+        let error = ExportError::TooLarge(LARGEST_EXPORT);
+        Unread::Refused(StatusCode::PAYLOAD_TOO_LARGE, error)
+    };
+    let length = text(CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
+    let most = length.unwrap_or(LARGEST_EXPORT);
+    if most > LARGEST_EXPORT {
+        return Err(too_large());
+    }
+    let kibibytes = u32::try_from(most / 1024 + 1).unwrap_or(u32::MAX);
+    let reading = async {
+        let room = Arc::clone(&aggregator.in_flight)
+            .acquire_many_owned(kibibytes)
+            .await;
+        let room = room.map_err(|_| Unread::Lost)?;
+        let mut whole = Vec::with_capacity(length.unwrap_or_default());
+        let mut body = body.into_data_stream();
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|_| Unread::Lost)?;
+            if whole.len() + piece.len() > most {
+                return Err(too_large());
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok((whole, room))
+    };
+    let read = tokio::time::timeout(ARRIVAL, reading).await;
+    let (mut whole, room) = read.map_err(|_| Unread::Lost)??;
+    if text(CONTENT_ENCODING) == Some("gzip") {
+        whole = expanded(&whole)?;
+    }
+    Ok((Bytes::from(whole), room))
+}
+
 /// What was compressed by gzip, if it is no larger than an export may be.
-fn expanded(body: &[u8]) -> Result<Bytes, (StatusCode, String)> {
+fn expanded(body: &[u8]) -> Result<Vec<u8>, Unread> {
     let mut whole = Vec::new();
     let read = MultiGzDecoder::new(body)
         .take(LARGEST_EXPORT as u64 + 1)
         .read_to_end(&mut whole)
-        .map_err(|error| (StatusCode::BAD_REQUEST, format!("it is not gzip: {error}")))?;
+        .map_err(|error| {
+            let error = ExportError::Unreadable(format!("it is not gzip: {error}"));
+            Unread::Refused(StatusCode::BAD_REQUEST, error)
+        })?;
     if read > LARGEST_EXPORT {
-        let why = format!("expanded, it has more than {LARGEST_EXPORT} bytes");
-        return Err((StatusCode::PAYLOAD_TOO_LARGE, why));
+        let error = ExportError::TooLarge(LARGEST_EXPORT);
+        return Err(Unread::Refused(StatusCode::PAYLOAD_TOO_LARGE, error));
     }
-    Ok(Bytes::from(whole))
+    Ok(whole)
 }
 
 async fn page(State(aggregator): State<Arc<Aggregator>>) -> Html<String> {
@@ -421,7 +537,7 @@ async fn finish(
 }
 
 async fn metrics(State(aggregator): State<Arc<Aggregator>>, headers: HeaderMap) -> Response {
-    let text = prometheus::text(&aggregator.live());
+    let text = prometheus::text(&aggregator.snapshot());
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     match text.map(|text| exposition::answer(text, accept)) {
         Ok((kind, text)) => ([(CONTENT_TYPE, kind)], text).into_response(),

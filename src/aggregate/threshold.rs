@@ -108,30 +108,6 @@ impl Expression {
         }
     }
 
-    /// Whether more samples can't mend it once it is crossed: a count and a maximum only grow, a minimum only falls.
-    pub fn stays_crossed(&self) -> bool {
-        match (self.aggregate, self.operator) {
-            (Aggregate::Count | Aggregate::Max, Operator::Less | Operator::AtMost)
-            | (Aggregate::Min, Operator::Greater | Operator::AtLeast) => true,
-            (
-                Aggregate::Count
-                | Aggregate::Max
-                | Aggregate::Min
-                | Aggregate::Rate
-                | Aggregate::Value
-                | Aggregate::Avg
-                | Aggregate::Med
-                | Aggregate::Percentile(_),
-                Operator::Less
-                | Operator::AtMost
-                | Operator::Greater
-                | Operator::AtLeast
-                | Operator::Equal
-                | Operator::Unequal,
-            ) => false,
-        }
-    }
-
     /// Whether it may be otherwise for a number that lies somewhere in the bounds of an estimate.
     pub fn is_uncertain(&self, estimate: &Estimate) -> bool {
         let inside =
@@ -212,6 +188,9 @@ fn hexadecimal_float(text: &str) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
+/// The tag by which a runner's samples carry its number.
+pub const RUNNER_TAG: &str = "instance_id";
+
 /// Which samples of a metric count: those that carry all these tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector {
@@ -222,6 +201,18 @@ pub struct Selector {
 }
 
 impl Selector {
+    /// The only runner whose samples it selects.
+    pub fn runner(&self) -> Option<u32> {
+        let (_, number) = self.tags.iter().find(|(key, _)| key == RUNNER_TAG)?;
+        // No runner has a number that is none.
+        Some(number.parse().unwrap_or_default())
+    }
+
+    /// Whether it selects by tags that k6 gives to samples, and not only by runner.
+    pub fn is_by_tags(&self) -> bool {
+        self.tags.iter().any(|(key, _)| key != RUNNER_TAG)
+    }
+
     /// Reads `metric` or `metric{tag:value,tag:value}`.
     pub fn parse(text: &str) -> Result<Self, ThresholdError> {
         let wrong = |why| {

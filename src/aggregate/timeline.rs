@@ -219,13 +219,22 @@ impl State {
 impl Counts {
     /// Without an export since, the rate is still that before it.
     fn of(store: &Store, runner: u32, made: u64, earlier: Self, at: f64) -> Self {
-        if made <= earlier.made {
+        if made == earlier.made {
             return earlier;
         }
         let (requests, iterations) = (
             counter(store, "http_reqs", Some(runner)),
             counter(store, "iterations", Some(runner)),
         );
+        // Its clock was set back.
+        if made < earlier.made {
+            return Self {
+                made,
+                requests,
+                iterations,
+                ..earlier
+            };
+        }
         // The first comes a second after the start, or has all since then.
         let seconds = if earlier.made == 0 {
             at.max(1.0)

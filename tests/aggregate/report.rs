@@ -101,7 +101,7 @@ fn a_report_of_a_thousand_runners_and_the_longest_timeline_fits_into_a_config_ma
                 step,
             );
         }
-        live.timeline.look(&live.store, RUNNERS, step as f64 * 2.111);
+        std::sync::Arc::make_mut(&mut live.timeline).look(&live.store, RUNNERS, step as f64 * 2.111);
     }
     let about = About {
         result: Some("Error".to_owned()),

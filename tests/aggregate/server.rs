@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k6_operator::aggregate::Sink;
 use k6_operator::aggregate::live::{Live, Order, Word};
 use k6_operator::aggregate::outcome::Outcome;
+use k6_operator::aggregate::server::LARGEST_EXPORT;
 use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::summary::{Options, data, text};
 use k6_operator::aggregate::threshold::thresholds;
@@ -88,7 +89,11 @@ async fn an_export_that_is_not_this_runs_or_cannot_be_merged_is_refused_with_the
             ("k6-process", process),
         ]
     };
-    let json = vec![("content-type", "application/json"), ("k6-run", RUN)];
+    let json = [
+        vec![("content-type", "application/json")],
+        headers(RUN, "1", "a")[1..].to_vec(),
+    ]
+    .concat();
     let encoded = |encoding| [headers(RUN, "1", "a"), vec![("content-encoding", encoding)]].concat();
     let explicit = metric("waits", Data::Histogram(Histogram::default()));
     let two = || [counter("waits", 1, 1.0), gauge("waits", 1, 1.0)];
@@ -108,9 +113,9 @@ async fn an_export_that_is_not_this_runs_or_cannot_be_merged_is_refused_with_the
         (encoded("gzip"), good(), 400, "it is not gzip: "),
         (
             encoded("gzip"),
-            gzip(&vec![0; 33 * 1024 * 1024]),
+            gzip(&vec![0; LARGEST_EXPORT + 1]),
             413,
-            "expanded, it has more than 33554432 bytes",
+            "it has more than 67108864 bytes",
         ),
         (vec![PROTOBUF], good(), 400, "the header k6-run is missing"),
         (
@@ -420,11 +425,81 @@ fn an_aggregator_that_has_just_begun_judges_nothing_before_all_runners_have_sent
     };
     let mut live = begun();
     take(&mut live, 2, counter("http_reqs", 1, 1_000.0), BEGAN + 900);
-    live.tick(BEGAN + 1_000);
+    live.tick(BEGAN + 2_600);
     assert_eq!(live.judged()[0].verdict.passed, Some(true));
     let mut live = begun();
     live.tick(BEGAN + 10_000);
-    assert_eq!(live.judged()[0].verdict.passed, Some(false), "runner 2 is silent");
+    let judged = &live.judged()[0];
+    assert_eq!(
+        (judged.verdict.passed, judged.unknown, judged.aborted),
+        (None, true, None)
+    );
+}
+
+/// What is answered to an export that says that it has so many bytes, of which none comes.
+async fn announced(address: SocketAddr, bytes: usize) -> String {
+    let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /v1/metrics HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-protobuf\r\nk6-run: {RUN}\r\n\
+         k6-runner: 2\r\nk6-process: a\r\ncontent-length: {bytes}\r\n\r\n"
+    );
+    tokio::io::AsyncWriteExt::write_all(&mut connection, head.as_bytes())
+        .await
+        .unwrap();
+    let mut answer = vec![0; 1_000];
+    let read = tokio::io::AsyncReadExt::read(&mut connection, &mut answer)
+        .await
+        .unwrap();
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn export_that_is_too_large_or_unreadable_is_held_against_its_runner_at_once() {
+    let thresholds = json!({"thresholds": {"http_reqs": ["count<100", "count>1"]}});
+    let service = Service::open(2, thresholds);
+    for runner in ["1", "2"] {
+        say(&service, runner, json!({"phase": "running", "startedAgo": 3_000})).await;
+        let body = export([counter("http_reqs", 1, 5.0)]);
+        assert_eq!(send(&service, runner, "a", body).await.0, 200);
+    }
+    let answer = announced(service.address, LARGEST_EXPORT + 1).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let too_large = format!(
+        "an export of runner 2 was refused: it has more than {LARGEST_EXPORT} bytes: give requests a `name` tag, or \
+         drop tags with options.systemTags"
+    );
+    let incomplete = |why: &str| {
+        let report = json!(service.aggregator().report());
+        assert_eq!(report["incomplete"], json!([why]));
+        assert_eq!(report["perRunner"][0].get("incomplete"), None);
+        assert_eq!(report["perRunner"][1]["incomplete"], json!([why]));
+        let live = service.aggregator().live();
+        assert_eq!(Outcome::of(&live, service.aggregator().now()).incomplete, [why]);
+    };
+    incomplete(&too_large);
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let stands = |service: &Service| -> Vec<_> {
+        let live = service.aggregator().live();
+        let judged = live.judged().iter();
+        judged
+            .map(|judged| (judged.verdict.passed, judged.unknown))
+            .collect()
+    };
+    assert_eq!(stands(&service), [(None, true), (None, true)]);
+
+    // One that can't be read is refused too, and one that is taken has all.
+    assert_eq!(send(&service, "2", "a", b"no export".to_vec()).await.0, 400);
+    let told = json!(service.aggregator().report())["incomplete"][0].clone();
+    let told = told.as_str().unwrap().to_owned();
+    assert!(
+        told.starts_with("an export of runner 2 was refused: it can't be read: "),
+        "{told}"
+    );
+    let body = export([counter("http_reqs", 2, 50.0)]);
+    assert_eq!(send(&service, "2", "a", body).await.0, 200);
+    assert_eq!(json!(service.aggregator().report())["incomplete"], json!([]));
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(stands(&service), [(Some(true), false), (Some(true), false)]);
 }
 
 /// Two runners that have ended and told what they measured, the first of them in the second before.
@@ -504,21 +579,22 @@ fn runner_that_completes_the_whole_is_told_of_the_thresholds_that_are_crossed() 
 
 #[test]
 fn runner_that_is_lost_is_not_waited_for_to_tell_of_the_thresholds_and_may_come_back() {
-    let mut live = ended_one_after_the_other("count>=100");
-    take(&mut live, 2, counter("http_reqs", 2, 49.0), 10_800);
-    let order = end(&mut live, 1, 24_000);
-    assert_eq!(
-        order,
-        Order::End {
-            crossed: Some("http_reqs count>=100".to_owned())
-        },
-        "runner 2 is silent"
-    );
-    // It brings what it had measured after all: the outcome decides.
-    take(&mut live, 2, counter("http_reqs", 3, 50.0), 27_000);
-    assert_eq!(end(&mut live, 2, 27_100), Order::End { crossed: None });
-    live.conclude(30_000);
-    assert!(Outcome::of(&live, 30_000).passed());
+    for (source, told) in [("count<99", Some("http_reqs count<99")), ("count>=100", None)] {
+        let mut live = ended_one_after_the_other(source);
+        take(&mut live, 2, counter("http_reqs", 2, 49.0), 10_800);
+        let crossed = told.map(str::to_owned);
+        assert_eq!(
+            end(&mut live, 1, 24_000),
+            Order::End { crossed },
+            "runner 2 is silent"
+        );
+        // It brings what it had measured after all: the outcome decides.
+        take(&mut live, 2, counter("http_reqs", 3, 50.0), 27_000);
+        let crossed = told.map(str::to_owned);
+        assert_eq!(end(&mut live, 2, 27_100), Order::End { crossed });
+        live.conclude(30_000);
+        assert_eq!(Outcome::of(&live, 30_000).passed(), told.is_none());
+    }
 }
 
 #[test]
@@ -615,7 +691,9 @@ fn a_test_of_which_a_runner_is_lost_has_taken_until_the_last_that_was_heard_of_i
     assert_eq!(live.elapsed(31_000), 30.0, "while it may still be heard");
     live.conclude(31_000);
     assert_eq!(live.elapsed(60_000), 10.0);
-    assert_eq!(live.judged()[0].verdict.passed, Some(true), "180 in 10 s");
+    let verdict = live.judged()[0].verdict;
+    assert_eq!(verdict.value.unwrap().value, 18.0, "180 in 10 s");
+    assert_eq!(verdict.passed, None, "the other may have gone on");
     let mut live = half_lost();
     take(&mut live, 2, counter("http_reqs", 2, 90.0), 13_000);
     live.conclude(31_000);
@@ -646,7 +724,7 @@ fn what_came_of_a_test_stays_whatever_comes_after_it_was_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_that_is_asked_for_again_is_the_same() {
-    let service = Service::open(2, json!({"thresholds": {"http_reqs": ["rate>1000"]}}));
+    let service = Service::open(2, json!({"thresholds": {"http_reqs": ["count<50"]}}));
     say(&service, "1", json!({"phase": "running", "startedAgo": 2_000})).await;
     let body = |time| export([counter("http_reqs", time, 100.0 * time as f64)]);
     assert_eq!(send(&service, "1", "a", body(1)).await.0, 200);

@@ -4,9 +4,13 @@
 mod aggregation;
 mod build;
 mod empties;
+#[allow(dead_code)]
+#[path = "../aggregate/exports.rs"]
+mod exports;
 mod generated;
 mod hostile;
 mod inspection;
+mod judging;
 mod kstatus;
 mod mutants;
 mod properties;

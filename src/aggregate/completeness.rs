@@ -1,0 +1,110 @@
+//! Whose numbers are not all, and why: as it stands during the test, and at its end. Pure.
+
+use super::judge::Gap;
+use super::live::{Live, Phase, SILENT};
+use super::store::of;
+
+/// How long a runner that runs may export nothing before its numbers count as incomplete. It exports each second; but
+/// an export that takes long delays the next.
+const STALE: u64 = 20_000;
+
+impl Live {
+    /// Why the numbers of runners are not all, by runner: the reasons that stand now, or once nothing more can come.
+    pub fn gaps(&self, now: u64) -> Vec<(u32, Gap)> {
+        self.gaps_of(now, self.concluded.is_some())
+    }
+
+    fn gaps_of(&self, now: u64, at_end: bool) -> Vec<(u32, Gap)> {
+        let mut gaps = Vec::new();
+        for number in 1..=self.expected {
+            gaps.extend(self.gap_of(number, now, at_end).map(|gap| (number, gap)));
+            let refused = of(&self.refused, Some(number)).map(|(_, error)| {
+                if error.is_taken() {
+                    Gap::BeyondLimit(error.to_string())
+                } else {
+                    Gap::Refused(error.to_string())
+                }
+            });
+            gaps.extend(refused.map(|gap| (number, gap)));
+            let sent = of(self.store.senders(), Some(number));
+            let overflown = sent.filter(|(_, sent)| sent.is_overflown()).count() > 0;
+            gaps.extend(overflown.then_some((number, Gap::Overflow)));
+        }
+        gaps
+    }
+
+    /// Why the exports of a runner have not come, or may not have.
+    fn gap_of(&self, number: u32, now: u64, at_end: bool) -> Option<Gap> {
+        let came = of(self.store.senders(), Some(number))
+            .map(|(_, sent)| sent.came)
+            .max();
+        let is_stale = came.is_some_and(|came| now.saturating_sub(came.max(self.began)) >= STALE);
+        let Some((sender, runner)) = self.process_of(number) else {
+            return match came {
+                None => Some(Gap::NeverSent),
+                Some(_) => (at_end || is_stale).then_some(Gap::Silent),
+            };
+        };
+        if runner.ended.is_none() {
+            let is_silent = is_stale || now.saturating_sub(runner.heard.max(self.began)) >= SILENT;
+            return match came {
+                _ if at_end => Some(Gap::Silent),
+                None => Some(Gap::NeverSent),
+                Some(_) => is_silent.then_some(Gap::Silent),
+            };
+        }
+        // Its last export is on the way.
+        let is_awaited = runner.phase == Some(Phase::Ended) && runner.lacking.is_none();
+        if is_awaited && !at_end && now.saturating_sub(runner.heard.max(self.began)) < SILENT {
+            return None;
+        }
+        let lacking = || self.lacking_of(number, runner);
+        let lacking = runner.lacking.clone().unwrap_or_else(lacking);
+        if !lacking.is_empty() {
+            return Some(Gap::Behind(lacking));
+        }
+        (!(self.has_told(sender) && runner.let_go)).then_some(Gap::Untold)
+    }
+
+    /// What of the test is not in the numbers, in words, if nothing more comes.
+    pub fn incomplete(&self) -> Vec<String> {
+        self.describe(self.began, true)
+    }
+
+    /// The same as it stands now: during a test more will come.
+    pub fn incomplete_now(&self, now: u64) -> Vec<String> {
+        self.describe(now, self.concluded.is_some())
+    }
+
+    fn describe(&self, now: u64, at_end: bool) -> Vec<String> {
+        let mut why: Vec<String> = Vec::new();
+        let mut overflown = false;
+        // An export comes a second after the start, and many runners start one after the other.
+        let is_early = !at_end && now.saturating_sub(self.started.unwrap_or(now)) < SILENT;
+        for (runner, gap) in self.gaps_of(now, at_end) {
+            overflown |= gap == Gap::Overflow;
+            if !(is_early && gap == Gap::NeverSent) {
+                why.extend(gap.describe(runner, at_end));
+            }
+        }
+        let torn_down = self.runners.values().find_map(|runner| runner.torn_down.as_ref());
+        match torn_down {
+            Some((error, _)) if !error.is_empty() => why.push(format!("teardown() failed: {error}")),
+            None if self.once && at_end => why.push("teardown() did not run".to_owned()),
+            Some(_) | None => {}
+        }
+        for (sender, sent) in self.store.senders() {
+            for (metric, count) in sent.unknown() {
+                why.push(format!(
+                    "runner {} had more series of {metric} than it keeps apart: of {count} values nobody knows \
+                     whether they were zero, and they are not counted",
+                    sender.runner
+                ));
+            }
+        }
+        if overflown {
+            why.push("a runner had more series than it keeps apart: submetrics lack samples".to_owned());
+        }
+        why
+    }
+}

@@ -1,0 +1,166 @@
+//! How a threshold stands while samples are missing: it holds or is crossed only if no missing sample can change
+//! that. Pure, and the only place that decides it.
+//!
+//! | the number | with more samples it | told as crossed, whatever is missing |
+//! |---|---|---|
+//! | `count`, `max`, `p(100)` | only grows | `<` `<=` `==` whose limit it has passed |
+//! | `rate` of a counter | only grows, if the time of the test is known | the same |
+//! | `min`, `p(0)` | only falls | `>` `>=` `==` whose limit it has passed |
+//! | `rate` of a rate, `avg`, `med`, `p(N)`, `value` | moves either way | nothing |
+//!
+//! Nothing is told as held while anything is missing: a verdict on less than all is none.
+
+use super::sink::{Aggregate, Sink};
+use super::threshold::{Expression, Operator};
+
+/// Why the numbers of a runner may not be all of its numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Gap {
+    /// It has never sent anything.
+    NeverSent,
+    /// It does not export any longer, or was lost, before it said that it had ended.
+    Silent,
+    /// It ended before it had told what it measured.
+    Untold,
+    /// Its last export was refused, such as one that is too large.
+    Refused(String),
+    /// k6 itself has counted more than has arrived.
+    Behind(Vec<Lack>),
+    /// k6's exporter has put series together that it does not keep apart: their samples have lost their tags.
+    Overflow,
+    /// There are more series than are kept apart here.
+    BeyondLimit(String),
+}
+
+/// A number that differs.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Lack {
+    /// Of what, as in `http_reqs count`.
+    pub number: String,
+    /// What has come.
+    pub came: f64,
+    /// What k6 has.
+    pub own: f64,
+}
+
+/// What is missing of the samples that a threshold asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Missing {
+    /// Nothing.
+    Nothing,
+    /// Samples. How long the test took is known.
+    Samples,
+    /// Samples, and how long the test took.
+    SamplesAndTime,
+}
+
+impl Gap {
+    /// What it takes from a threshold, which may ask for samples by their tags.
+    pub fn takes(&self, by_tags: bool) -> Missing {
+        match self {
+            Self::NeverSent | Self::Silent | Self::Untold => Missing::SamplesAndTime,
+            Self::Refused(_) | Self::Behind(_) => Missing::Samples,
+            // They are in the numbers of their metric as a whole.
+            Self::Overflow | Self::BeyondLimit(_) if by_tags => Missing::Samples,
+            Self::Overflow | Self::BeyondLimit(_) => Missing::Nothing,
+        }
+    }
+}
+
+impl Gap {
+    /// What a person is told of it, during the test or at its end.
+    pub fn describe(&self, runner: u32, at_end: bool) -> Vec<String> {
+        match self {
+            Self::NeverSent if at_end => vec![format!("runner {runner} sent nothing")],
+            Self::NeverSent => vec![format!("runner {runner} has sent nothing yet")],
+            Self::Silent if at_end => vec![format!("runner {runner} never said that it had ended")],
+            Self::Silent => vec![format!("runner {runner} has fallen silent")],
+            Self::Untold => vec![format!(
+                "runner {runner} ended before it had told what it measured: its last export may be missing"
+            )],
+            Self::Refused(error) => vec![format!("an export of runner {runner} was refused: {error}")],
+            Self::Behind(lacking) => {
+                let lacking = lacking.iter().map(|Lack { number, came, own }| {
+                    format!("the {number} of runner {runner} has come to {came}, and k6 has {own}")
+                });
+                lacking.collect()
+            }
+            // Told once for all runners.
+            Self::Overflow => Vec::new(),
+            Self::BeyondLimit(error) => vec![format!(
+                "submetrics, checks and requests lack samples of runner {runner}: {error}"
+            )],
+        }
+    }
+}
+
+/// What can be told of a threshold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It holds, over all samples.
+    Holds,
+    /// It is crossed, whatever is missing.
+    Crossed,
+    /// What is missing could turn it.
+    Unknown,
+}
+
+/// Where a number can go when there are more samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    Up,
+    Down,
+    Anywhere,
+}
+
+fn course(aggregate: Aggregate, sink: &Sink, missing: Missing) -> Course {
+    if sink.is_empty() {
+        // The value of what has no samples is not one of theirs.
+        return Course::Anywhere;
+    }
+    match (aggregate, sink) {
+        (Aggregate::Count | Aggregate::Max, _) => Course::Up,
+        (Aggregate::Min, _) => Course::Down,
+        (Aggregate::Percentile(p), _) if p <= 0.0 => Course::Down,
+        (Aggregate::Percentile(p), _) if p >= 100.0 => Course::Up,
+        (Aggregate::Rate, Sink::Counter(_)) => match missing {
+            Missing::Nothing | Missing::Samples => Course::Up,
+            // A test that took longer has a lower rate.
+            Missing::SamplesAndTime => Course::Anywhere,
+        },
+        (Aggregate::Rate, Sink::Gauge { .. } | Sink::Rate { .. } | Sink::Trend(_))
+        | (Aggregate::Avg | Aggregate::Med | Aggregate::Value | Aggregate::Percentile(_), _) => {
+            Course::Anywhere
+        }
+    }
+}
+
+/// Whether a threshold stays crossed wherever its number can go from here.
+fn stays_crossed(expression: &Expression, value: f64, course: Course) -> bool {
+    let limit = expression.limit;
+    match (course, expression.operator) {
+        (Course::Up, Operator::Less) => value >= limit,
+        (Course::Up, Operator::AtMost | Operator::Equal) => value > limit,
+        (Course::Down, Operator::Greater) => value <= limit,
+        (Course::Down, Operator::AtLeast | Operator::Equal) => value < limit,
+        (Course::Up, Operator::Greater | Operator::AtLeast | Operator::Unequal)
+        | (Course::Down, Operator::Less | Operator::AtMost | Operator::Unequal)
+        | (Course::Anywhere, _) => false,
+    }
+}
+
+/// How a threshold stands whose number has come to this, with a sink of this type.
+pub fn standing(expression: &Expression, sink: &Sink, value: f64, missing: Missing) -> Standing {
+    match missing {
+        Missing::Nothing if expression.holds(value) => Standing::Holds,
+        Missing::Nothing => Standing::Crossed,
+        Missing::Samples | Missing::SamplesAndTime => {
+            let course = course(expression.aggregate, sink, missing);
+            if stays_crossed(expression, value, course) {
+                Standing::Crossed
+            } else {
+                Standing::Unknown
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! How the thresholds stand while a test runs, and at its end. Pure.
+//!
+//! To merge many series takes long: so it is done on a snapshot, while runners are answered.
+
+use super::judge::{Gap, Missing, Standing, standing};
+use super::live::{Judged, Live};
+use super::own::{Own, complete};
+use super::sink::{Aggregate, Sink};
+use super::store::{View, of};
+use super::threshold::{Threshold, Verdict};
+use super::timeline::Timeline;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// How often the timeline takes a step: in each there is an export of every runner.
+const LOOKED_EVERY: u64 = 2_000;
+/// How often thresholds are judged, as k6 does.
+pub const JUDGED_EVERY: u64 = 2_000;
+
+/// What came of a look at the state of a test.
+#[derive(Debug)]
+pub struct Looked {
+    timeline: Option<Arc<Timeline>>,
+    /// Whether all runners had ended.
+    over: bool,
+    judged: Option<Vec<Stands>>,
+}
+
+/// How a threshold stands.
+#[derive(Clone, Copy, Debug)]
+struct Stands {
+    verdict: Verdict,
+    unknown: bool,
+}
+
+impl Stands {
+    fn of(judged: &Judged) -> Self {
+        Self {
+            verdict: judged.verdict,
+            unknown: judged.unknown,
+        }
+    }
+}
+
+impl Live {
+    /// Takes the next step of the timeline, and judges the thresholds, when it is time to.
+    pub fn tick(&mut self, now: u64) {
+        if self.is_due(now) {
+            let looked = self.snapshot().look(now);
+            self.take_in(looked, now);
+        }
+    }
+
+    /// Whether it is time to take a step of the timeline, or to judge.
+    pub fn is_due(&self, now: u64) -> bool {
+        self.started
+            .filter(|_| self.concluded.is_none())
+            .is_some_and(|started| self.is_step_due(started, now) || self.is_judging_due(started, now))
+    }
+
+    fn is_step_due(&self, started: u64, now: u64) -> bool {
+        let since = now.saturating_sub(self.looked_at.unwrap_or(started));
+        !self.settled && (self.is_over() || since >= LOOKED_EVERY)
+    }
+
+    fn is_judging_due(&self, started: u64, now: u64) -> bool {
+        now.saturating_sub(self.judged_at.unwrap_or(started)) >= JUDGED_EVERY
+    }
+
+    /// Does what is due: on a snapshot, since it takes long if there are many series.
+    pub fn look(mut self, now: u64) -> Looked {
+        let over = self.is_over();
+        let started = self.started.unwrap_or(now);
+        let timeline = self.is_step_due(started, now).then(|| {
+            let at = if over {
+                self.elapsed(now)
+            } else {
+                now.saturating_sub(started) as f64 / 1e3
+            };
+            self.step(at);
+            Arc::clone(&self.timeline)
+        });
+        let judged = self.is_judging_due(started, now).then(|| {
+            self.judge(now, over);
+            self.judged.iter().map(Stands::of).collect()
+        });
+        Looked {
+            timeline,
+            over,
+            judged,
+        }
+    }
+
+    /// What came of a look at an earlier state.
+    pub fn take_in(&mut self, looked: Looked, now: u64) {
+        let Looked {
+            timeline,
+            over,
+            judged,
+        } = looked;
+        // What was told of the end stays.
+        if self.concluded.is_some() {
+            return;
+        }
+        if let Some(timeline) = timeline {
+            self.timeline = timeline;
+            self.looked_at = Some(now);
+            self.settled |= over;
+        }
+        let Some(all) = judged else {
+            return;
+        };
+        self.judged_at = Some(now);
+        let elapsed = now.saturating_sub(self.started.unwrap_or(now));
+        for (judged, stands) in self.judged.iter_mut().zip(all) {
+            let Stands { verdict, unknown } = stands;
+            (judged.verdict, judged.unknown) = (verdict, unknown);
+            let delay = judged.threshold.delay_abort_eval.as_millis();
+            let may = judged.threshold.abort_on_fail && i128::from(elapsed) > delay && !over;
+            if may && verdict.passed == Some(false) && judged.aborted.is_none() {
+                judged.aborted = Some(now);
+            }
+        }
+    }
+
+    pub(super) fn step(&mut self, at: f64) {
+        Arc::make_mut(&mut self.timeline).look(&self.store, self.expected, at);
+    }
+
+    pub(super) fn judge(&mut self, now: u64, at_end: bool) {
+        let seconds = if at_end {
+            self.elapsed(now)
+        } else {
+            now.saturating_sub(self.started.unwrap_or(now)) as f64 / 1e3
+        };
+        let metrics: BTreeSet<_> = self
+            .judged
+            .iter()
+            .map(|judged| judged.threshold.selector.metric.as_str())
+            .collect();
+        let view = self.store.view_of_some(&metrics, at_end);
+        let gaps = self.gaps(now);
+        let all = self.judged.iter();
+        let all: Vec<_> = all
+            .map(|judged| self.stands(&judged.threshold, &view, &gaps, seconds, at_end))
+            .collect();
+        for (judged, Stands { verdict, unknown }) in self.judged.iter_mut().zip(all) {
+            (judged.verdict, judged.unknown) = (verdict, unknown);
+        }
+    }
+
+    /// How a threshold stands: by what has come, unless what is missing could turn it.
+    fn stands(
+        &self,
+        threshold: &Threshold,
+        view: &View,
+        gaps: &[(u32, Gap)],
+        seconds: f64,
+        at_end: bool,
+    ) -> Stands {
+        let (selector, aggregate) = (&threshold.selector, threshold.expression.aggregate);
+        let mut sink = self.store.select(view, selector);
+        let missing = self.missing(threshold, gaps, &mut sink);
+        let empty = || Some(self.unmeasured(&selector.metric, view).0).filter(Sink::is_empty);
+        let sink = sink.or_else(empty);
+        let zero_or_not = self.store.unknown(selector);
+        let mut verdict = match sink {
+            Some(Sink::Rate { nonzero, total }) if zero_or_not > 0 && aggregate == Aggregate::Rate => {
+                threshold.judge_within(nonzero, total, zero_or_not)
+            }
+            ref sink => threshold.judge(sink.as_ref(), seconds, at_end),
+        };
+        let open = zero_or_not > 0 && verdict.passed.is_none();
+        if missing == Missing::Nothing {
+            return Stands {
+                verdict,
+                unknown: open,
+            };
+        }
+        let told = match (&sink, verdict.value) {
+            (Some(sink), Some(value)) if verdict.passed.is_some() => {
+                standing(&threshold.expression, sink, value.value, missing)
+            }
+            (Some(_) | None, Some(_) | None) => Standing::Unknown,
+        };
+        verdict.passed = match told {
+            Standing::Holds => Some(true),
+            Standing::Crossed => Some(false),
+            Standing::Unknown => None,
+        };
+        Stands {
+            verdict,
+            unknown: verdict.passed.is_none(),
+        }
+    }
+
+    /// What is missing of what a threshold asks for. What k6 itself has told at its end is added to what has come.
+    fn missing(&self, threshold: &Threshold, gaps: &[(u32, Gap)], sink: &mut Option<Sink>) -> Missing {
+        let (selector, aggregate) = (&threshold.selector, threshold.expression.aggregate);
+        let by_tags = selector.is_by_tags();
+        let of_runner = |runner: u32| selector.runner().is_none_or(|only| only == runner);
+        let taking = gaps.iter().map(|(runner, gap)| (*runner, gap.takes(by_tags)));
+        let taking: Vec<_> = taking
+            .filter(|(_, missing)| *missing > Missing::Nothing)
+            .collect();
+        let of_it = || taking.iter().filter(|(runner, _)| of_runner(*runner));
+        let mut missing = of_it().map(|(_, missing)| *missing).max();
+        if !by_tags && missing.is_some() {
+            let runners: BTreeSet<u32> = of_it().map(|(runner, _)| *runner).collect();
+            let mut completed = sink.clone();
+            let all = runners.into_iter().all(|runner| {
+                self.told_all(runner).is_some_and(|own| {
+                    let came = self.store.total(&selector.metric, Some(runner));
+                    complete(
+                        &mut completed,
+                        came.as_ref(),
+                        own.get(&selector.metric),
+                        aggregate,
+                    )
+                })
+            });
+            if all {
+                missing = None;
+                *sink = completed;
+            }
+        }
+        let lacks = self.store.lacks(selector).then_some(Missing::Samples);
+        // The rate of a counter is one of the whole test's time, whichever runner it is of.
+        let by_time = aggregate == Aggregate::Rate && !matches!(sink, Some(Sink::Rate { .. }));
+        let time = taking
+            .iter()
+            .map(|(_, missing)| *missing)
+            .max()
+            .filter(|_| by_time);
+        let time = time.filter(|missing| *missing == Missing::SamplesAndTime);
+        missing.max(lacks).max(time).unwrap_or(Missing::Nothing)
+    }
+
+    /// What a runner's k6 has measured by its own numbers, if they are all.
+    fn told_all(&self, number: u32) -> Option<&Own> {
+        let mut processes = of(&self.runners, Some(number));
+        let (sender, runner) = processes.next().filter(|_| processes.next().is_none())?;
+        let all = runner.ended.is_some() && runner.let_go && self.has_told(sender);
+        runner.own.as_deref().filter(|_| all)
+    }
+}

@@ -1,0 +1,181 @@
+//! Exports of k6's OpenTelemetry output, as they are read. Pure.
+
+use super::histogram::{Buckets, Histogram, adds_up};
+use super::sink::Sink;
+use super::store::ExportError;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, ExponentialHistogramDataPoint, Metric, NumberDataPoint,
+    exponential_histogram_data_point::Buckets as ProtoBuckets,
+};
+
+/// The tag that OpenTelemetry's SDK puts in place of all others when there are too many series.
+pub(super) const OVERFLOW_TAG: &str = "otel.metric.overflow";
+/// How older versions of k6 name the two counters of a rate. Newer ones have one, which still has the second name.
+const OCCURRED: &str = ".occurred";
+pub(super) const TOTAL: &str = ".total";
+/// The tag that tells zeros from other values in that one.
+const CONDITION: &str = "condition";
+const ZERO: &str = "zero";
+const NONZERO: &str = "nonzero";
+
+/// A part of a rate.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    Occurred(u64),
+    Total(u64),
+    Zero(u64),
+    Nonzero(u64),
+}
+
+impl Part {
+    /// What it is of a rate.
+    pub(super) fn sink(&self) -> Sink {
+        let (nonzero, total) = match self {
+            Self::Occurred(count) => (*count, 0),
+            Self::Total(count) | Self::Zero(count) => (0, *count),
+            Self::Nonzero(count) => (*count, *count),
+        };
+        Sink::Rate { nonzero, total }
+    }
+}
+
+/// Whether all points of a metric can be taken.
+pub(super) fn acceptable(name: &str, data: Option<&Data>) -> Result<(), ExportError> {
+    const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
+    let temporality = match data {
+        Some(Data::Sum(sum)) => Some(sum.aggregation_temporality),
+        Some(Data::ExponentialHistogram(histogram)) => {
+            let consistent = |point: &ExponentialHistogramDataPoint| {
+                let buckets = [&point.positive, &point.negative].map(|buckets| {
+                    let counts = buckets.as_ref().map(|buckets| buckets.bucket_counts.as_slice());
+                    counts.unwrap_or_default()
+                });
+                adds_up(buckets, point.zero_count, point.count)
+            };
+            if !histogram.data_points.iter().all(consistent) {
+                return Err(ExportError::Inconsistent(name.to_owned()));
+            }
+            Some(histogram.aggregation_temporality)
+        }
+        Some(Data::Histogram(_)) => return Err(ExportError::ExplicitBuckets(name.to_owned())),
+        Some(Data::Summary(_)) => return Err(ExportError::Foreign(name.to_owned())),
+        Some(Data::Gauge(_)) | None => None,
+    };
+    match temporality {
+        None | Some(CUMULATIVE) => Ok(()),
+        Some(_) => Err(ExportError::Delta(name.to_owned())),
+    }
+}
+
+pub(super) fn text(attribute: &KeyValue) -> &str {
+    match &attribute.value {
+        Some(AnyValue {
+            value: Some(Value::StringValue(text)),
+        }) => text,
+        Some(AnyValue { .. }) | None => "",
+    }
+}
+
+pub(super) fn condition(point: &NumberDataPoint) -> Option<bool> {
+    let found = point
+        .attributes
+        .iter()
+        .find(|attribute| attribute.key == CONDITION)?;
+    match text(found) {
+        NONZERO => Some(true),
+        ZERO => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether it is what the SDK sums series in that it does not keep apart.
+pub(super) fn is_overflow(point: &NumberDataPoint) -> bool {
+    matches!(point.attributes.as_slice(), [only] if only.key == OVERFLOW_TAG)
+}
+
+pub(super) fn number(point: &NumberDataPoint) -> f64 {
+    match &point.value {
+        Some(Number::AsDouble(value)) => *value,
+        Some(Number::AsInt(value)) => *value as f64,
+        None => 0.0,
+    }
+}
+
+pub(super) fn trend(point: &ExponentialHistogramDataPoint) -> Histogram {
+    let buckets = |buckets: Option<&ProtoBuckets>| {
+        buckets.map_or_else(Buckets::default, |buckets| Buckets {
+            offset: buckets.offset,
+            counts: buckets.bucket_counts.clone(),
+        })
+    };
+    Histogram {
+        scale: point.scale,
+        zeros: point.zero_count,
+        zero_threshold: point.zero_threshold,
+        positive: buckets(point.positive.as_ref()),
+        negative: buckets(point.negative.as_ref()),
+        count: point.count,
+        sum: point.sum.unwrap_or_default(),
+        min: point.min.unwrap_or(f64::NEG_INFINITY),
+        max: point.max.unwrap_or(f64::INFINITY),
+    }
+}
+
+/// Of which part of which rate a sum is, if it is of one.
+pub(super) fn part_of_rate<'a>(name: &'a str, point: &NumberDataPoint) -> Option<(&'a str, Part)> {
+    match &point.value {
+        Some(Number::AsInt(count)) => {
+            let count = u64::try_from(*count).unwrap_or_default();
+            if let Some(metric) = name.strip_suffix(OCCURRED) {
+                Some((metric, Part::Occurred(count)))
+            } else if let Some(nonzero) = condition(point) {
+                let part = if nonzero {
+                    Part::Nonzero(count)
+                } else {
+                    Part::Zero(count)
+                };
+                Some((name.strip_suffix(TOTAL).unwrap_or(name), part))
+            } else {
+                let metric = name.strip_suffix(TOTAL);
+                metric.map(|metric| (metric, Part::Total(count)))
+            }
+        }
+        Some(Number::AsDouble(_)) | None => None,
+    }
+}
+
+/// Whether a tag tells the halves of a rate apart.
+pub(super) fn is_half(attribute: &KeyValue) -> bool {
+    attribute.key == CONDITION && matches!(text(attribute), ZERO | NONZERO)
+}
+
+/// When an export was made, and how much it has: of what is cumulative, a later one never has less.
+pub(super) fn progress<'a>(metrics: impl Iterator<Item = &'a Metric>) -> (u64, f64) {
+    let (mut made, mut much) = (0, 0.0);
+    let mut of = |time: u64, more: f64| {
+        made = time.max(made);
+        much += more.max(0.0);
+    };
+    for metric in metrics {
+        match &metric.data {
+            Some(Data::Sum(sum)) => {
+                let points = sum.data_points.iter();
+                points.for_each(|point| of(point.time_unix_nano, number(point)));
+            }
+            Some(Data::ExponentialHistogram(histogram)) => {
+                let points = histogram.data_points.iter();
+                points.for_each(|point| of(point.time_unix_nano, point.count as f64));
+            }
+            Some(Data::Gauge(gauge)) => {
+                let points = gauge.data_points.iter();
+                points.for_each(|point| of(point.time_unix_nano, 0.0));
+            }
+            Some(Data::Histogram(_) | Data::Summary(_)) | None => {}
+        }
+    }
+    (made, much)
+}
