@@ -38,7 +38,7 @@ fn world(n: u32) -> Observed {
             i,
             Runner {
                 pod: Some(pod),
-                end: None,
+                ..Runner::default()
             },
         )
     };

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// The generation of the resource that was looked at last.
+    /// The generation of the resource whose run this is: an edit of spec.rerun counts once the new run has begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Where the run is: Initializing, Created, Starting, Started, Stopping or Finished.

@@ -38,6 +38,10 @@ pub const COLLECTION_GRACE: SignedDuration = SignedDuration::from_secs(150);
 pub const SUMMARY_GRACE: SignedDuration = SignedDuration::from_secs(240);
 pub(super) const SUMMARY_LIMIT: SignedDuration = SignedDuration::from_secs(300);
 
+/// How long after the end of the run the other containers of a runner's pod have to end by themselves: one that
+/// ships logs, for example. Then the runner's Job is deleted.
+pub const LEFTOVER_GRACE: SignedDuration = SignedDuration::from_secs(60);
+
 /// What k6 calls its OpenTelemetry output, by the first version that has it under that name.
 /// <https://grafana.com/docs/k6/latest/results-output/real-time/opentelemetry/>
 const OUTPUTS: [(Version, &str); 2] = [
@@ -149,13 +153,18 @@ pub fn overdue(state: &State, now: Timestamp) -> bool {
     deadline(state).is_some_and(|deadline| now >= deadline)
 }
 
+/// Whether this is the run that the spec asks for, and not one before it.
+pub(super) fn is_answered(run: &Run, seen: &Observed) -> bool {
+    seen.rerun.is_none() || seen.rerun == run.rerun
+}
+
 /// The order of a new run: spec.rerun says something else than what the run that is Finished answers. What that one
 /// has brought is kept first.
 pub fn rerun_ordered(run: &Run, seen: &Observed, now: Timestamp) -> Option<Event> {
     let State::Finished(Finished { at, verdict, .. }) = &run.state else {
         return None;
     };
-    let asked = !seen.deleting && seen.rerun.is_some() && seen.rerun != run.rerun;
+    let asked = !seen.deleting && !is_answered(run, seen);
     let merged = run.plan.as_ref().is_some_and(|plan| plan.aggregation.is_some());
     let given_up = at.checked_add(SUMMARY_LIMIT * 2).is_ok_and(|limit| now >= limit);
     let kept = !merged || seen.collector == Fact::Absent || given_up;
@@ -188,16 +197,26 @@ pub fn expiry(state: &State, retention: Retention) -> Option<Timestamp> {
 
 /// The moment at which something happens even if nothing is observed any more.
 pub fn wake_at(state: &State, seen: &Observed) -> Option<Timestamp> {
+    let settles = seen.each_runner().filter_map(|(_, runner)| runner.settles).min();
+    let waits = !matches!(state, State::Finished(_));
+    let settles = settles.filter(|_| waits);
+    settles.into_iter().chain(of_this_state(state, seen)).min()
+}
+
+fn of_this_state(state: &State, seen: &Observed) -> Option<Timestamp> {
     let deadline = deadline(state).or_else(|| expiry(state, seen.retention));
     let state = match state {
         State::Initializing(state) => state,
         State::Finished(end) => {
-            let grace = match &seen.collector {
-                Fact::Known(Collector::Collected { done: false, .. }) => SUMMARY_GRACE,
-                Fact::Known(_) => SUMMARY_LIMIT,
-                Fact::Absent | Fact::Unknown => return deadline,
+            let summary = match &seen.collector {
+                Fact::Known(Collector::Collected { done: false, .. }) => Some(SUMMARY_GRACE),
+                Fact::Known(_) => Some(SUMMARY_LIMIT),
+                Fact::Absent | Fact::Unknown => None,
             };
-            return end.at.checked_add(grace).ok().into_iter().chain(deadline).min();
+            let leftover = seen.each_runner().any(|(_, runner)| runner.leftover);
+            let graces = summary.into_iter().chain(leftover.then_some(LEFTOVER_GRACE));
+            let limits = graces.filter_map(|grace| end.at.checked_add(grace).ok());
+            return limits.chain(deadline).min();
         }
         State::Created(_) | State::Starting(_) | State::Started(_) | State::Stopping(_) => return deadline,
     };
@@ -248,11 +267,15 @@ fn deadline(state: &State) -> Option<Timestamp> {
 }
 
 fn refused(state: &State, seen: &Observed) -> Option<Event> {
-    // A run that is not accepted yet has made nothing: the refusal is of an object of a former run.
+    // A run that is not accepted yet has made nothing: the refusal is of an object of a former run. So is that of an
+    // object of the spec before an edit, which may be the remedy.
     let unaccepted = matches!(state, State::Initializing(Initializing { accepted: None }));
     // Only of the collector, by then.
     let ended = state.awaits_result().is_some();
-    if unaccepted || !ended && matches!(state, State::Stopping(_) | State::Finished(_)) {
+    if unaccepted
+        || is_edited(state, seen)
+        || !ended && matches!(state, State::Stopping(_) | State::Finished(_))
+    {
         return None;
     }
     match &seen.refused {
@@ -276,7 +299,7 @@ fn refused(state: &State, seen: &Observed) -> Option<Event> {
         Some(Refusal::ForNow(_) | Refusal::Failed(_)) | None => {}
     }
     let refusal = seen.pod_refused.as_ref().filter(|refusal| refusal.is_final())?;
-    if !needs(state, refusal.part, seen) {
+    if !needs(state, refusal.part) {
         return None;
     }
     Some(if ended {
@@ -291,16 +314,27 @@ fn refused(state: &State, seen: &Observed) -> Option<Event> {
     })
 }
 
+/// Whether the spec is another than the one that was accepted, before the runners are made.
+fn is_edited(state: &State, seen: &Observed) -> bool {
+    match state {
+        State::Initializing(Initializing {
+            accepted: Some(accepted),
+        }) => accepted.generation != seen.generation,
+        State::Initializing(_)
+        | State::Created(_)
+        | State::Starting(_)
+        | State::Started(_)
+        | State::Stopping(_)
+        | State::Finished(_) => false,
+    }
+}
+
 /// Whether a run does not get out of this state without a pod of this part.
-fn needs(state: &State, part: Part, seen: &Observed) -> bool {
+fn needs(state: &State, part: Part) -> bool {
     match state {
         State::Initializing(state) => {
-            // An edit of the spec may be the remedy.
             let accepted = state.accepted.as_ref();
-            part == Part::Initializer
-                && accepted.is_some_and(|accepted| {
-                    accepted.generation == seen.generation && !accepted.terms.suspended
-                })
+            part == Part::Initializer && accepted.is_some_and(|accepted| !accepted.terms.suspended)
         }
         State::Created(_) => matches!(part, Part::Aggregator | Part::Runner(_)),
         State::Starting(_) => part == Part::Starter,

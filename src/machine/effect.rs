@@ -1,7 +1,7 @@
 //! What a state wants to exist and does not, or exists and should not. Derived from the state, not from the
 //! transition into it, so that a crash anywhere re-derives it.
 
-use super::classify::{SUMMARY_GRACE, SUMMARY_LIMIT, expiry, pods_digest, stop_is_forced};
+use super::classify::{LEFTOVER_GRACE, SUMMARY_GRACE, SUMMARY_LIMIT, expiry, pods_digest, stop_is_forced};
 use super::observed::{Collector, Fact, Initializer, Observed, Program, Runner};
 use super::state::{Created, Finished, Reason, Started, Starting, State, Stopping, Terms};
 use jiff::Timestamp;
@@ -38,7 +38,7 @@ pub enum Effect {
         /// All runners.
         of: u32,
     },
-    /// Remove the Job of runner i, which must not run on.
+    /// Remove the Job of runner i, whose pod must not run on.
     DeleteRunner {
         /// Its number.
         runner: u32,
@@ -117,6 +117,7 @@ fn of_this_run(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
                 Reason::StopRequested | Reason::InvalidSpec | Reason::ObjectRefused
             ) && matches!(seen.initializer, Fact::Known(Initializer::Running(_)));
             runners_to_delete(seen)
+                .chain(leftovers_to_delete(end, seen, now))
                 .chain(moot.then_some(Effect::DeleteInitializer))
                 .chain(starter_to_delete(seen))
                 .chain(summary(end, seen, now))
@@ -207,15 +208,17 @@ fn initializing(terms: &Terms, seen: &Observed) -> Vec<Effect> {
 
 /// Those that have not ended.
 fn runners_to_delete(seen: &Observed) -> impl Iterator<Item = Effect> {
-    let runners = match &seen.runners {
-        Fact::Known(runners) => Some(runners),
-        Fact::Absent | Fact::Unknown => None,
-    };
-    let alive = runners
-        .into_iter()
-        .flatten()
-        .filter(|(_, runner)| runner.end.is_none());
-    alive.map(|(i, _)| Effect::DeleteRunner { runner: *i })
+    let alive = seen.each_runner().filter(|(_, runner)| runner.end.is_none());
+    alive.map(|(i, _)| Effect::DeleteRunner { runner: i })
+}
+
+/// Those in whose pod something goes on that is not k6, and had its time to end by itself.
+fn leftovers_to_delete(end: &Finished, seen: &Observed, now: Timestamp) -> impl Iterator<Item = Effect> {
+    let over = end.at.checked_add(LEFTOVER_GRACE).is_ok_and(|limit| now >= limit);
+    let left = seen
+        .each_runner()
+        .filter(move |(_, runner)| over && runner.leftover);
+    left.map(|(i, _)| Effect::DeleteRunner { runner: i })
 }
 
 /// One that is left alone would release whoever answers at an address, should it be another run's by then.

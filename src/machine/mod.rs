@@ -18,8 +18,8 @@ mod step;
 
 pub(crate) use classify::rps_too_low;
 pub use classify::{
-    COLLECTION_GRACE, SCRIPT_GRACE, SUMMARY_GRACE, classify, expiry, overdue, rerun_ordered, waiting_for,
-    wake_at,
+    COLLECTION_GRACE, LEFTOVER_GRACE, SCRIPT_GRACE, SUMMARY_GRACE, classify, expiry, overdue, rerun_ordered,
+    waiting_for, wake_at,
 };
 pub use effect::{Effect, Target, are_as_ordered, effects};
 pub use event::{Event, FORMER_AT_MOST, Former, HISTORY_LIMIT, NAMED_AT_MOST, Record, RunnerFailure, Tally};

@@ -7,6 +7,7 @@ use super::state::Terms;
 use crate::aggregate::outcome::Outcome;
 use crate::api::Cleanup;
 use crate::runners::report::Report;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// Something looked for.
@@ -153,6 +154,10 @@ pub struct Runner {
     pub pod: Option<PodSeen>,
     /// How it ended, if it did.
     pub end: Option<End>,
+    /// Its pod goes on though k6 has ended: another container of it runs, or its end is not reported yet.
+    pub leftover: bool,
+    /// When an end counts that Kubernetes may have brought about, should it not say why until then.
+    pub settles: Option<Timestamp>,
 }
 
 /// A runner's pod.
@@ -204,6 +209,17 @@ impl Observed {
             pod_refused: None,
             hint: None,
         }
+    }
+}
+
+impl Observed {
+    /// The runners, as far as they are known, by number.
+    pub(super) fn each_runner(&self) -> impl Iterator<Item = (u32, &Runner)> {
+        let runners = match &self.runners {
+            Fact::Known(runners) => Some(runners),
+            Fact::Absent | Fact::Unknown => None,
+        };
+        runners.into_iter().flatten().map(|(i, runner)| (*i, runner))
     }
 }
 

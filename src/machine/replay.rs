@@ -1,6 +1,6 @@
 //! Folds a history into a run, and a run into the status that users see.
 
-use super::classify::{classify, rerun_ordered};
+use super::classify::{classify, is_answered, rerun_ordered};
 use super::conditions::{RETRYING, conditions};
 use super::event::{Event, FORMER_AT_MOST, Record, RunnerFailure};
 use super::observed::{Fact, Observed, Refusal};
@@ -312,7 +312,7 @@ pub fn chronicle(history: &mut Vec<Record>, record: Record) {
 /// The live view: what is seen of the runners and is not an event.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Progress {
-    /// metadata.generation.
+    /// metadata.generation, if this is the run that the spec of that generation asks for.
     pub generation: Option<i64>,
     /// The user's arguments of k6.
     pub argv: Vec<String>,
@@ -330,7 +330,8 @@ pub struct Progress {
 
 impl Progress {
     /// The live view of an observed world.
-    pub fn of(state: &State, seen: &Observed, argv: &[String]) -> Self {
+    pub fn of(run: &Run, seen: &Observed, argv: &[String]) -> Self {
+        let state = &run.state;
         let count = |of: fn(&super::Runner) -> bool| match &seen.runners {
             Fact::Known(runners) => {
                 u32::try_from(runners.values().filter(|runner| of(runner)).count()).unwrap_or(u32::MAX)
@@ -345,7 +346,7 @@ impl Progress {
             }
         };
         Self {
-            generation: Some(seen.generation),
+            generation: is_answered(run, seen).then_some(seen.generation),
             argv: argv.to_vec(),
             ready,
             ended: count(|runner| runner.end.is_some()),
@@ -362,13 +363,15 @@ impl Progress {
 }
 
 impl Progress {
-    /// What was told of the runners of a run that is Finished stays: its Jobs may go.
+    /// What was told of the runners of a run that is Finished stays: its Jobs may go. And as long as another run is
+    /// asked for, the status stays that of the generation before.
     pub fn after(self, run: &Run, told: Option<&Status>) -> Self {
         let finished = |told: &&Status| {
             matches!(run.state, State::Finished(_))
                 && told.state == Some(StateName::Finished)
                 && told.attempt == Some(run.attempt)
         };
+        let before = told.and_then(|told| told.observed_generation);
         let ended = told
             .filter(finished)
             .and_then(|told| told.runners.as_ref())
@@ -379,6 +382,7 @@ impl Progress {
             .summary
             .or_else(|| told.and_then(|told| told.summary.clone()));
         Self {
+            generation: self.generation.or(before),
             ended: ended.unwrap_or(self.ended),
             summary,
             ..self

@@ -145,7 +145,7 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
         }
 
         let argv = checked.as_ref().map_or(&[][..], |checked| &checked.arguments);
-        let progress = Progress::of(&run.state, &seen, argv).after(&run, resource.status.as_ref());
+        let progress = Progress::of(&run, &seen, argv).after(&run, resource.status.as_ref());
         let status = run.status(history.clone(), &progress);
         let before = resource.status.as_ref();
         let told = before == Some(&status);

@@ -7,9 +7,9 @@ use super::pods::{self, InitializerPod};
 use crate::aggregate::outcome::Outcome;
 use crate::api::{LoadTest, Spec};
 use crate::build::{
-    self, AGGREGATE, AGGREGATOR_PORT, ATTEMPT_LABEL, COMPONENT_LABEL, Checked, GENERATION_ANNOTATION,
-    RUN_LABEL, RUNNER, RUNNER_LABEL, Script, aggregator_name, collector_name, initializer_name, runner_name,
-    script_name, service_name, starter_name, stem, stopper_name, summary_name,
+    self, AGGREGATOR_PORT, ATTEMPT_LABEL, COMPONENT_LABEL, Checked, GENERATION_ANNOTATION, RUN_LABEL,
+    RUNNER_LABEL, Script, aggregator_name, collector_name, initializer_name, runner_name, script_name,
+    service_name, starter_name, stem, stopper_name, summary_name,
 };
 use crate::machine::{
     Collector, Fact, Initializer, Initializing, Inspection, Observed, Part, PodRefusal, Program, Retention,
@@ -59,7 +59,7 @@ pub async fn observe(
         ttl_seconds: *ttl_seconds_after_finished,
     };
     let uid = resource.uid().unwrap_or_default();
-    let children = Children::cached(context, resource, &uid, run.attempt);
+    let children = Children::cached(context, resource, &uid, (run.attempt, now));
     seen.former = children.former(context);
     let name = stem(&resource.name_any(), run.attempt);
 
@@ -69,7 +69,7 @@ pub async fn observe(
         // That they are others than the order names ends the run: caches do not suffice, which may be behind an
         // order that another process gave.
         (State::Starting(state), Fact::Absent) if !are_as_ordered(state, &runners) => {
-            match Children::listed(context, resource, &uid, run.attempt).await {
+            match Children::listed(context, resource, &uid, (run.attempt, now)).await {
                 Ok(children) => Fact::Known(children.runners(context, &name, run).await),
                 Err(error) => {
                     tracing::warn!(%error, "whether the runners are those of the order could not be read");
@@ -117,6 +117,8 @@ pub async fn newest(context: &Context, resource: &LoadTest) -> Result<Option<Loa
 struct Children {
     uid: String,
     namespace: String,
+    /// The moment of this look.
+    now: Timestamp,
     jobs: BTreeMap<String, Arc<Job>>,
     /// The Jobs of the runs before this one.
     former: Vec<Arc<Job>>,
@@ -127,7 +129,7 @@ impl Children {
     fn of(
         resource: &LoadTest,
         uid: &str,
-        attempt: u32,
+        (attempt, now): (u32, Timestamp),
         jobs: impl IntoIterator<Item = Arc<Job>>,
         pods: Vec<Arc<Pod>>,
     ) -> Self {
@@ -142,6 +144,7 @@ impl Children {
         Self {
             uid: uid.to_owned(),
             namespace: resource.namespace().unwrap_or_default(),
+            now,
             jobs: jobs.into_iter().map(|job| (job.name_any(), job)).collect(),
             former,
             pods,
@@ -149,16 +152,21 @@ impl Children {
     }
 
     /// As the caches show them.
-    fn cached(context: &Context, resource: &LoadTest, uid: &str, attempt: u32) -> Self {
+    fn cached(context: &Context, resource: &LoadTest, uid: &str, of: (u32, Timestamp)) -> Self {
         let owned = |job: &Job| job.owner_references().iter().any(|owner| owner.uid == uid);
         let of_it = |pod: &Pod| pod.labels().get(RUN_LABEL).is_some_and(|label| label == uid);
         let jobs = context.world.jobs.state_filter(owned);
         let pods = context.world.pods.state_filter(of_it);
-        Self::of(resource, uid, attempt, jobs, pods)
+        Self::of(resource, uid, of, jobs, pods)
     }
 
     /// As the API server itself has them.
-    async fn listed(context: &Context, resource: &LoadTest, uid: &str, attempt: u32) -> Result<Self, Error> {
+    async fn listed(
+        context: &Context,
+        resource: &LoadTest,
+        uid: &str,
+        of: (u32, Timestamp),
+    ) -> Result<Self, Error> {
         let namespace = resource.namespace().unwrap_or_default();
         let (jobs, pods): (Api<Job>, Api<Pod>) = (
             Api::namespaced(context.client.clone(), &namespace),
@@ -167,7 +175,7 @@ impl Children {
         let of_it = ListParams::default().labels(&format!("{RUN_LABEL}={uid}"));
         let jobs = bounded(jobs.list(&of_it)).await?.items.into_iter().map(Arc::new);
         let pods = bounded(pods.list(&of_it)).await?.items.into_iter().map(Arc::new);
-        Ok(Self::of(resource, uid, attempt, jobs, pods.collect()))
+        Ok(Self::of(resource, uid, of, jobs, pods.collect()))
     }
 
     /// The names of the Jobs of the runs before this one that nobody has deleted yet.
@@ -233,8 +241,8 @@ impl Children {
             let number = job.labels().get(RUNNER_LABEL).and_then(|text| text.parse().ok());
             if let Some(number) = number {
                 let runner = match self.pod_for_certain(context, job, ended_decides).await {
-                    Fact::Known(pod) => pods::runner(job, Some(&pod), RUNNER),
-                    Fact::Absent => pods::runner(job, None, RUNNER),
+                    Fact::Known(pod) => pods::runner(job, Some(&pod), self.now),
+                    Fact::Absent => pods::runner(job, None, self.now),
                     Fact::Unknown => Runner::default(),
                 };
                 runners.insert(number, runner);
@@ -336,8 +344,8 @@ impl Children {
             .await;
         seen.aggregator = match &job {
             Fact::Known(job) => match self.pod_for_certain(context, job, aggregated).await {
-                Fact::Known(pod) => Fact::Known(pods::runner(job, Some(&pod), AGGREGATE)),
-                Fact::Absent => Fact::Known(pods::runner(job, None, AGGREGATE)),
+                Fact::Known(pod) => Fact::Known(pods::aggregator(job, Some(&pod))),
+                Fact::Absent => Fact::Known(pods::aggregator(job, None)),
                 Fact::Unknown => Fact::Unknown,
             },
             Fact::Absent => Fact::Absent,

@@ -1,6 +1,6 @@
 //! Reads what Kubernetes says of Jobs and Pods into the words of the state machine. Pure.
 
-use crate::build::{COLLECT, INSPECT, PROGRAM_CONTAINER, VOLUME};
+use crate::build::{AGGREGATE, COLLECT, INSPECT, PROGRAM_CONTAINER, RUNNER, VOLUME};
 use crate::k6::log::{self, last_words};
 use crate::k6::{Arguments, Flags, exit_code};
 use crate::machine::{Collector, End, Part, PodRefusal, PodSeen, Program, Runner};
@@ -135,82 +135,164 @@ fn is_overdue(job: &Job) -> bool {
 pub fn pod_of<'a>(job: &Job, pods: &'a [Arc<Pod>]) -> Option<&'a Arc<Pod>> {
     let uid = job.uid()?;
     let owned = |pod: &&Arc<Pod>| pod.owner_references().iter().any(|owner| owner.uid == uid);
-    let rank = |pod: &&Arc<Pod>| {
-        (
-            pod.metadata.deletion_timestamp.is_none(),
-            pod.creation_timestamp(),
-        )
-    };
+    let rank = |pod: &&Arc<Pod>| (!is_leaving(pod), pod.creation_timestamp());
     pods.iter().filter(owned).max_by_key(rank)
 }
 
-/// A runner, or an aggregator, from its Job and pod, whose container is called so.
-pub fn runner(job: &Job, pod: Option<&Pod>, container: &str) -> Runner {
-    let end = match job_end(job) {
-        Some(Ok(())) => Some(End {
+/// How long a container may have ended before its exit code counts, if Kubernetes may have ended it: the reason,
+/// such as `Evicted`, follows when all containers of the pod have ended, which have 30 s by default.
+const SETTLING: SignedDuration = SignedDuration::from_secs(35);
+
+/// The exit codes of a process that SIGKILL or SIGTERM has ended.
+const SIGKILL: u8 = 137;
+const SIGTERM: u8 = 143;
+
+/// A runner, from its Job and pod. It has ended when its container of k6 has, whatever else goes on in its pod.
+pub fn runner(job: &Job, pod: Option<&Pod>, now: Timestamp) -> Runner {
+    let (end, settles) = match (job_end(job), pod) {
+        (Some(end), _) => (end_by_job(&end, pod, RUNNER), None),
+        (None, Some(pod)) => match end_by_pod(pod, RUNNER) {
+            Some((end, settles)) if settles.is_none_or(|at| now >= at) => (Some(end), None),
+            Some((_, settles)) => (None, settles),
+            None => (None, None),
+        },
+        (None, None) => (None, None),
+    };
+    Runner {
+        pod: pod.map(pod_seen),
+        leftover: end.is_some() && job_end(job).is_none() && !pod.is_some_and(is_terminal),
+        end,
+        settles,
+    }
+}
+
+/// An aggregator, from its Job and pod. Its container is started again where it was: only its Job ends it.
+pub fn aggregator(job: &Job, pod: Option<&Pod>) -> Runner {
+    Runner {
+        pod: pod.map(pod_seen),
+        end: job_end(job).and_then(|end| end_by_job(&end, pod, AGGREGATE)),
+        ..Runner::default()
+    }
+}
+
+fn end_by_job(end: &Result<(), String>, pod: Option<&Pod>, container: &str) -> Option<End> {
+    match end {
+        Ok(()) => Some(End {
             code: Some(0),
             reason: None,
             message: String::new(),
         }),
-        Some(Err(why)) => failed_end(&why, pod, container),
-        None => None,
-    };
-    Runner {
-        pod: pod.map(pod_seen),
-        end,
+        Err(why) => failed_end(why, pod, container),
     }
 }
 
 /// A Job that failed tells no exit code; its pod does. A pod that is cached but has not ended yet is a stale
 /// view: its end is awaited.
 fn failed_end(why: &str, pod: Option<&Pod>, container: &str) -> Option<End> {
-    let Some(pod) = pod else {
-        return Some(End {
-            code: None,
-            reason: None,
-            message: format!("its pod was deleted: {why}"),
-        });
-    };
-    let status = pod.status.as_ref()?;
-    if let Some(reason) = &status.reason {
-        let message = status.message.clone().unwrap_or_else(|| why.to_owned());
-        return Some(End {
-            code: None,
-            reason: Some(reason.clone()),
-            message,
-        });
-    }
-    if let Some((_, ended)) = end_of(pod, container) {
-        let reason = ended
-            .reason
-            .clone()
-            .filter(|reason| reason != "Error" && reason != "Completed");
-        let message = words_of(pod, container, ended.message.as_deref().unwrap_or_default());
-        let message = if message.is_empty() {
-            "it left no message".to_owned()
-        } else {
-            message
-        };
-        return Some(End {
-            code: Some(ended.exit_code),
-            reason,
-            message,
-        });
-    }
-    // Its code is not k6's.
-    if let Some(message) = failed_init(pod) {
-        return Some(End {
-            code: None,
-            reason: None,
-            message,
-        });
-    }
-    let leaving = pod.metadata.deletion_timestamp.is_some();
-    leaving.then(|| End {
+    let deleted = || End {
         code: None,
         reason: None,
         message: format!("its pod was deleted: {why}"),
+    };
+    let Some(pod) = pod else {
+        return Some(deleted());
+    };
+    let status = pod.status.as_ref()?;
+    end_by_reason(status, why)
+        .or_else(|| end_of(pod, container).map(|(_, ended)| end_by_code(pod, container, ended)))
+        .or_else(|| end_by_init(pod))
+        .or_else(|| is_leaving(pod).then(deleted))
+}
+
+/// How a pod has ended whose Job has not, and when that counts if not at once. That of a pod which is being deleted is
+/// left to its Job.
+fn end_by_pod(pod: &Pod, container: &str) -> Option<(End, Option<Timestamp>)> {
+    let status = pod.status.as_ref()?;
+    let policy = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
+    if is_leaving(pod) || policy.is_some_and(|policy| policy != "Never") {
+        return None;
+    }
+    let failed = status.phase.as_deref() == Some("Failed");
+    if failed && let Some(end) = end_by_reason(status, "its pod failed") {
+        return Some((end, None));
+    }
+    if let Some((_, ended)) = end_of(pod, container) {
+        let at = ended
+            .finished_at
+            .as_ref()
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+        let settles = is_unsettled(pod, ended).then(|| at.saturating_add(SETTLING).unwrap_or(at));
+        return Some((end_by_code(pod, container, ended), settles));
+    }
+    end_by_init(pod)
+        .or_else(|| {
+            let why = lost(Some(pod)).filter(|why| !why.is_empty());
+            failed.then(|| End {
+                code: None,
+                reason: None,
+                message: why.map_or("its pod failed".to_owned(), |why| {
+                    format!("its pod failed: {why}")
+                }),
+            })
+        })
+        .map(|end| (end, None))
+}
+
+/// The end of a pod as a whole, of which Kubernetes gives a reason.
+fn end_by_reason(status: &PodStatus, otherwise: &str) -> Option<End> {
+    Some(End {
+        code: None,
+        reason: Some(status.reason.clone()?),
+        message: status.message.clone().unwrap_or_else(|| otherwise.to_owned()),
     })
+}
+
+fn end_by_code(pod: &Pod, container: &str, ended: &ContainerStateTerminated) -> End {
+    let reason = ended
+        .reason
+        .clone()
+        .filter(|reason| reason != "Error" && reason != "Completed");
+    let message = if ended.exit_code == 0 {
+        String::new()
+    } else {
+        let words = words_of(pod, container, ended.message.as_deref().unwrap_or_default());
+        if words.is_empty() {
+            "it left no message".to_owned()
+        } else {
+            words
+        }
+    };
+    End {
+        code: Some(ended.exit_code),
+        reason,
+        message,
+    }
+}
+
+/// The end of a pod none of whose containers is started. The code of its init container is not k6's.
+fn end_by_init(pod: &Pod) -> Option<End> {
+    Some(End {
+        code: None,
+        reason: None,
+        message: failed_init(pod)?,
+    })
+}
+
+fn is_leaving(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether Kubernetes may have ended this container, and may yet say why.
+fn is_unsettled(pod: &Pod, ended: &ContainerStateTerminated) -> bool {
+    let code = u8::try_from(ended.exit_code).ok();
+    let signalled = matches!(code, Some(exit_code::SIGNALLED | SIGKILL | SIGTERM));
+    signalled && ended.reason.as_deref() != Some("OOMKilled") && !is_terminal(pod)
+}
+
+/// Whether all containers of a pod have ended, and none is started again.
+fn is_terminal(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// What an init container said that failed: then none of the containers has been started.
@@ -258,7 +340,7 @@ fn pod_seen(pod: &Pod) -> PodSeen {
     PodSeen {
         uid: pod.uid().unwrap_or_default(),
         ip: status.and_then(|status| status.pod_ip.clone()),
-        ready: condition("Ready") && pod.metadata.deletion_timestamp.is_none(),
+        ready: condition("Ready") && !is_leaving(pod),
         waiting: status.and_then(waiting),
     }
 }
@@ -299,9 +381,7 @@ pub fn waiting(status: &PodStatus) -> Option<String> {
 /// Whether a pod has not ended as far as it is known: should its Job have, this is a stale view, and its end is
 /// awaited.
 fn is_behind(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    let ended = matches!(phase, Some("Succeeded" | "Failed"));
-    !ended && pod.metadata.deletion_timestamp.is_none() && failed_init(pod).is_none()
+    !is_terminal(pod) && !is_leaving(pod) && failed_init(pod).is_none()
 }
 
 /// A starter or stopper, from its Job and pod.
@@ -361,9 +441,14 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
     if is_overdue(job) {
         return InitializerPod::Running(status.and_then(waiting));
     }
-    let leaving = pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some());
+    let leaving = pod.is_some_and(is_leaving);
     if leaving && job_end(job).is_none() {
         return InitializerPod::Running(Some("its pod is being deleted".to_owned()));
+    }
+    if let (Some(pod), Some((_, ended)), None) = (pod, inspected, job_end(job))
+        && is_unsettled(pod, ended)
+    {
+        return InitializerPod::Running(status.and_then(waiting));
     }
     if let (Some(Err(why)), Some(lost)) = (job_end(job), lost(pod)) {
         return InitializerPod::Lost(if lost.is_empty() {
@@ -403,8 +488,9 @@ fn lost(pod: Option<&Pod>) -> Option<String> {
         (Some(reason), Some(message)) => Some(format!("{reason}: {message}")),
         (reason, _) => reason.clone(),
     });
-    let leaving = pod.metadata.deletion_timestamp.is_some();
-    reason.or(disruption).or_else(|| leaving.then(String::new))
+    reason
+        .or(disruption)
+        .or_else(|| is_leaving(pod).then(String::new))
 }
 
 /// Who refused, and in which words: k6, or the one that should have started it.
@@ -531,15 +617,18 @@ fn missing_file(pod: &Pod, name: &str, words: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{InitializerPod, collector, initializer, pod_refusal, program, runner};
+    use super::{InitializerPod, SETTLING, aggregator, collector, initializer, pod_refusal, program, runner};
     use crate::aggregate::outcome::Outcome;
     use crate::build::RUNNER;
     use crate::machine::{Collector, Part, Program, Rule};
     use crate::protocol::inspected::Inspected;
+    use jiff::{SignedDuration, Timestamp};
     use k8s_openapi::api::batch::v1::Job;
     use k8s_openapi::api::core::v1::{Event, Pod};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::{Value, json};
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn ended(name: &str, code: i32, reason: &str, message: &str) -> Value {
         json!({"name": name, "image": "registry/image", "imageID": "", "ready": false, "restartCount": 0, "state": {
@@ -684,6 +773,10 @@ mod tests {
         let unread = InitializerPod::Lost("its pod was deleted before its answer was read".to_owned());
         assert_eq!(initializer(&job_that("Complete", "done"), None), unread);
 
+        // Its reason comes after the end of its container.
+        let goes_on = InitializerPod::Running(None);
+        assert_eq!(initializer(&Job::default(), Some(&killed)), goes_on);
+
         let mut evicted = killed.clone();
         let status = evicted.status.get_or_insert_default();
         status.reason = Some("Evicted".to_owned());
@@ -704,7 +797,7 @@ mod tests {
             ended("istio-proxy", 0, "Completed", ""),
             ended("k6", 99, "Error", "crossed"),
         ];
-        let end = runner(&failed, Some(&pod("", &[], &both)), RUNNER).end.unwrap();
+        let end = runner(&failed, Some(&pod("", &[], &both)), NOW).end.unwrap();
         assert_eq!(end.code, Some(99));
         let report = "{\"total\":1,\"confirmed\":1}";
         let both = [
@@ -724,13 +817,141 @@ mod tests {
         );
     }
 
+    /// A pod in this phase.
+    fn in_phase(phase: &str, containers: &[Value]) -> Pod {
+        let mut pod = pod("", &[], containers);
+        pod.status.get_or_insert_default().phase = Some(phase.to_owned());
+        pod
+    }
+
+    #[test]
+    fn runner_ends_with_its_container_whatever_else_goes_on_in_its_pod() {
+        let sidecar = running("istio-proxy");
+        for (code, reason, message) in [
+            (0, "Completed", ""),
+            (99, "Error", "crossed"),
+            (107, "Error", "no"),
+            (108, "Error", "test aborted"),
+            (137, "OOMKilled", "killed"),
+        ] {
+            let pod = in_phase(
+                "Running",
+                &[sidecar.clone(), ended(RUNNER, code, reason, message)],
+            );
+            let seen = runner(&Job::default(), Some(&pod), NOW);
+            let end = seen.end.unwrap();
+            let reason = (reason == "OOMKilled").then(|| reason.to_owned());
+            assert_eq!(
+                (end.code, end.reason, end.message.as_str()),
+                (Some(code), reason, message)
+            );
+            assert!(seen.leftover);
+            assert_eq!(seen.settles, None);
+            // The same, once nothing of the pod goes on, and once the Job has ended.
+            let over = in_phase("Succeeded", &[ended(RUNNER, code, "Error", message)]);
+            assert!(!runner(&Job::default(), Some(&over), NOW).leftover);
+            assert!(!runner(&job_that("Failed", "backoff"), Some(&pod), NOW).leftover);
+        }
+        // What else ends, ends no runner, nor does a pod whose containers are begun again.
+        let other = in_phase(
+            "Running",
+            &[ended("istio-proxy", 1, "Error", ""), running(RUNNER)],
+        );
+        assert_eq!(runner(&Job::default(), Some(&other), NOW).end, None);
+        let mut again = in_phase("Running", &[ended(RUNNER, 1, "Error", "")]);
+        again.spec.get_or_insert_default().restart_policy = Some("OnFailure".to_owned());
+        assert_eq!(runner(&Job::default(), Some(&again), NOW).end, None);
+        assert_eq!(runner(&Job::default(), None, NOW).end, None);
+    }
+
+    #[test]
+    fn aggregator_that_is_begun_again_has_not_ended() {
+        let pod = in_phase("Running", &[ended("aggregator", 137, "OOMKilled", "")]);
+        assert_eq!(aggregator(&Job::default(), Some(&pod)).end, None);
+        let end = aggregator(&job_that("Failed", "backoff"), Some(&pod))
+            .end
+            .unwrap();
+        assert_eq!((end.code, end.reason.as_deref()), (Some(137), Some("OOMKilled")));
+    }
+
+    #[test]
+    fn end_that_kubernetes_may_have_brought_about_waits_for_its_reason() {
+        let at = NOW + SignedDuration::from_secs(100);
+        for code in [105, 137, 143] {
+            let mut killed = ended(RUNNER, code, "Error", "killed");
+            killed["state"]["terminated"]["finishedAt"] = json!(at);
+            let pod = in_phase("Running", &[killed.clone(), running("proxy")]);
+            let seen = runner(&Job::default(), Some(&pod), at);
+            assert_eq!((seen.end, seen.settles), (None, Some(at + SETTLING)));
+            // It did: the reason decides.
+            let mut evicted = in_phase("Failed", &[killed.clone()]);
+            let status = evicted.status.get_or_insert_default();
+            status.reason = Some("Evicted".to_owned());
+            status.message = Some("low on memory".to_owned());
+            let end = runner(&Job::default(), Some(&evicted), at).end.unwrap();
+            assert_eq!(
+                (end.code, end.reason.as_deref(), end.message.as_str()),
+                (None, Some("Evicted"), "low on memory")
+            );
+            // It did not: the pod has ended and has none, or other containers go on.
+            let ended = in_phase("Failed", &[killed]);
+            assert_eq!(
+                runner(&Job::default(), Some(&ended), at).end.unwrap().code,
+                Some(code)
+            );
+            let seen = runner(&Job::default(), Some(&pod), at + SETTLING);
+            assert_eq!((seen.end.unwrap().code, seen.settles), (Some(code), None));
+            assert!(seen.leftover);
+        }
+    }
+
+    #[test]
+    fn pod_that_is_deleted_is_told_by_its_job() {
+        let mut pod = in_phase("Running", &[ended(RUNNER, 0, "Completed", "")]);
+        pod.metadata.deletion_timestamp = Some(Time(NOW));
+        assert_eq!(runner(&Job::default(), Some(&pod), NOW).end, None);
+        let end = runner(&job_that("Failed", "backoff"), Some(&pod), NOW)
+            .end
+            .unwrap();
+        assert_eq!(end.code, Some(0));
+        let end = runner(&job_that("Failed", "backoff"), None, NOW).end.unwrap();
+        assert_eq!(
+            (end.code, end.message.as_str()),
+            (None, "its pod was deleted: backoff")
+        );
+    }
+
+    #[test]
+    fn pod_that_failed_without_a_container_ends_its_runner() {
+        let failed = |reason: Option<&str>, message: Option<&str>| {
+            let mut pod = in_phase("Failed", &[]);
+            let status = pod.status.get_or_insert_default();
+            status.reason = reason.map(str::to_owned);
+            status.message = message.map(str::to_owned);
+            let end = runner(&Job::default(), Some(&pod), NOW).end.unwrap();
+            (end.code, end.reason, end.message)
+        };
+        let words = "Pod was rejected: Node didn't have enough resource: cpu";
+        let reason = Some("OutOfcpu".to_owned());
+        assert_eq!(
+            failed(Some("OutOfcpu"), Some(words)),
+            (None, reason, words.to_owned())
+        );
+        assert_eq!(failed(None, None), (None, None, "its pod failed".to_owned()));
+        // An init container that failed: none of the others is started.
+        let init = pod("proxy", &[ended("fetch", 99, "Error", "not there")], &[]);
+        let end = runner(&Job::default(), Some(&init), NOW).end.unwrap();
+        let words = "the init container fetch failed (exit code 99): not there";
+        assert_eq!((end.code, end.message.as_str()), (None, words));
+    }
+
     #[test]
     fn a_runner_whose_init_container_failed_has_ended_without_a_code_of_k6() {
         let job =
             json!({"status": {"conditions": [{"type": "Failed", "status": "True", "message": "backoff"}]}});
         let job: Job = serde_json::from_value(job).unwrap();
         let pod = pod("proxy", &[ended("fetch", 99, "Error", "not there")], &[]);
-        let end = runner(&job, Some(&pod), RUNNER).end.unwrap();
+        let end = runner(&job, Some(&pod), NOW).end.unwrap();
         assert_eq!(end.code, None);
         assert_eq!(
             end.message,
@@ -919,7 +1140,7 @@ mod tests {
                 InitializerPod::Failed(refused)
             );
             let pod = without_file(RUNNER, &mount, volume, &message);
-            let end = runner(&job_that("Failed", "backoff"), Some(&pod), RUNNER)
+            let end = runner(&job_that("Failed", "backoff"), Some(&pod), NOW)
                 .end
                 .unwrap();
             assert_eq!(end.message, words);
@@ -932,7 +1153,7 @@ mod tests {
             let mut pod = pod("", &[], &[ended("k6", 107, "Error", message)]);
             let spec = json!({"containers": [{"name": "k6", "command": command, "env": env}]});
             pod.spec = Some(serde_json::from_value(spec).unwrap());
-            runner(&job_that("Failed", "backoff"), Some(&pod), RUNNER)
+            runner(&job_that("Failed", "backoff"), Some(&pod), NOW)
                 .end
                 .unwrap()
                 .message

@@ -185,6 +185,7 @@ fn slim_pod(pod: &mut Pod) {
             .init_containers
             .map(|all| all.into_iter().map(named).collect()),
         containers: spec.containers.into_iter().map(explaining).collect(),
+        restart_policy: spec.restart_policy,
         volumes: spec.volumes,
         ..PodSpec::default()
     });
@@ -204,7 +205,7 @@ mod tests {
     #[test]
     fn cached_pod_keeps_what_explains_a_failure_and_not_the_segments_of_all_runners() {
         let pod = json!({"metadata": {"name": "a", "managedFields": []}, "spec": {
-            "nodeName": "node",
+            "nodeName": "node", "restartPolicy": "Never",
             "initContainers": [{"name": "side", "image": "x", "restartPolicy": "Always"}],
             "containers": [{
                 "name": "k6", "image": "k6", "resources": {"limits": {"cpu": "1"}},
@@ -220,7 +221,7 @@ mod tests {
         assert_eq!(
             kept,
             json!({
-                "initContainers": [{"name": "side", "restartPolicy": "Always"}],
+                "restartPolicy": "Never", "initContainers": [{"name": "side", "restartPolicy": "Always"}],
                 "containers": [{
                     "name": "k6", "image": "k6", "command": ["k6", "run", "--log-output=none", "/test/a.js"],
                     "env": [{"name": "K6_LOG_OUTPUT", "value": "none"}],

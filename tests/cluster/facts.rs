@@ -211,6 +211,8 @@ impl Reader<'_> {
                     by,
                     read: version(asked),
                     got: version(answer),
+                    generation: answer["metadata"]["generation"].as_i64().unwrap(),
+                    rerun: answer["spec"]["rerun"].as_str().map(str::to_owned),
                     told: Told::of(&status),
                 };
                 self.tell(at, written);

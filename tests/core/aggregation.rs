@@ -1117,7 +1117,7 @@ mod collecting {
             let history = history(events);
             assert!(history.len() <= HISTORY_LIMIT);
             let run = replay(&history).unwrap();
-            let progress = Progress::of(&run.state, seen, &[]);
+            let progress = Progress::of(&run, seen, &[]);
             let summary = run.status(history, &progress).summary;
             summary.map(|summary| (summary.thresholds_passed, summary.thresholds_failed))
         };

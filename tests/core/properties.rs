@@ -67,7 +67,17 @@ fn runner() -> impl Strategy<Value = Runner> {
         ready,
         waiting: (!ready).then(|| "ContainerCreating".to_owned()),
     });
-    (option::weighted(0.95, pod), option::weighted(0.15, end())).prop_map(|(pod, end)| Runner { pod, end })
+    let parts = (
+        option::weighted(0.95, pod),
+        option::weighted(0.15, end()),
+        prop::bool::weighted(0.3),
+    );
+    parts.prop_map(|(pod, end, leftover)| Runner {
+        pod,
+        leftover: leftover && end.is_some(),
+        end,
+        settles: None,
+    })
 }
 
 fn program() -> impl Strategy<Value = Program> {
@@ -384,6 +394,8 @@ struct Driven {
     now: Timestamp,
     /// How often the terms were accepted or rejected: an edit begins the run again.
     acceptances: usize,
+    /// status.observedGeneration, as it was written last.
+    observed: Option<i64>,
 }
 
 impl Driven {
@@ -393,6 +405,7 @@ impl Driven {
             history: Vec::new(),
             now: at(0),
             acceptances: 0,
+            observed: None,
         }
     }
 
@@ -432,7 +445,11 @@ impl Driven {
     }
 
     fn status(&self, seen: &Observed) -> Status {
-        let progress = Progress::of(&self.run.state, seen, &["--vus=1".to_owned()]);
+        let told = Status {
+            observed_generation: self.observed,
+            ..Status::default()
+        };
+        let progress = Progress::of(&self.run, seen, &["--vus=1".to_owned()]).after(&self.run, Some(&told));
         self.run.status(self.history.clone(), &progress)
     }
 }
@@ -460,6 +477,7 @@ fn driven(
         let seen = spec.shown(seen);
         let (events, at_rest) = driven.look(&seen)?;
         check(&driven, &seen, &events, at_rest)?;
+        driven.observed = driven.status(&seen).observed_generation;
     }
     Ok(())
 }
@@ -535,6 +553,7 @@ fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), Test
                     }
                 }
                 ready.refused = None;
+                ready.pod_refused = None;
                 let order = Event::StartOrdered {
                     runners: n,
                     pods: starting.pods.clone(),
@@ -567,7 +586,7 @@ proptest! {
             prop_assert_eq!(&read, &status);
             let replayed = replay(&read.history).unwrap();
             prop_assert_eq!(&replayed, &driven.run);
-            let progress = Progress::of(&replayed.state, seen, &status.argv);
+            let progress = Progress::of(&replayed, seen, &status.argv).after(&replayed, Some(&status));
             prop_assert_eq!(replayed.status(read.history, &progress), status);
             Ok(())
         })?;
@@ -633,7 +652,8 @@ proptest! {
             let tried_again = tried_again || seen.pod_refused.is_some() && !told;
             prop_assert_eq!(is("Retrying", "True"), tried_again && !finished);
 
-            let expected = match status.result {
+            let answered = seen.rerun.is_none() || seen.rerun == driven.run.rerun;
+            let expected = match status.result.filter(|_| answered) {
                 None => Kstatus::InProgress,
                 Some(RunResult::Passed) => Kstatus::Current,
                 Some(RunResult::Failed | RunResult::Aborted | RunResult::Error) => Kstatus::Failed,
@@ -657,6 +677,28 @@ proptest! {
                     let stays = value == condition.status;
                     prop_assert!(!stays || before == time, "{} moved at no change", condition.type_);
                 }
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn status_says_finished_only_at_a_generation_that_its_run_answers(looks in walk()) {
+        let mut asked: BTreeMap<i64, Option<String>> = BTreeMap::new();
+        let mut before = None;
+        driven(looks, |driven, seen, _, _| {
+            asked.insert(seen.generation, seen.rerun.clone());
+            let status = driven.status(seen);
+            if status.history.is_empty() {
+                return Ok(());
+            }
+            let generation = status.observed_generation.unwrap();
+            prop_assert!(status.conditions.iter().all(|c| c.observed_generation == Some(generation)));
+            prop_assert!(before <= Some(generation), "{before:?} is followed by {generation}");
+            before = Some(generation);
+            if let (Some(result), Some(Some(rerun))) = (status.result, asked.get(&generation)) {
+                let of = driven.run.rerun.as_ref();
+                prop_assert_eq!(of, Some(rerun), "{:?} at generation {}", result, generation);
             }
             Ok(())
         })?;
@@ -790,8 +832,8 @@ fn an_event_of_two_thousand_failures_takes_less_than_four_kilobytes() {
             (
                 i,
                 Runner {
-                    pod: None,
                     end: Some(end),
+                    ..Runner::default()
                 },
             )
         });

@@ -4,7 +4,7 @@ use crate::support::*;
 use jiff::SignedDuration;
 use k6_operator::machine::{
     COLLECTION_GRACE, Collector, Ended, Event, Fact, Initializer, Observed, Part, Plan, PodRefusal, Program,
-    Progress, REFUSAL_GRACE, Reason, Rule, RunResult, Runner, Started, State, StateName, Step, Stopping,
+    Progress, REFUSAL_GRACE, Reason, Rule, Run, RunResult, Runner, Started, State, StateName, Step, Stopping,
     Tally, Verdict, classify, effects, step, waiting_for,
 };
 
@@ -221,7 +221,11 @@ fn a_refused_pod_is_told_at_once_and_waited_for_as_long_as_somebody_may_mend_it(
         assert_eq!(classify(&created(2), &seen, at(200)), None);
         let waits = waiting_for(&created(2), &seen).unwrap();
         assert!(waits.ends_with(&refusal.clause()), "{waits}");
-        let progress = Progress::of(&created(2), &seen, &[]);
+        let run = Run {
+            state: created(2),
+            ..Run::default()
+        };
+        let progress = Progress::of(&run, &seen, &[]);
         assert!(
             progress
                 .retrying

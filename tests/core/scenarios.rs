@@ -6,9 +6,9 @@ use jiff::SignedDuration;
 use k6_operator::api::Cleanup;
 use k6_operator::machine::{
     Accepted, Effect, Event, FORMER_AT_MOST, Fact, Former, HISTORY_LIMIT, Initializer, Initializing,
-    Inspection, InspectionError, Observed, PodSeen, Program, Reason, Record, Refusal, Retention, Run,
-    RunResult, Runner, RunnerFailure, SCRIPT_GRACE, STOP_GRACE_SECONDS, State, StateName, Step, Terms,
-    chronicle, classify, effects, expiry, replay, step, waiting_for, wake_at,
+    Inspection, InspectionError, LEFTOVER_GRACE, Observed, PodSeen, Program, Reason, Record, Refusal,
+    Retention, Run, RunResult, Runner, RunnerFailure, SCRIPT_GRACE, STOP_GRACE_SECONDS, State, StateName,
+    Step, Terms, chronicle, classify, effects, expiry, replay, step, waiting_for, wake_at,
 };
 use k6_operator::runners::report::{Failure, Report};
 use std::collections::BTreeMap;
@@ -868,6 +868,38 @@ mod stopping_and_after {
         assert_eq!(outcome(&state, &seen, at(100)), (None, wanted));
         assert_eq!(wake_at(&state, &seen), None);
     }
+
+    #[test]
+    fn runner_whose_pod_goes_on_after_k6_goes_a_minute_after_the_end_of_its_run() {
+        let Step::Next(state) = step(&stopping(2), &record(64, Event::RunnersStopped { forced: 0 })) else {
+            panic!("not stopped");
+        };
+        let left = Runner {
+            leftover: true,
+            ..ended(2, 103)
+        };
+        let seen = world([ended(1, 103), left], reported(2, 2));
+        let over = at(64) + LEFTOVER_GRACE;
+        assert_eq!(wake_at(&state, &seen), Some(over));
+        let early = over - SignedDuration::from_millis(1);
+        assert_eq!(outcome(&state, &seen, early), (None, vec![]));
+        let wanted = vec![Effect::DeleteRunner { runner: 2 }];
+        assert_eq!(outcome(&state, &seen, over), (None, wanted));
+        // Until then, it has ended as any other.
+        let stopped = Some(Event::RunnersStopped { forced: 0 });
+        assert_eq!(outcome(&stopping(2), &seen, at(10)), (stopped, vec![]));
+    }
+
+    #[test]
+    fn end_that_is_not_certain_is_looked_at_again_when_it_is() {
+        let unsure = Runner {
+            settles: Some(at(42)),
+            ..ready(1)
+        };
+        let seen = world([unsure, ended(2, 0)], Fact::Absent);
+        assert_eq!(outcome(&started(2), &seen, at(10)), (None, vec![]));
+        assert_eq!(wake_at(&started(2), &seen), Some(at(42)));
+    }
 }
 
 mod whatever_the_state {
@@ -1719,7 +1751,7 @@ fn what_is_not_supported_is_told_in_a_condition_to_the_end() {
         },
     ] {
         resource.look(0, &seen);
-        let progress = k6_operator::machine::Progress::of(&resource.run.state, &seen, &[]);
+        let progress = k6_operator::machine::Progress::of(&resource.run, &seen, &[]);
         let status = resource.run.status(resource.history.clone(), &progress);
         let told = status
             .conditions

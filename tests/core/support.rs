@@ -102,7 +102,7 @@ pub fn ready(i: u32) -> Runner {
             ready: true,
             waiting: None,
         }),
-        end: None,
+        ..Runner::default()
     }
 }
 
@@ -114,7 +114,7 @@ pub fn waiting(i: u32, why: &str) -> Runner {
             waiting: Some(why.to_owned()),
             ..PodSeen::default()
         }),
-        end: None,
+        ..Runner::default()
     }
 }
 

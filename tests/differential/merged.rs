@@ -154,7 +154,7 @@ fn ready(i: u32, ip: &str) -> Runner {
             ready: true,
             waiting: None,
         }),
-        end: None,
+        ..Runner::default()
     }
 }
 

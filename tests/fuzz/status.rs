@@ -66,7 +66,7 @@ fn gone_on_with(test: &LoadTest, status: &Status) -> Result<(), TestCaseError> {
             wake_at(&run.state, &seen);
             let wanted = effects(&run.state, &seen, now);
             prop_assert!(wanted.len() <= 10_002, "{} effects", wanted.len());
-            let progress = Progress::of(&run.state, &seen, &[]);
+            let progress = Progress::of(&run, &seen, &[]);
             let mut written = test.clone();
             written.status = Some(run.status(history, &progress));
             let text = serde_json::to_string(&written).unwrap();

@@ -24,7 +24,8 @@ pub fn fault(action: &Action, configuration: &Configuration) -> Option<Fault> {
         Action::StarterIsKilled(_) => Some(Fault::StarterKilledHalfway),
         Action::PersonStops => Some(Fault::StopOrdered),
         Action::PersonDeletes | Action::PersonDeletesInForeground => Some(Fault::ResourceDeleted),
-        Action::SeesResource(_)
+        Action::SidecarEnds(..)
+        | Action::SeesResource(_)
         | Action::SeesJobs(_)
         | Action::Looks(_)
         | Action::Does(..)

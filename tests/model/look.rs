@@ -8,7 +8,7 @@ use crate::world::{Deed, Effects, HistoryId, MonitorId, N, Phase, Refused, Role}
 use crate::world::{Exit, Stage};
 use jiff::Timestamp;
 use k6_operator::aggregate::outcome;
-use k6_operator::api::Cleanup;
+use k6_operator::api::{Cleanup, Status};
 use k6_operator::build::{
     aggregator_name, collector_name, initializer_name, runner_name, service_name, starter_name, stem,
     stopper_name, summary_name,
@@ -58,6 +58,8 @@ pub struct Sight {
     pub refused: Refused,
     pub initializer: Seen<(Stage, u8)>,
     pub runners: [Seen<(u8, Phase)>; N],
+    /// Those in whose pods a sidecar goes on, one bit each.
+    pub leftovers: u8,
     pub starter: Seen<Ended>,
     pub stopper: Seen<Ended>,
     pub aggregator: Seen<Stage>,
@@ -84,6 +86,8 @@ pub struct Outcome {
     /// The status is written.
     pub writes: bool,
     pub told: Telling,
+    /// status.observedGeneration.
+    pub observed: u8,
     pub effects: Effects,
     pub targets: [u8; N],
     /// Index of the run after it.
@@ -125,6 +129,8 @@ pub struct Spec {
     pub uninspected: bool,
     /// `cleanup: post`.
     pub cleanup: bool,
+    /// A sidecar in the pods of the runners may go on for ever.
+    pub sidecar: bool,
     /// The numbers of the runners are merged, and so many thresholds judged over all.
     pub merged: Option<u8>,
 }
@@ -199,8 +205,14 @@ impl Looks {
     /// Two histories that differ only in times that nothing waits for are one: each record whose time no deadline
     /// is counted from has happened long ago.
     fn without_idle_times(&self, mut history: Vec<Record>) -> Vec<Record> {
+        let left = Runner {
+            end: Some(end(Some(0))),
+            leftover: self.spec.sidecar,
+            ..Runner::default()
+        };
         let seen = Observed {
             retention: self.retention(),
+            runners: Fact::Known(BTreeMap::from([(1, left)])),
             collector: match self.spec.merged {
                 Some(_) => Fact::Known(Collector::Running(None)),
                 None => Fact::Absent,
@@ -308,11 +320,20 @@ impl Looks {
         wanted.retain(|effect| steps == 0 || *effect != Effect::DeleteResource);
         let (effects, targets) = deeds(&wanted, before.run.attempt)?;
         let wake = wake_at(&run.state, &seen);
-        let status = run.status(history.clone(), &Progress::of(&run.state, &seen, &[]));
+        let before = Status {
+            observed_generation: (sight.observed > 0).then_some(sight.observed.into()),
+            ..Status::default()
+        };
+        let progress = Progress::of(&run, &seen, &[]).after(&run, Some(&before));
+        let status = run.status(history.clone(), &progress);
+        let observed = status
+            .observed_generation
+            .map_or(0, |observed| u8::try_from(observed).unwrap());
         let history = self.without_idle_times(history);
         Ok(Outcome {
-            writes: !seen.deleting && (steps > 0 || sight.observed != sight.generation),
+            writes: !seen.deleting && (steps > 0 || sight.observed != observed),
             told: Telling::of(&status),
+            observed,
             effects,
             targets,
             attempt: u8::try_from(run.attempt - 1).unwrap(),
@@ -365,13 +386,16 @@ impl Looks {
         {
             runner.pod = None;
         }
+        for (i, runner) in &mut runners {
+            runner.leftover = sight.leftovers >> (i - 1) & 1 == 1;
+        }
         let name = stem(NAME, other(run.attempt));
         let former = Role::ALL
             .into_iter()
             .filter(|role| sight.former >> role.index() & 1 == 1);
         Observed {
             deleting: sight.deleting,
-            rerun: sight.rerun.then(|| "again".to_owned()),
+            rerun: sight.rerun.then(|| AGAIN.to_owned()),
             stop: sight.stop,
             retention: self.retention(),
             former: former.map(|role| job_name(&name, role)).collect(),
@@ -384,6 +408,7 @@ impl Looks {
                 pod: (stage != Stage::Failed && !is_denied(sight, Role::Aggregator))
                     .then(|| pod("aggregator".to_owned(), stage == Stage::Working)),
                 end: (stage == Stage::Failed).then(|| end(Some(137))),
+                ..Runner::default()
             }),
             address: known(sight.address, |()| "10.0.0.1:4318".to_owned()),
             collector: known(sight.collector, |seen| collector(seen, self.spec)),
@@ -493,6 +518,9 @@ fn is_told(refusal: &PodRefusal, before: &Run, after: &Run) -> Result<(), String
         None | Some(_) => Ok(()),
     }
 }
+
+/// spec.rerun, which asks for another run.
+pub const AGAIN: &str = "again";
 
 /// The name of the resource.
 const NAME: &str = "test";
@@ -612,7 +640,11 @@ fn runner(attempt: u32, i: u32, made: u8, phase: Phase) -> Runner {
         ip: (phase != Phase::Pending).then(|| made.to_string()),
         ..self::pod(format!("{attempt}.{i}.{made}"), phase.answers())
     });
-    Runner { pod, end }
+    Runner {
+        pod,
+        end,
+        ..Runner::default()
+    }
 }
 
 fn program(seen: Seen<Ended>) -> Fact<Program> {

@@ -232,6 +232,49 @@ fn runners_that_nobody_holds_end_in_time_too() {
 }
 
 #[test]
+fn sidecar_that_goes_on_keeps_no_run_from_its_end_and_goes_after_it() {
+    let configuration = Configuration {
+        lagging: false,
+        wakes: true,
+        in_order: true,
+        exits: &[0, 99],
+        budget: Budget {
+            stop: true,
+            harm: 1,
+            ..NOTHING
+        },
+        ..Configuration::new(
+            "2 runners with sidecars, 1 operator that sees all, 1 loss, exits 0 and 99, stop",
+            2,
+        )
+    };
+    let sidecar = |configuration: Configuration| Configuration {
+        spec: Spec {
+            sidecar: true,
+            ..configuration.spec
+        },
+        ..configuration
+    };
+    holds(sidecar(configuration));
+    holds(sidecar(merged(
+        1,
+        Configuration {
+            wakes: true,
+            ..Configuration::new("merged, 1 runner with a sidecar, 1 operator that is woken", 1)
+        },
+    )));
+    holds(sidecar(Configuration {
+        lagging: false,
+        wakes: true,
+        budget: Budget {
+            rerun: true,
+            ..NOTHING
+        },
+        ..Configuration::new("1 runner with a sidecar, 1 operator that sees all, rerun", 1)
+    }));
+}
+
+#[test]
 fn a_script_that_is_not_inspected_starts_as_well() {
     let configuration = Configuration {
         wakes: true,

@@ -3,7 +3,7 @@
 use crate::covered::fault;
 use crate::happened::happens;
 use crate::invariants::{Fact, Fencing, Monitor, RunnerId, Told};
-use crate::look::{Ended, Looks, Outcome, Seen, Sight, Spec};
+use crate::look::{AGAIN, Ended, Looks, Outcome, Seen, Sight, Spec};
 use crate::search::Model;
 use crate::world::{
     ATTEMPTS, Budget, Collector, Deed, Effects, Exit, Family, HistoryId, Initializer, N, Operator, Phase,
@@ -49,6 +49,7 @@ impl Configuration {
                 unpaused: false,
                 uninspected: false,
                 cleanup: false,
+                sidecar: false,
                 merged: None,
             },
             operators: 1,
@@ -103,6 +104,7 @@ pub enum Action {
     RunnerExits(usize, usize, u8),
     RunnerIsKilled(usize, usize),
     PodIsLost(usize, usize),
+    SidecarEnds(usize, usize),
     JobIsDeleted(usize, Role),
     StarterFindsRunners(usize),
     StarterReleases(usize),
@@ -218,6 +220,11 @@ impl Runs {
                 };
             }
         }
+        let left = (0..self.n()).filter(|i| {
+            matches!(runners[*i], Seen::Known((made, Phase::Ended(_))) if made == family.runners[*i].made)
+                && family.runners[*i].leftover
+        });
+        let leftovers = left.fold(0, |bits, i| bits | 1 << i);
         let stopper = program(found(Role::Stopper, false), family.stopper);
         let initializer = found(Role::Initializer, false)
             .map(|()| (family.initializer.stage, family.initializer.generation));
@@ -275,6 +282,7 @@ impl Runs {
             refused: operator.refused,
             initializer,
             runners,
+            leftovers,
             starter,
             stopper,
             aggregator,
@@ -304,6 +312,7 @@ impl Runs {
         let sight = self.sight(world, &mut operator, &resource);
         let former = ATTEMPTS - 1 - self.looks.chronicle(resource.history).attempt();
         let outcome: std::rc::Rc<Outcome> = self.looks.look(&sight)?;
+        self.has_had_time(&sight, &outcome)?;
         operator.awake = false;
         operator.timer = false;
         if outcome.writes {
@@ -315,7 +324,7 @@ impl Runs {
             let read = truth.version.into();
             resource = Resource {
                 version: truth.version + 1,
-                observed: truth.generation,
+                observed: outcome.observed,
                 history: outcome.history,
                 ..truth
             };
@@ -327,6 +336,8 @@ impl Runs {
                 by: small(by),
                 read,
                 got: resource.version.into(),
+                generation: resource.generation.into(),
+                rerun: resource.rerun.then(|| AGAIN.to_owned()),
                 told: outcome.told.clone(),
             };
             self.tell(world, fact)?;
@@ -411,6 +422,18 @@ impl Runs {
         let in_time = self.looks.aged(resource.history) != resource.history;
         if brought && in_time && !world.unwatched[attempt].summary {
             return Err("a collector is deleted and what it brought is not kept".to_owned());
+        }
+        Ok(())
+    }
+
+    /// What else is in the pod of a runner that has ended has time to end by itself.
+    fn has_had_time(&self, sight: &Sight, outcome: &Outcome) -> Result<(), String> {
+        let in_time = self.looks.aged(outcome.history) != outcome.history;
+        let left = |i: &usize| sight.leftovers >> i & 1 == 1;
+        let mut all = (0..self.n()).filter(left);
+        let deleted = |i| outcome.effects.iter().any(|deed| deed == Deed::Delete(number(i)));
+        if in_time && all.any(deleted) {
+            return Err("a runner that has ended is deleted before its sidecar had time to end".to_owned());
         }
         Ok(())
     }
@@ -543,6 +566,7 @@ impl Runs {
                 let runner = &mut family.runners[usize::from(i) - 1];
                 runner.made += 1;
                 runner.phase = Phase::Pending;
+                runner.leftover = false;
                 runner.told = task.address;
                 let fact = Fact::RunnerMade {
                     id: id(attempt, usize::from(i) - 1),
@@ -629,6 +653,7 @@ impl Runs {
                     self.ends(world, attempt, i, Exit::Lost)?;
                 }
                 world.families[attempt].runners[i].phase = Phase::Absent;
+                world.families[attempt].runners[i].leftover = false;
                 let id = id(attempt, i);
                 self.tell(world, Fact::RunnerGone { id })?;
             }
@@ -645,6 +670,7 @@ impl Runs {
             world.unwatched[attempt].heard |= 1 << i;
         }
         runner.phase = Phase::Ended(exit);
+        runner.leftover = self.configuration.spec.sidecar && exit != Exit::Lost;
         if !was_alive {
             return Ok(());
         }
@@ -839,6 +865,9 @@ impl Runs {
                 // The code of a Job that failed is in its pod.
                 Phase::Ended(Exit::Code(1..)) if harm => all.push(Action::PodIsLost(attempt, i)),
                 Phase::Ready | Phase::Ended(_) => {}
+            }
+            if family.runners[i].leftover {
+                all.push(Action::SidecarEnds(attempt, i));
             }
             if harm && phase != Phase::Absent {
                 all.push(Action::JobIsDeleted(attempt, number(i)));
@@ -1043,7 +1072,8 @@ fn in_pod(action: &Action) -> Option<(usize, Role)> {
         Action::RunnerAnswers(attempt, i)
         | Action::RunnerExits(attempt, i, _)
         | Action::RunnerIsKilled(attempt, i)
-        | Action::PodIsLost(attempt, i) => Some((attempt, number(i))),
+        | Action::PodIsLost(attempt, i)
+        | Action::SidecarEnds(attempt, i) => Some((attempt, number(i))),
         Action::StarterFindsRunners(attempt)
         | Action::StarterReleases(attempt)
         | Action::StarterReports(attempt)
@@ -1302,6 +1332,7 @@ impl Model for Runs {
                 world.left.harm -= 1;
                 self.ends(world, attempt, i, Exit::Lost)?;
             }
+            Action::SidecarEnds(attempt, i) => world.families[attempt].runners[i].leftover = false,
             Action::JobIsDeleted(attempt, role) => {
                 world.left.harm -= 1;
                 self.remove(world, attempt, role)?;
@@ -1446,6 +1477,8 @@ impl Model for Runs {
             | Action::RunnerExits(..)
             | Action::RunnerIsKilled(..)
             | Action::PodIsLost(..)
+            // It may go on for ever.
+            | Action::SidecarEnds(..)
             | Action::JobIsDeleted(..)
             | Action::StarterIsKilled(_)
             | Action::StopperIsKilled(_)

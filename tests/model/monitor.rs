@@ -15,6 +15,8 @@ fn told(state: StateName) -> Told {
         StateName::Starting | StateName::Started | StateName::Finished
     );
     Told {
+        generation: Some(1),
+        rerun: None,
         attempt: 1,
         state,
         verdict: None,
@@ -32,6 +34,8 @@ fn written(version: u64, told: Told) -> Fact {
         by: 0,
         read: version - 1,
         got: version,
+        generation: 1,
+        rerun: None,
         told,
     }
 }
@@ -123,15 +127,10 @@ fn broken_by(fencing: Fencing, facts: &[Fact]) -> Option<Invariant> {
 
 /// Both runners exit 0, this is told of the thresholds over both, and the run ends so.
 fn judged(crossed: Option<u32>, result: RunResult, reason: Reason) -> Vec<Fact> {
-    let Fact::StatusWritten { by, read, got, told } = finished(5, result, reason) else {
+    let Fact::StatusWritten { told, .. } = finished(5, result, reason) else {
         panic!("no status");
     };
-    let end = Fact::StatusWritten {
-        by,
-        read,
-        got,
-        told: Told { judged: true, ..told },
-    };
+    let end = written(5, Told { judged: true, ..told });
     let ended = with(started(), [exited(1, Some(0)), exited(2, Some(0))]);
     with(ended, [Fact::Judged { attempt: 1, crossed }, end])
 }
@@ -264,6 +263,7 @@ fn each_invariant_is_broken_by_something_and_named() {
             let failed = finished(5, RunResult::Error, Reason::RunnerFailed);
             with(started(), [exited(1, None), exited(2, Some(0)), failed])
         }),
+        (Invariant::I17, ended_at(2, Some("again"), 2)),
     ];
     for (invariant, facts) in &breaks {
         assert_eq!(broken_by(Fencing::OneActs, facts), Some(*invariant), "{facts:#?}");
@@ -274,6 +274,30 @@ fn each_invariant_is_broken_by_something_and_named() {
         let implied = matches!(invariant, Invariant::I5 | Invariant::I10);
         assert_eq!(named.contains(&invariant), !implied, "{invariant:?}");
     }
+}
+
+/// Both runners exit 0, and this generation of the spec asks for another run: the end is told of a generation.
+fn ended_at(generation: i64, rerun: Option<&str>, of: i64) -> Vec<Fact> {
+    let told = Told {
+        generation: Some(of),
+        verdict: Some((RunResult::Passed, Some(Reason::AllRunnersPassed))),
+        ..told(StateName::Finished)
+    };
+    let end = Fact::StatusWritten {
+        by: 0,
+        read: 4,
+        got: 5,
+        generation,
+        rerun: rerun.map(str::to_owned),
+        told,
+    };
+    with(started(), [exited(1, Some(0)), exited(2, Some(0)), end])
+}
+
+#[test]
+fn end_of_a_run_is_told_of_the_generation_before_the_one_that_asks_for_another() {
+    assert_eq!(broken_by(Fencing::OneActs, &ended_at(2, Some("again"), 1)), None);
+    assert_eq!(broken_by(Fencing::OneActs, &ended_at(2, None, 2)), None);
 }
 
 #[test]

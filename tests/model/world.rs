@@ -51,6 +51,8 @@ pub struct Runner {
     pub phase: Phase,
     /// The number of the Service that it was told to send its numbers to, or 0.
     pub told: u8,
+    /// Its k6 has ended, and a sidecar in its pod goes on.
+    pub leftover: bool,
 }
 
 /// Where an initializer, a starter, a stopper, an aggregator or a collector is.
@@ -219,7 +221,9 @@ impl Family {
 
     /// Whether something of it runs.
     pub fn is_alive(&self) -> bool {
-        self.runners.iter().any(|runner| runner.phase.is_alive())
+        self.runners
+            .iter()
+            .any(|runner| runner.phase.is_alive() || runner.leftover)
             || self.starter.stage.is_alive()
             || self.stopper.stage.is_alive()
             || self.aggregator.stage.is_alive()

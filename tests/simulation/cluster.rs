@@ -25,6 +25,9 @@ pub enum Step {
     Listen(String),
     /// A process ends in this way, if it is still the one that was meant.
     End(String, u32, End),
+    /// The kubelet tells that a container has ended; then, that its pod has.
+    TellEnd(String, End),
+    TellPhase(String, End),
     Remove(String),
     Start(String),
     Stop(String),
@@ -183,7 +186,7 @@ impl World {
         let Some(job) = owners(pod).next().map(str::to_owned) else {
             return;
         };
-        let delay = self.draw(&format!("sync {job}"), 2, 120);
+        let delay = self.draw(&format!("sync {job}"), 2, 1_500);
         self.later(delay, Step::SyncJob(job));
     }
 
@@ -201,6 +204,8 @@ impl World {
                     self.end_pod(&pod, end);
                 }
             }
+            Step::TellEnd(pod, end) => self.tell_end(&pod, end),
+            Step::TellPhase(pod, end) => self.tell_phase(&pod, &end),
             Step::Remove(pod) => self.remove_pod(&pod),
             Step::Start(pod) => self.start_runners(&pod),
             Step::Stop(pod) => self.stop_runners(&pod),
@@ -811,8 +816,22 @@ impl World {
         if let (true, Part::Runner(_)) = (ran, pod.part) {
             self.witness.exited(&pod, id, end.code);
         }
+        // Of a node that is lost nothing is heard.
+        if !ran || pod.lost {
+            return self.tell_phase(id, &end);
+        }
+        let delay = self.draw(&format!("tell {}", pod.key.name), 20, 200);
+        self.later(delay, Step::TellEnd(id.to_owned(), end));
+    }
+
+    /// The kubelet tells that the container at work has ended. That the pod has, it tells when all its containers have,
+    /// and then why, if not by themselves.
+    fn tell_end(&mut self, id: &str, end: End) {
+        let Some(pod) = self.pods.get(id).cloned() else {
+            return;
+        };
+        self.note(&format!("{} is told to have ended", pod.key.name));
         let collects = pod.part == Part::Collector && !pod.work.all_found;
-        let leaving = self.store.get(&pod.key).is_some_and(|pod| is_leaving(pod));
         self.mutate(&pod.key, |pod| {
             let state = json!({"terminated": {
                 "exitCode": end.code.unwrap_or(137), "reason": end.reason, "message": end.message
@@ -820,24 +839,44 @@ impl World {
             let place = first_of(pod, collects);
             let ended = container_at(pod, place, &state, false);
             let status = within(pod, "status");
+            status["conditions"] = json!([
+                {"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}
+            ]);
+            if place == INIT {
+                status["initContainerStatuses"] = json!([ended]);
+            } else {
+                status["containerStatuses"] = json!([ended]);
+            }
+        });
+        let leaving = self.store.get(&pod.key).is_some_and(|pod| is_leaving(pod));
+        let goes_on = self.suffers(&pod, |what| what == OnPod::Sidecar) && end.pod.is_none();
+        if goes_on && !leaving {
+            return;
+        }
+        let delay = self.draw(&format!("tell {}", pod.key.name), 200, 2_500);
+        self.later(delay, Step::TellPhase(id.to_owned(), end));
+    }
+
+    fn tell_phase(&mut self, id: &str, end: &End) {
+        let Some(pod) = self.pods.get(id).cloned() else {
+            return;
+        };
+        self.mutate(&pod.key, |pod| {
+            let status = within(pod, "status");
+            status["conditions"] = json!([
+                {"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}
+            ]);
             status["phase"] = json!(if end.code == Some(0) {
                 "Succeeded"
             } else {
                 "Failed"
             });
-            status["conditions"] = json!([
-                {"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}
-            ]);
-            match end.pod {
-                Some((reason, message)) => {
-                    status["reason"] = json!(reason);
-                    status["message"] = json!(message);
-                }
-                None if place == INIT => status["initContainerStatuses"] = json!([ended]),
-                None => status["containerStatuses"] = json!([ended]),
+            if let Some((reason, message)) = end.pod {
+                status["reason"] = json!(reason);
+                status["message"] = json!(message);
             }
         });
-        if leaving {
+        if self.store.get(&pod.key).is_some_and(|pod| is_leaving(pod)) {
             let delay = self.draw(&format!("remove {}", pod.key.name), 130, 400);
             self.later(delay, Step::Remove(id.to_owned()));
         }

@@ -88,8 +88,10 @@ pub fn of_pod(part: Part, what: OnPod) -> Option<table::Fault> {
             | OnPod::ImagePull(_)
             | OnPod::Refuses(_)
             | OnPod::Hangs(_)
-            | OnPod::Broken(_),
-        ) => None,
+            | OnPod::Broken(_)
+            | OnPod::Sidecar,
+        )
+        | (Part::Runner(_), OnPod::Sidecar) => None,
     }
 }
 

@@ -89,6 +89,8 @@ pub enum OnPod {
     KilledAfter(u32),
     /// No confirmation reaches a starter.
     Unheard,
+    /// Another container of it goes on after its own, until the pod is deleted.
+    Sidecar,
 }
 
 /// What happens to a pod that is there at this moment.
@@ -388,7 +390,8 @@ fn of_the_world(rng: &mut fastrand::Rng, scenario: &Scenario) -> Fault {
         0..=4 => Fault::Pod {
             test,
             part,
-            what: match rng.u8(..8) {
+            what: match rng.u8(..9) {
+                8 => OnPod::Sidecar,
                 6 => {
                     let denial = if rng.bool() { Denial::Ratio } else { Denial::Quota };
                     OnPod::Denied(denial, awhile(rng))

@@ -5,6 +5,7 @@ mod api;
 mod cluster;
 mod covered;
 mod dice;
+mod ends;
 mod faults;
 mod fidelity;
 #[path = "../support/happened.rs"]

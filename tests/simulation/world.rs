@@ -516,7 +516,12 @@ impl World {
         let Answer { code, body, deletion } = api::answer(&mut self.store, request, now);
         // What comes and goes with a lease is not worth a line, and events have names of their own.
         let told = if code < 300 {
-            format!("{what}: {code}")
+            let state = text(&body, "/status/state");
+            let state =
+                Some(state).filter(|_| request.verb == Verb::ReplaceStatus && request.table.is_test());
+            format!("{what}: {code} {}", state.unwrap_or_default())
+                .trim_end()
+                .to_owned()
         } else {
             format!("{what}: {code} {}", text(&body, "/message"))
         };

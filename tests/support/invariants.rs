@@ -1,4 +1,4 @@
-//! What must hold of every run: I1 to I16, each once. The model checker, the simulator and the tests on a real
+//! What must hold of every run: I1 to I17, each once. The model checker, the simulator and the tests on a real
 //! cluster tell what happened, fact by fact in the order in which it happened, and [`Monitor`] says which
 //! invariant it breaks.
 //!
@@ -47,11 +47,13 @@ pub enum Invariant {
     I15,
     /// A runner that is lost after the start is reported, and not made again.
     I16,
+    /// A status says Finished only of a generation whose spec.rerun its run answers.
+    I17,
 }
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::I1,
         Self::I2,
         Self::I3,
@@ -68,6 +70,7 @@ impl Invariant {
         Self::I14,
         Self::I15,
         Self::I16,
+        Self::I17,
     ];
 }
 
@@ -100,6 +103,10 @@ pub struct RunnerId {
 /// The status that was written, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Told {
+    /// status.observedGeneration.
+    pub generation: Option<i64>,
+    /// spec.rerun, which the run answers.
+    pub rerun: Option<String>,
     /// status.attempt.
     pub attempt: u32,
     /// status.state.
@@ -124,7 +131,17 @@ impl Told {
     /// What this status tells.
     pub fn of(status: &Status) -> Self {
         let any = |is: fn(&Event) -> bool| status.history.iter().any(|record| is(&record.event));
+        let rerun = status
+            .history
+            .iter()
+            .rev()
+            .find_map(|record| match &record.event {
+                Event::Accepted { rerun, .. } | Event::SpecRejected { rerun, .. } => Some(rerun.clone()),
+                _ => None,
+            });
         Self {
+            generation: status.observed_generation,
+            rerun: rerun.flatten(),
             attempt: status.attempt.unwrap_or(1),
             state: status.state.unwrap_or(StateName::Initializing),
             verdict: status.result.map(|result| (result, status.reason)),
@@ -145,11 +162,14 @@ impl Told {
 /// Something that happened to one resource. Who did it is told by a number (the operators), where it matters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fact {
-    /// An operator wrote the status, having read the resource in one version and got back another.
+    /// An operator wrote the status, having read the resource in one version and got back another. The spec that it
+    /// read is of this generation, and asks for this run.
     StatusWritten {
         by: u32,
         read: u64,
         got: u64,
+        generation: i64,
+        rerun: Option<String>,
         told: Told,
     },
     /// An operator did something else on a resource that it had read in this version.
@@ -215,6 +235,8 @@ pub struct Monitor {
     gone: BTreeSet<RunnerId>,
     /// How many thresholds are crossed, by run, if it has been told; those runs of which somebody judges it.
     judged: BTreeMap<u32, Option<u32>>,
+    /// spec.rerun, by generation, where it asks for a run.
+    asked: BTreeMap<i64, String>,
 }
 
 impl Monitor {
@@ -239,9 +261,20 @@ impl Monitor {
     /// Takes in what happened next.
     pub fn see(&mut self, fact: &Fact) -> Result<(), Broken> {
         match fact {
-            Fact::StatusWritten { by, read, got, told } => {
+            Fact::StatusWritten {
+                by,
+                read,
+                got,
+                generation,
+                rerun,
+                told,
+            } => {
                 self.not_stale(*by, *read)?;
                 self.wrote.insert(*by, *got);
+                if let Some(rerun) = rerun {
+                    self.asked.insert(*generation, rerun.clone());
+                }
+                self.answers(told)?;
                 self.written(told)?;
                 self.told = Some(told.clone());
                 Ok(())
@@ -304,6 +337,25 @@ impl Monitor {
             Some(wrote) if read < *wrote => broken(
                 Invariant::I9,
                 format!("operator {by} acts on version {read}, and has itself written version {wrote}"),
+            ),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn answers(&self, now: &Told) -> Result<(), Broken> {
+        if now.verdict.is_none() {
+            return Ok(());
+        }
+        let Some(generation) = now.generation else {
+            return broken(Invariant::I17, "an end of no generation is told".to_owned());
+        };
+        match self.asked.get(&generation) {
+            Some(asked) if now.rerun.as_ref() != Some(asked) => broken(
+                Invariant::I17,
+                format!(
+                    "an end is told of generation {generation}, which asks for {asked}, and the run is of {:?}",
+                    now.rerun
+                ),
             ),
             Some(_) | None => Ok(()),
         }
