@@ -4,6 +4,7 @@
 use crate::run::{Run, says};
 use crate::support::{LIMIT, Test, variable};
 use k6_operator::api::Kind;
+use k6_operator::k6::Version;
 use k6_operator::machine::{Reason, RunResult, StateName};
 use serde_json::json;
 use std::path::PathBuf;
@@ -88,6 +89,34 @@ fn word(word: &str) -> String {
     } else {
         word.to_owned()
     }
+}
+
+/// What depends on the k6 with which the tests run, and must be right: its version, and the name of its output, which is
+/// [`opentelemetry` from 1.4 on](https://github.com/grafana/k6/blob/v1.4.0/release%20notes/v1.4.0.md).
+fn of_k6(text: &str) -> String {
+    let image = variable("K6OP_K6_IMAGE");
+    let version = image.rsplit_once(':').unwrap().1;
+    let is_since = version.parse::<Version>().unwrap() >= Version::new(1, 4, 0);
+    let output = if is_since {
+        "opentelemetry"
+    } else {
+        "experimental-opentelemetry"
+    };
+    let wanted = [
+        ("k6Version:", version, "<version>"),
+        ("Output:", output, "<output>"),
+    ];
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let is = wanted
+            .iter()
+            .find(|(field, value, _)| line.split_whitespace().eq([*field, *value]));
+        lines.push(match is {
+            Some((_, value, name)) => line.replace(value, name),
+            None => line.to_owned(),
+        });
+    }
+    lines.join("\n") + "\n"
 }
 
 /// Values that are numbers, by the field's name in `kubectl describe`.
@@ -201,7 +230,7 @@ export default function () {}
         })
         .await;
     }
-    let print = |arguments: &[&str]| numbers(&normal(&test.kubectl(arguments), &test.namespace));
+    let print = |arguments: &[&str]| of_k6(&numbers(&normal(&test.kubectl(arguments), &test.namespace)));
     golden.is("get", &table(&test.kubectl(&["get", "k6"])));
     golden.is("get-wide", &table(&test.kubectl(&["get", "k6", "-o", "wide"])));
     for run in [&passed, &failed, &error, &held] {

@@ -1,7 +1,7 @@
 //! What an OTLP receiver is told of real reconciles, and that a second operator changes nothing.
 
 use crate::collector::Collector;
-use crate::support::{LIMIT, Test, sleeps};
+use crate::support::{LIMIT, Test, sleeps, variable};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::json;
@@ -15,6 +15,7 @@ impl Second {
     fn start(test: &Test, collector: &Collector) -> Self {
         let command = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
             .args(["run", "--starter-image", "k6-operator.invalid/operator:dev"])
+            .args(["--runner-image", &variable("K6OP_K6_IMAGE")])
             .args(["--metrics-bind-address", "127.0.0.1:0"])
             .args(["--health-probe-bind-address", "127.0.0.1:0"])
             .args(["--watch-namespace", &test.namespace])
