@@ -19,7 +19,7 @@ fn summary_of(status: &Status) -> &k6_operator::api::status::Summary {
 }
 
 /// How many requests the target has had of each of these addresses.
-fn requests(addresses: &[String]) -> Vec<u64> {
+pub fn requests(addresses: &[String]) -> Vec<u64> {
     let asked = asked();
     let of = |address: &String| asked.get(address).map_or(0, |asked| asked.requests);
     addresses.iter().map(of).collect()

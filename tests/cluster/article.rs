@@ -1,6 +1,7 @@
 //! The article, word for word, but for the seconds of its stages.
 
-use crate::support::{LIMIT, Test, names};
+use crate::aggregation::requests;
+use crate::support::{LIMIT, Test, ip, names};
 use k6_operator::machine::StateName;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -88,6 +89,21 @@ async fn the_article_works_as_written() {
         Some("4 of 4 runners passed"),
         "{status:?}"
     );
+
+    // Each iteration asks the target once, which counts too.
+    let addresses: Vec<String> = test.pods_of("k6-sample", "runner").await.iter().map(ip).collect();
+    let counted = requests(&addresses);
+    assert!(counted.iter().all(|count| *count > 0), "{counted:?}");
+    let asked = counted.into_iter().sum();
+    let summary = status.summary.unwrap();
+    assert_eq!(
+        (summary.requests, summary.iterations, summary.checks_passed),
+        (asked, asked, asked),
+        "{summary:?}"
+    );
+    assert_eq!((summary.checks_failed, summary.failed_rate), (0, Some(0.0)));
+    assert_eq!(summary.vus_max, 200);
+    assert_eq!(summary.incomplete, Vec::<String>::new());
 
     let table = test.kubectl(&["get", "k6"]);
     let rows: Vec<Vec<&str>> = table.lines().map(columns).collect();
