@@ -16,7 +16,7 @@ async fn an_image_that_cannot_be_pulled_ends_at_the_deadline_with_the_reason() {
     test.apply(
         "no-image",
         json!({"parallelism": 1, "script": "one", "runner": {"image": NO_IMAGE},
-               "timeouts": {"initialization": "8s"}}),
+               "timeouts": {"initialization": "15s"}}),
     );
     let words = [
         "spec.timeouts.initialization",
