@@ -14,7 +14,7 @@ pub const INVALID_CONFIG: u8 = 104;
 pub const SIGNALLED: u8 = 105;
 /// The REST API could not be started.
 pub const NO_API: u8 = 106;
-/// The script threw an exception where it is loaded, or in setup().
+/// The script threw an exception where it is loaded, in setup() or in teardown().
 pub const SCRIPT_EXCEPTION: u8 = 107;
 /// The script called `exec.test.abort()`.
 pub const SCRIPT_ABORTED: u8 = 108;

@@ -70,6 +70,17 @@ fn message(line: &str) -> String {
     entry(line).map_or_else(|| line.to_owned(), |entry| entry.msg)
 }
 
+/// Whether a line of k6's log is what `exec.test.fail()` writes, and not what a script writes by `console`.
+/// <https://github.com/grafana/k6/blob/v2.2.0/internal/js/modules/k6/execution/execution.go>
+pub fn marks_as_failed(line: &str) -> bool {
+    const MARKED: &str = "test marked as failed";
+    let line = line.trim();
+    let of_console = line.contains("source=console") || line.contains("\"source\":\"console\"");
+    // Of the format `raw` there is nothing but the message.
+    let message = error(line).unwrap_or_else(|| line.to_owned());
+    !of_console && message.starts_with(MARKED)
+}
+
 /// Where k6 was told to write its log, if that is not where Kubernetes keeps it.
 /// <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#log-output>
 pub fn elsewhere(arguments: &Arguments, variable: Option<&str>) -> Option<String> {
@@ -145,6 +156,37 @@ fn logfmt_message(line: &str) -> Option<String> {
 mod tests {
     use super::{elsewhere, last_words, missing_file, unknown_modules};
     use crate::k6::{Arguments, Flags};
+
+    #[test]
+    fn line_of_a_failing_test_is_known_in_each_format_and_not_taken_from_the_console() {
+        for (line, is) in [
+            (
+                "time=\"now\" level=error msg=\"test marked as failed: not clean\"",
+                true,
+            ),
+            (
+                "{\"level\":\"error\",\"msg\":\"test marked as failed\",\"time\":\"now\"}",
+                true,
+            ),
+            ("test marked as failed: not clean", true),
+            (
+                "time=\"now\" level=error msg=\"test marked as failed\" source=console",
+                false,
+            ),
+            (
+                "{\"level\":\"error\",\"msg\":\"test marked as failed\",\"source\":\"console\"}",
+                false,
+            ),
+            (
+                "time=\"now\" level=error msg=\"test run was marked as failed\"",
+                false,
+            ),
+            ("time=\"now\" level=info msg=\"no test marked as failed\"", false),
+            ("", false),
+        ] {
+            assert_eq!(super::marks_as_failed(line), is, "{line}");
+        }
+    }
 
     #[test]
     fn the_last_error_is_told_without_its_frame() {

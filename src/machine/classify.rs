@@ -727,7 +727,7 @@ fn started(state: &Started, seen: &Observed) -> Option<Event> {
         return None;
     }
     let mut ended = ends.into_iter().filter_map(|(i, end)| Some((i, end?)));
-    let lost = ended.find(|(_, end)| kind(end.code) == Kind::Failed)?;
+    let lost = ended.find(|(_, end)| matches!(kind(end.code), Kind::Threw | Kind::Failed))?;
     Some(Event::RunnerLost {
         failure: failure(lost.0, lost.1),
     })
@@ -793,9 +793,13 @@ fn stop_overdue(state: &Stopping, now: Timestamp) -> bool {
     state.at.checked_add(grace).is_ok_and(|end| now >= end)
 }
 
-/// In the order in which they decide the verdict, and in which runners are named.
+/// In the order in which they decide the verdict, and in which runners are named: that of k6, where an exception or an
+/// abort of the script counts before what `exec.test.fail()` and the thresholds say.
+/// <https://github.com/grafana/k6/blob/v2.2.0/internal/cmd/run.go>
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
+    Threw,
+    AbortedItself,
     Marked,
     Crossed,
     Failed,
@@ -808,7 +812,11 @@ fn kind(code: Option<i32>) -> Kind {
         Some(0) => Kind::Passed,
         Some(exit_code::THRESHOLDS_CROSSED) => Kind::Crossed,
         Some(exit_code::MARKED_AS_FAILED) => Kind::Marked,
-        Some(exit_code::STOPPED | exit_code::SIGNALLED | exit_code::SCRIPT_ABORTED) => Kind::Aborted,
+        Some(exit_code::SCRIPT_ABORTED) => Kind::AbortedItself,
+        Some(exit_code::STOPPED | exit_code::SIGNALLED) => Kind::Aborted,
+        Some(exit_code::SETUP_TIMEOUT | exit_code::TEARDOWN_TIMEOUT | exit_code::SCRIPT_EXCEPTION) => {
+            Kind::Threw
+        }
         Some(_) | None => Kind::Failed,
     }
 }
@@ -822,17 +830,23 @@ fn tally<'a>(ends: impl Iterator<Item = (u32, &'a End)>) -> Tally {
             Kind::Passed => &mut tally.passed,
             Kind::Crossed => &mut tally.crossed,
             Kind::Marked => &mut tally.marked,
-            Kind::Aborted => &mut tally.aborted,
-            Kind::Failed => &mut tally.failed,
+            Kind::AbortedItself | Kind::Aborted => &mut tally.aborted,
+            Kind::Threw | Kind::Failed => &mut tally.failed,
         };
         *count += 1;
         if kind != Kind::Passed {
             failures.push((kind, failure(runner, end)));
         }
     }
-    // Of an abort the runner comes first whose script did it: it has ended the others.
-    let is_told = |failure: &RunnerFailure| failure.exit_code != Some(exit_code::SCRIPT_ABORTED.into());
-    failures.sort_by_key(|(kind, failure)| (*kind, is_told(failure), failure.runner));
+    // An abort does not hide that a runner was lost.
+    let rank = |kind: Kind| {
+        if kind == Kind::AbortedItself && tally.failed > 0 {
+            Kind::Aborted
+        } else {
+            kind
+        }
+    };
+    failures.sort_by_key(|(kind, failure)| (rank(*kind), failure.runner));
     tally.failures = failures
         .into_iter()
         .map(|(_, failure)| failure)

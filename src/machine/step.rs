@@ -502,7 +502,7 @@ fn finish_ended(at: Timestamp, tally: &Tally, verdict: Verdict) -> Outcome<State
 /// say none, the exit code counts, which is what tools read.
 fn judge_whole(tally: &Tally, outcome: &outcome::Outcome) -> Verdict {
     let of_runners = judge(&unjudging(tally, outcome.thresholds > 0));
-    let mut verdict = if of_runners.reason == Reason::TestFailed {
+    let mut verdict = if of_runners.reason == Reason::TestFailed || end_by_script(tally).is_some() {
         let told = (outcome.thresholds > 0).then(|| format!("; {}", outcome.told()));
         Verdict {
             message: format!("{}{}", of_runners.message, told.unwrap_or_default()),
@@ -643,11 +643,33 @@ fn judge_unmerged(plan: &Plan, tally: &Tally, why: &str) -> Verdict {
     without_result(&of_runners, why)
 }
 
+/// How a script ended its test.
+#[derive(Clone, Copy)]
+enum EndByScript {
+    /// It threw in setup() or teardown(), or these took too long.
+    Exception,
+    /// It called `exec.test.abort()`.
+    Abort,
+}
+
+/// What the script of a runner did that ended its test, if that decides the verdict: it is named first then.
+fn end_by_script(tally: &Tally) -> Option<EndByScript> {
+    let code = tally.failures.first()?.exit_code?;
+    match u8::try_from(code).ok()? {
+        exit_code::SETUP_TIMEOUT | exit_code::TEARDOWN_TIMEOUT | exit_code::SCRIPT_EXCEPTION => {
+            Some(EndByScript::Exception)
+        }
+        exit_code::SCRIPT_ABORTED => Some(EndByScript::Abort),
+        _ => None,
+    }
+}
+
 /// The verdict on a run whose runners have all ended.
 ///
-/// A test that the script marked as failed is Failed, as k6 exits with that code whatever else there is; then any
-/// crossed threshold makes it Failed, for that is what the test was asked; then any failure makes it an Error, then any
-/// abort Aborted. Exit codes: <https://grafana.com/docs/k6/latest/using-k6/thresholds/> and k6's `errext/exitcodes`.
+/// As in k6, a script that ended the test itself decides first, by an exception or an abort; a test that it marked as
+/// failed is Failed, whatever else there is; then any crossed threshold makes it Failed, for that is what the test was
+/// asked; then any failure makes it an Error, then any abort Aborted. Exit codes:
+/// <https://grafana.com/docs/k6/latest/using-k6/thresholds/> and k6's `errext/exitcodes`.
 pub fn judge(tally: &Tally) -> Verdict {
     let Tally {
         passed,
@@ -674,7 +696,24 @@ pub fn judge(tally: &Tally) -> Verdict {
     };
     let and_failed = counted(*failed, "failed");
     let and_aborted = counted(*aborted, "aborted");
-    let (result, reason, message) = if *marked > 0 {
+    let and_marked = counted(*marked, "marked the test as failed");
+    let and_crossed = counted(*crossed, "crossed thresholds");
+    let (result, reason, message) = if let Some(end) = end_by_script(tally) {
+        match end {
+            EndByScript::Exception => {
+                let text = format!(
+                    "{failed} of {total} runners failed{and_marked}{and_crossed}{and_aborted}: {named}"
+                );
+                (RunResult::Error, Reason::RunnerFailed, text)
+            }
+            EndByScript::Abort => {
+                let text = format!(
+                    "The test was aborted on {aborted} of {total} runners{and_marked}{and_crossed}: {named}"
+                );
+                (RunResult::Aborted, Reason::TestAborted, text)
+            }
+        }
+    } else if *marked > 0 {
         let and_crossed = match crossed {
             0 => String::new(),
             count => format!(", thresholds were crossed on {count}"),

@@ -10,11 +10,14 @@
 
 use super::client::{Client, Status};
 use super::http::ask;
+use super::relay::Relay;
 use super::setup::{Failed, failure_of};
 use crate::aggregate::live::{LAST_EXPORT, Order, Own, Phase, Word};
 use crate::aggregate::runner::{OUTPUTS, RUN_HEADER, corrections, outputs_beside, outputs_left_out};
 use crate::k6::execution::{ENDED, INTERRUPTED, PAUSED_BEFORE_RUN};
-use crate::k6::exit_code::{SCRIPT_ABORTED, SCRIPT_EXCEPTION, TEARDOWN_TIMEOUT, THRESHOLDS_CROSSED};
+use crate::k6::exit_code::{
+    MARKED_AS_FAILED, SCRIPT_ABORTED, SCRIPT_EXCEPTION, TEARDOWN_TIMEOUT, THRESHOLDS_CROSSED,
+};
 use hyper::{Method, StatusCode};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -22,7 +25,7 @@ use serde_json::Value;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitCode, ExitStatus};
+use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal as Received, SignalKind, signal};
@@ -88,6 +91,8 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
     let arguments = arguments.iter().cloned().chain(outputs_beside(&outputs));
     let mut command = Command::new(program);
     command.args(arguments).kill_on_drop(true).process_group(0);
+    // Its log says whether teardown() marked the test as failed, and nothing else does.
+    command.stderr(Stdio::piped());
     correct(&mut command);
     let own = PROXIED.map(|name| std::env::var(name).unwrap_or_default());
     command.env(PROXIED[0], unproxied(&own, &args.aggregator));
@@ -98,6 +103,7 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
     let Some(pid) = pid_of(&k6) else {
         return failed("k6 has no process number");
     };
+    let mut relay = k6.stderr.take().map(|log| Relay::start(log, tokio::io::stderr()));
     let signalled = Cell::new(false);
     let mut attendant = Attendant::new(&args, &signalled);
     let ended = {
@@ -109,8 +115,12 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
     };
     // One that ended without its child leaves it behind.
     tell(pid, Signal::KILL);
+    if let Some(relay) = &mut relay {
+        relay.end().await;
+    }
+    let is_marked = relay.is_some_and(|relay| relay.is_marked());
     let code = match ended {
-        Ok(status) => attendant.code(code_of(status)),
+        Ok(status) => attendant.code(code_of(status), is_marked),
         Err(error) => return failed(&format!("k6 can't be awaited: {error}")),
     };
     attendant.say_exited(code).await;
@@ -238,12 +248,18 @@ impl<'a> Attendant<'a> {
         }
     }
 
-    /// The exit code, of a k6 that ended with this one.
-    fn code(&self, code: u8) -> u8 {
+    /// The exit code, of a k6 that ended with this one, and whose log says or not that the test is marked as failed. In
+    /// which order they count is k6's: <https://github.com/grafana/k6/blob/v2.2.0/internal/cmd/run.go>
+    fn code(&self, code: u8, is_marked: bool) -> u8 {
         if self.stopped && self.ended.is_some() {
             return THRESHOLDS_CROSSED;
         }
-        if code != 0 {
+        let code = if code == 0 && is_marked {
+            MARKED_AS_FAILED
+        } else {
+            code
+        };
+        if code != 0 && code != MARKED_AS_FAILED {
             return code;
         }
         match (&self.torn_down, &self.crossed) {
@@ -255,6 +271,7 @@ impl<'a> Attendant<'a> {
                     Failed::Threw(_) | Failed::Unanswered(_) => SCRIPT_EXCEPTION,
                 }
             }
+            (None | Some(Ok(())), Some(_) | None) if code == MARKED_AS_FAILED => code,
             (None | Some(Ok(())), Some(crossed)) => {
                 log_error(&format!("thresholds were crossed over all runners: {crossed}"));
                 THRESHOLDS_CROSSED

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod http;
 pub mod linger;
+mod relay;
 pub mod report;
 mod setup;
 pub mod start;

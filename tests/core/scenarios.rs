@@ -730,7 +730,7 @@ mod running_the_test {
             (1, 1, 1, 0)
         );
         let named: Vec<u32> = tally.failures.iter().map(|failure| failure.runner).collect();
-        assert_eq!((named, wanted), (vec![2, 3], vec![]));
+        assert_eq!((named, wanted), (vec![3, 2], vec![]));
     }
 
     #[test]

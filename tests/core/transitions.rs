@@ -155,8 +155,8 @@ fn every_event_is_decided_or_refused_in_every_state() {
 }
 
 #[test]
-fn exit_codes_decide_the_verdict_thresholds_first() {
-    let cases: [&[i32]; 18] = [
+fn exit_codes_decide_the_verdict_in_the_order_of_k6() {
+    let cases: [&[i32]; 22] = [
         &[0],
         &[0, 0, 0, 0],
         &[99],
@@ -173,6 +173,10 @@ fn exit_codes_decide_the_verdict_thresholds_first() {
         &[0, 99, 103],
         &[103, 105, 108],
         &[104, 110, 255],
+        &[0, 99, 108],
+        &[110, 110, 107],
+        &[110, 108, 103],
+        &[99, 101],
         &[107; 12],
         &[0, 0, 107, 99, 108, 107, 107, 107, 107, 107, 107, 107, 107, 107],
     ];
