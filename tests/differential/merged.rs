@@ -7,6 +7,7 @@ use crate::site::Site;
 use k6_operator::aggregate::collect::Documents;
 use k6_operator::api::{Kind, Spec};
 use k6_operator::build::{self, Checked, Common, Defaults, Owner, Wiring};
+use k6_operator::k6::exit_code::SCRIPT_ABORTED;
 use k6_operator::k6::log::last_words;
 use k6_operator::machine::{
     Collector, End, Fact, Initializer, Inspection, Observed, PodSeen, Program, Record, Run, Runner, State,
@@ -137,7 +138,11 @@ fn spec(script: &Script, path: &Path, site: &Site) -> Spec {
 async fn inspected(pod: &Pod) -> Initializer {
     let containers = pod.containers();
     for container in &containers {
-        if pod.run(container).await != Some(0) {
+        let code = pod.run(container).await;
+        if container == build::INSPECT && code == Some(SCRIPT_ABORTED.into()) {
+            return Initializer::Aborted(last_words(&pod.message(container)));
+        }
+        if code != Some(0) {
             return Initializer::Failed(last_words(&pod.log(container)));
         }
     }

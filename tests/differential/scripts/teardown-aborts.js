@@ -1,0 +1,4 @@
+import exec from 'k6/execution';
+export const options = { vus: 3, iterations: 12 };
+export default function () {}
+export function teardown() { exec.test.abort('not clean'); }
