@@ -32,6 +32,7 @@ mod objects;
 mod placement;
 mod pods;
 mod refusals;
+mod reported;
 mod results;
 mod rules;
 mod run;

@@ -3,6 +3,7 @@
 use crate::support::{Test, both, variable};
 use futures::StreamExt;
 use k6_operator::api::{Kind, LoadTest, Status};
+use k6_operator::k6::Version;
 use k6_operator::machine::{Reason, RunResult, StateName};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::ResourceExt;
@@ -202,6 +203,28 @@ pub fn contains_all(text: &str, words: &[&str]) {
 /// The container in which k6, or a program of the operator, runs.
 pub fn container(pod: &Pod) -> &Container {
     &pod.spec.as_ref().unwrap().containers[0]
+}
+
+/// The k6 of the tests, asked with these arguments.
+fn answer(arguments: &[&str]) -> String {
+    let output = Command::new(variable("K6OP_K6"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", both(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The version of the k6 with which the tests run.
+pub fn k6_version() -> Version {
+    Version::printed(&answer(&["version"])).unwrap()
+}
+
+/// Whether `k6 run` says that it has this flag, or did as long as it did not hide it.
+pub fn has_flag(flag: &str) -> bool {
+    let hidden = flag == "--no-summary" && k6_version() < Version::new(2, 0, 0);
+    let help = answer(&["run", "--help"]);
+    hidden || help.split_whitespace().any(|word| word == flag)
 }
 
 /// What k6 makes of these arguments, in this folder.
