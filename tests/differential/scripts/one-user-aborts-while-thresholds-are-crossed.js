@@ -1,3 +1,4 @@
+// counts within: 60
 import exec from 'k6/execution';
 import { sleep } from 'k6';
 export const options = { vus: 3, duration: '20s', thresholds: { iterations: ['count<1'] } };
