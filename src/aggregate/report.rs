@@ -15,6 +15,10 @@ const MOST_POINTS: usize = 24_000;
 /// As many requests are listed.
 const MOST_REQUESTS: usize = 500;
 
+/// What stands for the name of requests that have no `name` tag: where nothing needs their URLs, k6 is told to give
+/// them none.
+const UNNAMED: &str = "(requests without a name tag)";
+
 /// What is known of the run beside what its runners measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -498,6 +502,7 @@ fn requests(live: &Live, view: &View, seconds: f64) -> Vec<Request> {
     let requests = by_tags(live, view, "http_req_duration", ["name", "method", "status"]);
     let requests = requests.into_iter().map(|([name, method, status], sink)| {
         let of = |aggregate| ask(Some(&sink), aggregate, seconds).unwrap_or_default();
+        let name = if name.is_empty() { UNNAMED.to_owned() } else { name };
         Request {
             name,
             method,

@@ -2,6 +2,7 @@
 
 use crate::k6::arguments::boolean;
 use crate::k6::flags::{has_no_summary, has_summary_mode};
+use crate::k6::system_tags::{SYSTEM_TAGS, SYSTEM_TAGS_VARIABLE};
 use crate::k6::{Arguments, Flags, Version};
 use std::collections::BTreeMap;
 
@@ -133,6 +134,22 @@ pub fn outputs_beside(variable: &str) -> Vec<String> {
     beside
         .flat_map(|output| ["--out".to_owned(), output.to_owned()])
         .collect()
+}
+
+/// The argument of a k6 with these arguments and variables by which it has these system tags; none if its user says
+/// which it has, or sends samples elsewhere too, where their tags may be wanted.
+pub fn tagging(
+    tags: &str,
+    arguments: &[String],
+    variable: impl Fn(&str) -> Option<String>,
+) -> Option<String> {
+    let arguments = Arguments::parse(arguments, &Flags::of_run());
+    let is_said = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
+    let outputs = variable(OUTPUTS).unwrap_or_default();
+    let mut outputs = arguments.values("out").chain(outputs.split(','));
+    let is_elsewhere = outputs.any(|output| !output.is_empty() && !is_opentelemetry(output));
+    let is_free = !arguments.has(SYSTEM_TAGS) && !is_said(SYSTEM_TAGS_VARIABLE) && !is_elsewhere;
+    is_free.then(|| format!("--{SYSTEM_TAGS}={tags}"))
 }
 
 /// The arguments of `k6 run`, of a k6 in which the output is called so; with `once` setup() and teardown() are run

@@ -4,6 +4,7 @@ use super::pod::{self, Defaults, Owner, PORT, Part, given};
 use super::{Checked, literal, names, programs, run_id, script, segments, settings};
 use crate::aggregate::runner::{self, environment, measuring};
 use crate::api::{Kind, PodSettings, Spec};
+use crate::k6::system_tags::SYSTEM_TAGS;
 use crate::k6::{Arguments, Flags};
 use crate::machine::Aggregation;
 use k8s_openapi::api::batch::v1::Job;
@@ -126,6 +127,8 @@ fn command(
         words.push(format!("--process=$({POD_VARIABLE})"));
         let timeout = aggregation.teardown_seconds;
         words.extend(timeout.map(|seconds| format!("--teardown-timeout={seconds}")));
+        let tags = aggregation.system_tags.as_ref();
+        words.extend(tags.map(|tags| format!("--{SYSTEM_TAGS}={tags}")));
         words.push("--".to_owned());
     }
     words.extend(["k6".to_owned(), "run".to_owned()]);

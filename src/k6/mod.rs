@@ -6,6 +6,7 @@ pub mod exit_code;
 pub mod flags;
 pub mod log;
 pub mod refusal;
+pub mod system_tags;
 pub mod version;
 
 pub use arguments::Arguments;

@@ -560,6 +560,7 @@ fn aggregation(terms: &Terms, inspection: &Inspection) -> Result<Aggregation, St
         k6_version: version.to_string(),
         setup_seconds: seconds(inspection.setup_seconds),
         teardown_seconds: seconds(inspection.teardown_seconds),
+        system_tags: inspection.system_tags.as_ref().map(|tags| tags.join(",")),
     })
 }
 

@@ -115,6 +115,7 @@ pub fn events() -> Vec<Sample<Event>> {
                         k6_version: "1.4".to_owned(),
                         setup_seconds: Some(60),
                         teardown_seconds: Some(60),
+                        system_tags: None,
                     }),
                     ..plan()
                 },

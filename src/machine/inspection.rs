@@ -3,6 +3,7 @@
 
 use crate::aggregate::threshold;
 use crate::k6::Version;
+use crate::k6::system_tags::without_urls;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -28,6 +29,8 @@ pub struct Inspection {
     pub tags: BTreeMap<String, String>,
     /// The most requests per second, if they are limited.
     pub rps: Option<u64>,
+    /// The system tags without those by URL, if no threshold asks for them and the script does not name its own.
+    pub system_tags: Option<Vec<String>>,
     /// Number of threshold expressions.
     pub thresholds: u32,
     /// What is wrong with one of them.
@@ -66,6 +69,12 @@ struct LeftOut {
 #[derive(Default, Deserialize)]
 struct Tags {
     tags: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SystemTags {
+    system_tags: Option<Vec<String>>,
 }
 
 /// Those of the options that whoever merges the metrics needs. How deep an answer is, matters only here.
@@ -126,9 +135,15 @@ impl Inspection {
         let unread = options.as_ref().err().map(ToString::to_string);
         // Texts and numbers always serialize.
         let options = serde_json::to_value(options.unwrap_or_default()).unwrap_or_default();
-        let wrong = threshold::thresholds(&options)
-            .err()
-            .map(|error| error.to_string());
+        let thresholds = threshold::thresholds(&options);
+        let wrong = thresholds.as_ref().err().map(ToString::to_string);
+        let thresholds = thresholds.unwrap_or_default();
+        let is_needed = |tag: &str| {
+            let mut selected = thresholds.iter().flat_map(|threshold| &threshold.selector.tags);
+            selected.any(|(name, _)| name == tag)
+        };
+        let system_tags: SystemTags = read(json).unwrap_or_default();
+        let system_tags = system_tags.system_tags.unwrap_or_default();
         let expressions = output.thresholds.iter().flat_map(BTreeMap::values).map(Vec::len);
         Ok(Self {
             max_vus: output.max_vus,
@@ -139,6 +154,7 @@ impl Inspection {
             left_out: left_out.no_setup == Some(true) || left_out.no_teardown == Some(true),
             tags: tags.tags.unwrap_or_default(),
             rps: output.rps.and_then(|rps| rps.as_u64()).filter(|rps| *rps > 0),
+            system_tags: without_urls(&system_tags, is_needed),
             thresholds: u32::try_from(expressions.sum::<usize>()).unwrap_or(u32::MAX),
             threshold_error: unread.or(wrong),
             version: None,

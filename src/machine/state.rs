@@ -183,6 +183,10 @@ pub struct Aggregation {
     /// Seconds that teardown() may take, which runs once for the whole test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teardown_seconds: Option<u32>,
+    /// The system tags of the runners: k6's default without `url` and `name`, where no threshold needs them, so that
+    /// requests of many URLs have few series. A request's own `name` tag stays. Absent where k6 decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_tags: Option<String>,
 }
 
 impl Aggregation {

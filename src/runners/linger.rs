@@ -13,7 +13,7 @@ use super::http::ask;
 use super::relay::Relay;
 use super::setup::{Failed, failure_of};
 use crate::aggregate::live::{LAST_EXPORT, Order, Own, Phase, Word};
-use crate::aggregate::runner::{OUTPUTS, RUN_HEADER, corrections, outputs_beside, outputs_left_out};
+use crate::aggregate::runner::{OUTPUTS, RUN_HEADER, corrections, outputs_beside, outputs_left_out, tagging};
 use crate::k6::execution::{ENDED, INTERRUPTED, PAUSED_BEFORE_RUN};
 use crate::k6::exit_code::{
     MARKED_AS_FAILED, SCRIPT_ABORTED, SCRIPT_EXCEPTION, TEARDOWN_TIMEOUT, THRESHOLDS_CROSSED,
@@ -61,6 +61,9 @@ pub struct LingerArgs {
     /// How long an aggregator that does not answer is waited for when the test has ended, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 2 * LAST_EXPORT / 1000)]
     pub patience: u64,
+    /// The system tags that k6 is given, unless its user says which
+    #[arg(long, value_name = "TAGS")]
+    pub system_tags: Option<String>,
     /// Where k6's REST API is
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:6565")]
     pub api: SocketAddr,
@@ -88,7 +91,10 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
              metrics elsewhere by another output"
         );
     }
-    let arguments = arguments.iter().cloned().chain(outputs_beside(&outputs));
+    let tags = args.system_tags.as_deref();
+    let tags = tags.and_then(|tags| tagging(tags, arguments, |name| std::env::var(name).ok()));
+    let arguments = arguments.iter().cloned().chain(tags);
+    let arguments = arguments.chain(outputs_beside(&outputs));
     let mut command = Command::new(program);
     command.args(arguments).kill_on_drop(true).process_group(0);
     // Its log says whether teardown() marked the test as failed, and nothing else does.

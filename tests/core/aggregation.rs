@@ -6,7 +6,7 @@ use crate::support::*;
 use k6_operator::aggregate::collect::Documents;
 use k6_operator::aggregate::handler::Handled;
 use k6_operator::aggregate::outcome::{Crossed, Outcome};
-use k6_operator::aggregate::runner::{corrections, outputs_beside};
+use k6_operator::aggregate::runner::{corrections, outputs_beside, tagging};
 use k6_operator::api::Spec;
 use k6_operator::build::{
     Checked, Wiring, aggregator, aggregator_name, check, collector, collector_name, runner, service, starter,
@@ -219,6 +219,7 @@ mod deciding {
                 k6_version: format!("{}.{}.0", version.0, version.1),
                 setup_seconds: Some(90),
                 teardown_seconds: Some(30),
+                system_tags: None,
             };
             assert_eq!(
                 (plan.aggregation, plan.not_aggregated),
@@ -278,6 +279,28 @@ mod deciding {
         let plan = plan_of(terms, by_version(Some((1, 4))));
         let why = Some("spec.aggregation.enabled is false".to_owned());
         assert_eq!((plan.aggregation, plan.not_aggregated), (None, why));
+    }
+
+    #[test]
+    fn requests_have_no_tags_by_url_unless_a_threshold_names_one() {
+        const TAGS: &str = r#""systemTags":["check","error","error_code","expected_response","group","method","name",
+            "proto","scenario","service","status","subproto","tls_version","url"]"#;
+        let planned = |thresholds: &str, tags: &str| {
+            let text = format!(r#"{{"maxVUs":2,"totalDuration":"1s","thresholds":{thresholds},{tags}}}"#);
+            let inspection = Inspection::parse(&text).unwrap().by(Some(Version::new(1, 1, 0)));
+            let how = plan_of(terms(2), inspection).aggregation.unwrap();
+            how.system_tags
+        };
+        let few = "check,error,error_code,expected_response,group,method,proto,scenario,service,status,subproto,tls_version";
+        assert_eq!(
+            planned(r#"{"http_reqs{status:200}":["count>1"]}"#, TAGS).as_deref(),
+            Some(few)
+        );
+        let named = planned(r#"{"http_reqs{name:home}":["count>1"]}"#, TAGS).unwrap();
+        assert!(named.contains(",name,") && !named.contains("url"), "{named}");
+        assert_eq!(planned(r#"{"http_reqs{name:a,url:b}":["count>1"]}"#, TAGS), None);
+        assert_eq!(planned("{}", r#""systemTags":["url","name"]"#), None);
+        assert_eq!(planned("{}", r#""systemTags":null"#), None);
     }
 
     #[test]
@@ -1644,6 +1667,7 @@ mod objects {
             k6_version: "1.4".to_owned(),
             setup_seconds: None,
             teardown_seconds: None,
+            system_tags: None,
         };
         let wiring = Wiring {
             aggregation: &aggregation,
@@ -1955,6 +1979,28 @@ mod specs {
             ]),
             [removed("OTEL_EXPORTER_OTLP_CERTIFICATE")]
         );
+    }
+
+    #[test]
+    fn tags_by_url_are_left_out_unless_the_user_says_which_tags_or_sends_samples_elsewhere() {
+        let tagged = |arguments: &[&str], variables: &[(&str, &str)]| {
+            let arguments: Vec<_> = arguments.iter().map(|word| (*word).to_owned()).collect();
+            tagging("status,method", &arguments, |name| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        let without = Some("--system-tags=status,method".to_owned());
+        let ours = ["run", "--out", "opentelemetry", "--tag", "a=b", "/test/test.js"];
+        assert_eq!(tagged(&ours, &[]), without);
+        assert_eq!(tagged(&ours, &[("K6_SYSTEM_TAGS", ""), ("K6_OUT", "")]), without);
+        assert_eq!(tagged(&ours, &[("K6_OUT", "opentelemetry")]), without);
+        assert_eq!(tagged(&ours, &[("K6_SYSTEM_TAGS", "url")]), None);
+        assert_eq!(tagged(&ours, &[("K6_OUT", "json=/tmp/a")]), None);
+        for more in [["--system-tags", "url"], ["--out", "csv"], ["-o", "json=/tmp/a"]] {
+            let arguments = [&ours[..5], more.as_slice(), &ours[5..]].concat();
+            assert_eq!(tagged(&arguments, &[]), None, "{more:?}");
+        }
     }
 
     #[test]

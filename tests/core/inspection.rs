@@ -4,6 +4,12 @@ use k6_operator::machine::Inspection;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
+/// The tags that k6 gives by default, without those by URL.
+fn without_urls() -> Vec<String> {
+    let tags = "check error error_code expected_response group method proto scenario service status subproto tls_version";
+    tags.split(' ').map(str::to_owned).collect()
+}
+
 fn parsed(text: &str) -> Inspection {
     Inspection::parse(text).unwrap()
 }
@@ -19,6 +25,7 @@ fn the_stages_of_the_article_need_200_users_for_a_minute_and_its_graceful_end() 
         left_out: false,
         tags: BTreeMap::new(),
         rps: None,
+        system_tags: Some(without_urls()),
         thresholds: 0,
         threshold_error: None,
         version: None,
@@ -39,6 +46,7 @@ fn thresholds_written_as_text_and_as_objects_are_counted_and_timeouts_rounded_up
         left_out: false,
         tags: BTreeMap::new(),
         rps: None,
+        system_tags: Some(without_urls()),
         thresholds: 3,
         threshold_error: None,
         version: None,

@@ -2,6 +2,7 @@
 //! and random losses against a reference that has all samples.
 
 use crate::exports::{CUMULATIVE, export, metric, point, sum, tags};
+use k6_operator::aggregate::histogram::Histogram;
 use k6_operator::aggregate::judge::{Gap, Lack, Missing, Standing, standing};
 use k6_operator::aggregate::live::Live;
 use k6_operator::aggregate::store::{ExportError, Sender};
@@ -127,9 +128,10 @@ fn kinds() -> [(Gap, Missing, Missing); 7] {
 }
 
 fn some_trend() -> Sink {
-    let mut histogram = k6_operator::aggregate::histogram::Histogram::default();
-    histogram.count = 1;
-    Sink::Trend(Box::new(histogram))
+    Sink::Trend(Box::new(Histogram {
+        count: 1,
+        ..Histogram::default()
+    }))
 }
 
 #[test]

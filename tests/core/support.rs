@@ -86,6 +86,7 @@ pub fn inspection(max_vus: u64) -> Inspection {
         left_out: false,
         tags: BTreeMap::new(),
         rps: None,
+        system_tags: None,
         thresholds: 1,
         threshold_error: None,
         version: None,

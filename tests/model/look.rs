@@ -568,6 +568,7 @@ fn initializer(stage: Stage, spec: Spec) -> Initializer {
             left_out: false,
             tags: BTreeMap::new(),
             rps: None,
+            system_tags: None,
             thresholds: spec.merged.unwrap_or(1).into(),
             threshold_error: None,
             version: spec.merged.map(|_| Version::new(1, 1, 0)),

@@ -1,0 +1,77 @@
+//! The tags that k6 gives to samples by itself. Pure.
+//! <https://grafana.com/docs/k6/latest/using-k6/tags-and-groups/#system-tags>
+
+use std::collections::BTreeSet;
+
+/// The flag that says which, and its variable.
+pub const SYSTEM_TAGS: &str = "system-tags";
+/// The variable that says which.
+pub const SYSTEM_TAGS_VARIABLE: &str = "K6_SYSTEM_TAGS";
+
+/// Those that k6 gives if it is not told otherwise, the same from 0.57 to 2.2:
+/// <https://github.com/grafana/k6/blob/v2.2.0/metrics/system_tag.go>
+const DEFAULT: [&str; 14] = [
+    "check",
+    "error",
+    "error_code",
+    "expected_response",
+    "group",
+    "method",
+    "name",
+    "proto",
+    "scenario",
+    "service",
+    "status",
+    "subproto",
+    "tls_version",
+    "url",
+];
+
+/// The tags by which a request of each URL has series of its own. A request that the script gives a `name` has that in
+/// both, and keeps it in `name` if that is no system tag.
+/// <https://github.com/grafana/k6/blob/v2.2.0/lib/netext/httpext/transport.go>
+const BY_URL: [&str; 2] = ["name", "url"];
+
+/// The system tags of a script whose tags are these, without those by URL that nothing needs; None if that is no
+/// change, or if the script names its tags itself.
+pub fn without_urls<'a>(tags: &[String], is_needed: impl Fn(&str) -> bool + 'a) -> Option<Vec<String>> {
+    let given: BTreeSet<_> = tags.iter().map(String::as_str).collect();
+    if given != BTreeSet::from(DEFAULT) || BY_URL.iter().all(|tag| is_needed(tag)) {
+        return None;
+    }
+    let kept = DEFAULT
+        .iter()
+        .filter(|tag| !BY_URL.contains(tag) || is_needed(tag));
+    Some(kept.map(|tag| (*tag).to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DEFAULT, without_urls};
+
+    fn all() -> Vec<String> {
+        DEFAULT.map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn tags_by_url_are_left_out_unless_they_are_needed() {
+        let without =
+            |needed: &'static [&'static str]| without_urls(&all(), move |tag| needed.contains(&tag));
+        let none = without(&[]).unwrap();
+        assert_eq!(none.len(), 12);
+        assert!(!none.contains(&"url".to_owned()) && !none.contains(&"name".to_owned()));
+        let named = without(&["name", "status"]).unwrap();
+        assert_eq!(named.len(), 13);
+        assert!(named.contains(&"name".to_owned()));
+        assert_eq!(without(&["name", "url"]), None);
+    }
+
+    #[test]
+    fn tags_that_a_script_names_itself_stay() {
+        let own = ["name", "url", "status"].map(str::to_owned);
+        assert_eq!(without_urls(&own, |_| false), None);
+        let more: Vec<_> = all().into_iter().chain(["vu".to_owned()]).collect();
+        assert_eq!(without_urls(&more, |_| false), None);
+        assert_eq!(without_urls(&[], |_| false), None);
+    }
+}
