@@ -2,14 +2,23 @@
 //! that a real k6 made. Run with `cargo bench --bench aggregate`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+#[allow(dead_code)]
+#[path = "../tests/aggregate/exports.rs"]
+mod exports;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use k6_operator::aggregate::live::Live;
 use k6_operator::aggregate::report::About;
 use k6_operator::aggregate::server::{Aggregator, Names};
 use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::summary::Options;
+use k6_operator::aggregate::threshold::thresholds;
 use k6_operator::operator::Clock;
-use serde_json::Value;
+use opentelemetry_proto::tonic::metrics::v1::ExponentialHistogramDataPoint;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 /// An export of one runner of the script in tests/aggregate/truth.rs, as k6 1.1 sent it.
@@ -45,7 +54,7 @@ fn resident() -> f64 {
     kib.unwrap_or_default() / 1024.0
 }
 
-fn exports(c: &mut Criterion) {
+fn exports_of_k6(c: &mut Criterion) {
     println!("an export has {} bytes", EXPORT.len());
     let mut group = c.benchmark_group("exports");
     group.throughput(Throughput::Elements(1));
@@ -79,5 +88,62 @@ fn view(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, exports, view);
+/// An export of 490 series of ten metrics, that no other runner has.
+fn of_many_series(runner: u32) -> Vec<u8> {
+    let urls: Vec<_> = (0..49).map(|url| format!("http://shop/{runner}/{url}")).collect();
+    let tags =
+        |url: &str| exports::tags(&[("method", "GET"), ("name", url), ("status", "200"), ("url", url)]);
+    let trends = (0..9).map(|metric| {
+        let mut trend = exports::trend(&format!("http_req_{metric}"), 1, &[3, 4, 5], 12);
+        if let Some(Data::ExponentialHistogram(histogram)) = &mut trend.data {
+            let point = histogram.data_points.remove(0);
+            let of = |url: &String| ExponentialHistogramDataPoint {
+                attributes: tags(url),
+                ..point.clone()
+            };
+            histogram.data_points = urls.iter().map(of).collect();
+        }
+        trend
+    });
+    let count = |url: &String| exports::point(1, Number::AsDouble(12.0), &[("url", url)]);
+    let requests = exports::sum("http_reqs", exports::CUMULATIVE, urls.iter().map(count).collect());
+    exports::export(trends.chain([requests]))
+}
+
+/// Thresholds on all of ten metrics, judged over 200 runners of 490 series each, as it is done every 2 s; and how long
+/// a runner waits for its answer meanwhile.
+fn judging(c: &mut Criterion) {
+    const RUNNERS: u32 = 200;
+    let given: BTreeMap<_, _> = (0..9)
+        .map(|metric| (format!("http_req_{metric}"), ["p(95)<500", "max<1000"]))
+        .collect();
+    let given = json!({"thresholds": given});
+    let live = Live::new(RUNNERS, false, thresholds(&given).unwrap());
+    let names = Names {
+        run: "run".to_owned(),
+        about: About::default(),
+        options: Options::of(&Value::Null),
+    };
+    let aggregator = Aggregator::new(names, live, None, &Clock::system());
+    let word = |word: Value| serde_json::from_value(word).unwrap();
+    let now = aggregator.now();
+    for sender in &senders(RUNNERS) {
+        aggregator.take(sender, &of_many_series(sender.runner)).unwrap();
+        let running = word(json!({"phase": "running", "startedAgo": 60_000}));
+        aggregator.live().hear(sender, running, now);
+    }
+    let mut group = c.benchmark_group("judging 200 runners of 490 series");
+    group.sample_size(10);
+    group.bench_function("off the lock", |b| {
+        b.iter_batched(
+            || aggregator.snapshot(),
+            |snapshot| black_box(snapshot.look(now)),
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("under the lock", |b| b.iter(|| black_box(aggregator.snapshot())));
+    group.finish();
+}
+
+criterion_group!(benches, exports_of_k6, view, judging);
 criterion_main!(benches);

@@ -11,6 +11,7 @@ use k6_operator::aggregate::outcome::{Crossed, Outcome};
 use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::threshold::thresholds;
 use k6_operator::runners::start::start;
+use k6_operator::runners::stop::stop;
 use k6_operator::runners::{Limits, Target};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message;
@@ -388,6 +389,60 @@ async fn a_threshold_that_only_the_whole_crosses_stops_all_runners_in_time() {
         assert!(
             requests.unwrap().value < LIMIT as f64,
             "runner {runner} crosses it by itself"
+        );
+    }
+}
+
+/// 20 requests a second from all runners, until the end or an abort on the first.
+const STEADY: &str = r#"
+import http from "k6/http";
+import exec from "k6/execution";
+export const options = { scenarios: { steady: {
+  executor: "constant-arrival-rate", rate: 20, timeUnit: "1s", duration: "10m", preAllocatedVUs: 4, gracefulStop: "0s",
+} } };
+export default function () {
+  http.get(`${__ENV.SITE}/1/200`);
+  const late = exec.instance.currentTestRunDuration > 6000;
+  if (ABORTS && __ENV.RUNNER === "1" && late) exec.test.abort("the shop is down");
+}
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn duration_and_rates_of_a_test_that_ends_early_are_those_of_its_load() {
+    for aborts in [false, true] {
+        let site = Site::open().await;
+        let service = Service::open(2, json!({}));
+        let script = STEADY.replace("ABORTS", &aborts.to_string());
+        let mut runners = Runners::begin(2, &script, site.address, service.address);
+        runners.release().await;
+        let released = Instant::now();
+        if !aborts {
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            let limits = Limits {
+                stop: Duration::from_secs(10),
+                ..Limits::default()
+            };
+            let report = stop(&runners.targets, &limits).await;
+            assert!(report.complete(), "{report:?}");
+        }
+        let codes = runners.end().await;
+        let first = if aborts { Some(108) } else { Some(103) };
+        assert_eq!(codes, [first, Some(103)]);
+        let after = released.elapsed() - Duration::from_secs(6);
+        println!(
+            "all had ended {:.1} s after the end of the load",
+            after.as_secs_f64()
+        );
+        assert!(after < Duration::from_secs(5), "aborts: {aborts}, {after:?}");
+        let data = service.aggregator().summary().0;
+        let rate = data["metrics"]["http_reqs"]["values"]["rate"].as_f64().unwrap();
+        let seconds = data["state"]["testRunDurationMs"].as_f64().unwrap() / 1e3;
+        println!("{rate:.2} requests a second, for {seconds:.2} s");
+        // An abort reaches the other runner up to a second later, which makes half of the load till then.
+        let least = if aborts { 17.5 } else { 18.5 };
+        assert!(
+            (least..21.0).contains(&rate),
+            "aborts: {aborts}, {rate} in {seconds} s"
         );
     }
 }
