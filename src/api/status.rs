@@ -37,7 +37,7 @@ pub struct Status {
     /// Which run of this resource it is: 1, and one more for each that spec.rerun asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// The user's arguments of k6, word by word, as each runner gets them.
+    /// The user's arguments of k6, word by word, as each runner gets them; of more than 16 KiB the first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub argv: Vec<String>,
     /// What the script asks for, as k6 itself computed it.

@@ -7,8 +7,10 @@ use crate::k6::arguments::boolean;
 use crate::k6::{Arguments, Flags};
 use crate::machine::{Plan, Terms, rps_too_low};
 use k8s_openapi::api::core::v1::EnvVar;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
+use std::io;
 use thiserror::Error;
 
 /// The most runners of one run. Each Job and each pod has the sequence of all segments, so that what etcd has to hold
@@ -18,6 +20,11 @@ pub const PARALLELISM_LIMIT: u32 = 2_000;
 
 /// The most bytes of a script that the spec has inline: a ConfigMap has room for 1 MiB.
 const INLINE_LIMIT: usize = 1_000_000;
+
+/// The most bytes of a spec, as JSON. etcd takes 1.5 MiB at a time (`--max-request-bytes`), which is the whole resource:
+/// beside the spec up to 256 KiB of annotations, which users may add at any time, and the status.
+/// <https://etcd.io/docs/v3.5/dev-guide/limit/>
+const SPEC_LIMIT: usize = 1_100_000;
 
 const DEFAULT_FILE: &str = "test.js";
 const DEFAULT_TIMEOUT_SECONDS: u32 = 300;
@@ -107,6 +114,19 @@ pub enum SpecError {
         "spec.script.inline has {0} bytes: at most {INLINE_LIMIT} fit into a ConfigMap; use volumeClaim or localFile"
     )]
     Inline(usize),
+    /// The spec leaves no room for the status.
+    #[error(
+        "spec has {bytes} bytes as JSON, {of_field} of them in {field}: at most {SPEC_LIMIT} leave room for the status in \
+         etcd; move it into a ConfigMap or a volume"
+    )]
+    TooLarge {
+        /// All of it.
+        bytes: usize,
+        /// The path of the field that most of it is in.
+        field: String,
+        /// The bytes of this field.
+        of_field: usize,
+    },
     /// A text can't be given to a program.
     #[error("spec.{field} has {what}, which no program can be given: remove it")]
     Uncarried {
@@ -169,6 +189,66 @@ struct VolumeClaimSource {
     read_only: bool,
 }
 
+fn json_size(value: &impl Serialize) -> usize {
+    let mut size = Size(0);
+    // Nothing that a spec is made of fails to serialize, and nothing here to be written.
+    let _ = serde_json::to_writer(&mut size, value);
+    size.0
+}
+
+/// Counts what is written.
+struct Size(usize);
+
+impl io::Write for Size {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.saturating_add(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn size(spec: &Spec) -> Result<(), SpecError> {
+    let bytes = json_size(spec);
+    if bytes <= SPEC_LIMIT {
+        return Ok(());
+    }
+    let mut found = serde_json::to_value(spec).unwrap_or_default();
+    let (mut field, mut of_field) = ("spec".to_owned(), bytes);
+    // Down to the field that has more than half of what is above it.
+    loop {
+        let inner: Vec<(String, Value)> = match found {
+            Value::Object(fields) => fields
+                .into_iter()
+                .map(|(name, value)| (format!(".{name}"), value))
+                .collect(),
+            Value::Array(list) => list
+                .into_iter()
+                .enumerate()
+                .map(|(i, value)| (format!("[{i}]"), value))
+                .collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+        };
+        let sized = inner
+            .into_iter()
+            .map(|(name, value)| (json_size(&value), name, value));
+        match sized.max_by_key(|(size, ..)| *size) {
+            Some((size, name, value)) if size > of_field / 2 => {
+                (field, of_field, found) = (field + &name, size, value);
+            }
+            Some(_) | None => {
+                return Err(SpecError::TooLarge {
+                    bytes,
+                    field,
+                    of_field,
+                });
+            }
+        }
+    }
+}
+
 /// Checks a spec.
 pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
     let Timeouts {
@@ -183,6 +263,7 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
         Some(text) => timeout(field, text),
         None => Ok(DEFAULT_TIMEOUT_SECONDS),
     };
+    size(spec)?;
     environment(spec)?;
     let arguments = if spec.args.is_empty() {
         arguments::split(&spec.arguments)?
@@ -361,8 +442,8 @@ fn unsupported(spec: &Spec, arguments: &Arguments) -> Option<String> {
 /// Whether settings of scuttle ask for it: `enabled: "false"` and no settings do not.
 fn wraps(scuttle: &serde_json::Value) -> bool {
     match scuttle.get("enabled") {
-        Some(serde_json::Value::Bool(enabled)) => *enabled,
-        Some(serde_json::Value::String(enabled)) => enabled != "false",
+        Some(Value::Bool(enabled)) => *enabled,
+        Some(Value::String(enabled)) => enabled != "false",
         Some(_) => true,
         None => scuttle.as_object().is_none_or(|settings| !settings.is_empty()),
     }
@@ -371,8 +452,8 @@ fn wraps(scuttle: &serde_json::Value) -> bool {
 fn check_script(script: &serde_json::Value) -> Result<Script, SpecError> {
     let wrong = |what: &str| SpecError::Script(what.to_owned());
     match script {
-        serde_json::Value::String(name) => config_map(name.clone(), None),
-        serde_json::Value::Object(_) => {
+        Value::String(name) => config_map(name.clone(), None),
+        Value::Object(_) => {
             let sources: Sources =
                 serde_json::from_value(script.clone()).map_err(|e| SpecError::Script(e.to_string()))?;
             match sources {
@@ -412,10 +493,8 @@ fn check_script(script: &serde_json::Value) -> Result<Script, SpecError> {
                 Sources { .. } => Err(wrong("it has none or several of them")),
             }
         }
-        serde_json::Value::Null => Err(wrong("it has none of them")),
-        serde_json::Value::Bool(_) | serde_json::Value::Number(_) | serde_json::Value::Array(_) => {
-            Err(wrong("it is neither"))
-        }
+        Value::Null => Err(wrong("it has none of them")),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) => Err(wrong("it is neither")),
     }
 }
 

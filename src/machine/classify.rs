@@ -61,7 +61,7 @@ pub fn classify(state: &State, seen: &Observed, now: Timestamp) -> Option<Event>
     if seen.deleting {
         return None;
     }
-    let happened = refused(state, seen)
+    let happened = refused(state, seen, now)
         .or_else(|| stopped(state, seen))
         .or_else(|| match state {
             State::Initializing(state) => match &state.accepted {
@@ -266,14 +266,14 @@ fn deadline(state: &State) -> Option<Timestamp> {
     since.checked_add(limit).ok()
 }
 
-fn refused(state: &State, seen: &Observed) -> Option<Event> {
+fn refused(state: &State, seen: &Observed, now: Timestamp) -> Option<Event> {
     // A run that is not accepted yet has made nothing: the refusal is of an object of a former run. So is that of an
     // object of the spec before an edit, which may be the remedy.
     let unaccepted = matches!(state, State::Initializing(Initializing { accepted: None }));
     // Only of the collector, by then.
     let ended = state.awaits_result().is_some();
     if unaccepted
-        || is_edited(state, seen)
+        || is_edited(state, seen, now)
         || !ended && matches!(state, State::Stopping(_) | State::Finished(_))
     {
         return None;
@@ -314,12 +314,13 @@ fn refused(state: &State, seen: &Observed) -> Option<Event> {
     })
 }
 
-/// Whether the spec is another than the one that was accepted, before the runners are made.
-fn is_edited(state: &State, seen: &Observed) -> bool {
+/// Whether, before the runners are made, the spec is another than the one that was accepted, or is accepted at this very
+/// look.
+fn is_edited(state: &State, seen: &Observed, now: Timestamp) -> bool {
     match state {
         State::Initializing(Initializing {
             accepted: Some(accepted),
-        }) => accepted.generation != seen.generation,
+        }) => accepted.generation != seen.generation || accepted.at == now,
         State::Initializing(_)
         | State::Created(_)
         | State::Starting(_)
@@ -372,9 +373,8 @@ fn stopped(state: &State, seen: &Observed) -> Option<Event> {
             let confirmed = matches!(starting(state, seen), Some(Event::StartConfirmed { .. }));
             !(confirmed && all_ended(state.plan.parallelism, seen))
         }
-        State::Started(state) => {
-            state.ended.is_none() && !matches!(started(state, seen), Some(Event::RunnersEnded { .. }))
-        }
+        // One whose Job is gone has not ended by itself: the order may have been carried out before it could be written.
+        State::Started(state) => state.ended.is_none() && !all_ended(state.plan.parallelism, seen),
         State::Stopping(_) | State::Finished(_) => false,
     };
     (possible && seen.stop).then_some(Event::StopOrdered {})

@@ -76,6 +76,16 @@ pub fn effects(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
     of_this_run(state, seen, now).into_iter().chain(former).collect()
 }
 
+/// What is done of a run whose status can't be written, though it is to be stopped or has ended: no load goes on that
+/// nobody wants. Nothing of it has to be remembered.
+pub fn effects_unwritten(before: &State, after: &State, seen: &Observed) -> Vec<Effect> {
+    let ends = matches!(after, State::Stopping(_) | State::Finished(_));
+    if seen.deleting || !ends || matches!(before, State::Finished(_)) {
+        return Vec::new();
+    }
+    runners_to_delete(seen).chain(starter_to_delete(seen)).collect()
+}
+
 fn of_this_run(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
     match state {
         State::Initializing(state) => match &state.accepted {

@@ -265,15 +265,24 @@ pub(super) fn sentence(text: &str) -> String {
         .map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// The text, cut so that it takes at most `bytes` in JSON; a cut is marked by an ellipsis.
-pub(super) fn clipped(text: &str, bytes: usize) -> String {
-    const ELLIPSIS: char = '…';
-    let in_json = |c: char| match c {
+/// How many bytes a character takes in JSON.
+fn in_json(c: char) -> usize {
+    match c {
         '"' | '\\' | '\n' | '\r' | '\t' => 2,
         c if c.is_ascii_control() => 6,
         c => c.len_utf8(),
-    };
-    if text.chars().map(in_json).sum::<usize>() <= bytes {
+    }
+}
+
+/// How many bytes a text takes in JSON, without its quotes.
+pub(super) fn length(text: &str) -> usize {
+    text.chars().map(in_json).sum()
+}
+
+/// The text, cut so that it takes at most `bytes` in JSON; a cut is marked by an ellipsis.
+pub(super) fn clipped(text: &str, bytes: usize) -> String {
+    const ELLIPSIS: char = '…';
+    if length(text) <= bytes {
         return text.to_owned();
     }
     let room = bytes.saturating_sub(ELLIPSIS.len_utf8());

@@ -21,7 +21,7 @@ pub use classify::{
     COLLECTION_GRACE, LEFTOVER_GRACE, SCRIPT_GRACE, SUMMARY_GRACE, classify, expiry, overdue, rerun_ordered,
     waiting_for, wake_at,
 };
-pub use effect::{Effect, Target, are_as_ordered, effects};
+pub use effect::{Effect, Target, are_as_ordered, effects, effects_unwritten};
 pub use event::{Event, FORMER_AT_MOST, Former, HISTORY_LIMIT, NAMED_AT_MOST, Record, RunnerFailure, Tally};
 pub use inspection::{Inspection, InspectionError};
 pub use observed::{

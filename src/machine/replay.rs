@@ -2,7 +2,9 @@
 
 use super::classify::{classify, is_answered, rerun_ordered};
 use super::conditions::{RETRYING, conditions};
-use super::event::{Event, FORMER_AT_MOST, Record, RunnerFailure};
+use super::event::{
+    Event, FORMER_AT_MOST, MESSAGE_LIMIT, OUTCOME_LIMIT, Record, RunnerFailure, clipped, length,
+};
 use super::observed::{Fact, Observed, Refusal};
 use super::pod_refusal::PodRefusal;
 use super::state::{Accepted, Initializing, Plan, RunResult, State};
@@ -14,6 +16,12 @@ use crate::api::status::{RunnersStatus, Stage, Status, Summary};
 use jiff::Timestamp;
 use std::fmt::Write;
 use thiserror::Error;
+
+/// The most bytes of status.argv, as JSON.
+const ARGV_LIMIT: usize = 16 * 1024;
+
+/// The bytes of an entry of a list in JSON beside its text.
+const QUOTES: usize = 3;
 
 /// All that a history says.
 #[derive(Clone, Debug, PartialEq)]
@@ -347,19 +355,40 @@ impl Progress {
         };
         Self {
             generation: is_answered(run, seen).then_some(seen.generation),
-            argv: argv.to_vec(),
+            argv: shown(argv),
             ready,
             ended: count(|runner| runner.end.is_some()),
-            waiting_for: waiting_for(state, seen),
+            waiting_for: waiting_for(state, seen).map(|what| clipped(&what, MESSAGE_LIMIT)),
             retrying: match (state, &seen.refused) {
                 (State::Finished(_), _) | (_, Some(Refusal::Foreign(_) | Refusal::Invalid(_))) => None,
-                (_, Some(Refusal::ForNow(message) | Refusal::Failed(message))) => Some(message.clone()),
+                (_, Some(Refusal::ForNow(message) | Refusal::Failed(message))) => {
+                    Some(clipped(message, MESSAGE_LIMIT))
+                }
                 // The Job controller tries it again.
                 (_, None) => seen.pod_refused.as_ref().map(PodRefusal::clause),
             },
-            summary: seen.live.as_ref().map(Summary::of),
+            summary: seen
+                .live
+                .as_ref()
+                .map(|live| Summary::of(&live.shortened(OUTCOME_LIMIT))),
         }
     }
+}
+
+/// As many of the arguments as a status has room for: it is written again at each change.
+fn shown(argv: &[String]) -> Vec<String> {
+    let mut room = ARGV_LIMIT;
+    let fits = |word: &&String| {
+        let left = room.checked_sub(length(word) + QUOTES);
+        room = left.unwrap_or_default();
+        left.is_some()
+    };
+    let mut shown: Vec<String> = argv.iter().take_while(fits).cloned().collect();
+    let more = argv.len().saturating_sub(shown.len());
+    if more > 0 {
+        shown.push(format!("... and {more} more"));
+    }
+    shown
 }
 
 impl Progress {

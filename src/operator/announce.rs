@@ -106,6 +106,31 @@ pub async fn announce_unkept(context: &Context, resource: &LoadTest, refused: Op
     .await;
 }
 
+/// Tells that the status of a run can't be written, which its status can't say.
+pub async fn announce_unwritten(context: &Context, resource: &LoadTest, why: &str) {
+    let note = format!(
+        "The status can't be written, and nothing new is begun until it can: {why}. If the resource is too large, remove \
+         annotations, or delete it and apply it with the script in a ConfigMap or a volume; if it is denied, see which \
+         policy denies updates of k6.io resources"
+    );
+    let run = format!(
+        "{}/{}",
+        resource.namespace().unwrap_or_default(),
+        resource.name_any()
+    );
+    tracing::warn!(run, "{note}");
+    let reference = resource.object_ref(&resource.kind);
+    publish(
+        context,
+        &reference,
+        EventType::Warning,
+        "StatusNotWritten",
+        &note,
+        "WriteStatus",
+    )
+    .await;
+}
+
 /// Tells that Kubernetes refuses a pod of this run, while that is tried again.
 pub async fn announce_refused_pod(context: &Context, resource: &LoadTest, refusal: &PodRefusal) {
     let note = format!("Waiting: {}", refusal.clause());

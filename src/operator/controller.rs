@@ -9,7 +9,7 @@ use super::execute::execute;
 use super::lease::Gate;
 use super::memory::{LIVE_INTERVAL, Memory};
 use super::observe::{newest, observe};
-use super::persist::persist;
+use super::persist::{Unwritten, persist, unwritten};
 use super::telemetry::{Metrics, Outcome};
 use super::world::{Guarded, World};
 use crate::api::{Kind, LoadTest, Status};
@@ -159,7 +159,18 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
         let later = !pause.is_zero();
         let persisted = !seen.deleting && !told && !later;
         if persisted {
-            resource = persist(context, &resource, &run, history, &progress).await?;
+            let written = persist(context, &resource, &run, history, &progress).await;
+            if let Err(error) = &written {
+                let look = Unwritten {
+                    before: steps.first().map_or(&run, |(before, _, _)| before),
+                    after: &run,
+                    seen: &seen,
+                    checked: checked.as_ref().ok(),
+                    now,
+                };
+                unwritten(context, &resource, &look, error).await?;
+            }
+            resource = written?;
         }
 
         let mut effects = effects(&run.state, &seen, now);

@@ -40,6 +40,7 @@ struct Entry {
     latest: Option<LoadTest>,
     written: Option<Instant>,
     untold: Option<Instant>,
+    unwritten: Option<(String, u32)>,
     made: BTreeMap<String, Instant>,
     deleted: BTreeSet<String>,
     gone: BTreeSet<String>,
@@ -122,7 +123,19 @@ impl Memory {
             entry.latest = Some(resource);
             entry.written = Some(Instant::now());
             entry.untold = None;
+            entry.unwritten = None;
         });
+    }
+
+    /// Counts that the status is refused for this reason: whether that was told already, and how often in a row it is
+    /// refused.
+    pub fn unwritten(&self, uid: &str, why: &str) -> (bool, u32) {
+        self.with(uid, |entry| {
+            let (before, times) = entry.unwritten.take().unwrap_or_default();
+            let times = times.saturating_add(1);
+            entry.unwritten = Some((why.to_owned(), times));
+            (before == why, times)
+        })
     }
 
     /// How long until a change of the live view is to be written; zero when it is time.
@@ -339,8 +352,10 @@ fn age(resource: &LoadTest) -> (u32, usize, u64) {
 mod tests {
     use super::{Memory, PODLESS_GRACE, PODLESS_INTERVAL, Why};
     use crate::aggregate::outcome::Outcome;
+    use crate::api::{Kind, LoadTest, Spec};
     use crate::machine::{Part, PodRefusal};
     use jiff::SignedDuration;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use std::time::Duration;
     use tokio::time::advance;
 
@@ -371,6 +386,23 @@ mod tests {
         memory.has_pods("uid");
         assert_eq!(memory.podless_pause("uid"), None);
         assert!(PODLESS_INTERVAL.0 < PODLESS_INTERVAL.1);
+    }
+
+    #[test]
+    fn refused_status_is_told_once_for_each_reason_until_one_is_written() {
+        let memory = Memory::default();
+        assert_eq!(memory.unwritten("uid", "too large"), (false, 1));
+        assert_eq!(memory.unwritten("uid", "too large"), (true, 2));
+        assert_eq!(memory.unwritten("uid", "denied"), (false, 3));
+        let written = LoadTest {
+            api_version: String::new(),
+            kind: Kind::K6,
+            metadata: ObjectMeta::default(),
+            spec: Spec::default(),
+            status: None,
+        };
+        memory.wrote("uid", written);
+        assert_eq!(memory.unwritten("uid", "denied"), (false, 1));
     }
 
     #[test]

@@ -450,7 +450,12 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
     {
         return InitializerPod::Running(status.and_then(waiting));
     }
-    if let (Some(Err(why)), Some(lost)) = (job_end(job), lost(pod)) {
+    let why = match job_end(job) {
+        Some(Err(why)) => Some(why),
+        None if pod.is_some_and(is_terminal) => Some("its pod failed".to_owned()),
+        None | Some(Ok(())) => None,
+    };
+    if let (Some(why), Some(lost)) = (why, lost(pod)) {
         return InitializerPod::Lost(if lost.is_empty() {
             format!("its pod was deleted: {why}")
         } else {
@@ -783,6 +788,10 @@ mod tests {
         status.message = Some("low on memory".to_owned());
         let lost = InitializerPod::Lost("its pod was lost: Evicted: low on memory".to_owned());
         assert_eq!(initializer(&failed, Some(&evicted)), lost);
+        // Before its Job has failed for that.
+        let status = evicted.status.get_or_insert_default();
+        status.phase = Some("Failed".to_owned());
+        assert_eq!(initializer(&Job::default(), Some(&evicted)), lost);
         let refused = "k6 refused the script (exit code 105): interrupted".to_owned();
         assert_eq!(
             initializer(&failed, Some(&killed)),

@@ -138,9 +138,13 @@ async fn the_article_works_as_written() {
         let rest = pod.strip_prefix(job).and_then(|rest| rest.strip_prefix('-'));
         assert!(rest.is_some_and(|rest| rest.len() == 5), "{pod} is of {job}");
     }
-    let table = test.kubectl(&["get", "jobs", "--no-headers"]);
-    assert_eq!(table.lines().count(), 6, "{table}");
-    assert!(table.lines().all(|line| line.contains("1/1")), "{table}");
+    // Kubernetes tells the end of a Job some seconds after that of its container.
+    test.until("all six Jobs are complete", LIMIT, async || {
+        let table = test.kubectl(&["get", "jobs", "--no-headers"]);
+        let complete = table.lines().filter(|line| line.contains("1/1"));
+        (complete.count() == 6 && table.lines().count() == 6).then_some(())
+    })
+    .await;
 
     let runner = |pod: &&Pod| pod.labels().contains_key("runner");
     for pod in pods.iter().filter(runner) {

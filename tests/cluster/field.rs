@@ -4,7 +4,7 @@
 
 use crate::run::{Run, contains_all};
 use crate::sources::Volume;
-use crate::support::{Test, sleeps};
+use crate::support::{LIMIT, Test, sleeps};
 use k6_operator::api::{Kind, Status};
 use k6_operator::machine::{Reason, RunResult, StateName};
 use k8s_openapi::api::core::v1::ContainerStateTerminated;
@@ -102,8 +102,14 @@ async fn shows_failure(run: &Run<'_>, reason: Reason, code: &str) -> Status {
     assert!(codes.iter().any(|found| found == code), "{}: {codes:?}", run.name);
     let failed = "jsonpath={.items[*].status.conditions[?(@.type==\"Failed\")].status}";
     let selector = format!("k6_cr={},runner=true", run.name);
-    let found = run.test.kubectl(&["get", "jobs", "-l", &selector, "-o", failed]);
-    assert!(found.contains("True"), "{}: {found:?}", run.name);
+    // Kubernetes tells the end of a Job some seconds after that of its container.
+    let what = format!("a Job of {} is failed", run.name);
+    run.test
+        .until(&what, LIMIT, async || {
+            let found = run.test.kubectl(&["get", "jobs", "-l", &selector, "-o", failed]);
+            found.contains("True").then_some(())
+        })
+        .await;
     let stage = run
         .test
         .kubectl(&["get", &run.path(), "-o", "jsonpath={.status.stage}"]);

@@ -4,7 +4,7 @@ use crate::faults::{Fault, covers};
 use crate::run::{Run, contains_all, says};
 use crate::support::{LIMIT, Test, k6_image, names, sleeps, variable};
 use futures::StreamExt;
-use k6_operator::api::Kind;
+use k6_operator::api::{Kind, LoadTest};
 use k6_operator::machine::{Event, Reason, Record, RunResult, StateName};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -12,6 +12,7 @@ use kube::api::ListParams;
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use tokio::time::timeout;
 
 const FAILS: &str =
@@ -127,6 +128,54 @@ async fn a_run_that_is_stopped_before_the_start_leaves_no_runner() {
         );
     }
     test.only_left(&["created-initializer"]).await;
+}
+
+/// Whether this status says the end of a run that is not the one its generation of the spec asks for.
+fn is_of_another_run(resource: &LoadTest) -> bool {
+    let Some(status) = &resource.status else {
+        return false;
+    };
+    let rerun = status
+        .history
+        .iter()
+        .rev()
+        .find_map(|record| match &record.event {
+            Event::Accepted { rerun, .. } | Event::SpecRejected { rerun, .. } => Some(rerun.clone()),
+            _ => None,
+        });
+    status.state == Some(StateName::Finished)
+        && status.observed_generation == resource.metadata.generation
+        && rerun.flatten() != resource.spec.rerun
+}
+
+#[tokio::test]
+async fn rerun_is_never_told_with_the_end_of_the_run_before_it() {
+    let test = Test::new("generation").await;
+    test.script("brief", &sleeps(1, 5)).await;
+    let spec = json!({"parallelism": 1, "script": "brief", "rerun": "a"});
+    let run = Run::apply(&test, Kind::K6, "again", spec);
+    let events = watcher(test.k6s(), watcher::Config::default()).applied_objects();
+    let wrong: Arc<Mutex<Vec<LoadTest>>> = Arc::default();
+    let seen = Arc::clone(&wrong);
+    let watch = tokio::spawn(async move {
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            let mut seen = seen.lock().unwrap();
+            seen.extend(event.ok().filter(is_of_another_run));
+        }
+    });
+    test.reaches("again", StateName::Started).await;
+    // While the first run goes on, and right after the end of the second.
+    run.edit(json!({"rerun": "b"}));
+    let wait = ["wait", "k6/again", "--for=condition=Ready", "--timeout=90s"];
+    test.kubectl(&wait);
+    assert_eq!(test.status("again").await.attempt, Some(2));
+    run.edit(json!({"rerun": "c"}));
+    test.kubectl(&wait);
+    let status = test.status("again").await;
+    assert_eq!((status.attempt, status.observed_generation), (Some(3), Some(3)));
+    watch.abort();
+    assert_eq!(*wrong.lock().unwrap(), Vec::new());
 }
 
 #[tokio::test]

@@ -79,6 +79,109 @@ export default function () { console.log(`sidecar: ${http.get('http://127.0.0.1:
     contains_all(&run.logs().await, &["sidecar: 200"]);
 }
 
+/// A policy of an administrator, which puts another container into each pod of a runner, as a service mesh does. It is
+/// deleted when this is dropped.
+struct Injected<'a>(&'a Test);
+
+impl<'a> Injected<'a> {
+    fn into(test: &'a Test) -> Self {
+        let name = &test.namespace;
+        let version = "admissionregistration.k8s.io/v1beta1";
+        let container = "Object.spec.containers{name: 'proxy', image: 'IMAGE', command: ['/target'], args: ['-http', \
+                         ':8098', '-https', ':8448'], securityContext: \
+                         Object.spec.containers.securityContext{allowPrivilegeEscalation: false, capabilities: \
+                         Object.spec.containers.securityContext.capabilities{drop: ['ALL']}}}";
+        let container = container.replace("IMAGE", FOREIGN_IMAGE);
+        let policy = json!({
+            "apiVersion": version, "kind": "MutatingAdmissionPolicy", "metadata": {"name": name},
+            "spec": {
+                "matchConstraints": {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}},
+                    "objectSelector": {"matchLabels": {"runner": "true"}},
+                    "resourceRules": [{
+                        "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]
+                    }]
+                },
+                "failurePolicy": "Fail", "reinvocationPolicy": "Never",
+                "mutations": [{
+                    "patchType": "JSONPatch",
+                    "jsonPatch": {"expression":
+                        format!("[JSONPatch{{op: 'add', path: '/spec/containers/-', value: {container}}}]")}
+                }]
+            }
+        });
+        let binding = json!({
+            "apiVersion": version, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": name},
+            "spec": {"policyName": name}
+        });
+        for (file, object) in [("policy.json", policy), ("binding.json", binding)] {
+            test.file(file, &object.to_string());
+            test.kubectl(&["apply", "-f", file]);
+        }
+        Self(test)
+    }
+}
+
+impl Drop for Injected<'_> {
+    fn drop(&mut self) {
+        for kind in ["mutatingadmissionpolicybindings", "mutatingadmissionpolicies"] {
+            let kind = format!("{kind}.v1beta1.admissionregistration.k8s.io");
+            self.0.kubectl(&["delete", &kind, &self.0.namespace]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn sidecar_that_goes_on_keeps_no_run_from_its_end() {
+    let test = Test::new("proxied").await;
+    test.script("brief", &says(2, "brief")).await;
+    let injected = Injected::into(&test);
+    // A policy counts once all API servers have it.
+    test.until("the policy puts its container into pods", LIMIT, async || {
+        let spec = json!({"metadata": {"generateName": "probe-", "labels": {"runner": "true"}}, "spec": {
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{"name": "probe", "image": FOREIGN_IMAGE, "command": ["/target"], "securityContext": {
+                "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}
+            }}]
+        }});
+        let dry = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        let pod: Pod = serde_json::from_value(spec).unwrap();
+        let made = test.pods().create(&dry, &pod).await.unwrap();
+        (made.spec.unwrap().containers.len() == 2).then_some(())
+    })
+    .await;
+    let spec = json!({"parallelism": 2, "script": "brief"});
+    let run = Run::apply(&test, Kind::K6, "proxied", spec);
+    run.passes().await;
+    let finished = Instant::now();
+    for pod in test.pods_of("proxied", "runner").await {
+        let status = pod.status.unwrap();
+        assert_eq!(status.phase.as_deref(), Some("Running"));
+        let ended = status
+            .container_statuses
+            .unwrap()
+            .into_iter()
+            .find(|c| c.name == "k6");
+        assert_eq!(ended.unwrap().state.unwrap().terminated.unwrap().exit_code, 0);
+    }
+    // The other containers have a minute to end by themselves.
+    let left = ["proxied-1", "proxied-2"];
+    test.until("the Jobs whose pods go on are deleted", LIMIT, async || {
+        let jobs = test.job_names().await;
+        (!left.iter().any(|name| jobs.contains(&(*name).to_owned()))).then_some(())
+    })
+    .await;
+    assert!(
+        finished.elapsed() > Duration::from_secs(50),
+        "{:?}",
+        finished.elapsed()
+    );
+    drop(injected);
+}
+
 fn script_of(map: &str) -> Value {
     json!({"configMap": {"name": map}})
 }

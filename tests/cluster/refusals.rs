@@ -4,6 +4,7 @@ use crate::run::{Run, contains_all};
 use crate::support::{Test, sleeps};
 use k6_operator::api::Kind;
 use k6_operator::machine::{Reason, RunResult, StateName};
+use kube::api::PostParams;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -23,6 +24,25 @@ async fn a_script_that_does_not_parse_is_an_error_with_k6s_words() {
     assert_eq!(test.job_names().await, ["broken-initializer"]);
     let log = test.kubectl(&["logs", "job/broken-initializer", "-c", "inspect"]);
     assert!(log.contains("Unexpected token"), "{log}");
+}
+
+#[tokio::test]
+async fn spec_that_leaves_no_room_for_its_status_is_refused_with_the_field_and_its_size() {
+    let test = Test::new("large").await;
+    // Each line end takes two bytes in JSON, which is what etcd keeps.
+    let script = format!("{}export default function () {{}}", "\n".repeat(600_000));
+    let spec = json!({"parallelism": 1, "script": {"inline": script}});
+    let large = json!({
+        "apiVersion": "k6.io/v1alpha1", "kind": "K6", "metadata": {"name": "large"}, "spec": spec
+    });
+    let large = serde_json::from_value(large).unwrap();
+    test.k6s().create(&PostParams::default(), &large).await.unwrap();
+    let words = [
+        "bytes as JSON, 12000",
+        "of them in spec.script.inline: at most 1100000 leave room for the status in etcd; move it into a ConfigMap",
+    ];
+    test.errs("large", Reason::InvalidSpec, &words).await;
+    assert_eq!(test.job_names().await, Vec::<String>::new());
 }
 
 #[tokio::test]

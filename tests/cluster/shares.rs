@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 
 /// Tests that hold their share for more than 40 s, the longest first: `tests/cluster/e2e` prints what each one took.
 /// A name that is missing here, or is no longer a test's, costs time and nothing else.
-const SLOW: [&str; 23] = [
+const SLOW: [&str; 24] = [
+    "pods::sidecar_that_goes_on_keeps_no_run_from_its_end",
     "field::log_that_goes_elsewhere_costs_neither_the_result_nor_the_message",
     "deadlines::a_starter_that_cannot_work_ends_the_run_and_its_runners",
     "torture::a_resource_or_its_namespace_that_is_deleted_leaves_nothing_in_any_state",

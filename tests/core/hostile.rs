@@ -857,6 +857,14 @@ fn a_script_in_the_spec_is_kept_byte_by_byte_and_its_text_is_in_no_command() {
 fn a_script_that_no_config_map_has_room_for_is_refused_in_bytes() {
     let error = |text: String| check(&with("/script", json!({"inline": text}))).map_err(|e| e.to_string());
     assert!(error("a".repeat(1_000_000)).is_ok());
+    // As JSON, each of these takes two bytes.
+    let message = "of them in spec.script.inline: at most 1100000 leave room for the status in etcd; move it into a \
+                   ConfigMap or a volume";
+    let told = error("\n".repeat(600_000)).unwrap_err();
+    assert!(
+        told.starts_with("spec has 1200") && told.ends_with(message),
+        "{told}"
+    );
     let message = "spec.script.inline has 1000002 bytes: at most 1000000 fit into a ConfigMap; use volumeClaim or \
                    localFile";
     assert_eq!(error("漢".repeat(333_334)).unwrap_err(), message);

@@ -816,6 +816,37 @@ proptest! {
 }
 
 #[test]
+fn status_stays_small_whatever_kubernetes_and_the_spec_have_to_say() {
+    let long = "\u{1}\"漢".repeat(50_000);
+    let stuck = Runner {
+        pod: Some(PodSeen {
+            waiting: Some(long.clone()),
+            ..PodSeen::default()
+        }),
+        ..Runner::default()
+    };
+    let seen = Observed {
+        runners: Fact::Known([(1, stuck)].into()),
+        hint: Some(long.clone()),
+        refused: Some(Refusal::ForNow(long.clone())),
+        ..empty_world(2)
+    };
+    let argv = [&["--tag=a=b".to_owned()][..], &vec![long.clone(); 256]].concat();
+    for state in [created(2), starting(2), started(2), crate::support::stopping(2)] {
+        let run = Run {
+            state,
+            ..Run::default()
+        };
+        let progress = Progress::of(&run, &seen, &argv);
+        let json = serde_json::to_string(&run.status(Vec::new(), &progress)).unwrap();
+        assert!(json.len() < 32_768, "{} bytes", json.len());
+        assert_eq!(progress.argv, ["--tag=a=b", "... and 256 more"]);
+    }
+    let words = vec!["--vus=1".to_owned(); 100];
+    assert_eq!(Progress::of(&Run::default(), &seen, &words).argv, words);
+}
+
+#[test]
 fn an_event_of_two_thousand_failures_takes_less_than_four_kilobytes() {
     for words in [
         "x".repeat(4096),

@@ -8,7 +8,7 @@ use k6_operator::machine::{
     Accepted, Effect, Event, FORMER_AT_MOST, Fact, Former, HISTORY_LIMIT, Initializer, Initializing,
     Inspection, InspectionError, LEFTOVER_GRACE, Observed, PodSeen, Program, Reason, Record, Refusal,
     Retention, Run, RunResult, Runner, RunnerFailure, SCRIPT_GRACE, STOP_GRACE_SECONDS, State, StateName,
-    Step, Terms, chronicle, classify, effects, expiry, replay, step, waiting_for, wake_at,
+    Step, Terms, chronicle, classify, effects, effects_unwritten, expiry, replay, step, waiting_for, wake_at,
 };
 use k6_operator::runners::report::{Failure, Report};
 use std::collections::BTreeMap;
@@ -891,6 +891,43 @@ mod stopping_and_after {
     }
 
     #[test]
+    fn run_that_is_to_end_and_whose_status_cannot_be_written_has_its_runners_deleted() {
+        let seen = world([ready(1), ended(2, 0)], Fact::Absent);
+        let seen = Observed {
+            starter: Fact::Known(Program::Running(None)),
+            ..seen
+        };
+        let wanted = vec![Effect::DeleteRunner { runner: 1 }, Effect::DeleteStarter];
+        for state in [created(2), starting(2), started(2)] {
+            assert_eq!(effects_unwritten(&state, &stopping(2), &seen), wanted);
+            // What it goes on to do has to be written first.
+            assert_eq!(effects_unwritten(&state, &started(2), &seen), vec![]);
+        }
+        let deleting = Observed {
+            deleting: true,
+            ..seen
+        };
+        assert_eq!(effects_unwritten(&started(2), &stopping(2), &deleting), vec![]);
+    }
+
+    #[test]
+    fn order_to_stop_that_was_carried_out_before_it_could_be_written_is_recorded_as_such() {
+        let seen = Observed {
+            stop: true,
+            ..world([], Fact::Absent)
+        };
+        let ordered = Some(Event::StopOrdered {});
+        assert_eq!(outcome(&started(2), &seen, at(10)), (ordered, vec![]));
+        // Whose runners have all ended by themselves, is not stopped.
+        let seen = Observed {
+            runners: runners([ended(1, 0), ended(2, 0)]),
+            ..seen
+        };
+        let (event, _) = outcome(&started(2), &seen, at(10));
+        assert!(matches!(event, Some(Event::RunnersEnded { .. })), "{event:?}");
+    }
+
+    #[test]
     fn end_that_is_not_certain_is_looked_at_again_when_it_is() {
         let unsure = Runner {
             settles: Some(at(42)),
@@ -1118,6 +1155,26 @@ mod editing_a_run {
             };
             assert_eq!(resource.look(5, &seen).0, ["Accepted"]);
             assert_eq!(resource.name(), StateName::Initializing);
+        }
+    }
+
+    #[test]
+    fn refusal_of_an_object_of_the_spec_before_does_not_end_an_edited_run() {
+        for refusal in [
+            Refusal::Invalid("Job a-initializer is invalid".to_owned()),
+            Refusal::Foreign("Job a-initializer exists".to_owned()),
+        ] {
+            let mut resource = Resource::after([accepted(2)]);
+            let seen = Observed {
+                refused: Some(refusal),
+                ..edited(2, on(terms(3)))
+            };
+            assert_eq!(
+                resource.look(5, &seen),
+                (vec!["Accepted"], vec![Effect::CreateInitializer])
+            );
+            // What is refused then is of the edited spec.
+            assert_eq!(resource.look(6, &seen).0, ["ObjectRefused"]);
         }
     }
 
@@ -1388,8 +1445,10 @@ mod running_again {
             let mut resource = passed();
             let seen = asked("a", edited(2, seen));
             assert_eq!(resource.look(100, &seen).0, ["RerunOrdered"]);
-            assert_eq!(resource.look(101, &seen).0.last(), Some(&last));
-            for second in 102..110 {
+            // What is refused at the look at which the spec is accepted, is an object of the run before.
+            let found = [resource.look(101, &seen).0, resource.look(102, &seen).0].concat();
+            assert_eq!(found.last(), Some(&last));
+            for second in 103..110 {
                 assert_eq!(resource.look(second, &seen), (vec![], vec![]), "after {last}");
             }
             assert_eq!(resource.run.attempt, 2);

@@ -3,6 +3,7 @@
 use crate::faults::{Blow, ByHand, Fault, OnPod, Part, Plan, When};
 use crate::scenario::{Ending, Scenario};
 use crate::sim::{Outcome, simulate};
+use crate::store::Table;
 use k6_operator::machine::StateName;
 
 /// The second at which a line of the trace was written first that has this.
@@ -111,6 +112,57 @@ fn evicted_runner_is_told_with_the_reason_that_comes_after_its_container_has_end
             "{trace}"
         );
     }
+}
+
+#[test]
+fn run_whose_status_cannot_be_written_is_told_in_an_event_and_can_be_stopped() {
+    let finished = Plan(vec![Fault::Refused {
+        table: Table::K6s,
+        when: When::In(0, StateName::Started, 0),
+        ms: Some(600_000),
+    }]);
+    let stopped = |outcome: &Outcome| {
+        let runners = moments(outcome, |line| {
+            line.contains("Delete Jobs a-1: 200") || line.contains("Delete Jobs a-2: 200")
+        });
+        runners.last()
+    };
+    let mut scenario = Scenario::plain(2);
+    // It ends by itself, and its end is told when it can be.
+    let outcome = simulate(3, &scenario, &finished);
+    let trace = outcome.lines.join("\n");
+    let end = "a: run 1 Finished Passed AllRunnersPassed, 2 released".to_owned();
+    assert_eq!(
+        (&outcome.broken, &outcome.ends),
+        (&Vec::new(), &vec![end]),
+        "{trace}"
+    );
+    assert_eq!(stopped(&outcome), None, "{trace}");
+    let told = moments(&outcome, |line| line.contains("(StatusNotWritten of a): 201"));
+    assert_eq!(told.count(), 1, "{trace}");
+    let tried = moments(&outcome, |line| line.contains("request is too large"));
+    let tried = tried.count();
+    assert!((5..40).contains(&tried), "{tried} writes in ten minutes\n{trace}");
+    // One that does not end by itself is ended as it is asked to, though that can't be written.
+    for (_, ending) in &mut scenario.tests[0].endings {
+        *ending = Ending::Hangs;
+    }
+    let stop = Fault::Hand {
+        test: 0,
+        when: When::In(0, StateName::Started, 3_000),
+        what: ByHand::Stop,
+    };
+    let outcome = simulate(3, &scenario, &Plan([finished.0, vec![stop]].concat()));
+    let trace = outcome.lines.join("\n");
+    let end = "a: run 1 Finished Aborted StopRequested, 2 released".to_owned();
+    assert_eq!(
+        (&outcome.broken, &outcome.ends),
+        (&Vec::new(), &vec![end]),
+        "{trace}"
+    );
+    let began = first(&outcome, "200 Started").unwrap();
+    let after = stopped(&outcome).unwrap() - began;
+    assert!(after < 60.0, "{after} s\n{trace}");
 }
 
 #[test]

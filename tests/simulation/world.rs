@@ -508,7 +508,7 @@ impl World {
         }
         if let Some(refused) = self.admission(request) {
             self.note(&format!("{what}: {}", refused.message));
-            return Reply::Answer(403, Arc::new(refused.status()));
+            return Reply::Answer(refused.code, Arc::new(refused.status()));
         }
         let before = self.store.get(&request.key()).cloned();
         let from = self.store.version();
@@ -544,13 +544,18 @@ impl World {
         Reply::Answer(code, body)
     }
 
-    /// Whether a webhook or a quota refuses it.
+    /// Whether a webhook or a quota refuses it, or etcd.
     fn admission(&self, request: &Request) -> Option<Refused> {
         let refuses = |(index, fault): (usize, &Fault)| {
             matches!(fault, Fault::Refused { table, .. } if *table == request.table)
                 && self.spent.contains(&index)
         };
-        let refused = request.verb == Verb::Create && self.plan.0.iter().enumerate().any(refuses);
+        let found = self.plan.0.iter().enumerate().any(refuses);
+        if found && request.verb == Verb::ReplaceStatus && request.table.is_test() {
+            let message = "etcdserver: request is too large".to_owned();
+            return Some(Refused::new(500, "InternalError", message));
+        }
+        let refused = found && request.verb == Verb::Create;
         refused.then(|| {
             Refused::new(
                 403,
