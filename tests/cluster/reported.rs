@@ -305,14 +305,16 @@ status: {{}}
             kind.to_lowercase()
         )
     };
-    for kind in Kind::ALL {
+    let runs = Kind::ALL.map(|kind| {
         test.file("generated.yaml", &manifest(kind.as_str()));
         test.kubectl(&["apply", "-f", "generated.yaml"]);
-        let run = Run::of(
+        Run::of(
             &test,
             kind,
             &format!("generated-{}", kind.as_str().to_lowercase()),
-        );
+        )
+    });
+    for run in &runs {
         assert_eq!(run.passes().await.summary.unwrap().iterations, 10);
     }
 }

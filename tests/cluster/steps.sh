@@ -64,6 +64,6 @@ export PROPTEST_RNG_SEED=0
 with_k6() { K6_BIN=$1 cargo test --locked --test aggregate --test differential --test k6 --test runners; }
 
 # The end-to-end tests whose outcome depends on k6.
-k6_part=(article:: aggregation:: field:: results:: written:: sources:: refusals::a_script
+k6_part=(article:: aggregation:: field:: handlers:: reported:: results:: written:: sources:: refusals::a_script
     pods::quiet lifecycle::a_stopped lifecycle::what_cannot)
 export k6_part
