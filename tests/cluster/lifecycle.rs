@@ -135,14 +135,12 @@ fn is_of_another_run(resource: &LoadTest) -> bool {
     let Some(status) = &resource.status else {
         return false;
     };
-    let rerun = status
-        .history
-        .iter()
-        .rev()
-        .find_map(|record| match &record.event {
-            Event::Accepted { rerun, .. } | Event::SpecRejected { rerun, .. } => Some(rerun.clone()),
-            _ => None,
-        });
+    let rerun = status.history.iter().rev().find_map(|record| {
+        let (Event::Accepted { rerun, .. } | Event::SpecRejected { rerun, .. }) = &record.event else {
+            return None;
+        };
+        Some(rerun.clone())
+    });
     status.state == Some(StateName::Finished)
         && status.observed_generation == resource.metadata.generation
         && rerun.flatten() != resource.spec.rerun

@@ -71,7 +71,16 @@ fn sidecar_that_goes_on_keeps_no_run_from_its_end_and_goes_a_minute_later() {
 
 #[test]
 fn sidecars_of_all_runners_keep_no_stop_and_no_rerun_from_its_end() {
-    for what in [ByHand::Stop, ByHand::Rerun] {
+    for (what, end) in [
+        (
+            ByHand::Stop,
+            "a: run 1 Finished Aborted StopRequested, 2 released",
+        ),
+        (
+            ByHand::Rerun,
+            "a: run 2 Finished Passed AllRunnersPassed, 4 released",
+        ),
+    ] {
         let mut scenario = Scenario::plain(2);
         let by_hand = Fault::Hand {
             test: 0,
@@ -81,10 +90,6 @@ fn sidecars_of_all_runners_keep_no_stop_and_no_rerun_from_its_end() {
         scenario.tests[0].endings[0].0 = 20_000;
         let outcome = simulate(3, &scenario, &Plan(vec![sidecar(1), sidecar(2), by_hand]));
         let trace = outcome.lines.join("\n");
-        let end = match what {
-            ByHand::Stop => "a: run 1 Finished Aborted StopRequested, 2 released",
-            _ => "a: run 2 Finished Passed AllRunnersPassed, 4 released",
-        };
         let found = (&outcome.broken, &outcome.ends);
         assert_eq!(found, (&Vec::new(), &vec![end.to_owned()]), "{trace}");
     }

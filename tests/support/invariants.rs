@@ -131,14 +131,12 @@ impl Told {
     /// What this status tells.
     pub fn of(status: &Status) -> Self {
         let any = |is: fn(&Event) -> bool| status.history.iter().any(|record| is(&record.event));
-        let rerun = status
-            .history
-            .iter()
-            .rev()
-            .find_map(|record| match &record.event {
-                Event::Accepted { rerun, .. } | Event::SpecRejected { rerun, .. } => Some(rerun.clone()),
-                _ => None,
-            });
+        let rerun = status.history.iter().rev().find_map(|record| {
+            let (Event::Accepted { rerun, .. } | Event::SpecRejected { rerun, .. }) = &record.event else {
+                return None;
+            };
+            Some(rerun.clone())
+        });
         Self {
             generation: status.observed_generation,
             rerun: rerun.flatten(),
