@@ -95,6 +95,18 @@ pub enum Order {
     },
 }
 
+/// The answer to a word: an order, and what helps to carry it out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// The order.
+    #[serde(flatten)]
+    pub order: Order,
+    /// How many series the runner has sent: k6 sums them up at its end, which takes its time.
+    #[serde(default)]
+    pub series: u32,
+}
+
 /// What is known of a runner beside its metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Runner {

@@ -1,6 +1,6 @@
 //! What the aggregator listens to: the exports of k6's OpenTelemetry output, and the words of the runners.
 
-use super::live::{Live, Order, Phase, Word};
+use super::live::{Answer, Live, Phase, Word};
 use super::outcome::Outcome;
 use super::prometheus;
 use super::report::{About, Report};
@@ -584,7 +584,7 @@ async fn word(
     Path((runner, process)): Path<(String, String)>,
     headers: HeaderMap,
     Json(word): Json<Word>,
-) -> Result<Json<Order>, (StatusCode, String)> {
+) -> Result<Json<Answer>, (StatusCode, String)> {
     let refused = |why| (StatusCode::BAD_REQUEST, why);
     of_this_run(&aggregator, &headers).map_err(refused)?;
     let sender = named(&runner, &process).map_err(refused)?;
@@ -593,7 +593,11 @@ async fn word(
         aggregator.write_down(&sender, Kept::Word, &written);
     }
     let now = aggregator.now();
-    Ok(Json(aggregator.live().hear(&sender, word, now)))
+    let mut live = aggregator.live();
+    let order = live.hear(&sender, word, now);
+    let series = live.store.senders().get(&sender).map_or(0, |sent| sent.kept());
+    let series = u32::try_from(series).unwrap_or(u32::MAX);
+    Ok(Json(Answer { order, series }))
 }
 
 fn unjudged(about: About) -> About {

@@ -29,6 +29,17 @@ fn linger_beside(script: &str, patience: u64, outputs: &str) -> Lingering {
 
 /// Around a program that runs k6.
 fn lingering(script: &str, patience: u64, outputs: &str, around: Option<&str>) -> Lingering {
+    let nobody = format!("--aggregator={}", unused_address());
+    lingering_with(script, patience, outputs, around, &[nobody])
+}
+
+fn lingering_with(
+    script: &str,
+    patience: u64,
+    outputs: &str,
+    around: Option<&str>,
+    more: &[String],
+) -> Lingering {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.js");
     std::fs::write(&path, script).unwrap();
@@ -45,11 +56,8 @@ fn lingering(script: &str, patience: u64, outputs: &str, around: Option<&str>) -
     };
     let child = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
         .args(["linger", "--run=run", "--runner=1", "--process=pod"])
-        .args([
-            format!("--aggregator={}", unused_address()),
-            format!("--patience={patience}"),
-            format!("--api={api}"),
-        ])
+        .args([format!("--patience={patience}"), format!("--api={api}")])
+        .args(more)
         .arg("--")
         .arg(program)
         .env("K6", k6_binary())
@@ -245,4 +253,35 @@ fn a_command_that_is_none_is_told() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("/no/k6 can't be started: No such file"), "{said}");
+}
+
+/// A k6 that has much to sum up when it is told to end: it takes longer than it is given.
+const SLOW: &str = "#!/bin/sh\ntrap 'sleep 60' TERM\n\"$K6\" \"$@\" &\nk6=$!\nwait $k6\nwait $k6\n";
+
+/// An aggregator that says the same to each word: the end.
+async fn ending(order: serde_json::Value) -> SocketAddr {
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let word = axum::routing::post(async move || axum::Json(order.clone()));
+    let routes = axum::Router::new().route("/runners/{runner}/{process}", word);
+    tokio::spawn(async move { axum::serve(socket, routes).await.unwrap() });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn k6_that_had_to_be_killed_when_all_was_collected_is_no_failure_of_the_test() {
+    let crossed = "http_req_duration p(95)<1";
+    for (order, code) in [
+        (serde_json::json!({"order": "end"}), 0),
+        (
+            serde_json::json!({"order": "end", "series": 100, "crossed": crossed}),
+            99,
+        ),
+    ] {
+        let aggregator = ending(order).await;
+        let more = [format!("--aggregator={aggregator}"), "--grace=1".to_owned()];
+        let mut slow = lingering_with(SHORT, 30, "", Some(SLOW), &more);
+        assert_eq!(slow.code(), Some(code), "{}", slow.log());
+        assert!(slow.log().contains("its own summary is lost"), "{}", slow.log());
+    }
 }
