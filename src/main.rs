@@ -1,7 +1,6 @@
 //! The command line: one thin arm per subcommand.
 
 use clap::{Parser, Subcommand};
-use k6_operator::aggregate::collect::{CollectArgs, run_collect};
 use k6_operator::aggregate::program::{AggregateArgs, run_aggregate};
 use k6_operator::api::Kind;
 use k6_operator::operator::telemetry::{self, TelemetryArgs};
@@ -36,8 +35,6 @@ enum Command {
     Stop(StopArgs),
     /// Merge what the runners of a test measure.
     Aggregate(AggregateArgs),
-    /// Bring the result of a test from its aggregator.
-    Collect(CollectArgs),
     /// Let k6 read a script and say what it needs; runs in the initializer Job.
     Inspect(InspectArgs),
     /// Run k6 until all that it measured has arrived at the aggregator; runs in each runner.
@@ -70,7 +67,6 @@ async fn main() -> ExitCode {
         Command::Start(args) => return runners::start::run_start(args).await,
         Command::Stop(args) => return runners::stop::run_stop(args).await,
         Command::Aggregate(args) => run_aggregate(args).await,
-        Command::Collect(args) => run_collect(args).await,
         Command::Inspect(args) => return run_inspect(args).await,
         Command::Linger(args) => return runners::linger::run_linger(args).await,
         Command::Replay => replay(),

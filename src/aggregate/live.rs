@@ -66,6 +66,9 @@ pub struct Word {
     /// Whether its part was ended before its time, by the script or through k6's API, and not by an order or a signal.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub aborted: bool,
+    /// Whether its script may have a handleSummary() that k6 would call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handles: bool,
 }
 
 /// What a runner is told.
@@ -86,6 +89,8 @@ pub enum Order {
     },
     /// All runners have ended: run the script's teardown().
     TearDown {},
+    /// All that the runners measured is here: fetch the merged data, end k6, and call the script's handleSummary().
+    Summarize {},
     /// All that it measured is here: end the process.
     End {
         /// The thresholds that were crossed over all runners, told to the last of them whose data came: it exits as
@@ -103,8 +108,12 @@ pub struct Answer {
     #[serde(flatten)]
     pub order: Order,
     /// How many series the runner has sent: k6 sums them up at its end, which takes its time.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub series: u32,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What is known of a runner beside its metrics.
@@ -114,6 +123,8 @@ pub struct Runner {
     pub phase: Option<Phase>,
     /// When it said anything last.
     pub heard: u64,
+    /// When it said anything last after all was concluded, which no number depends on.
+    pub heard_since: u64,
     /// When it was first heard to run.
     pub started: Option<u64>,
     /// When it was first heard to have ended.
@@ -130,6 +141,8 @@ pub struct Runner {
     pub lacking: Option<Vec<Lack>>,
     /// Whether its own numbers are all: it was let go, or lingers for longer than it counts.
     pub let_go: bool,
+    /// Whether its script may have a handleSummary().
+    pub handles: bool,
 }
 
 /// A threshold, and how it stands.
@@ -281,6 +294,11 @@ impl Live {
     /// A runner says where it is, and is told what to do.
     pub fn hear(&mut self, sender: &Sender, word: Word, now: u64) -> Order {
         if self.concluded.is_some() {
+            if let Some(runner) = self.runners.get_mut(sender) {
+                runner.phase = runner.phase.max(Some(word.phase));
+                runner.heard_since = now;
+                runner.exit_code = runner.exit_code.or(word.exit_code);
+            }
             return if word.phase >= Phase::Ended {
                 Order::End { crossed: None }
             } else {
@@ -304,6 +322,7 @@ impl Live {
         };
         runner.own = word.own.map(Arc::new).or_else(|| runner.own.take());
         runner.let_go |= word.let_go;
+        runner.handles |= word.handles;
         if word.aborted {
             self.aborted.get_or_insert(sender.runner);
         }
@@ -383,14 +402,15 @@ impl Live {
 
     /// The thresholds that are crossed, once there is all that will come of every runner.
     fn crossed_by_the_whole(&mut self, now: u64) -> Option<String> {
-        let is_in = |number: u32| match self.runner(number) {
-            Some(runner) => runner.lacking.is_some() || now.saturating_sub(runner.heard) >= SILENT,
-            None => now.saturating_sub(self.began) >= SILENT,
-        };
-        if !(1..=self.expected).all(is_in) {
+        if !self.is_settled(now) {
             return None;
         }
         self.judge(now, true);
+        self.crossed()
+    }
+
+    /// The thresholds that are crossed, as they were judged last.
+    pub fn crossed(&self) -> Option<String> {
         let mut crossed = self.judged.iter().filter(|judged| judged.is_crossed());
         let Judged { threshold, .. } = crossed.next()?;
         let first = format!("{} {}", threshold.name, threshold.source);
@@ -398,6 +418,51 @@ impl Live {
             0 => first,
             more => format!("{first}, and {more} more"),
         })
+    }
+
+    /// Whether there is all that will come of every runner: one that says nothing for long is no more.
+    pub fn is_settled(&self, now: u64) -> bool {
+        let is_in = |number: u32| match self.runner(number) {
+            Some(runner) => runner.lacking.is_some() || now.saturating_sub(runner.heard) >= SILENT,
+            None => now.saturating_sub(self.began) >= SILENT,
+        };
+        (1..=self.expected).all(is_in)
+    }
+
+    /// The processes that have ended their part, whose data is all here, and that wait to be told to end.
+    pub fn present(&self, now: u64) -> Vec<Sender> {
+        let waits = |sender: &Sender, runner: &Runner| {
+            runner.phase == Some(Phase::Ended) && runner.lacking.is_some() && !self.is_lost(sender, now)
+        };
+        let waiting = self
+            .runners
+            .iter()
+            .filter(|(sender, runner)| waits(sender, runner));
+        waiting.map(|(sender, _)| sender.clone()).collect()
+    }
+
+    /// Whether a process is no more, as far as can be heard.
+    pub fn is_lost(&self, sender: &Sender, now: u64) -> bool {
+        self.runners.get(sender).is_none_or(|runner| {
+            let heard = runner.heard.max(runner.heard_since);
+            runner.phase == Some(Phase::Exited) || now.saturating_sub(heard) >= SILENT
+        })
+    }
+
+    /// Whether a runner has said that its script may have a handleSummary().
+    pub fn handles(&self) -> bool {
+        self.runners.values().any(|runner| runner.handles)
+    }
+
+    /// Whether the thresholds have been judged for the last time.
+    pub fn is_concluded(&self) -> bool {
+        self.concluded.is_some()
+    }
+
+    /// Goes on: a runner that counted as lost was not.
+    pub fn reopen(&mut self) {
+        self.concluded = None;
+        self.settled = false;
     }
 
     /// All metrics, as they are now, or as they were at the end of the test.

@@ -4,8 +4,10 @@
 //! state of each series of each runner and merges them, [`threshold`] judges what comes of it. All of it is pure but
 //! [`server`], which listens.
 
-pub mod collect;
+pub mod closing;
 pub mod completeness;
+pub mod documents;
+pub mod export;
 pub mod handler;
 pub mod histogram;
 pub mod judge;

@@ -1,7 +1,8 @@
 //! What came of a test, as the operator is told: small, whatever the test was. Pure.
 
 use super::live::{Judged, Live};
-use super::report::{Totals, finite, totals};
+use super::report::{About, Totals, finite, totals};
+use crate::machine::{Reason, RunResult};
 use crate::runners::report::MESSAGE_AT_MOST;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,39 @@ pub struct Outcome {
     /// What is not in the numbers, in words, as far as it is told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub incomplete: Vec<String>,
+}
+
+/// What the line begins with in which an aggregator tells what came of the test.
+const MARK: &str = "k6-operator-outcome:";
+/// What it says when a runner that counted as lost goes on.
+const WITHDRAWN: &str = "withdrawn";
+
+/// The lines in which an aggregator takes back what it has told.
+pub fn withdrawn() -> String {
+    format!("{MARK}{WITHDRAWN}")
+}
+
+/// What an aggregator says in its log of how the test has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Told {
+    /// Nothing yet, or it was taken back.
+    Nothing,
+    /// Only how the test stood: so does an aggregator of operator 0.1, which waits to be asked for more.
+    SoFar(Outcome),
+    /// What came of it.
+    Final(Outcome),
+}
+
+impl Told {
+    /// What the last lines of a log say.
+    pub fn of(log: &str) -> Self {
+        let last = log.lines().rev().find_map(|line| Some(line.rsplit_once(MARK)?.1));
+        if let Some(outcome) = last {
+            return serde_json::from_str(outcome).map_or(Self::Nothing, Self::Final);
+        }
+        let so_far = log.lines().rev().find_map(|line| serde_json::from_str(line).ok());
+        so_far.map_or(Self::Nothing, Self::SoFar)
+    }
 }
 
 /// A threshold that was crossed.
@@ -82,6 +116,33 @@ impl Outcome {
     pub fn to_message(&self) -> String {
         // Numbers and texts always serialize.
         serde_json::to_string(&self.shortened(MESSAGE_AT_MOST)).unwrap_or_default()
+    }
+
+    /// The line in which an aggregator tells it at the end.
+    pub fn line(&self) -> String {
+        format!("{MARK}{}", self.to_message())
+    }
+
+    /// What is known of the end of a run, with what came of its thresholds.
+    pub fn judging(&self, about: About) -> About {
+        let passed = about.result.as_deref() == Some(RunResult::Passed.as_str());
+        let told = |result: RunResult, reason: Reason, message: String, about: About| About {
+            result: Some(result.as_str().to_owned()),
+            reason: Some(reason.as_str().to_owned()),
+            message: Some(message),
+            ..about
+        };
+        if about.stopped {
+            about
+        } else if !self.passed() {
+            // That they were crossed comes first.
+            told(RunResult::Failed, Reason::ThresholdsCrossed, self.told(), about)
+        } else if passed && !self.is_judged() {
+            let message = "The thresholds could not be judged over all runners".to_owned();
+            told(RunResult::Error, Reason::AggregationFailed, message, about)
+        } else {
+            about
+        }
     }
 
     /// The same in at most so many bytes of JSON, with shorter texts.

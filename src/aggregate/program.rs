@@ -1,16 +1,18 @@
 //! The program `aggregate`.
 
 use super::live::Live;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, withdrawn};
 use super::report::About;
-use super::server::{Aggregator, Names};
+use super::server::{Aggregator, Names, Teller, Telling};
 use super::summary::Options;
 use super::threshold::thresholds;
 use crate::listen;
 use crate::operator::Clock;
+use crate::runners::report::TERMINATION_LOG;
 use serde_json::Value;
+use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,6 +47,9 @@ pub struct AggregateArgs {
     /// A folder in which the last exports survive a restart
     #[arg(long, value_name = "PATH")]
     pub keep: Option<PathBuf>,
+    /// The file that gets the outcome, too
+    #[arg(long, value_name = "PATH", default_value = TERMINATION_LOG)]
+    pub termination_log: PathBuf,
 }
 
 /// How often what is known so far is printed, for who can't reach the aggregator but can read its log.
@@ -57,9 +62,25 @@ async fn tell(aggregator: &Aggregator) {
         tick.tick().await;
         let now = aggregator.now();
         let live = aggregator.snapshot();
-        if live.started().is_some() {
+        if live.started().is_some() && !live.is_concluded() {
             println!("{}", Outcome::of(&live, now).to_message());
         }
+    }
+}
+
+/// Tells the result where the operator can read it, which talks to nobody but the API server: in the log, and in the
+/// termination message, which outlives the log.
+fn tell_end(telling: &Telling<'_>, termination_log: &Path) {
+    let (lines, message) = match telling {
+        Telling::Result(outcome, documents) => {
+            (format!("{documents}{}\n", outcome.line()), outcome.to_message())
+        }
+        Telling::Withdrawn => (format!("{}\n", withdrawn()), String::new()),
+    };
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
+    if let Err(error) = written.and_then(|()| std::fs::write(termination_log, message)) {
+        eprintln!("{}: {error}", termination_log.display());
     }
 }
 
@@ -88,7 +109,9 @@ pub async fn run_aggregate(args: AggregateArgs) -> Result<(), Box<dyn std::error
         },
         options: Options::of(&options),
     };
-    let aggregator = Arc::new(Aggregator::new(names, live, args.keep, &Clock::system()));
+    let aggregator = Aggregator::new(names, live, args.keep, &Clock::system());
+    let log = args.termination_log;
+    let aggregator = Arc::new(aggregator.telling(Teller::new(move |telling| tell_end(&telling, &log))));
     tokio::select! {
         served = Arc::clone(&aggregator).serve(socket) => served?,
         () = Arc::clone(&aggregator).judge() => {}

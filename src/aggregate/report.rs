@@ -337,10 +337,40 @@ impl Report {
 
     /// The page, with all that it needs.
     pub fn page(&self) -> String {
-        let data = serde_json::to_string(self).unwrap_or_default();
-        let title = format!("{} · k6", self.about.name);
-        assemble(&escaped(&title), &data.replace('<', "\\u003c"))
+        page_of(&serde_json::to_string(self).unwrap_or_default(), &self.about.name)
     }
+}
+
+/// The page of a report that was told as JSON, of a run of which more is known by now.
+pub fn page(report: &Value, about: &About) -> String {
+    let mut report = report.clone();
+    if let (Some(shown), Ok(Value::Object(about))) = (report.as_object_mut(), serde_json::to_value(about)) {
+        shown.extend(about);
+        shown.insert("live".to_owned(), false.into());
+    }
+    for shown in report
+        .get_mut("perRunner")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        // The last runner ends when the aggregator has told the report.
+        let number = shown.get("runner").and_then(Value::as_u64);
+        let end = number
+            .and_then(|number| u32::try_from(number).ok())
+            .and_then(|number| about.ends.get(&number))
+            .and_then(|end| end.strip_prefix("exit code "));
+        let code = end.and_then(|end| end.split(',').next()?.parse::<i32>().ok());
+        if let (Some(code), Some(shown)) = (code, shown.as_object_mut()) {
+            shown.insert("exit".to_owned(), code.into());
+        }
+    }
+    page_of(&report.to_string(), &about.name)
+}
+
+fn page_of(data: &str, name: &str) -> String {
+    let title = format!("{name} · k6");
+    assemble(&escaped(&title), &data.replace('<', "\\u003c"))
 }
 
 impl From<Check> for ShownCheck {

@@ -1,6 +1,10 @@
 //! What the aggregator listens to: the exports of k6's OpenTelemetry output, and the words of the runners.
 
-use super::live::{Answer, Live, Phase, Word};
+use super::closing::{Claim, Closing, Turn};
+use super::documents::Documents;
+use super::export::export as exported;
+use super::handler::{Handled, Task};
+use super::live::{Answer, Live, Order, Phase, Word};
 use super::outcome::Outcome;
 use super::prometheus;
 use super::report::{About, Report};
@@ -10,7 +14,7 @@ use super::summary::{self, Options};
 use crate::exposition;
 use crate::machine::{Reason, RunResult};
 use crate::operator::Clock;
-use axum::extract::{Path, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
@@ -62,6 +66,37 @@ const BEGAN: u64 = 30 * 24 * 60 * 60 * 1_000;
 /// As many steps are in a line of the stream: the last may still grow, and one line may get lost.
 const TICK_STEPS: usize = 3;
 
+/// The largest answer of handleSummary() that is taken: what is kept of it is bounded where it comes from.
+const LARGEST_HANDLED: usize = 16 * 1024 * 1024;
+
+/// Where it is written down who has called handleSummary(), and what came of it.
+const CLOSING: &str = ".closing.json";
+
+/// What an aggregator tells of the end.
+#[derive(Debug)]
+pub enum Telling<'a> {
+    /// What came of the test, and its documents as they are printed.
+    Result(&'a Outcome, &'a str),
+    /// A runner that counted as lost goes on.
+    Withdrawn,
+}
+
+/// To whom the end is told.
+pub struct Teller(Box<dyn Fn(Telling<'_>) + Send + Sync>);
+
+impl Teller {
+    /// To this one.
+    pub fn new(tell: impl Fn(Telling<'_>) + Send + Sync + 'static) -> Self {
+        Self(Box::new(tell))
+    }
+}
+
+impl std::fmt::Debug for Teller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Teller")
+    }
+}
+
 /// The aggregator of one run.
 #[derive(Debug)]
 pub struct Aggregator {
@@ -69,6 +104,10 @@ pub struct Aggregator {
     options: Options,
     live: Mutex<Live>,
     about: Mutex<About>,
+    closing: Mutex<Closing>,
+    /// What was told, as it was printed, and how often what was told before was taken back.
+    told: Mutex<Option<(u32, Outcome, String)>>,
+    teller: Teller,
     began: Instant,
     began_at: Timestamp,
     keep: Option<PathBuf>,
@@ -96,6 +135,9 @@ impl Aggregator {
             options: names.options,
             live: Mutex::new(live),
             about: Mutex::new(names.about),
+            closing: Mutex::default(),
+            told: Mutex::default(),
+            teller: Teller::new(|_| {}),
             began: Instant::now(),
             began_at: clock.now(),
             keep,
@@ -103,6 +145,15 @@ impl Aggregator {
         };
         aggregator.remember();
         aggregator
+    }
+
+    /// The same, that tells the end to this one.
+    pub fn telling(self, teller: Teller) -> Self {
+        Self { teller, ..self }
+    }
+
+    fn closing(&self) -> MutexGuard<'_, Closing> {
+        self.closing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known now.
@@ -158,29 +209,129 @@ impl Aggregator {
         summary::machine_readable(&self.snapshot(), &self.options, now)
     }
 
-    /// Judges for the last time, and says what came of the test. What is known of its end beside what came here, is
-    /// in the report from then on.
-    pub fn conclude(&self, about: About) -> Outcome {
-        let now = self.now();
-        let mut live = self.live();
+    /// Judges for the last time, and says what came of the test.
+    fn conclude(&self, live: &mut Live, now: u64) -> Outcome {
         live.conclude(now);
-        let outcome = Outcome::of(&live, now);
-        let passed = about.result.as_deref() == Some(RunResult::Passed.as_str());
-        let about = if about.stopped {
-            about
-        } else if !outcome.passed() {
-            failed(about, &outcome)
-        } else if passed && !outcome.is_judged() {
-            unjudged(about)
-        } else {
-            about
-        };
-        *self.about.lock().unwrap_or_else(PoisonError::into_inner) = about;
+        let outcome = Outcome::of(live, now);
+        let mut about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
+        // What else there is to say of the end, the operator knows.
+        *about = outcome.judging(About {
+            result: Some(RunResult::Passed.as_str().to_owned()),
+            reason: Some(Reason::AllRunnersPassed.as_str().to_owned()),
+            message: Some("All runners have ended".to_owned()),
+            ..about.clone()
+        });
         outcome
     }
 
-    /// Judges the thresholds, for as long as it is polled: on a snapshot and a thread of its own, so that no runner
-    /// waits for it.
+    /// Tells the result, once all that will come is there.
+    pub fn close(&self) {
+        let now = self.now();
+        // Held to the end: who comes second finds it told. It is taken before all other locks.
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let withdrawn = {
+            let mut live = self.live();
+            let mut closing = self.closing();
+            if !closing.tick(&live, now) || !closing.is_due(now) {
+                return;
+            }
+            let handled = closing.outcome().cloned().unwrap_or_default();
+            let withdrawn = closing.withdrawn();
+            drop(closing);
+            if told.as_ref().is_none_or(|(of, _, _)| *of != withdrawn) {
+                let (outcome, printed) = self.result(&mut live, handled, now);
+                *told = Some((withdrawn, outcome, printed));
+            }
+            withdrawn
+        };
+        if let Some((_, outcome, printed)) = told.as_ref() {
+            (self.teller.0)(Telling::Result(outcome, printed));
+        }
+        let mut closing = self.closing();
+        if closing.withdrawn() == withdrawn {
+            closing.tell(now);
+        } else {
+            (self.teller.0)(Telling::Withdrawn);
+        }
+    }
+
+    fn result(&self, live: &mut Live, handled: Handled, now: u64) -> (Outcome, String) {
+        let outcome = self.conclude(live, now);
+        let data = summary::data(live, &self.options, now);
+        let text = summary::text(live, &self.options, now);
+        let about = self.about.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let started = live.started().and_then(|time| self.wall(time));
+        let report = json!(Report::of(about, live, &self.options, started, now));
+        (outcome, Documents::of(data, text, report, handled).printed())
+    }
+
+    /// Goes on, if a runner that counted as lost has something to say.
+    fn reopen(&self, live: &mut Live, sender: &Sender) {
+        if !live.is_concluded() || live.is_over() || live.has_ended(sender) {
+            return;
+        }
+        live.reopen();
+        let mut closing = self.closing();
+        let was_told = closing.is_told();
+        closing.reopen();
+        drop(closing);
+        let mut about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
+        (about.result, about.reason, about.message) = (None, None, None);
+        drop(about);
+        if was_told {
+            (self.teller.0)(Telling::Withdrawn);
+        }
+    }
+
+    /// What a runner is told, of which all is there and which would end.
+    fn turn(&self, live: &Live, sender: &Sender, now: u64) -> Order {
+        match self.closing().turn(sender, live, now) {
+            Turn::Wait => Order::GoOn {},
+            Turn::Sum => Order::Summarize {},
+            Turn::End => Order::End { crossed: None },
+            Turn::EndLast => Order::End {
+                crossed: live.crossed(),
+            },
+        }
+    }
+
+    /// The merged data, for the one runner that calls handleSummary().
+    fn hand_out(&self, sender: &Sender) -> Option<Task> {
+        let now = self.now();
+        let live = {
+            let mut live = self.live();
+            if !self.closing().claim(sender, now) {
+                return None;
+            }
+            // What it is given is what is kept.
+            self.conclude(&mut live, now);
+            live.snapshot()
+        };
+        self.write_closing();
+        let data = summary::data(&live, &self.options, now);
+        Some(Task {
+            export: exported(&data).to_string(),
+            data: data.to_string(),
+            machine_readable: summary::machine_readable(&live, &self.options, now).to_string(),
+            text: summary::text(&live, &self.options, now),
+        })
+    }
+
+    /// It survives this process: handleSummary() is called once.
+    fn write_closing(&self) {
+        let (Some(folder), Some(claim)) = (&self.keep, self.closing().claim_taken()) else {
+            return;
+        };
+        let partial = folder.join(format!("{CLOSING}.part"));
+        let written = std::fs::write(&partial, serde_json::to_vec(&claim).unwrap_or_default())
+            .and_then(|()| std::fs::rename(&partial, folder.join(CLOSING)));
+        if let Err(error) = written {
+            tracing::warn!(%error, folder = %folder.display(), "who calls handleSummary() could not be written down");
+        }
+    }
+
+    /// Judges the thresholds, and tells the end, for as long as it is polled: on a snapshot and a thread of its own, so
+    /// that no runner waits for it.
     pub async fn judge(self: Arc<Self>) {
         let mut tick = tokio::time::interval(Duration::from_millis(500));
         loop {
@@ -190,12 +341,15 @@ impl Aggregator {
                 let live = self.live();
                 live.is_due(now).then(|| live.snapshot())
             };
-            let Some(snapshot) = snapshot else {
-                continue;
-            };
-            match tokio::task::spawn_blocking(move || snapshot.look(now)).await {
-                Ok(looked) => self.live().take_in(looked, now),
-                Err(error) => tracing::error!(%error, "the thresholds could not be judged"),
+            if let Some(snapshot) = snapshot {
+                match tokio::task::spawn_blocking(move || snapshot.look(now)).await {
+                    Ok(looked) => self.live().take_in(looked, now),
+                    Err(error) => tracing::error!(%error, "the thresholds could not be judged"),
+                }
+            }
+            let closing = Arc::clone(&self);
+            if let Err(error) = tokio::task::spawn_blocking(move || closing.close()).await {
+                tracing::error!(%error, "the result could not be told");
             }
         }
     }
@@ -229,8 +383,12 @@ impl Aggregator {
                 get(async |State(it): State<Arc<Self>>| it.summary().1),
             )
             .route("/v1/metrics", post(export))
-            .route("/finish", post(finish))
             .route("/runners/{runner}/{process}", post(word))
+            .route("/runners/{runner}/{process}/task", post(task))
+            .route(
+                "/runners/{runner}/{process}/handled",
+                post(handled).layer(DefaultBodyLimit::max(LARGEST_HANDLED)),
+            )
             .with_state(self)
     }
 
@@ -258,7 +416,9 @@ impl Aggregator {
         export: &ExportMetricsServiceRequest,
         now: u64,
     ) -> Result<(), ExportError> {
-        self.live().export(sender, export, now)
+        let mut live = self.live();
+        self.reopen(&mut live, sender);
+        live.export(sender, export, now)
     }
 
     /// The last export and the last word of each process survive this one.
@@ -290,6 +450,11 @@ impl Aggregator {
             if let Err(error) = self.remember_one(&path) {
                 tracing::warn!(%error, path = %path.display(), "what was written down could not be read");
             }
+        }
+        let claim = std::fs::read(folder.join(CLOSING)).ok();
+        let claim = claim.and_then(|claim| serde_json::from_slice::<Claim>(&claim).ok());
+        if let Some(claim) = claim {
+            *self.closing() = Closing::restored(claim, self.now());
         }
     }
 
@@ -526,16 +691,6 @@ async fn page(State(aggregator): State<Arc<Aggregator>>) -> Html<String> {
     Html(aggregator.report().page())
 }
 
-/// The run is over, and this is what the operator knows of its end.
-async fn finish(
-    State(aggregator): State<Arc<Aggregator>>,
-    headers: HeaderMap,
-    Json(about): Json<About>,
-) -> Result<Json<Outcome>, (StatusCode, String)> {
-    of_this_run(&aggregator, &headers).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
-    Ok(Json(aggregator.conclude(about)))
-}
-
 async fn metrics(State(aggregator): State<Arc<Aggregator>>, headers: HeaderMap) -> Response {
     let text = prometheus::text(&aggregator.snapshot());
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
@@ -594,27 +749,54 @@ async fn word(
     }
     let now = aggregator.now();
     let mut live = aggregator.live();
-    let order = live.hear(&sender, word, now);
-    let series = live.store.senders().get(&sender).map_or(0, |sent| sent.kept());
+    aggregator.reopen(&mut live, &sender);
+    let lingers = word.phase == Phase::Ended;
+    let order = match live.hear(&sender, word, now) {
+        Order::End { .. } if lingers => aggregator.turn(&live, &sender, now),
+        order => order,
+    };
+    let ends = lingers && matches!(order, Order::End { .. } | Order::Summarize {});
+    let sent = live.store.senders().get(&sender).filter(|_| ends);
+    let series = sent.map_or(0, |sent| sent.kept());
     let series = u32::try_from(series).unwrap_or(u32::MAX);
     Ok(Json(Answer { order, series }))
 }
 
-fn unjudged(about: About) -> About {
-    About {
-        result: Some(RunResult::Error.as_str().to_owned()),
-        reason: Some(Reason::AggregationFailed.as_str().to_owned()),
-        message: Some("The thresholds could not be judged over all runners".to_owned()),
-        ..about
-    }
+/// The merged data, for the runner that was asked to call handleSummary().
+async fn task(
+    State(aggregator): State<Arc<Aggregator>>,
+    Path((runner, process)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Json<Task>, (StatusCode, String)> {
+    let refused = |why| (StatusCode::BAD_REQUEST, why);
+    of_this_run(&aggregator, &headers).map_err(refused)?;
+    let sender = named(&runner, &process).map_err(refused)?;
+    let task = aggregator.hand_out(&sender);
+    let why = || {
+        (
+            StatusCode::CONFLICT,
+            "another runner calls handleSummary()".to_owned(),
+        )
+    };
+    task.map(Json).ok_or_else(why)
 }
 
-/// What is known of a run of which thresholds were crossed: that they were comes first.
-fn failed(about: About, outcome: &Outcome) -> About {
-    About {
-        result: Some(RunResult::Failed.as_str().to_owned()),
-        reason: Some(Reason::ThresholdsCrossed.as_str().to_owned()),
-        message: Some(outcome.told()),
-        ..about
+/// What came of handleSummary(). The result is told then, and the runner may end.
+async fn handled(
+    State(aggregator): State<Arc<Aggregator>>,
+    Path((runner, process)): Path<(String, String)>,
+    headers: HeaderMap,
+    Json(handled): Json<Handled>,
+) -> Result<Json<Answer>, (StatusCode, String)> {
+    let refused = |why| (StatusCode::BAD_REQUEST, why);
+    of_this_run(&aggregator, &headers).map_err(refused)?;
+    let sender = named(&runner, &process).map_err(refused)?;
+    if aggregator.closing().handled(&sender, handled) {
+        aggregator.write_closing();
     }
+    aggregator.close();
+    let now = aggregator.now();
+    let live = aggregator.live();
+    let order = aggregator.turn(&live, &sender, now);
+    Ok(Json(Answer { order, series: 0 }))
 }

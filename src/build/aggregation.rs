@@ -1,12 +1,13 @@
-//! The Jobs that merge the metrics of the runners and bring the result, the Service at which the first is reached,
-//! and the ConfigMap in which the result is kept.
+//! The Job that merges the metrics of the runners, the Service at which it is reached, and the ConfigMap in which the
+//! result is kept.
 
-use super::pod::{self, Defaults, Owner, Part, given};
-use super::{Checked, Wiring, arguments, literal, names, programs, script, settings};
-use crate::aggregate::collect::Documents;
-use crate::aggregate::handler::Handled;
-use crate::api::{PodSettings, PodTemplate, Resources, Spec};
-use crate::machine::{COLLECTION_GRACE, SUMMARY_GRACE};
+use super::pod::{self, Defaults, Owner, Part};
+use super::{Checked, literal, names, programs, settings};
+use crate::aggregate::documents::Documents;
+use crate::aggregate::handler::Content;
+use crate::aggregate::report::{self, About};
+use crate::api::{PodSettings, Resources, Spec};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, PodSpec, Probe, Service,
@@ -21,25 +22,9 @@ pub const AGGREGATOR_PORT: i32 = 4318;
 
 /// The container that merges.
 pub const AGGREGATE: &str = "aggregator";
-/// The container that brings the result.
-pub const COLLECT: &str = "collect";
-/// The container in which k6 calls handleSummary().
-pub const SUMMARY: &str = "summary";
 
 const KEPT_VOLUME: &str = "k6-operator-kept";
 const KEPT_FOLDER: &str = "/kept";
-const SUMMARY_VOLUME: &str = "k6-operator-summary";
-const SUMMARY_FOLDER: &str = "/k6-operator-summary";
-
-/// How long the aggregator is asked, in seconds.
-const ASKED_SECONDS: i64 = 60;
-
-/// How many seconds the collector's pod may take: as long as its result is waited for, then handleSummary(), and some
-/// time to read its log, which goes with the pod.
-fn collector_seconds(calls: bool) -> i64 {
-    let handling = if calls { SUMMARY_GRACE.as_secs() } else { 0 };
-    COLLECTION_GRACE.as_secs() + handling + 30
-}
 
 /// The most bytes of a ConfigMap's data, less some room: <https://kubernetes.io/docs/concepts/configuration/configmap/>
 const MAP_LIMIT: usize = 1_000_000;
@@ -146,168 +131,76 @@ pub fn service(owner: &Owner, aggregator: &Job) -> Service {
     }
 }
 
-/// The Job that brings the result from the aggregator; `about` is what is known of the run beside its metrics, as
-/// JSON. k6 calls the script's handleSummary() in it: of an archive, it can't.
-pub fn collector(
-    owner: &Owner,
-    spec: &Spec,
-    checked: &Checked,
-    defaults: &Defaults,
-    wiring: Wiring<'_>,
-    about: &str,
-) -> Job {
-    let Wiring {
-        aggregation: _,
-        address,
-    } = wiring;
-    let mut settings = settings::of_runner(spec, &defaults.common);
-    settings.common.resources = programs::or_sized(settings.common.resources, spec, defaults, "64Mi", "1Gi");
-    let script = script::path(checked);
-    let calls = !script.ends_with(".tar");
-    let mut words = vec![
-        "collect".to_owned(),
-        format!("--aggregator={address}"),
-        format!("--run={}", run_id(owner)),
-        format!("--about={about}"),
-        format!("--within={ASKED_SECONDS}"),
-    ];
-    if calls {
-        words.push(format!("--script={script}"));
-        words.push(format!("--folder={SUMMARY_FOLDER}"));
-    }
-    let folder = VolumeMount {
-        name: SUMMARY_VOLUME.to_owned(),
-        mount_path: SUMMARY_FOLDER.to_owned(),
-        ..VolumeMount::default()
-    };
-    let own = settings::of_aggregation(spec, &defaults.common);
-    let hardened = PodSettings {
-        common: PodTemplate {
-            resources: if own == Resources::default() {
-                settings.common.resources.clone()
-            } else {
-                own
-            },
-            ..settings.common.clone()
-        },
-        ..PodSettings::default()
-    };
-    let base = pod::main_container(COLLECT, &defaults.starter_image, &hardened);
-    let collect = Container {
-        command: Some(vec![programs::PROGRAM.to_owned()]),
-        args: Some(literal(&words, &[])),
-        volume_mounts: calls.then(|| vec![folder.clone()]),
-        security_context: programs::read_only(base.security_context, &hardened),
-        env: None,
-        env_from: None,
-        ..base
-    };
-    if !calls {
-        let pod = PodSpec {
-            containers: vec![collect],
-            ..PodSpec::default()
-        };
-        let limit = Some(collector_seconds(calls));
-        return pod::job(owner, Part::Collector, limit, &hardened, pod);
-    }
-    let base = pod::main_container(SUMMARY, &defaults.runner_image, &settings);
-    let mounts = script::mount(checked).into_iter();
-    let mounts = mounts.chain(base.volume_mounts.into_iter().flatten());
-    let mounts: Vec<_> = mounts
-        .chain([VolumeMount {
-            read_only: Some(true),
-            ..folder
-        }])
-        .collect();
-    let mut run = [
-        "k6",
-        "run",
-        "--quiet",
-        "--no-usage-report",
-        "--no-thresholds",
-        // An API server that nobody asks.
-        "--address=",
-        // In place of those of the user, to which this one iteration is not to go.
-        "--out=json=/dev/null",
-        "--summary-export=",
-        // The operator reads in its log why handleSummary() was not called.
-        "--log-output=stderr",
-        "--log-format=text",
-        // Whatever the variables of the runners say: K6_PAUSED, ...
-        "--paused=false",
-        "--linger=false",
-        "--min-iteration-duration=0s",
-        "--traces-output=none",
-        "--vus=1",
-        "--iterations=1",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    run.extend(literal(
-        &arguments::of_script(&checked.arguments),
-        &settings.common.env,
-    ));
-    run.push(format!("{SUMMARY_FOLDER}/summary.js"));
-    let mut script = script::volume(owner, checked);
-    // Whoever measured needs it no more: without it only handleSummary() is not called.
-    if let Some(map) = script.as_mut().and_then(|volume| volume.config_map.as_mut()) {
-        map.optional = Some(true);
-    }
-    let volumes = script.into_iter().chain([empty(SUMMARY_VOLUME)]);
-    let pod = PodSpec {
-        init_containers: Some(vec![collect]),
-        containers: vec![Container {
-            env: pod::unresolved(base.env),
-            command: Some(run),
-            volume_mounts: given(&mounts),
-            ..base
-        }],
-        volumes: Some(volumes.collect()),
-        ..PodSpec::default()
-    };
-    let limit = Some(collector_seconds(calls));
-    pod::job(owner, Part::Collector, limit, &settings, pod)
-}
-
 /// The ConfigMap in which the documents are kept, and what handleSummary() returned, or why not. Its `summary.json` is
-/// what handleSummary() received, in the shape in which it did.
-pub fn summary(owner: &Owner, documents: Documents, handled: Handled) -> ConfigMap {
-    let Documents { data, text, page } = documents;
-    let Handled {
+/// what handleSummary() received, in the shape in which it did; `about` is what the report says of the run beside what
+/// was measured. Also gives what is left out, as there is no room for it.
+pub fn summary(owner: &Owner, documents: Documents, about: &About) -> (ConfigMap, Vec<String>) {
+    let Documents {
+        data,
+        text,
+        report,
         outputs,
         error,
-        summary,
-    } = handled;
-    let data = summary.unwrap_or(data);
-    let error = error.map(|error| ("error.txt".to_owned(), error));
-    let outputs = error.into_iter().chain(outputs);
-    let outputs = outputs.map(|(file, content)| (key(&file), content));
-    let all = [("summary.txt", text), ("summary.json", data)].map(|(key, text)| (key.to_owned(), text));
-    let all = all.into_iter().chain(outputs);
-    let all = all.chain([("report.html".to_owned(), page)]);
-    let all = all.filter(|(_, text)| !text.is_empty());
-    let mut room = MAP_LIMIT;
-    let mut kept = BTreeMap::new();
-    let mut left_out = Vec::new();
-    for (key, text) in all {
-        match room.checked_sub(key.len() + text.len()) {
-            Some(rest) => {
-                room = rest;
-                kept.insert(key, text);
+        mut left_out,
+    } = documents;
+    let page = if report.is_null() {
+        String::new()
+    } else {
+        report::page(&report, about)
+    };
+    let plain = |key: &str, text: String| (key.to_owned(), Kept::Text(text));
+    let error = error.map(|error| plain("handleSummary-error.txt", error));
+    let outputs = outputs.into_iter().map(|(file, content)| {
+        let content = match content {
+            Content::Text(text) => Kept::Text(text),
+            Content::Base64(text) => {
+                serde_json::from_value(text.into()).map_or(Kept::Text(String::new()), Kept::Bytes)
             }
-            None => left_out.push(key),
+        };
+        (key(&file), content)
+    });
+    let all = [plain("summary.txt", text), plain("summary.json", data)].into_iter();
+    let all = all
+        .chain(error)
+        .chain(outputs)
+        .chain([plain("report.html", page)]);
+    let mut room = MAP_LIMIT;
+    let (mut data, mut binary_data) = (BTreeMap::new(), BTreeMap::new());
+    for (key, content) in all {
+        let size = match &content {
+            Kept::Text(text) => text.len(),
+            Kept::Bytes(ByteString(bytes)) => bytes.len(),
+        };
+        match (size, room.checked_sub(key.len() + size)) {
+            (0, _) => {}
+            (_, Some(rest)) => {
+                room = rest;
+                match content {
+                    Kept::Text(text) => drop(data.insert(key, text)),
+                    Kept::Bytes(bytes) => drop(binary_data.insert(key, bytes)),
+                }
+            }
+            (_, None) => left_out.push(key),
         }
     }
     let mut metadata = owner.metadata(names::summary_name(&owner.stem()), "summary");
     if !left_out.is_empty() {
         let annotations = metadata.annotations.get_or_insert_default();
-        annotations.insert(LEFT_OUT_ANNOTATION.to_owned(), left_out.join(","));
+        annotations.insert(LEFT_OUT_ANNOTATION.to_owned(), left_out.join(", "));
     }
-    ConfigMap {
+    let map = ConfigMap {
         metadata,
-        data: Some(kept),
+        data: Some(data),
+        binary_data: (!binary_data.is_empty()).then_some(binary_data),
         ..ConfigMap::default()
-    }
+    };
+    (map, left_out)
+}
+
+/// What a key of the ConfigMap has.
+enum Kept {
+    Text(String),
+    Bytes(ByteString),
 }
 
 /// The key of a file that handleSummary() returned: of the letters that a key can have.

@@ -140,46 +140,6 @@ pub(super) fn outputs(arguments: &Arguments) -> Vec<&str> {
     arguments.values("out").collect()
 }
 
-/// Flags of `k6 run` that the k6 which calls handleSummary() has too: what a script needs to be loaded, what acts on its requests, and what it receives. The others say how much load is made, and where the
-/// metrics go.
-const OF_SCRIPT: [&str; 22] = [
-    "batch",
-    "batch-per-host",
-    "blacklist-ip",
-    "block-hostnames",
-    "compatibility-mode",
-    "discard-response-bodies",
-    "dns",
-    "env",
-    "features",
-    "include-system-env-vars",
-    "insecure-skip-tls-verify",
-    "max-redirects",
-    "new-machine-readable-summary",
-    "no-connection-reuse",
-    "no-summary",
-    "no-vu-connection-reuse",
-    "secret-source",
-    "summary-mode",
-    "summary-time-unit",
-    "summary-trend-stats",
-    "throw",
-    "user-agent",
-];
-
-/// Those of the arguments that the k6 which calls handleSummary() is given too.
-pub(super) fn of_script(words: &[String]) -> Vec<String> {
-    let arguments = Arguments::parse(words, &Flags::of_run());
-    let kept = arguments
-        .flags()
-        .filter(|given| OF_SCRIPT.contains(&given.name.as_str()));
-    kept.map(|given| match &given.value {
-        Some(value) => format!("--{}={value}", given.name),
-        None => format!("--{}", given.name),
-    })
-    .collect()
-}
-
 /// The words as Kubernetes must be given them, which expands `$(NAME)` in commands: only variables that the
 /// user declared in env are left for it, all else stays as it is written.
 /// <https://kubernetes.io/docs/tasks/inject-data-application/define-command-argument-container/>

@@ -13,16 +13,14 @@ pub mod segments;
 mod settings;
 mod time;
 
-pub use aggregation::{
-    AGGREGATE, AGGREGATOR_PORT, COLLECT, SUMMARY, aggregator, collector, run_id, service, summary,
-};
+pub use aggregation::{AGGREGATE, AGGREGATOR_PORT, aggregator, run_id, service, summary};
 pub use arguments::{ArgumentError, literal, split, words};
 pub use check::{Checked, Script, check};
 pub use initializer::{INSPECT, initializer};
 pub use names::{
     ATTEMPT_LABEL, COMPONENT_LABEL, GENERATION_ANNOTATION, KIND_ANNOTATION, RUN_ANNOTATION, RUN_LABEL,
-    RUN_NAME_LABEL, RUNNER_LABEL, aggregator_name, child_name, collector_name, initializer_name, runner_name,
-    script_name, service_name, starter_name, stem, stopper_name, summary_name,
+    RUN_NAME_LABEL, RUNNER_LABEL, aggregator_name, child_name, initializer_name, runner_name, script_name,
+    service_name, starter_name, stem, stopper_name, summary_name,
 };
 pub use pod::{Defaults, Owner, PORT};
 pub use programs::{PROGRAM_CONTAINER, starter, stopper};

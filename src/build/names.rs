@@ -16,7 +16,7 @@ pub const RUNNER_LABEL: &str = "k6.io/runner";
 pub const ATTEMPT_LABEL: &str = "k6.io/attempt";
 /// Annotation with the generation of the spec that an initializer inspects.
 pub const GENERATION_ANNOTATION: &str = "k6.io/generation";
-/// Label that says which part an object plays: initializer, runner, starter, stopper, aggregator or collector.
+/// Label that says which part an object plays: initializer, runner, starter, stopper or aggregator.
 pub const COMPONENT_LABEL: &str = "k6.io/component";
 
 /// Annotations that keep an autoscaler from emptying a node under a test: a pod of a run is not moved, it ends.
@@ -124,11 +124,6 @@ pub fn service_name(name: &str) -> String {
     } else {
         child_name(&format!("k6-{}", hash(name)), "aggregator")
     }
-}
-
-/// The collector Job.
-pub fn collector_name(name: &str) -> String {
-    child_name(name, "collector")
 }
 
 /// The ConfigMap in which the summary of a run is kept.

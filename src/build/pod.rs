@@ -110,7 +110,6 @@ impl Part {
             Self::Starter => names::starter_name(stem),
             Self::Stopper => names::stopper_name(stem),
             Self::Aggregator => names::aggregator_name(stem),
-            Self::Collector => names::collector_name(stem),
         }
     }
 
@@ -121,7 +120,6 @@ impl Part {
             Self::Starter => "starter",
             Self::Stopper => "stopper",
             Self::Aggregator => "aggregator",
-            Self::Collector => "collector",
         }
     }
 
@@ -130,13 +128,13 @@ impl Part {
     fn is_counted(self) -> bool {
         match self {
             Self::Initializer | Self::Runner(_) | Self::Starter => true,
-            Self::Stopper | Self::Aggregator | Self::Collector => false,
+            Self::Stopper | Self::Aggregator => false,
         }
     }
 
     fn user(self) -> i64 {
         match self {
-            Self::Initializer | Self::Runner(_) | Self::Collector => RUNNER_USER,
+            Self::Initializer | Self::Runner(_) => RUNNER_USER,
             Self::Starter | Self::Stopper | Self::Aggregator => PROGRAM_USER,
         }
     }
@@ -168,7 +166,7 @@ pub(super) fn job(
                 owner.generation.to_string(),
             );
         }
-        Part::Starter | Part::Stopper | Part::Aggregator | Part::Collector => {}
+        Part::Starter | Part::Stopper | Part::Aggregator => {}
     }
     // The user's first: what dashboards and the operator itself depend on can't be overridden.
     let user = &settings.common.metadata;
@@ -212,12 +210,8 @@ fn framed(part: Part, settings: &PodSettings, pod: PodSpec) -> PodSpec {
     let user = part.user();
     let mount_token = common.automount_service_account_token.map(|flag| flag.0);
     let init = settings.init_containers.iter().enumerate().map(init_container);
-    let sidecar = |container: &Container| container.restart_policy.is_some();
-    // The result does not wait for what only handleSummary() may need.
-    let first = |container: &Container| part != Part::Collector || sidecar(container);
-    let (before, after): (Vec<_>, Vec<_>) = init.partition(first);
     let own = pod.init_containers.unwrap_or_default();
-    let init_containers: Vec<Container> = before.into_iter().chain(own).chain(after).collect();
+    let init_containers: Vec<Container> = init.chain(own).collect();
     let own_volumes = pod.volumes.unwrap_or_default();
     let volumes: Vec<_> = own_volumes
         .into_iter()

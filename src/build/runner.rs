@@ -2,7 +2,7 @@
 
 use super::pod::{self, Defaults, Owner, PORT, Part, given};
 use super::{Checked, literal, names, programs, run_id, script, segments, settings};
-use crate::aggregate::runner::{self, environment, measuring};
+use crate::aggregate::runner::{self, environment};
 use crate::api::{Kind, PodSettings, Spec};
 use crate::k6::system_tags::SYSTEM_TAGS;
 use crate::k6::{Arguments, Flags};
@@ -129,6 +129,8 @@ fn command(
         words.extend(timeout.map(|seconds| format!("--teardown-timeout={seconds}")));
         let tags = aggregation.system_tags.as_ref();
         words.extend(tags.map(|tags| format!("--{SYSTEM_TAGS}={tags}")));
+        words.push(format!("--k6-version={}", aggregation.version()));
+        words.extend(literal(&[format!("--script={}", script::path(checked))], &[]));
         words.push("--".to_owned());
     }
     words.extend(["k6".to_owned(), "run".to_owned()]);
@@ -153,11 +155,6 @@ fn command(
             &aggregation.output,
             aggregation.setup_seconds.is_some(),
         ));
-        let variable = |name: &str| {
-            let found = settings.common.env.iter().find(|variable| variable.name == name);
-            found.and_then(|variable| variable.value.clone())
-        };
-        words.extend(measuring(aggregation.version(), &checked.arguments, variable));
     }
     // Those of the command line replace those of the script, and are not added to them.
     let given = |word: &String| word == "--tag" || word.starts_with("--tag=");

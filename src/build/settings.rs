@@ -20,11 +20,11 @@ pub struct Common {
     pub runner: PodSettings,
     /// For starters and stoppers.
     pub starter: PodSettings,
-    /// For aggregators and collectors.
+    /// For aggregators.
     pub aggregation: AggregationDefaults,
 }
 
-/// The defaults of aggregators and collectors.
+/// The defaults of aggregators.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AggregationDefaults {

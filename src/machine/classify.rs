@@ -5,7 +5,7 @@ use super::event::{
     RunnerFailure, Tally, clipped, sentence,
 };
 use super::inspection::Inspection;
-use super::observed::{Collector, End, Fact, Initializer, Observed, Program, Refusal, Retention, Runner};
+use super::observed::{End, Fact, Initializer, Observed, Program, Refusal, Retention, Runner};
 use super::pod_refusal::{Part, PodRefusal};
 use super::replay::Run;
 use super::state::{
@@ -32,11 +32,9 @@ const UNKNOWN_RUN_SECONDS: u32 = 24 * 3600;
 /// How long the merged result may take once all runners have ended.
 pub const COLLECTION_GRACE: SignedDuration = SignedDuration::from_secs(150);
 
-/// How long after the end of the run the script's handleSummary() is waited for, and how long the summary is tried
-/// to be kept. k6 itself ends handleSummary() after 2 minutes, or after the `handleSummaryTimeout` of 2.2 and newer.
-/// <https://github.com/grafana/k6/blob/v2.2.0/internal/cmd/config.go>
-pub const SUMMARY_GRACE: SignedDuration = SignedDuration::from_secs(240);
-pub(super) const SUMMARY_LIMIT: SignedDuration = SignedDuration::from_secs(300);
+/// How long the documents of a result are tried to be kept, from the end of the last runner on: as long as the result
+/// may take. Then the run is Finished without them.
+pub const SUMMARY_GRACE: SignedDuration = COLLECTION_GRACE;
 
 /// How long after the end of the run the other containers of a runner's pod have to end by themselves: one that
 /// ships logs, for example. Then the runner's Job is deleted.
@@ -71,7 +69,7 @@ pub fn classify(state: &State, seen: &Observed, now: Timestamp) -> Option<Event>
             },
             State::Created(state) => created(state, seen),
             State::Starting(state) => starting(state, seen),
-            State::Started(state) => started(state, seen),
+            State::Started(state) => started(state, seen, now),
             State::Stopping(state) => stopping(state, seen, now),
             State::Finished(_) => None,
         });
@@ -132,8 +130,9 @@ fn bounded(event: Event) -> Event {
         Event::CollectionFailed { message } => Event::CollectionFailed {
             message: cut(message),
         },
-        Event::ResultCollected { outcome } => Event::ResultCollected {
+        Event::ResultCollected { outcome, unkept } => Event::ResultCollected {
             outcome: outcome.shortened(OUTCOME_LIMIT),
+            unkept: unkept.map(|why| clipped(&why, LAST_WORDS_LIMIT)),
         },
         // Bounded where they are made: see `failure`, `tally` and `rerun_ordered`.
         Event::RunnerLost { .. } | Event::RunnersEnded { .. } | Event::RerunOrdered { .. } => event,
@@ -158,17 +157,13 @@ pub(super) fn is_answered(run: &Run, seen: &Observed) -> bool {
     seen.rerun.is_none() || seen.rerun == run.rerun
 }
 
-/// The order of a new run: spec.rerun says something else than what the run that is Finished answers. What that one
-/// has brought is kept first.
-pub fn rerun_ordered(run: &Run, seen: &Observed, now: Timestamp) -> Option<Event> {
+/// The order of a new run: spec.rerun says something else than what the run that is Finished answers.
+pub fn rerun_ordered(run: &Run, seen: &Observed) -> Option<Event> {
     let State::Finished(Finished { at, verdict, .. }) = &run.state else {
         return None;
     };
     let asked = !seen.deleting && !is_answered(run, seen);
-    let merged = run.plan.as_ref().is_some_and(|plan| plan.aggregation.is_some());
-    let given_up = at.checked_add(SUMMARY_LIMIT * 2).is_ok_and(|limit| now >= limit);
-    let kept = !merged || seen.collector == Fact::Absent || given_up;
-    (asked && kept).then(|| Event::RerunOrdered {
+    asked.then(|| Event::RerunOrdered {
         attempt: run.attempt.saturating_add(1),
         former: Former {
             result: verdict.result,
@@ -208,17 +203,17 @@ fn of_this_state(state: &State, seen: &Observed) -> Option<Timestamp> {
     let state = match state {
         State::Initializing(state) => state,
         State::Finished(end) => {
-            let summary = match &seen.collector {
-                Fact::Known(Collector::Collected { done: false, .. }) => Some(SUMMARY_GRACE),
-                Fact::Known(_) => Some(SUMMARY_LIMIT),
-                Fact::Absent | Fact::Unknown => None,
-            };
             let leftover = seen.each_runner().any(|(_, runner)| runner.leftover);
-            let graces = summary.into_iter().chain(leftover.then_some(LEFTOVER_GRACE));
-            let limits = graces.filter_map(|grace| end.at.checked_add(grace).ok());
-            return limits.chain(deadline).min();
+            let limit = end.at.checked_add(LEFTOVER_GRACE).ok().filter(|_| leftover);
+            return limit.into_iter().chain(deadline).min();
         }
-        State::Created(_) | State::Starting(_) | State::Started(_) | State::Stopping(_) => return deadline,
+        State::Created(_) | State::Starting(_) | State::Started(_) | State::Stopping(_) => {
+            let kept = state
+                .awaits_result()
+                .filter(|_| matches!(seen.result, Fact::Known(_)))
+                .and_then(|since| since.checked_add(SUMMARY_GRACE).ok());
+            return kept.into_iter().chain(deadline).min();
+        }
     };
     let grace = state
         .accepted
@@ -270,7 +265,6 @@ fn refused(state: &State, seen: &Observed, now: Timestamp) -> Option<Event> {
     // A run that is not accepted yet has made nothing: the refusal is of an object of a former run. So is that of an
     // object of the spec before an edit, which may be the remedy.
     let unaccepted = matches!(state, State::Initializing(Initializing { accepted: None }));
-    // Only of the collector, by then.
     let ended = state.awaits_result().is_some();
     if unaccepted
         || is_edited(state, seen, now)
@@ -279,11 +273,8 @@ fn refused(state: &State, seen: &Observed, now: Timestamp) -> Option<Event> {
         return None;
     }
     match &seen.refused {
-        Some(Refusal::Foreign(message) | Refusal::Invalid(message)) if ended => {
-            return Some(Event::CollectionFailed {
-                message: message.clone(),
-            });
-        }
+        // Of the summary: see `collected`.
+        Some(_) if ended => {}
         Some(Refusal::Foreign(message)) => {
             return Some(Event::ObjectRefused {
                 reason: Reason::NameConflict,
@@ -299,7 +290,7 @@ fn refused(state: &State, seen: &Observed, now: Timestamp) -> Option<Event> {
         Some(Refusal::ForNow(_) | Refusal::Failed(_)) | None => {}
     }
     let refusal = seen.pod_refused.as_ref().filter(|refusal| refusal.is_final())?;
-    if !needs(state, refusal.part) {
+    if !needs(state, refusal.part) || ended && matches!(seen.result, Fact::Known(_)) {
         return None;
     }
     Some(if ended {
@@ -339,7 +330,7 @@ fn needs(state: &State, part: Part) -> bool {
         }
         State::Created(_) => matches!(part, Part::Aggregator | Part::Runner(_)),
         State::Starting(_) => part == Part::Starter,
-        State::Started(_) | State::Stopping(_) => part == Part::Collector && state.awaits_result().is_some(),
+        State::Started(_) | State::Stopping(_) => part == Part::Aggregator && state.awaits_result().is_some(),
         State::Finished(_) => false,
     }
 }
@@ -696,9 +687,9 @@ fn not_released(report: &Report, runners: u32) -> String {
     }
 }
 
-fn started(state: &Started, seen: &Observed) -> Option<Event> {
+fn started(state: &Started, seen: &Observed, now: Timestamp) -> Option<Event> {
     if state.ended.is_some() {
-        return collected(seen);
+        return collected(state.ended.as_ref().map(|ended| ended.at), seen, now);
     }
     let none = BTreeMap::new();
     let runners = match &seen.runners {
@@ -734,21 +725,38 @@ fn started(state: &Started, seen: &Observed) -> Option<Event> {
     })
 }
 
-fn collected(seen: &Observed) -> Option<Event> {
-    match &seen.collector {
-        Fact::Known(Collector::Collected { outcome, done: _ }) => Some(Event::ResultCollected {
-            outcome: outcome.as_ref().clone(),
-        }),
-        // One whose Job has reached its deadline before it had a pod failed for that.
-        Fact::Known(Collector::Failed(message)) => Some(Event::CollectionFailed {
-            message: refusal_of(seen, Part::Collector).map_or_else(|| message.clone(), PodRefusal::clause),
-        }),
-        Fact::Known(Collector::Running(_)) | Fact::Unknown => None,
+/// What came of the test, once its documents are kept or can't be.
+fn collected(since: Option<Timestamp>, seen: &Observed, now: Timestamp) -> Option<Event> {
+    match &seen.result {
+        Fact::Known(outcome) => {
+            let over = since
+                .and_then(|since| since.checked_add(SUMMARY_GRACE).ok())
+                .is_none_or(|end| now >= end);
+            let unkept = match (&seen.summary, &seen.refused) {
+                (Fact::Known(()), _) => None,
+                (Fact::Absent | Fact::Unknown, Some(Refusal::Foreign(why) | Refusal::Invalid(why))) => {
+                    Some(why.clone())
+                }
+                (Fact::Absent | Fact::Unknown, Some(Refusal::ForNow(why) | Refusal::Failed(why))) if over => {
+                    Some(why.clone())
+                }
+                (Fact::Absent | Fact::Unknown, None) if over => Some("the cluster did not answer".to_owned()),
+                (Fact::Absent | Fact::Unknown, Some(Refusal::ForNow(_) | Refusal::Failed(_)) | None) => {
+                    return None;
+                }
+            };
+            Some(Event::ResultCollected {
+                outcome: outcome.as_ref().clone(),
+                unkept,
+            })
+        }
+        Fact::Unknown => None,
         Fact::Absent => {
             let gone = (seen.aggregator == Fact::Absent).then(|| "its Job was deleted".to_owned());
             let ended = aggregator_end(seen).or(gone)?;
             Some(Event::CollectionFailed {
-                message: format!("the aggregator ended: {ended}"),
+                message: refusal_of(seen, Part::Aggregator)
+                    .map_or_else(|| format!("the aggregator ended: {ended}"), PodRefusal::clause),
             })
         }
     }
@@ -756,7 +764,7 @@ fn collected(seen: &Observed) -> Option<Event> {
 
 fn stopping(state: &Stopping, seen: &Observed, now: Timestamp) -> Option<Event> {
     if state.stopped.is_some() {
-        return collected(seen);
+        return collected(state.stopped, seen, now);
     }
     let alive = match &seen.runners {
         Fact::Known(runners) => runners.values().filter(|runner| runner.end.is_none()).count(),
@@ -933,13 +941,15 @@ pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
             }
         },
         State::Started(Started { ended: Some(_), .. })
-        | State::Stopping(Stopping { stopped: Some(_), .. }) => match &seen.collector {
-            Fact::Known(Collector::Running(why)) => {
-                Some(with("the result of all runners to be collected", why.as_deref()))
+        | State::Stopping(Stopping { stopped: Some(_), .. }) => match (&seen.result, &seen.aggregator) {
+            (Fact::Known(_), _) => Some("the summary of all runners to be kept".to_owned()),
+            (Fact::Absent | Fact::Unknown, Fact::Known(aggregator)) => {
+                let why = aggregator.pod.as_ref().and_then(|pod| pod.waiting.as_deref());
+                Some(with("the result of all runners to be collected", why))
             }
-            Fact::Known(Collector::Collected { .. } | Collector::Failed(_))
-            | Fact::Absent
-            | Fact::Unknown => Some("the result of all runners to be collected".to_owned()),
+            (Fact::Absent | Fact::Unknown, Fact::Absent | Fact::Unknown) => {
+                Some("the result of all runners to be collected".to_owned())
+            }
         },
         State::Started(state) => match &seen.runners {
             Fact::Known(runners) => {

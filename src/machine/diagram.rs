@@ -161,6 +161,7 @@ pub fn events() -> Vec<Sample<Event>> {
             "",
             Event::ResultCollected {
                 outcome: Outcome::default(),
+                unkept: None,
             },
         ),
         sample(

@@ -1,8 +1,8 @@
 //! What a state wants to exist and does not, or exists and should not. Derived from the state, not from the
 //! transition into it, so that a crash anywhere re-derives it.
 
-use super::classify::{LEFTOVER_GRACE, SUMMARY_GRACE, SUMMARY_LIMIT, expiry, pods_digest, stop_is_forced};
-use super::observed::{Collector, Fact, Initializer, Observed, Program, Runner};
+use super::classify::{LEFTOVER_GRACE, expiry, pods_digest, stop_is_forced};
+use super::observed::{Fact, Initializer, Observed, Program, Runner};
 use super::state::{Created, Finished, Reason, Started, Starting, State, Stopping, Terms};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -25,11 +25,7 @@ pub enum Effect {
     CreateService,
     /// Remove the aggregator Job, and with it its Service.
     DeleteAggregator,
-    /// Make the collector Job.
-    CreateCollector,
-    /// Remove the collector Job.
-    DeleteCollector,
-    /// Keep what the collector has brought.
+    /// Keep the documents that the aggregator has told.
     KeepSummary,
     /// Make the Job of runner i of n.
     CreateRunner {
@@ -130,7 +126,7 @@ fn of_this_run(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
                 .chain(leftovers_to_delete(end, seen, now))
                 .chain(moot.then_some(Effect::DeleteInitializer))
                 .chain(starter_to_delete(seen))
-                .chain(summary(end, seen, now))
+                .chain(aggregator_to_delete(seen))
                 .collect()
         }
     }
@@ -169,36 +165,19 @@ fn created(state: &Created, seen: &Observed) -> Vec<Effect> {
         .collect()
 }
 
-/// The merged result, from an aggregator that is there to ask.
+/// The documents are kept before the run is told to be Finished, and before the aggregator goes, which has them.
 fn collection(seen: &Observed) -> Vec<Effect> {
-    let asked = matches!(&seen.aggregator, Fact::Known(aggregator) if aggregator.end.is_none());
-    match (&seen.collector, &seen.address) {
-        (Fact::Absent, Fact::Known(_)) if asked => vec![Effect::CreateCollector],
-        (Fact::Absent, Fact::Absent) if asked => vec![Effect::CreateService],
-        (Fact::Known(_) | Fact::Absent | Fact::Unknown, Fact::Known(_) | Fact::Absent | Fact::Unknown) => {
-            Vec::new()
-        }
+    match (&seen.result, &seen.summary) {
+        (Fact::Known(_), Fact::Absent) => vec![Effect::KeepSummary],
+        (Fact::Known(_), Fact::Known(()) | Fact::Unknown) | (Fact::Absent | Fact::Unknown, _) => Vec::new(),
     }
 }
 
-/// What the collector has brought is kept before its Job, which has it, goes.
-fn summary(end: &Finished, seen: &Observed, now: Timestamp) -> Vec<Effect> {
-    let over = |grace| end.at.checked_add(grace).is_ok_and(|limit| now >= limit);
-    let collector = match (&seen.collector, &seen.summary) {
-        (Fact::Absent | Fact::Unknown, _) => None,
-        (Fact::Known(_), _) if over(SUMMARY_LIMIT) => Some(Effect::DeleteCollector),
-        (Fact::Known(Collector::Running(_) | Collector::Failed(_)), _)
-        | (Fact::Known(Collector::Collected { .. }), Fact::Known(())) => Some(Effect::DeleteCollector),
-        (Fact::Known(Collector::Collected { outcome: _, done }), Fact::Absent) => {
-            (*done || over(SUMMARY_GRACE)).then_some(Effect::KeepSummary)
-        }
-        (Fact::Known(Collector::Collected { .. }), Fact::Unknown) => None,
-    };
-    let aggregator = match &seen.aggregator {
+fn aggregator_to_delete(seen: &Observed) -> Option<Effect> {
+    match &seen.aggregator {
         Fact::Known(_) => Some(Effect::DeleteAggregator),
         Fact::Absent | Fact::Unknown => None,
-    };
-    collector.into_iter().chain(aggregator).collect()
+    }
 }
 
 /// What a spec wants that was accepted: the script in place, and k6's opinion of it.

@@ -142,6 +142,9 @@ pub enum Event {
     ResultCollected {
         /// What.
         outcome: Outcome,
+        /// Why its documents are not kept, if they are not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unkept: Option<String>,
     },
     /// What came of the whole test can't be known.
     CollectionFailed {

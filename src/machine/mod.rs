@@ -24,9 +24,7 @@ pub use classify::{
 pub use effect::{Effect, Target, are_as_ordered, effects, effects_unwritten};
 pub use event::{Event, FORMER_AT_MOST, Former, HISTORY_LIMIT, NAMED_AT_MOST, Record, RunnerFailure, Tally};
 pub use inspection::{Inspection, InspectionError};
-pub use observed::{
-    Collector, End, Fact, Initializer, Observed, PodSeen, Program, Refusal, Retention, Runner,
-};
+pub use observed::{End, Fact, Initializer, Observed, PodSeen, Program, Refusal, Retention, Runner};
 pub use pod_refusal::{Part, PodRefusal, REFUSAL_GRACE, Rule};
 pub use replay::{Progress, ReplayError, Run, chronicle, replay, replay_report};
 pub use state::{

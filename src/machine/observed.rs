@@ -53,8 +53,8 @@ pub struct Observed {
     pub aggregator: Fact<Runner>,
     /// Where the runners reach it: `IP:PORT`. Known only where it matters.
     pub address: Fact<String>,
-    /// The collector Job.
-    pub collector: Fact<Collector>,
+    /// What came of the test, as the aggregator has told it. Known only where it matters.
+    pub result: Fact<Box<Outcome>>,
     /// Whether the summary of the run is kept. Known only where it matters.
     pub summary: Fact<()>,
     /// What the aggregator said last of the test so far.
@@ -131,22 +131,6 @@ pub enum Program {
     Failed(String),
 }
 
-/// A collector Job.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Collector {
-    /// It goes on; with what its pod waits for.
-    Running(Option<String>),
-    /// It has the outcome.
-    Collected {
-        /// What came of the test.
-        outcome: Box<Outcome>,
-        /// Whether the script's handleSummary() has been called, too.
-        done: bool,
-    },
-    /// It ended without it.
-    Failed(String),
-}
-
 /// A runner Job with its pod, or an aggregator.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Runner {
@@ -202,7 +186,7 @@ impl Observed {
             stopper: Fact::Unknown,
             aggregator: Fact::Unknown,
             address: Fact::Unknown,
-            collector: Fact::Unknown,
+            result: Fact::Unknown,
             summary: Fact::Unknown,
             live: None,
             refused: None,

@@ -26,8 +26,6 @@ pub enum Part {
     Stopper,
     /// Merges the metrics of the runners.
     Aggregator,
-    /// Brings the merged result.
-    Collector,
 }
 
 /// A pod that is refused.
@@ -163,7 +161,6 @@ impl Part {
             Self::Starter => "the pod of the starter".to_owned(),
             Self::Stopper => "the pod of the stopper".to_owned(),
             Self::Aggregator => "the pod of the aggregator".to_owned(),
-            Self::Collector => "the pod of the collector".to_owned(),
         }
     }
 
@@ -173,7 +170,7 @@ impl Part {
             Self::Initializer => "spec.initializer.resources (by default spec.runner.resources)",
             Self::Runner(_) => "spec.runner.resources",
             Self::Starter | Self::Stopper => "spec.starter.resources",
-            Self::Aggregator | Self::Collector => "spec.aggregation.resources",
+            Self::Aggregator => "spec.aggregation.resources",
         }
     }
 
@@ -181,7 +178,7 @@ impl Part {
     fn secured_by(self) -> &'static str {
         match self {
             Self::Initializer => "spec.initializer (by default those of spec.runner)",
-            Self::Runner(_) | Self::Collector => "spec.runner",
+            Self::Runner(_) => "spec.runner",
             Self::Starter | Self::Stopper | Self::Aggregator => "spec.starter",
         }
     }

@@ -102,7 +102,7 @@ pub fn replay(history: &[Record]) -> Result<Run, ReplayError> {
 impl Run {
     /// The next event, if anything has happened that is not in the history yet.
     pub fn next(&self, seen: &Observed, now: Timestamp) -> Option<Event> {
-        rerun_ordered(self, seen, now).or_else(|| classify(&self.state, seen, now))
+        rerun_ordered(self, seen).or_else(|| classify(&self.state, seen, now))
     }
 
     /// The run after one more event; None if the event is refused.
@@ -149,7 +149,7 @@ impl Run {
                     ..Self::default()
                 };
             }
-            Event::ResultCollected { outcome } => run.outcome = Some(outcome.clone()),
+            Event::ResultCollected { outcome, unkept: _ } => run.outcome = Some(outcome.clone()),
             Event::ScriptRejected { .. }
             | Event::ObjectRefused { .. }
             | Event::StartOrdered { .. }

@@ -267,14 +267,16 @@ impl blocking::State<Lifecycle> for State {
                 }
                 (Event::RunnersEnded { tally }, None) => finish_ended(*time, tally, judge(tally)),
                 // An aggregator that was begun again after the runners had ended.
-                (Event::ResultCollected { outcome }, Some(Ended { at: _, tally }))
+                (Event::ResultCollected { outcome, unkept }, Some(Ended { at: _, tally }))
                     if outcome.silent >= state.plan.parallelism =>
                 {
                     let message = "nothing that they sent is there any more";
-                    finish_ended(*time, tally, judge_unmerged(&state.plan, tally, message))
+                    let verdict = judge_unmerged(&state.plan, tally, message);
+                    finish_ended(*time, tally, without_summary(verdict, unkept.as_deref()))
                 }
-                (Event::ResultCollected { outcome }, Some(Ended { at: _, tally })) => {
-                    finish_ended(*time, tally, judge_whole(tally, outcome))
+                (Event::ResultCollected { outcome, unkept }, Some(Ended { at: _, tally })) => {
+                    let verdict = judge_whole(tally, outcome);
+                    finish_ended(*time, tally, without_summary(verdict, unkept.as_deref()))
                 }
                 (Event::CollectionFailed { message }, Some(Ended { at: _, tally })) => {
                     finish_ended(*time, tally, judge_unmerged(&state.plan, tally, message))
@@ -318,8 +320,9 @@ impl blocking::State<Lifecycle> for State {
                     Outcome::Transition(self.clone())
                 }
                 (Event::RunnersStopped { .. }, None) => finish(*time, state.why.clone(), 0),
-                (Event::ResultCollected { outcome }, Some(_)) => {
-                    finish(*time, with_result(&state.why, state.runners, outcome), 0)
+                (Event::ResultCollected { outcome, unkept }, Some(_)) => {
+                    let verdict = with_result(&state.why, state.runners, outcome);
+                    finish(*time, without_summary(verdict, unkept.as_deref()), 0)
                 }
                 (
                     Event::CollectionFailed { message } | Event::ObjectRefused { reason: _, message },
@@ -609,6 +612,17 @@ fn without_result(why: &Verdict, message: &str) -> Verdict {
     Verdict {
         message: format!("{}; {}", why.message, unmerged(message)),
         ..why.clone()
+    }
+}
+
+/// The verdict on a run of which the documents are not kept, which costs it nothing else.
+fn without_summary(verdict: Verdict, why: Option<&str>) -> Verdict {
+    match why {
+        Some(why) => Verdict {
+            message: format!("{}; its summary is not kept: {why}", verdict.message),
+            ..verdict
+        },
+        None => verdict,
     }
 }
 

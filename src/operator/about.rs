@@ -14,8 +14,8 @@ const LONGEST: usize = 300;
 /// As many runners' ends are told.
 const ENDS: usize = 200;
 
-/// As JSON.
-pub fn about(run: &Run, resource: &LoadTest, seen: &Observed) -> String {
+/// What the report says of it.
+pub fn about(run: &Run, resource: &LoadTest, seen: &Observed) -> About {
     let history = resource.status.as_ref().map(|status| status.history.as_slice());
     let mut so_far: Vec<Record> = Vec::new();
     let lines = history.unwrap_or_default().iter().map(|record| {
@@ -40,7 +40,7 @@ pub fn about(run: &Run, resource: &LoadTest, seen: &Observed) -> String {
         | State::Finished(_) => None,
     };
     let verdict = verdict.as_ref();
-    let about = About {
+    About {
         result: verdict.map(|verdict| verdict.result.as_str().to_owned()),
         reason: verdict.map(|verdict| verdict.reason.as_str().to_owned()),
         message: verdict.map(|verdict| verdict.message.clone()),
@@ -55,9 +55,7 @@ pub fn about(run: &Run, resource: &LoadTest, seen: &Observed) -> String {
         history: lines.collect(),
         ends: ends(seen),
         ..About::default()
-    };
-    // Texts and numbers always serialize.
-    serde_json::to_string(&about).unwrap_or_default()
+    }
 }
 
 fn ends(seen: &Observed) -> BTreeMap<u32, String> {

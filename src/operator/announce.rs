@@ -2,7 +2,7 @@
 
 use super::controller::{Context, bounded};
 use crate::api::LoadTest;
-use crate::machine::{Event, PodRefusal, Record, Refusal, Run, RunResult, State, Verdict};
+use crate::machine::{Event, PodRefusal, Record, Run, RunResult, State, Verdict};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event as Announcement, EventType};
 use kube::{Resource, ResourceExt};
@@ -38,8 +38,18 @@ pub async fn announce(context: &Context, resource: &LoadTest, before: &Run, reco
         None
     };
     let ignored = ignored.map(|note| (EventType::Warning, "Unsupported", note));
+    let unkept = if let Event::ResultCollected { unkept, .. } = &record.event {
+        unkept.as_ref()
+    } else {
+        None
+    };
+    let unkept = unkept.map(|why| {
+        let note =
+            format!("The ConfigMap with the summary of this run could not be made, and is given up: {why}");
+        (EventType::Warning, "SummaryNotKept", note)
+    });
     let reference = resource.object_ref(&resource.kind);
-    for (type_, reason, note) in said.into_iter().chain(ignored) {
+    for (type_, reason, note) in said.into_iter().chain(ignored).chain(unkept) {
         publish(context, &reference, type_, reason, &note, record.event.name()).await;
     }
 }
@@ -82,12 +92,12 @@ pub async fn announce_foreign(context: &Context, resource: &LoadTest) {
     .await;
 }
 
-/// Tells that the summary of a run could not be kept, and is lost.
-pub async fn announce_unkept(context: &Context, resource: &LoadTest, refused: Option<&Refusal>) {
-    let why = refused
-        .map(|refusal| format!(": {}", refusal.message()))
-        .unwrap_or_default();
-    let note = format!("The ConfigMap with the summary of this run could not be made, and is given up{why}");
+/// Tells which documents of a run there is no room for.
+pub async fn announce_left_out(context: &Context, resource: &LoadTest, left_out: &[String]) {
+    let note = format!(
+        "The ConfigMap with the summary of this run has no room for all of it; left out: {}",
+        left_out.join(", ")
+    );
     let run = format!(
         "{}/{}",
         resource.namespace().unwrap_or_default(),
@@ -99,7 +109,7 @@ pub async fn announce_unkept(context: &Context, resource: &LoadTest, refused: Op
         context,
         &reference,
         EventType::Warning,
-        "SummaryNotKept",
+        "SummaryCut",
         &note,
         "KeepSummary",
     )

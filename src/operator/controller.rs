@@ -1,8 +1,6 @@
 //! The driver. It reads as the list of steps; those with `.await` need the cluster.
 
-use super::announce::{
-    announce, announce_foreign, announce_refused_pod, announce_unkept, announce_unreadable,
-};
+use super::announce::{announce, announce_foreign, announce_refused_pod, announce_unreadable};
 use super::backoff::backoff;
 use super::clock::Clock;
 use super::execute::execute;
@@ -15,8 +13,7 @@ use super::world::{Guarded, World};
 use crate::api::{Kind, LoadTest, Status};
 use crate::build::{Defaults, check};
 use crate::machine::{
-    Collector, Effect, Fact, Observed, Progress, Record, Refusal, ReplayError, Started, State, chronicle,
-    effects, replay, wake_at,
+    Effect, Progress, Record, Refusal, ReplayError, Started, State, chronicle, effects, replay, wake_at,
 };
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
@@ -27,6 +24,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
 /// The longest that one request may take, watches excepted.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -86,6 +84,8 @@ pub(super) struct Context {
     pub scope: String,
     pub worlds: Arc<[World]>,
     pub queued: Arc<Mutex<BTreeSet<String>>>,
+    /// Who reads a large log.
+    pub large_logs: Arc<Semaphore>,
 }
 
 /// One look at one run: observe, classify, step, persist, execute.
@@ -190,16 +190,12 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
         // What is not watched has to be looked at again.
         let unwatched = [Effect::CreateScript, Effect::CreateService, Effect::KeepSummary];
         let unwatched_made = unwatched.iter().any(|effect| effects.contains(effect));
-        let given_up = effects.contains(&Effect::DeleteCollector) && is_unkept(&seen);
         let executed = execute(context, &resource, &run, &seen, checked.as_ref().ok(), effects).await;
         // What is written has happened, whatever becomes of its effects.
         for (before, record, after) in &steps {
             announce(context, &resource, before, record, after).await;
         }
         let refused = executed?;
-        if given_up {
-            announce_unkept(context, &resource, seen.refused.as_ref()).await;
-        }
         if let Some(refusal) = &seen.pod_refused
             && !context.memory.is_told_refusal(&uid, refusal)
         {
@@ -214,7 +210,10 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
         let new_run = steps
             .last()
             .is_some_and(|(before, _, after)| before.attempt != after.attempt);
-        if told_refusal && seen.refused != refused || unwatched_made && refused.is_none() || new_run {
+        // The result is there when all runners have ended.
+        let all_ended = !steps.is_empty() && run.state.awaits_result().is_some();
+        let go_on = unwatched_made && refused.is_none() || new_run || all_ended;
+        if told_refusal && seen.refused != refused || go_on {
             continue;
         }
 
@@ -282,11 +281,6 @@ pub(super) fn after_error(guarded: Arc<Guarded>, error: &Error, context: Arc<Con
 
 fn namespace<K: Resource>(object: &K) -> String {
     object.namespace().unwrap_or_default()
-}
-
-/// Whether there is a summary that is not kept.
-fn is_unkept(seen: &Observed) -> bool {
-    matches!(seen.collector, Fact::Known(Collector::Collected { .. })) && seen.summary != Fact::Known(())
 }
 
 /// Whether something is measured that is told now and then.

@@ -1,30 +1,31 @@
 //! Performs effects. Each is idempotent: names are fixed, an object that exists is looked at before it is
 //! taken for one of ours, and one that is not ours is never adopted, changed or deleted.
 
+use super::announce::announce_left_out;
 use super::controller::{Context, Error, bounded};
 use super::{about, pods};
-use crate::aggregate::collect::Documents;
-use crate::aggregate::handler::Handled;
+use crate::aggregate::documents::Documents;
+use crate::aggregate::outcome::Outcome;
 use crate::api::LoadTest;
 use crate::build::{
-    self, ATTEMPT_LABEL, COMPONENT_LABEL, Checked, Owner, RUN_LABEL, Wiring, aggregator_name, collector_name,
-    initializer_name, runner_name, starter_name,
+    self, Checked, Owner, Wiring, aggregator_name, initializer_name, runner_name, starter_name,
 };
 use crate::machine::{Aggregation, Effect, Fact, Observed, Refusal, Run};
 use futures::{StreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
-use kube::api::{DeleteParams, ListParams, LogParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, LogParams, PostParams, Preconditions};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
-use std::sync::Arc;
 
 /// How many requests of one run are under way at once.
 const CONCURRENCY: usize = 16;
 
-/// The longest log of a collector that is read.
-const LOG_LIMIT: i64 = 8 * 1024 * 1024;
+/// The end of an aggregator's log in which its documents are, in lines and in bytes: it prints less than 2 MB, in lines
+/// of 4 KiB.
+const LOG_LINES: i64 = 700;
+const LOG_LIMIT: i64 = 4 * 1024 * 1024;
 
 /// Performs all effects, and says what the API server refused.
 #[tracing::instrument(skip_all, fields(effects = effects.len()))]
@@ -100,13 +101,8 @@ impl Task<'_> {
                     .delete(&aggregator_name(&stem), DeleteParams::background())
                     .await;
             }
-            (Effect::DeleteCollector, _) => {
-                return self
-                    .delete(&collector_name(&stem), DeleteParams::background())
-                    .await;
-            }
             (Effect::CreateService, _) => return self.create_service(&aggregator_name(&stem)).await,
-            (Effect::KeepSummary, _) => return self.keep_summary(&collector_name(&stem)).await,
+            (Effect::KeepSummary, _) => return self.keep_summary(&aggregator_name(&stem)).await,
             (Effect::DeleteFormer(name), _) => return self.delete(&name, DeleteParams::background()).await,
             (Effect::DeleteResource, _) => return self.delete_resource().await,
             // Of a spec that can't be carried out nothing is made.
@@ -114,7 +110,6 @@ impl Task<'_> {
                 Effect::CreateScript
                 | Effect::CreateInitializer
                 | Effect::CreateAggregator { .. }
-                | Effect::CreateCollector
                 | Effect::CreateRunner { .. }
                 | Effect::CreateStarter(_)
                 | Effect::CreateStopper(_),
@@ -140,15 +135,6 @@ impl Task<'_> {
                     (Some(_), Fact::Absent | Fact::Unknown) => return Ok(None),
                 };
                 build::runner(owner, spec, checked, defaults, (runner, of), wiring)
-            }
-            (Effect::CreateCollector, Some(checked)) => {
-                let (Some(aggregation), Fact::Known(address)) = (self.aggregation(), &self.seen.address)
-                else {
-                    return Ok(None);
-                };
-                let wiring = Wiring { aggregation, address };
-                let about = about::about(self.run, self.resource, self.seen);
-                build::collector(owner, spec, checked, defaults, wiring, &about)
             }
             (Effect::CreateStarter(targets), Some(checked)) => {
                 let setup = self.aggregation().and_then(|how| how.setup_seconds);
@@ -177,48 +163,45 @@ impl Task<'_> {
         self.create_for(service, &job.uid().unwrap_or_default()).await
     }
 
-    /// What the collector has brought, out of its log.
+    /// The documents that the aggregator has told, out of its log.
     async fn keep_summary(&self, name: &str) -> Result<Option<Refusal>, Error> {
         let key = ObjectRef::new(name).within(&self.owner.namespace);
-        let Some(job) = self.context.world.jobs.get(&key) else {
-            return Ok(None);
+        let pods = self.context.world.pods.state();
+        let job = self.context.world.jobs.get(&key);
+        let Some(pod) = job.as_ref().and_then(|job| pods::pod_of(job, &pods)) else {
+            return Ok(Some(Refusal::ForNow(
+                "the pod of the aggregator is gone".to_owned(),
+            )));
         };
-        let mut pods = self.context.world.pods.state();
-        // The cache of pods may be behind that of Jobs.
-        if pods::pod_of(&job, &pods).is_none() {
-            let Owner { uid, attempt, .. } = self.owner;
-            let labels = format!("{RUN_LABEL}={uid},{ATTEMPT_LABEL}={attempt},{COMPONENT_LABEL}=collector");
-            let found = self.api::<Pod>();
-            let found = bounded(found.list(&ListParams::default().labels(&labels))).await?;
-            pods = found.items.into_iter().map(Arc::new).collect();
-        }
-        let Some(pod) = pods::pod_of(&job, &pods) else {
-            return Ok(None);
-        };
-        let documents = self.log(&pod.name_any(), build::COLLECT).await?;
-        // A log can be cut by the node: then less is kept.
-        let documents = Documents::parse(&documents).unwrap_or_else(|| {
-            let run = format!("{}/{}", self.owner.namespace, self.owner.name);
-            let (bytes, lines) = (documents.len(), documents.lines().count());
-            tracing::warn!(run, bytes, lines, "the collector's log has no summary");
-            Documents::default()
-        });
-        let handled = if pods::has_container(pod, build::SUMMARY) {
-            let printed = self.log(&pod.name_any(), build::SUMMARY).await?;
-            Handled::of(&printed, pods::exit_code(pod, build::SUMMARY))
-        } else {
-            Handled::default()
-        };
-        self.create(build::summary(self.owner, documents, handled)).await
-    }
-
-    async fn log(&self, pod: &str, container: &str) -> Result<String, Error> {
+        // One at a time: it takes many times its size while it is read.
+        let _turn = self.context.large_logs.acquire().await;
         let parameters = LogParams {
-            container: Some(container.to_owned()),
+            container: Some(build::AGGREGATE.to_owned()),
+            tail_lines: Some(LOG_LINES),
             limit_bytes: Some(LOG_LIMIT),
             ..LogParams::default()
         };
-        bounded(self.api::<Pod>().logs(pod, &parameters)).await
+        let log = bounded(self.api::<Pod>().logs(&pod.name_any(), &parameters)).await?;
+        // A log can be cut by the node, and an aggregator says it again then.
+        let Some(documents) = Documents::parse(&log) else {
+            let run = format!("{}/{}", self.owner.namespace, self.owner.name);
+            let (bytes, lines) = (log.len(), log.lines().count());
+            tracing::warn!(run, bytes, lines, "the aggregator's log has no summary");
+            let why = format!("it is not in the log of the pod {}", pod.name_any());
+            return Ok(Some(Refusal::ForNow(why)));
+        };
+        drop(log);
+        let outcome = match &self.seen.result {
+            Fact::Known(outcome) => outcome.as_ref().clone(),
+            Fact::Absent | Fact::Unknown => Outcome::default(),
+        };
+        let about = outcome.judging(about::about(self.run, self.resource, self.seen));
+        let (map, left_out) = build::summary(self.owner, documents, &about);
+        let refused = self.create(map).await?;
+        if refused.is_none() && !left_out.is_empty() {
+            announce_left_out(self.context, self.resource, &left_out).await;
+        }
+        Ok(refused)
     }
 
     async fn create<K: Child>(&self, object: K) -> Result<Option<Refusal>, Error> {

@@ -16,6 +16,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
 use std::sync::{Arc, PoisonError};
+use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 /// How many runs are looked at at once.
@@ -112,6 +113,7 @@ async fn lead(client: &Client, settings: &Settings, gate: Gate, end: End) {
     let mut filling = Vec::new();
     let mut following = Vec::new();
     let queued = Arc::default();
+    let large_logs = Arc::new(Semaphore::new(1));
     for (scope, watch) in watched.into_iter().zip(watches) {
         let Watch {
             world,
@@ -132,6 +134,7 @@ async fn lead(client: &Client, settings: &Settings, gate: Gate, end: End) {
             metrics: metrics.clone(),
             recorder: recorder.clone(),
             queued: Arc::clone(&queued),
+            large_logs: Arc::clone(&large_logs),
         });
         for (kind, requests) in requests {
             let requests = requests.take_until(end.clone()).boxed();

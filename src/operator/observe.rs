@@ -4,19 +4,19 @@
 use super::controller::{Context, Error, bounded};
 use super::memory::Why;
 use super::pods::{self, InitializerPod};
-use crate::aggregate::outcome::Outcome;
+use crate::aggregate::outcome::{Outcome, Told};
 use crate::api::{LoadTest, Spec};
 use crate::build::{
-    self, AGGREGATOR_PORT, ATTEMPT_LABEL, COMPONENT_LABEL, Checked, GENERATION_ANNOTATION, RUN_LABEL,
-    RUNNER_LABEL, Script, aggregator_name, collector_name, initializer_name, runner_name, script_name,
+    self, AGGREGATE, AGGREGATOR_PORT, ATTEMPT_LABEL, COMPONENT_LABEL, Checked, GENERATION_ANNOTATION,
+    RUN_LABEL, RUNNER_LABEL, Script, aggregator_name, initializer_name, runner_name, script_name,
     service_name, starter_name, stem, stopper_name, summary_name,
 };
 use crate::machine::{
-    Collector, Fact, Initializer, Initializing, Inspection, Observed, Part, PodRefusal, Program, Retention,
-    Run, Runner, Started, State, are_as_ordered, overdue,
+    Fact, Initializer, Initializing, Inspection, Observed, Part, PodRefusal, Program, Retention, Run, Runner,
+    Started, State, are_as_ordered, overdue,
 };
 use crate::protocol::inspected::Inspected;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Service};
 use kube::api::{ListParams, LogParams};
@@ -26,6 +26,14 @@ use std::sync::Arc;
 
 /// The longest output of `k6 inspect` that is read.
 const INSPECTION_LIMIT: i64 = 4 * 1024 * 1024;
+
+/// The end of an aggregator's log in which it has told what came of the test, in lines and in bytes.
+const TOLD_LINES: i64 = 20;
+const TOLD_LIMIT: i64 = 256 * 1024;
+
+/// How long an aggregator that says how the test stands, and not what came of it, is waited for. One that operator 0.1
+/// has made waits to be asked: what it says by then is the whole.
+const LEFT_ALONE: SignedDuration = SignedDuration::from_secs(60);
 
 /// As many Events of one Job are read. Kubernetes keeps about ten, and combines what comes after those.
 const EVENTS_LIMIT: u32 = 50;
@@ -83,7 +91,7 @@ pub async fn observe(
     seen.stopper = children.program(context, &stopper_name(&name)).await;
     seen.refused = context.memory.refused(&uid);
     seen.initializer = children.initializer(context, run, &name).await;
-    children.aggregation(context, &name, run, &mut seen).await;
+    children.aggregation(context, &name, run, &mut seen, now).await;
     let needs_script = matches!(
         &run.state,
         State::Initializing(Initializing { accepted: Some(accepted) }) if !accepted.terms.suspended
@@ -332,8 +340,15 @@ impl Children {
     }
 
     /// All that merges the metrics of the runners and brings the result, as far as the state needs it.
-    async fn aggregation(&self, context: &Context, stem: &str, run: &Run, seen: &mut Observed) {
-        let (aggregator, collector) = (aggregator_name(stem), collector_name(stem));
+    async fn aggregation(
+        &self,
+        context: &Context,
+        stem: &str,
+        run: &Run,
+        seen: &mut Observed,
+        now: Timestamp,
+    ) {
+        let aggregator = aggregator_name(stem);
         let aggregated = run.plan.as_ref().is_some_and(|plan| plan.aggregation.is_some());
         let ended = run.state.awaits_result().is_some();
         // Runners are told its address.
@@ -351,42 +366,69 @@ impl Children {
             Fact::Absent => Fact::Absent,
             Fact::Unknown => Fact::Unknown,
         };
-        seen.collector = match self
-            .job_for_certain(context, &collector, aggregated && ended)
-            .await
-        {
-            Fact::Known(job) => match self.pod_for_certain(context, job, true).await {
-                Fact::Known(pod) => Fact::Known(pods::collector(job, Some(&pod))),
-                Fact::Absent => Fact::Known(pods::collector(job, None)),
-                Fact::Unknown => Fact::Unknown,
-            },
-            Fact::Absent => Fact::Absent,
-            Fact::Unknown => Fact::Unknown,
-        };
         let runners_missing = match (&run.state, &seen.runners) {
             (State::Created(state), Fact::Known(runners)) => {
                 (1..=state.plan.parallelism).any(|i| !runners.contains_key(&i))
             }
             _ => false,
         };
-        let asked = runners_missing || ended && seen.collector == Fact::Absent;
-        if let (true, true, Fact::Known(_)) = (aggregated, asked, &seen.aggregator) {
+        if let (true, true, Fact::Known(_)) = (aggregated, runners_missing, &seen.aggregator) {
             seen.address = self.address(context, stem).await;
         }
         let runs = matches!(run.state, State::Started(Started { ended: None, .. }));
         if let (true, true, Fact::Known(aggregator)) = (aggregated, runs, &seen.aggregator)
             && aggregator.is_ready()
         {
-            seen.live = self.live(context, job, run.attempt).await;
+            seen.live = self.live(context, &job, run.attempt).await;
         }
-        if let (State::Finished(_), Fact::Known(Collector::Collected { .. })) = (&run.state, &seen.collector)
-        {
-            seen.summary = self.summary(context, &summary_name(stem)).await;
+        if let (true, Some(since)) = (aggregated, run.state.awaits_result()) {
+            let waited = now.duration_since(since);
+            seen.result = self.result(context, job, waited).await;
+            if matches!(seen.result, Fact::Known(_)) {
+                seen.summary = self.summary(context, &summary_name(stem)).await;
+            }
+        }
+    }
+
+    /// What came of the test, as the aggregator tells it in its log, or has left it in its termination message.
+    async fn result(&self, context: &Context, job: Fact<&Job>, waited: SignedDuration) -> Fact<Box<Outcome>> {
+        let job = match job {
+            Fact::Known(job) => job,
+            Fact::Absent => return Fact::Absent,
+            Fact::Unknown => return Fact::Unknown,
+        };
+        let Some(pod) = pods::pod_of(job, &self.pods) else {
+            return Fact::Absent;
+        };
+        if let Some(outcome) = pods::left_outcome(pod) {
+            return Fact::Known(Box::new(outcome));
+        }
+        let api: Api<Pod> = Api::namespaced(context.client.clone(), &self.namespace);
+        let last = LogParams {
+            container: Some(AGGREGATE.to_owned()),
+            tail_lines: Some(TOLD_LINES),
+            limit_bytes: Some(TOLD_LIMIT),
+            ..LogParams::default()
+        };
+        let told = match bounded(api.logs(&pod.name_any(), &last)).await {
+            Ok(log) => Told::of(&log),
+            Err(error) => {
+                tracing::warn!(%error, "the aggregator's log could not be read");
+                Told::Nothing
+            }
+        };
+        match told {
+            Told::Final(outcome) => Fact::Known(Box::new(outcome)),
+            Told::SoFar(outcome) if waited >= LEFT_ALONE => Fact::Known(Box::new(outcome)),
+            Told::SoFar(_) | Told::Nothing => {
+                context.memory.unread(&self.uid);
+                Fact::Absent
+            }
         }
     }
 
     /// What the aggregator said last of what is measured. It is no fact that anything is decided by.
-    async fn live(&self, context: &Context, job: Fact<&Job>, attempt: u32) -> Option<Outcome> {
+    async fn live(&self, context: &Context, job: &Fact<&Job>, attempt: u32) -> Option<Outcome> {
         if let Some(outcome) = context.memory.live(&self.uid, attempt) {
             return outcome;
         }
@@ -558,7 +600,7 @@ impl Children {
     /// The first Job without a pod of those that this state waits for.
     fn without_pod(&self, context: &Context, stem: &str, run: &Run, seen: &Observed) -> Option<(Part, &Job)> {
         let wanted: Vec<Part> = match &run.state {
-            state if state.awaits_result().is_some() => vec![Part::Collector, Part::Aggregator],
+            state if state.awaits_result().is_some() => vec![Part::Aggregator],
             State::Initializing(_) => vec![Part::Initializer],
             State::Created(_) => {
                 let runners = match &seen.runners {
@@ -577,8 +619,7 @@ impl Children {
         };
         wanted.into_iter().find_map(|part| {
             let job = self.jobs.get(&part.name(stem))?;
-            // The collector's own deadline is shorter than that of its run, which is told why it passed.
-            let goes_on = pods::job_end(job).is_none() || part == Part::Collector;
+            let goes_on = pods::job_end(job).is_none();
             let leaving = job.metadata.deletion_timestamp.is_some()
                 || context
                     .memory
@@ -591,7 +632,7 @@ impl Children {
     /// What Kubernetes' own events say of the object that is waited for.
     async fn hint(&self, context: &Context, name: &str, run: &Run, seen: &Observed) -> Option<String> {
         let job = match &run.state {
-            state if state.awaits_result().is_some() => collector_name(name),
+            state if state.awaits_result().is_some() => aggregator_name(name),
             State::Initializing(_) => initializer_name(name),
             State::Created(state) => {
                 let runners = self.runners(context, name, run).await;

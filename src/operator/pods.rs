@@ -1,9 +1,10 @@
 //! Reads what Kubernetes says of Jobs and Pods into the words of the state machine. Pure.
 
-use crate::build::{AGGREGATE, COLLECT, INSPECT, PROGRAM_CONTAINER, RUNNER, VOLUME};
+use crate::aggregate::outcome::Outcome;
+use crate::build::{AGGREGATE, INSPECT, PROGRAM_CONTAINER, RUNNER, VOLUME};
 use crate::k6::log::{self, last_words};
 use crate::k6::{Arguments, Flags, exit_code};
-use crate::machine::{Collector, End, Part, PodRefusal, PodSeen, Program, Runner};
+use crate::machine::{End, Part, PodRefusal, PodSeen, Program, Runner};
 use crate::protocol::inspected::{Inspected, NOT_STARTED};
 use crate::runners::report::Report;
 use jiff::{SignedDuration, Timestamp};
@@ -13,11 +14,6 @@ use k8s_openapi::api::core::v1::{
 };
 use kube::ResourceExt;
 use std::sync::Arc;
-
-/// Whether a pod has, or had, a container of this name.
-pub fn has_container(pod: &Pod, name: &str) -> bool {
-    status_of(pod, name).is_some()
-}
 
 fn status_of<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
     let status = pod.status.as_ref()?;
@@ -34,34 +30,10 @@ fn end_of<'a>(pod: &'a Pod, name: &str) -> Option<(&'a ContainerStatus, &'a Cont
     Some((status, status.state.as_ref()?.terminated.as_ref()?))
 }
 
-/// The code with which a container of a pod has ended; none if it has not.
-pub fn exit_code(pod: &Pod, name: &str) -> Option<i32> {
-    end_of(pod, name).map(|(_, ended)| ended.exit_code)
-}
-
-/// What a collector has brought: its outcome is there before k6 has called handleSummary().
-pub fn collector(job: &Job, pod: Option<&Pod>) -> Collector {
-    let end = job_end(job);
-    let ended = pod.and_then(|pod| end_of(pod, COLLECT)).map(|(_, ended)| ended);
-    let failed = |why: String| Collector::Failed(why);
-    match (ended, end) {
-        (Some(ended), end) if ended.exit_code == 0 => {
-            match serde_json::from_str(ended.message.as_deref().unwrap_or_default()) {
-                Ok(outcome) => Collector::Collected {
-                    outcome: Box::new(outcome),
-                    done: end.is_some(),
-                },
-                Err(error) => failed(format!("the collector's answer can't be read: {error}")),
-            }
-        }
-        (Some(ended), _) => failed(format!("the collector failed {}", told(ended))),
-        (None, Some(_)) if pod.is_some_and(is_behind) => {
-            Collector::Running(pod.and_then(|pod| pod.status.as_ref()).and_then(waiting))
-        }
-        (None, Some(Err(why))) => failed(format!("the collector failed: {why}")),
-        (None, Some(Ok(()))) => failed("the collector left no answer".to_owned()),
-        (None, None) => Collector::Running(pod.and_then(|pod| pod.status.as_ref()).and_then(waiting)),
-    }
+/// What an aggregator has left that has ended: the outcome is in its termination message if it had all.
+pub fn left_outcome(pod: &Pod) -> Option<Outcome> {
+    let (_, ended) = end_of(pod, AGGREGATE)?;
+    serde_json::from_str(ended.message.as_deref()?).ok()
 }
 
 /// How a Job ended: whether it was complete, and Kubernetes' message if it was not.
@@ -622,10 +594,12 @@ fn missing_file(pod: &Pod, name: &str, words: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{InitializerPod, SETTLING, aggregator, collector, initializer, pod_refusal, program, runner};
+    use super::{
+        InitializerPod, SETTLING, aggregator, initializer, left_outcome, pod_refusal, program, runner,
+    };
     use crate::aggregate::outcome::Outcome;
     use crate::build::RUNNER;
-    use crate::machine::{Collector, Part, Program, Rule};
+    use crate::machine::{Part, Program, Rule};
     use crate::protocol::inspected::Inspected;
     use jiff::{SignedDuration, Timestamp};
     use k8s_openapi::api::batch::v1::Job;
@@ -661,7 +635,7 @@ mod tests {
         let time = |seconds: i64| jiff::Timestamp::from_second(seconds).unwrap();
         let event = json!({
             "metadata": {"creationTimestamp": time(first)}, "involvedObject": {}, "reason": "FailedCreate",
-            "message": format!("Error creating: pods \"a-collector-{first}\" is forbidden: {why}"),
+            "message": format!("Error creating: pods \"an-aggregator-{first}\" is forbidden: {why}"),
             "firstTimestamp": time(first), "lastTimestamp": time(last)
         });
         serde_json::from_value(event).unwrap()
@@ -669,7 +643,7 @@ mod tests {
 
     #[test]
     fn a_pod_is_refused_for_as_long_as_the_newest_rule_has_refused_it() {
-        assert_eq!(pod_refusal(Part::Collector, &[]), None);
+        assert_eq!(pod_refusal(Part::Aggregator, &[]), None);
         let quota = "exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2";
         let events = [
             failed_create(100, 100, quota),
@@ -677,12 +651,12 @@ mod tests {
             failed_create(107, 107, RATIO),
             failed_create(115, 140, RATIO),
         ];
-        let found = pod_refusal(Part::Collector, &events).unwrap();
+        let found = pod_refusal(Part::Aggregator, &events).unwrap();
         assert_eq!((found.rule, found.text.as_str()), (Rule::LimitRange, RATIO));
         assert_eq!(found.lasted.as_secs(), 37);
         assert!(found.is_final());
         // Whatever the order in which they come.
-        let found = pod_refusal(Part::Collector, &[events[2].clone(), events[1].clone()]).unwrap();
+        let found = pod_refusal(Part::Aggregator, &[events[2].clone(), events[1].clone()]).unwrap();
         assert_eq!((found.lasted.as_secs(), found.is_final()), (4, false));
         let untimed = serde_json::from_value(json!({
             "metadata": {}, "involvedObject": {}, "message": "Error creating: no"
@@ -973,106 +947,22 @@ mod tests {
         serde_json::from_value(json!({"status": {"conditions": conditions}})).unwrap()
     }
 
-    fn outcome() -> Outcome {
-        Outcome {
-            thresholds: 2,
-            crossed: 1,
-            ..Outcome::default()
-        }
-    }
-
-    fn brought(message: &str) -> Value {
-        ended("collect", 0, "Completed", message)
-    }
-
     fn running(name: &str) -> Value {
         json!({"name": name, "image": "registry/image", "imageID": "", "ready": true, "restartCount": 0,
                "state": {"running": {}}})
     }
 
     #[test]
-    fn an_outcome_is_there_before_handle_summary_has_been_called() {
-        let message = serde_json::to_string(&outcome()).unwrap();
-        let collected = |done| Collector::Collected {
-            outcome: Box::new(outcome()),
-            done,
+    fn aggregator_that_has_ended_leaves_the_outcome_if_it_had_all() {
+        let outcome = Outcome {
+            thresholds: 2,
+            crossed: 1,
+            ..Outcome::default()
         };
-        let at_work = pod("", &[brought(&message)], &[running("summary")]);
-        assert_eq!(collector(&Job::default(), Some(&at_work)), collected(false));
-        let called = pod("", &[brought(&message)], &[ended("summary", 0, "Completed", "")]);
-        assert_eq!(
-            collector(&job_that("Complete", ""), Some(&called)),
-            collected(true)
-        );
-        // What k6 makes of handleSummary() does not change what was measured.
-        // A view of the pod that is behind that of its Job.
-        let behind = pod("", &[running("collect")], &[]);
-        assert_eq!(
-            collector(&job_that("Complete", ""), Some(&behind)),
-            Collector::Running(None)
-        );
-        assert_eq!(
-            collector(&job_that("Failed", "backoff"), Some(&behind)),
-            Collector::Running(None)
-        );
-        let failed = pod("", &[brought(&message)], &[ended("summary", 107, "Error", "")]);
-        assert_eq!(
-            collector(&job_that("Failed", "backoff"), Some(&failed)),
-            collected(true)
-        );
-    }
-
-    #[test]
-    fn a_collector_without_k6_brings_its_outcome_too() {
-        let message = serde_json::to_string(&outcome()).unwrap();
-        let alone = pod("", &[], &[brought(&message)]);
-        let collected = Collector::Collected {
-            outcome: Box::new(outcome()),
-            done: true,
-        };
-        assert_eq!(collector(&job_that("Complete", ""), Some(&alone)), collected);
-    }
-
-    #[test]
-    fn a_collector_that_asks_or_waits_for_its_pod_goes_on() {
-        let asks = pod("", &[running("collect")], &[]);
-        let seen = collector(&Job::default(), Some(&asks));
-        assert_eq!(seen, Collector::Running(None));
-        assert_eq!(collector(&Job::default(), None), Collector::Running(None));
-        let image = json!({"name": "collect", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
-                           "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}});
-        let waits = Some("ImagePullBackOff: not found".to_owned());
-        let seen = collector(&Job::default(), Some(&pod("", &[image], &[])));
-        assert_eq!(seen, Collector::Running(waits));
-    }
-
-    #[test]
-    fn a_collector_that_brings_nothing_has_failed_and_says_why() {
-        let failed = |job: &Job, pod: Option<&Pod>| match collector(job, pod) {
-            Collector::Failed(why) => why,
-            other @ (Collector::Running(_) | Collector::Collected { .. }) => panic!("{other:?}"),
-        };
-        let refused = pod("", &[ended("collect", 1, "Error", "no route to host")], &[]);
-        let words = "the collector failed (exit code 1): no route to host";
-        assert_eq!(failed(&Job::default(), Some(&refused)), words);
-        let other = pod("", &[brought("hello")], &[]);
-        let why = failed(&Job::default(), Some(&other));
-        assert!(why.starts_with("the collector's answer can't be read: "), "{why}");
-        let words = "the collector failed: it took too long";
-        assert_eq!(failed(&job_that("Failed", "it took too long"), None), words);
-        let words = "the collector left no answer";
-        assert_eq!(failed(&job_that("Complete", ""), None), words);
-    }
-
-    #[test]
-    fn an_init_container_of_the_user_is_no_answer_of_a_collector() {
-        let fetched = pod(
-            "",
-            &[ended("fetch", 0, "Completed", "{}"), running("collect")],
-            &[],
-        );
-        let seen = collector(&Job::default(), Some(&fetched));
-        assert_eq!(seen, Collector::Running(None));
+        let with = |message: &str| pod("", &[], &[ended("aggregator", 143, "Error", message)]);
+        assert_eq!(left_outcome(&with(&outcome.to_message())), Some(outcome));
+        assert_eq!(left_outcome(&with("")), None);
+        assert_eq!(left_outcome(&pod("", &[], &[])), None);
     }
 
     /// The end of a pod whose container has this script mounted, and ended with 255 and this message.

@@ -28,7 +28,7 @@ pub struct RunArgs {
     /// Image of the runners of a resource that names none.
     #[arg(long, env = "RUNNER_IMAGE", default_value = "grafana/k6:2.2.0")]
     pub runner_image: String,
-    /// Image with this program at /k6-operator: of aggregators and collectors, of starters and stoppers whose
+    /// Image with this program at /k6-operator: of aggregators, of starters and stoppers whose
     /// resource names none, and that from which it is copied into the pods of runners; default: the image of this
     /// pod.
     #[arg(long, env = "STARTER_IMAGE")]

@@ -12,12 +12,16 @@ use super::client::{Client, Status};
 use super::http::ask;
 use super::relay::Relay;
 use super::setup::{Failed, failure_of};
+use super::summing::Plan;
+use crate::aggregate::handler::{Handled, Task};
 use crate::aggregate::live::{Answer, LAST_EXPORT, Order, Own, Phase, Word};
 use crate::aggregate::runner::{OUTPUTS, RUN_HEADER, corrections, outputs_beside, outputs_left_out, tagging};
+use crate::k6::Version;
 use crate::k6::execution::{ENDED, INTERRUPTED, PAUSED_BEFORE_RUN};
 use crate::k6::exit_code::{
     MARKED_AS_FAILED, SCRIPT_ABORTED, SCRIPT_EXCEPTION, TEARDOWN_TIMEOUT, THRESHOLDS_CROSSED,
 };
+use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -25,6 +29,7 @@ use serde_json::Value;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::process::{Child, Command};
@@ -37,6 +42,10 @@ const LOOK: Duration = Duration::from_millis(250);
 const WORD: Duration = Duration::from_secs(1);
 /// How long k6 and the aggregator may take to answer.
 const ANSWER: Duration = Duration::from_secs(4);
+/// How long the aggregator may take to tell the result once it has all.
+const CLOSED_WITHIN: Duration = Duration::from_secs(90);
+/// How long the merged data, which can be many megabytes, and what came of it may take.
+const FETCH: Duration = Duration::from_secs(30);
 /// How much longer than [`LingerArgs::grace`] k6 may take to end for each thing that it has to sum up: a k6 1.1 with
 /// 16,000 different checks took 30 s on a loaded machine.
 const GRACE_EACH: Duration = Duration::from_millis(5);
@@ -73,9 +82,30 @@ pub struct LingerArgs {
     /// Where k6's REST API is
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:6565")]
     pub api: SocketAddr,
+    /// The script, of which k6 is to call handleSummary() with the merged data
+    #[arg(long, value_name = "PATH", requires = "k6_version")]
+    pub script: Option<PathBuf>,
+    /// The version of k6
+    #[arg(long, value_name = "VERSION")]
+    pub k6_version: Option<Version>,
     /// k6, and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// The largest script whose text is looked at.
+const LARGEST_SCRIPT: u64 = 16 * 1024 * 1024;
+
+impl LingerArgs {
+    fn plan(&self) -> Plan {
+        let source = self.script.as_ref().and_then(|script| {
+            let size = std::fs::metadata(script).ok()?.len();
+            std::fs::read(script).ok().filter(|_| size <= LARGEST_SCRIPT)
+        });
+        let variable = |name: &str| std::env::var(name).ok();
+        let (script, version) = (self.script.as_deref(), self.k6_version);
+        Plan::of(&self.command, script, version, source.as_deref(), variable)
+    }
 }
 
 /// The program `linger`: k6's exit code, or what it would have been for what k6 was not told to do by itself: the
@@ -87,7 +117,7 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return failed(&format!("signals can't be received: {error}")),
     };
-    let Some((program, arguments)) = args.command.split_first() else {
+    let Some(program) = args.command.first() else {
         return failed("there is no command");
     };
     let outputs = std::env::var(OUTPUTS).unwrap_or_default();
@@ -97,15 +127,20 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
              metrics elsewhere by another output"
         );
     }
+    let plan = args.plan();
     let tags = args.system_tags.as_deref();
-    let tags = tags.and_then(|tags| tagging(tags, arguments, |name| std::env::var(name).ok()));
-    let arguments = arguments.iter().cloned().chain(tags);
-    let arguments = arguments.chain(outputs_beside(&outputs));
+    let own = args.command.get(1..).unwrap_or_default();
+    let tags = tags.and_then(|tags| tagging(tags, own, |name| std::env::var(name).ok()));
+    let arguments = plan.command.iter().skip(1).cloned().chain(tags);
     let mut command = Command::new(program);
-    command.args(arguments).kill_on_drop(true).process_group(0);
+    command
+        .args(arguments.chain(outputs_beside(&outputs)))
+        .kill_on_drop(true)
+        .process_group(0);
     // Its log says whether teardown() marked the test as failed, and nothing else does.
     command.stderr(Stdio::piped());
     correct(&mut command);
+    command.envs(plan.variables.iter().copied());
     let own = PROXIED.map(|name| std::env::var(name).unwrap_or_default());
     command.env(PROXIED[0], unproxied(&own, &args.aggregator));
     let mut k6 = match command.spawn() {
@@ -117,7 +152,7 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
     };
     let mut relay = k6.stderr.take().map(|log| Relay::start(log, tokio::io::stderr()));
     let signalled = Cell::new(false);
-    let mut attendant = Attendant::new(&args, &signalled);
+    let mut attendant = Attendant::new(&args, &plan, &signalled);
     let ended = {
         let attend = attendant.attend(pid);
         tokio::select! {
@@ -131,10 +166,26 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
         relay.end().await;
     }
     let is_marked = relay.is_some_and(|relay| relay.is_marked());
-    let code = match ended {
-        Ok(status) => attendant.code(code_of(status), is_marked),
+    let status = match ended {
+        Ok(status) => status,
         Err(error) => return failed(&format!("k6 can't be awaited: {error}")),
     };
+    if let Some(task) = attendant.task.take() {
+        let second = Cell::new(None);
+        let sum = attendant.sum(&task, &second);
+        let mut sum = std::pin::pin!(sum);
+        loop {
+            let told = tokio::select! {
+                () = &mut sum => break,
+                _ = terminated.recv() => Signal::TERM,
+                _ = interrupted.recv() => Signal::INT,
+            };
+            if let Some(pid) = second.get() {
+                tell(pid, told);
+            }
+        }
+    }
+    let code = attendant.code(code_of(status), is_marked);
     attendant.say_exited(code).await;
     ExitCode::from(code)
 }
@@ -176,7 +227,7 @@ fn failed(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn pid_of(k6: &Child) -> Option<Pid> {
+pub(super) fn pid_of(k6: &Child) -> Option<Pid> {
     Pid::from_raw(i32::try_from(k6.id()?).ok()?)
 }
 
@@ -200,7 +251,7 @@ async fn until_end(
 }
 
 /// Signals k6 and its children.
-fn tell(leader: Pid, signal: Signal) {
+pub(super) fn tell(leader: Pid, signal: Signal) {
     match kill_process_group(leader, signal) {
         // None is left.
         Ok(()) | Err(Errno::SRCH) => {}
@@ -209,7 +260,7 @@ fn tell(leader: Pid, signal: Signal) {
 }
 
 /// Logs an error as k6 does: whoever looks for the last one in a runner's log finds this one too.
-fn log_error(message: &str) {
+pub(super) fn log_error(message: &str) {
     let text: String = message.chars().flat_map(char::escape_debug).collect();
     eprintln!("level=error msg=\"{text}\" source=k6-operator");
 }
@@ -223,6 +274,7 @@ fn code_of(status: ExitStatus) -> u8 {
 /// Watches k6, and talks to the aggregator.
 struct Attendant<'a> {
     args: &'a LingerArgs,
+    plan: &'a Plan,
     path: String,
     client: Option<Client>,
     started: Option<Instant>,
@@ -241,12 +293,15 @@ struct Attendant<'a> {
     torn_down: Option<Result<(), Failed>>,
     /// The thresholds that were crossed over all runners, if this runner is to tell.
     crossed: Option<String>,
+    /// The merged data, once this runner has it, of which handleSummary() is to be called here.
+    task: Option<Task>,
 }
 
 impl<'a> Attendant<'a> {
-    fn new(args: &'a LingerArgs, signalled: &'a Cell<bool>) -> Self {
+    fn new(args: &'a LingerArgs, plan: &'a Plan, signalled: &'a Cell<bool>) -> Self {
         Self {
             args,
+            plan,
             path: format!("/runners/{}/{}", args.runner, args.process),
             client: None,
             started: None,
@@ -260,6 +315,7 @@ impl<'a> Attendant<'a> {
             killed: false,
             torn_down: None,
             crossed: None,
+            task: None,
         }
     }
 
@@ -341,6 +397,22 @@ impl<'a> Attendant<'a> {
                             self.abort_ordered |= self.stop().await;
                         }
                         Order::TearDown {} => self.tear_down().await,
+                        Order::Summarize {} if self.plan.needs_data() => match self.fetch().await {
+                            Ok(task) => {
+                                self.task = Some(task);
+                                break answer.series;
+                            }
+                            // It is asked again, or another is.
+                            Err(error) => eprintln!("k6-operator: the merged data did not come: {error}"),
+                        },
+                        Order::Summarize {} => match self.bring(&Handled::default()).await {
+                            Ok(Order::End { crossed }) => {
+                                self.crossed = crossed;
+                                break answer.series;
+                            }
+                            Ok(_) => {}
+                            Err(error) => eprintln!("k6-operator: {error}"),
+                        },
                         Order::End { crossed } => {
                             self.crossed = crossed;
                             break answer.series;
@@ -361,7 +433,14 @@ impl<'a> Attendant<'a> {
         tell(pid, Signal::TERM);
         let grace = Duration::from_secs(self.args.grace) + GRACE_EACH.saturating_mul(series);
         let grace = grace.min(LONGEST_GRACE);
-        sleep(grace).await;
+        let until = Instant::now() + grace;
+        // It is waited for: one that says nothing counts as lost.
+        while Instant::now() < until {
+            sleep(WORD.min(until.saturating_duration_since(Instant::now()))).await;
+            if self.task.is_some() {
+                let _ = self.say(Phase::Ended, None, ANSWER).await;
+            }
+        }
         self.killed = true;
         eprintln!(
             "k6-operator: k6 has not ended in {} s, and is killed: its own summary is lost, the result of the test is not",
@@ -377,12 +456,81 @@ impl<'a> Attendant<'a> {
         }
         let address = self.args.api.to_string();
         let limit = Duration::from_secs(self.args.teardown_timeout) + ANSWER;
-        let done = ask(&address, Method::POST, "/v1/teardown", &[], Vec::new(), limit).await;
+        let done = ask(&address, Method::POST, "/v1/teardown", &[], Vec::new(), limit);
+        let mut done = std::pin::pin!(done);
+        let done = loop {
+            tokio::select! {
+                done = &mut done => break done,
+                () = sleep(WORD) => {}
+            }
+            // One that says nothing counts as lost.
+            let _ = self.say(Phase::Ended, None, ANSWER).await;
+        };
         self.torn_down = Some(match done {
             Ok((StatusCode::OK, _)) => Ok(()),
             Ok((status, answer)) => Err(failure_of("teardown()", status, &answer)),
             Err(error) => Err(Failed::Unanswered(format!("teardown(): {error}"))),
         });
+    }
+
+    /// Takes the merged data. No other runner is given it from then on.
+    async fn fetch(&self) -> Result<Task, String> {
+        let body = self.post("/task", Vec::new(), FETCH).await?;
+        serde_json::from_slice(&body).map_err(|error| error.to_string())
+    }
+
+    /// Tells what came of handleSummary().
+    async fn bring(&self, handled: &Handled) -> Result<Order, String> {
+        let body = serde_json::to_vec(handled).map_err(|error| error.to_string())?;
+        let body = self.post("/handled", body, FETCH).await?;
+        let answer: Answer = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+        Ok(answer.order)
+    }
+
+    /// Does what is to be done with the merged data, and waits until the aggregator has told the result, if it answers.
+    async fn sum(&mut self, task: &Task, second: &Cell<Option<Pid>>) {
+        let plan = self.plan;
+        let began = |pid: Option<u32>| {
+            second.set(pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)));
+        };
+        let handled = {
+            let done = plan.carry_out(task, began);
+            let mut done = std::pin::pin!(done);
+            loop {
+                tokio::select! {
+                    handled = &mut done => break handled,
+                    () = sleep(WORD) => {}
+                }
+                let _ = self.say(Phase::Ended, None, ANSWER).await;
+            }
+        };
+        let mut answered = Instant::now();
+        let mut brought = false;
+        let until = Instant::now() + CLOSED_WITHIN;
+        while Instant::now() < until {
+            let answer = if brought {
+                self.say(Phase::Ended, None, ANSWER)
+                    .await
+                    .map(|answer| answer.order)
+            } else {
+                self.bring(&handled).await
+            };
+            match answer {
+                Ok(Order::End { crossed }) => {
+                    self.crossed = crossed;
+                    return;
+                }
+                Ok(_) => {
+                    (answered, brought) = (Instant::now(), true);
+                }
+                Err(error) if answered.elapsed() >= Duration::from_secs(self.args.patience) => {
+                    eprintln!("k6-operator: what came of handleSummary() may be lost: {error}");
+                    return;
+                }
+                Err(_) => {}
+            }
+            sleep(LOOK).await;
+        }
     }
 
     async fn status(&mut self) -> Option<Status> {
@@ -460,19 +608,19 @@ impl<'a> Attendant<'a> {
             }),
             exit_code,
             aborted: self.aborted,
+            handles: self.plan.handles(),
         };
         let body = serde_json::to_vec(&word).map_err(|error| error.to_string())?;
+        let body = self.post("", body, limit).await?;
+        serde_json::from_slice(&body).map_err(|error| error.to_string())
+    }
+
+    async fn post(&self, what: &str, body: Vec<u8>, limit: Duration) -> Result<Bytes, String> {
         let headers = [(RUN_HEADER, self.args.run.as_str())];
-        let asked = ask(
-            &self.args.aggregator,
-            Method::POST,
-            &self.path,
-            &headers,
-            body,
-            limit,
-        );
-        match asked.await? {
-            (StatusCode::OK, body) => serde_json::from_slice(&body).map_err(|error| error.to_string()),
+        let path = format!("{}{what}", self.path);
+        let address = &self.args.aggregator;
+        match ask(address, Method::POST, &path, &headers, body, limit).await? {
+            (StatusCode::OK, body) => Ok(body),
             (status, body) => Err(format!("{status}: {}", String::from_utf8_lossy(&body))),
         }
     }

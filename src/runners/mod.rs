@@ -11,6 +11,7 @@ pub mod report;
 mod setup;
 pub mod start;
 pub mod stop;
+pub mod summing;
 
 use std::fmt;
 use std::net::{AddrParseError, SocketAddr};

@@ -2,6 +2,7 @@
 //! of thresholds.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod closing;
 mod exports;
 mod histogram;
 #[path = "../support/k6.rs"]

@@ -5,10 +5,12 @@ use axum::Router;
 use axum::extract::Path as At;
 use axum::http::StatusCode;
 use axum::routing::get;
+use k6_operator::aggregate::documents::Documents;
 use k6_operator::aggregate::live::Live;
+use k6_operator::aggregate::outcome::Outcome;
 use k6_operator::aggregate::report::About;
 use k6_operator::aggregate::runner::{arguments, environment, measuring};
-use k6_operator::aggregate::server::{Aggregator, Names};
+use k6_operator::aggregate::server::{Aggregator, Names, Teller, Telling};
 use k6_operator::aggregate::summary::Options;
 use k6_operator::aggregate::threshold::thresholds;
 use k6_operator::build::segments;
@@ -101,6 +103,7 @@ pub struct Service {
     options: Value,
     folder: tempfile::TempDir,
     up: Option<(Arc<Aggregator>, tokio::runtime::Runtime)>,
+    told: Arc<Mutex<Vec<Option<(Outcome, String)>>>>,
 }
 
 pub const RUN: &str = "run-1";
@@ -135,6 +138,7 @@ impl Service {
             options,
             folder: tempfile::tempdir().unwrap(),
             up: None,
+            told: Arc::default(),
         };
         service.begin();
         service
@@ -149,12 +153,15 @@ impl Service {
             .enable_all()
             .build()
             .unwrap();
-        let aggregator = Arc::new(Aggregator::new(
-            names(&self.options),
-            live,
-            folder,
-            &Clock::system(),
-        ));
+        let told = Arc::clone(&self.told);
+        let teller = Teller::new(move |telling| {
+            told.lock().unwrap().push(match telling {
+                Telling::Result(outcome, printed) => Some((outcome.clone(), printed.to_owned())),
+                Telling::Withdrawn => None,
+            });
+        });
+        let aggregator = Aggregator::new(names(&self.options), live, folder, &Clock::system());
+        let aggregator = Arc::new(aggregator.telling(teller));
         // The one before lets go of the address when its runtime has ended.
         let until = Instant::now() + Duration::from_secs(10);
         let socket = loop {
@@ -190,6 +197,23 @@ impl Service {
     pub fn end(&mut self) {
         if let Some((_, runtime)) = self.up.take() {
             runtime.shutdown_background();
+        }
+    }
+
+    /// What was told of the end, and taken back.
+    pub fn told(&self) -> Vec<Option<(Outcome, String)>> {
+        self.told.lock().unwrap().clone()
+    }
+
+    /// The result, once it is told.
+    pub fn result(&self) -> (Outcome, Documents) {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(Some((outcome, printed))) = self.told().pop() {
+                return (outcome, Documents::parse(&printed).unwrap());
+            }
+            assert!(Instant::now() < until, "nothing is told");
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 
@@ -302,6 +326,19 @@ impl Runners {
         Self::with(1, script, site, aggregator, &arguments, &[], &[])
     }
 
+    /// With these arguments of the user, which end as those of a run do: one of them calls handleSummary().
+    pub fn that_sum_up(
+        count: u32,
+        script: &str,
+        site: SocketAddr,
+        aggregator: SocketAddr,
+        more: &[&str],
+    ) -> Self {
+        let mut words = arguments("experimental-opentelemetry", false);
+        words.extend(more.iter().map(|word| (*word).to_owned()));
+        Self::with(count, script, site, aggregator, &words, &[("SUMS", "yes")], &[])
+    }
+
     fn with(
         count: u32,
         script: &str,
@@ -314,6 +351,9 @@ impl Runners {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("script.js");
         std::fs::write(&path, script).unwrap();
+        std::fs::write(folder.path().join("beside.txt"), "beside").unwrap();
+        let proto = "syntax = \"proto3\";\nmessage Empty {}\n";
+        std::fs::write(folder.path().join("hello.proto"), proto).unwrap();
         let mut runners = Self {
             children: Vec::new(),
             targets: Vec::new(),
@@ -328,7 +368,14 @@ impl Runners {
                     format!("--runner={runner}"),
                     format!("--process={}", process(runner)),
                 ])
-                .args([format!("--api={api}"), "--".to_owned(), "env".to_owned()])
+                .arg(format!("--api={api}"))
+                .args(
+                    of_user
+                        .contains(&("SUMS", "yes"))
+                        .then(|| format!("--script={}", path.display())),
+                )
+                .args(["--k6-version", &crate::version::version().to_string()])
+                .args(["--", "env"])
                 .args(of_k6.iter().map(|(name, value)| format!("{name}={value}")))
                 .arg(k6_binary())
                 .args(["run", "--quiet", "--no-usage-report", "--paused"]);

@@ -722,34 +722,6 @@ fn what_came_of_a_test_stays_whatever_comes_after_it_was_told() {
     assert_eq!(told(&live, 70_000), first);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_result_that_is_asked_for_again_is_the_same() {
-    let service = Service::open(2, json!({"thresholds": {"http_reqs": ["count<50"]}}));
-    say(&service, "1", json!({"phase": "running", "startedAgo": 2_000})).await;
-    let body = |time| export([counter("http_reqs", time, 100.0 * time as f64)]);
-    assert_eq!(send(&service, "1", "a", body(1)).await.0, 200);
-    let finish = async || {
-        let (address, limit) = (service.address.to_string(), Duration::from_secs(10));
-        let headers = [("k6-run", RUN), ("content-type", "application/json")];
-        let answer = ask(
-            &address,
-            hyper::Method::POST,
-            "/finish",
-            &headers,
-            b"{}".to_vec(),
-            limit,
-        )
-        .await;
-        let outcome = String::from_utf8(answer.unwrap().1.to_vec()).unwrap();
-        (outcome, service.aggregator().summary())
-    };
-    let first = finish().await;
-    assert!(first.0.contains("\"crossed\":1"), "{}", first.0);
-    assert_eq!(send(&service, "1", "a", body(1_000)).await.0, 200);
-    tokio::time::sleep(Duration::from_millis(1_200)).await;
-    assert_eq!(finish().await, first);
-}
-
 #[test]
 fn a_mean_near_zero_of_numbers_that_are_not_is_compared_as_exactly_as_it_can_be() {
     let incomplete = |came: f64| {

@@ -4,20 +4,18 @@
 use crate::exports::{counter, export, gauge};
 use crate::k6::k6_binary;
 use crate::run::{Runners, Service, Site};
-use k6_operator::aggregate::handler::{self, Handled, script};
+use k6_operator::aggregate::handler::{Content, Handled, Task};
 use k6_operator::aggregate::live::Live;
 use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::summary::{Options, data, text, time};
 use k6_operator::aggregate::threshold::thresholds;
-use k6_operator::api::{Kind, Spec};
-use k6_operator::build::{Common, Defaults, Owner, Wiring, check, collector};
-use k6_operator::machine::Aggregation;
+use k6_operator::runners::summing::Plan;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use prost::Message;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 const SCRIPT: &str = r#"
 import http from "k6/http";
@@ -196,7 +194,8 @@ fn the_virtual_users_of_a_test_are_those_that_its_runners_had_last_though_they_l
         };
         exports.iter().for_each(|export| take(&mut live, *export));
         for (runner, now) in ended {
-            let word = json!({"phase": "ended", "endedAgo": 50});
+            let own = json!({"vus": {"value": 0.0}});
+            let word = json!({"phase": "ended", "endedAgo": 50, "own": own, "letGo": true});
             live.hear(&sender(*runner), serde_json::from_value(word).unwrap(), *now);
         }
         late.iter().for_each(|export| take(&mut live, *export));
@@ -331,66 +330,67 @@ fn makes_machine_readable() -> bool {
 
 const MACHINE_READABLE: &str = "--new-machine-readable-summary";
 
-/// What the collector's container with k6 runs, for a test with these arguments.
-fn command(arguments: &[&str]) -> Vec<String> {
-    let spec = json!({"parallelism": 1, "script": "test", "args": arguments});
-    let spec: Spec = serde_json::from_value(spec).unwrap();
-    let owner = Owner {
-        kind: Kind::K6,
-        name: "test".to_owned(),
-        namespace: "default".to_owned(),
-        uid: "5f2a".to_owned(),
-        generation: 1,
-        attempt: 1,
-    };
-    let defaults = Defaults {
-        runner_image: "k6".to_owned(),
-        starter_image: "operator".to_owned(),
-        common: Common::default(),
-    };
-    let aggregation: Aggregation = serde_json::from_value(json!({"output": "opentelemetry"})).unwrap();
-    let wiring = Wiring {
-        aggregation: &aggregation,
-        address: "127.0.0.1:4318",
-    };
-    let job = collector(&owner, &spec, &check(&spec).unwrap(), &defaults, wiring, "{}");
-    let pod = job.spec.unwrap().template.spec.unwrap();
-    pod.containers.into_iter().next().unwrap().command.unwrap()
+fn text_of(text: &str) -> Content {
+    Content::Text(text.to_owned())
 }
 
-/// What comes of handleSummary() where the collector calls it, with these arguments of the user and these variables.
-fn called(source: &str, document: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Handled {
+fn plain(content: &Content) -> &str {
+    match content {
+        Content::Text(text) => text,
+        Content::Base64(_) => panic!("{content:?}"),
+    }
+}
+
+/// The merged data in the former shape.
+fn task(data: &Value) -> Task {
+    Task {
+        data: data.to_string(),
+        ..Task::default()
+    }
+}
+
+/// What comes of handleSummary() in a runner with these arguments of the user and these variables.
+fn called(source: &str, task: &Task, arguments: &[&str], variables: &[(&str, &str)]) -> Handled {
     let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    std::fs::write(path("test.js"), source).unwrap();
-    std::fs::write(path("data.json"), document).unwrap();
-    let text = |name: &str| path(name).to_str().unwrap().to_owned();
-    std::fs::write(path("around.js"), script(&text("test.js"), &text("data.json"))).unwrap();
-    let words = command(arguments);
-    let [k6, words @ .., _script] = words.as_slice() else {
-        panic!("{words:?}");
+    let path = folder.path().join("test.js");
+    std::fs::write(&path, source).unwrap();
+    let variables_of = variables.iter().map(|(name, value)| format!("{name}={value}"));
+    let k6 = k6_binary().to_str().unwrap().to_owned();
+    let command = ["env".to_owned()].into_iter().chain(variables_of);
+    let command = command.chain([k6, "run".to_owned()]);
+    let command = command.chain(arguments.iter().map(|word| (*word).to_owned()));
+    let command: Vec<String> = command.collect();
+    let variable = |name: &str| {
+        let found = variables.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| (*value).to_owned())
     };
-    assert_eq!(k6, "k6");
-    let output = Command::new(k6_binary())
-        .args(words)
-        .arg(path("around.js"))
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    // As in the log of a container.
-    let log = [output.stderr, output.stdout].concat();
-    Handled::of(&String::from_utf8(log).unwrap(), output.status.code())
+    let version = crate::version::version();
+    let plan = Plan::of(
+        &command,
+        Some(&path),
+        Some(version),
+        Some(source.as_bytes()),
+        variable,
+    );
+    let carry_out = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(plan.carry_out(task, |_| {}))
+    };
+    std::thread::scope(|scope| scope.spawn(carry_out).join().unwrap())
 }
 
 /// What k6 makes of a handler of the script, given this data.
-fn handled(handler: &str, data: &Value) -> Result<BTreeMap<String, String>, String> {
+fn handled(handler: &str, data: &Value) -> Result<BTreeMap<String, Content>, String> {
     let source = HANDLED.replace("HANDLER", handler);
     let Handled {
         outputs,
+        left_out: _,
         error,
         summary,
-    } = called(&source, &handler::data(&data.to_string(), ""), &[], &[]);
+    } = called(&source, &task(data), &[], &[]);
     assert_eq!(summary, None);
     error.map_or(Ok(outputs), Err)
 }
@@ -399,11 +399,16 @@ fn handled(handler: &str, data: &Value) -> Result<BTreeMap<String, String>, Stri
 fn scripts_own_handle_summary_runs_once_on_the_merged_data_and_its_outputs_are_kept() {
     let data = json!({"metrics": {"iterations": {"values": {"count": 188, "text": "a \"quoted\"\nline </script>"}}}});
     let handler = r#"export function handleSummary(data) {
-  return { stdout: `${data.metrics.iterations.values.count} iterations\n`, "out/all.json": JSON.stringify(data.metrics) };
+  return { stdout: `${data.metrics.iterations.values.count} iterations\n`, "OUT/all.json": JSON.stringify(data.metrics) };
 }"#;
-    let outputs = handled(handler, &data).unwrap();
-    assert_eq!(outputs["stdout"], "188 iterations\n");
-    let all: Value = serde_json::from_str(&outputs["out/all.json"]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("all.json").display().to_string();
+    let outputs = handled(&handler.replace("OUT/all.json", &file), &data).unwrap();
+    // k6 writes it, too.
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(written, plain(&outputs[&file]));
+    assert_eq!(outputs["stdout"], text_of("188 iterations\n"));
+    let all: Value = serde_json::from_str(&written).unwrap();
     assert_eq!(all, data["metrics"]);
     assert_eq!(outputs.len(), 2);
 }
@@ -412,10 +417,10 @@ fn scripts_own_handle_summary_runs_once_on_the_merged_data_and_its_outputs_are_k
 fn async_handle_summary_is_awaited() {
     let handler = r#"export async function handleSummary(data) {
   await new Promise((resolve) => setTimeout(resolve, 10));
-  return { "count.json": JSON.stringify(data.count) };
+  return { stderr: JSON.stringify(data.count) };
 }"#;
     let outputs = handled(handler, &json!({"count": 4})).unwrap();
-    assert_eq!(outputs["count.json"], "4");
+    assert_eq!(outputs["stderr"], text_of("4"));
     let error = handled(
         "export async function handleSummary() { throw new Error('later'); }",
         &json!({}),
@@ -456,8 +461,8 @@ fn handle_summary_that_fails_is_told_in_its_words() {
 #[test]
 fn script_that_k6_cannot_load_is_told_in_its_words() {
     let told = called(
-        "import x from './missing.js';",
-        &handler::data("{}", ""),
+        "import x from './missing.js'; export function handleSummary() {}",
+        &task(&json!({})),
         &[],
         &[],
     );
@@ -472,14 +477,14 @@ fn script_that_k6_cannot_load_is_told_in_its_words() {
 fn k6_that_is_told_to_make_no_summary_calls_no_handle_summary() {
     let source = HANDLED.replace(
         "HANDLER",
-        "export function handleSummary() { return { a: 'called' }; }",
+        "export function handleSummary() { return { stderr: 'called' }; }",
     );
     let help = Command::new(k6_binary())
         .args(["run", "--help"])
         .output()
         .unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
-    let document = handler::data("{}", "");
+    let document = task(&json!({}));
     if help.contains("--no-summary") {
         assert_eq!(
             called(&source, &document, &["--no-summary"], &[]),
@@ -494,7 +499,10 @@ fn k6_that_is_told_to_make_no_summary_calls_no_handle_summary() {
             Handled::default()
         );
     }
-    assert_eq!(called(&source, &document, &[], &[]).outputs["a"], "called");
+    assert_eq!(
+        called(&source, &document, &[], &[]).outputs["stderr"],
+        text_of("called")
+    );
 }
 
 /// They are those of the runners, and may come by envFrom, where the operator does not see them.
@@ -502,7 +510,7 @@ fn k6_that_is_told_to_make_no_summary_calls_no_handle_summary() {
 fn variables_that_say_how_much_load_is_made_do_not_keep_k6_from_calling_handle_summary() {
     let source = HANDLED.replace(
         "HANDLER",
-        "export function handleSummary() { return { a: 'called' }; }",
+        "export function handleSummary() { return { stderr: 'called' }; }",
     );
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
@@ -516,19 +524,18 @@ fn variables_that_say_how_much_load_is_made_do_not_keep_k6_from_calling_handle_s
         ("K6_STAGES", "1h:10"),
         ("K6_DURATION", "1h"),
         ("K6_OUT", &output),
-        ("K6_SUMMARY_EXPORT", file),
         ("K6_LOG_OUTPUT", "none"),
         ("K6_LOG_FORMAT", "json"),
     ];
-    let handled = called(&source, &handler::data("{}", ""), &[], &variables);
-    assert_eq!(handled.outputs["a"], "called");
+    let handled = called(&source, &task(&json!({})), &[], &variables);
+    assert_eq!(handled.outputs["stderr"], text_of("called"));
     assert!(
         !std::path::Path::new(file).exists(),
         "the files of the runners stay as they are"
     );
     let told = called(
-        "import x from './missing.js';",
-        &handler::data("{}", ""),
+        "import x from './missing.js'; export function handleSummary() {}",
+        &task(&json!({})),
         &[],
         &variables,
     );
@@ -551,11 +558,11 @@ export function handleSummary() {
   let error;
   try { http.get("http://target.example/"); } catch (caught) { error = String(caught); }
   if (__ENV.SLEEP) sleep(2);
-  return { error };
+  return { stderr: error };
 }"#;
-    let document = handler::data("{}", "");
+    let document = task(&json!({}));
     let outputs = called(source, &document, &[], &[]).outputs;
-    assert!(outputs["error"].contains("127.0.0.1:1"), "{outputs:?}");
+    assert!(plain(&outputs["stderr"]).contains("127.0.0.1:1"), "{outputs:?}");
     // Of the versions that are tested, 2.2 and newer know the option.
     if version.starts_with("k6 v2.2") || version.contains(" v2.2") {
         let told = called(source, &document, &["--env=SLEEP=1"], &[]);
@@ -585,22 +592,23 @@ const place = open("./test.js").length;
 export const options = { vus: 2, duration: "1h" };
 export default function () {}
 export async function handleSummary() {
-  return { said: [SECRET, __ENV.FLAG, __ENV.VARIABLE, place > 0].join(" ") };
+  return { stderr: [SECRET, __ENV.FLAG, __ENV.VARIABLE, place > 0].join(" ") };
 }"#;
     let script = script.replace("IMPORT", import).replace("SECRET", secret);
     let arguments = [source, &["--env", "FLAG=by flag"]].concat();
     let Handled {
         outputs,
+        left_out: _,
         error,
         summary,
     } = called(
         &script,
-        &handler::data("{}", ""),
+        &task(&json!({})),
         &arguments,
         &[("VARIABLE", "by variable")],
     );
     assert_eq!((error, summary), (None, None));
-    assert_eq!(outputs["said"], "s3cret by flag by variable true");
+    assert_eq!(plain(&outputs["stderr"]), "s3cret by flag by variable true");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -628,18 +636,20 @@ async fn handle_summary_receives_the_shape_that_k6_itself_gives() {
     let mut theirs: Value = serde_json::from_str(data).unwrap();
     let now = service.aggregator().now();
     service.aggregator().live().conclude(now);
-    let document = handler::data(
-        &service.aggregator().summary().0.to_string(),
-        &service.aggregator().machine_readable().to_string(),
-    );
+    let document = Task {
+        machine_readable: service.aggregator().machine_readable().to_string(),
+        ..task(&service.aggregator().summary().0)
+    };
     let of = |arguments: &[&str], variables: &[(&str, &str)]| {
         let Handled {
             outputs,
+            left_out: _,
             error,
             summary,
         } = called(&source, &document, arguments, variables);
         assert_eq!(error, None);
-        let data: Value = serde_json::from_str(outputs["stdout"].strip_prefix("DATA").unwrap()).unwrap();
+        let data: Value =
+            serde_json::from_str(plain(&outputs["stdout"]).strip_prefix("DATA").unwrap()).unwrap();
         (data, summary)
     };
     let (former, summary) = of(&[], &[]);

@@ -2,10 +2,9 @@
 //! once.
 
 use crate::exports::{counter, export, gauge};
-use crate::run::{RUN, Runners, Service, Site};
+use crate::run::{Runners, Service, Site};
 use axum::Router;
 use axum::routing::get;
-use k6_operator::aggregate::collect::Documents;
 use k6_operator::aggregate::live::Live;
 use k6_operator::aggregate::outcome::{Crossed, Outcome};
 use k6_operator::aggregate::store::Sender;
@@ -17,7 +16,6 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use prost::Message;
 use serde_json::json;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
@@ -199,7 +197,7 @@ async fn one_runner_exits_as_k6_does_when_the_whole_crosses_a_threshold() {
     let mut codes = runners.end().await;
     codes.sort();
     assert_eq!(codes, [Some(0), Some(0), Some(99)]);
-    let outcome = collect(&service).0.unwrap();
+    let outcome = service.result().0;
     assert_eq!((outcome.crossed, outcome.incomplete), (1, Vec::new()));
 
     // Whichever is the last to bring what it measured.
@@ -270,51 +268,13 @@ async fn settings_of_opentelemetry_in_the_environment_change_no_result() {
         "{}",
         std::fs::read_to_string(runners.log(1)).unwrap()
     );
-    let outcome = collect(&service).0.unwrap();
+    let outcome = service.result().0;
     assert_eq!(
         (outcome.crossed, outcome.incomplete, outcome.silent),
         (0, Vec::new(), 0)
     );
     assert_eq!(outcome.totals.requests, site.asked().len() as f64);
     assert_eq!(outcome.totals.vus, 4.0);
-}
-
-/// What the program brings, as the operator reads it.
-fn collect(service: &Service) -> (Result<Outcome, serde_json::Error>, Documents) {
-    let folder = tempfile::tempdir().unwrap();
-    let message = folder.path().join("termination-log");
-    let about = json!({"name": "load/shop", "kind": "K6", "result": "Failed", "reason": "ThresholdsCrossed"});
-    let output = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
-        .args(["collect", "--run", RUN, "--within", "10"])
-        .args([
-            format!("--aggregator={}", service.address),
-            format!("--about={about}"),
-        ])
-        .arg(format!("--termination-log={}", message.display()))
-        .args(["--script", "/test/test.js"])
-        .arg(format!("--folder={}", folder.path().display()))
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let around = std::fs::read_to_string(folder.path().join("summary.js")).unwrap();
-    assert!(around.contains("from \"/test/test.js\""), "{around}");
-    let documents = Documents::parse(&String::from_utf8(output.stdout).unwrap()).unwrap();
-    let data = std::fs::read_to_string(folder.path().join("data.json")).unwrap();
-    let data: serde_json::Value = serde_json::from_str(&data).unwrap();
-    let summary: serde_json::Value = serde_json::from_str(&documents.data).unwrap();
-    assert_eq!(data["data"], summary);
-    assert!(
-        data["machineReadable"]["summary"]["results"]["metrics"].is_array(),
-        "{data}"
-    );
-    (
-        serde_json::from_str(&std::fs::read_to_string(message).unwrap()),
-        documents,
-    )
 }
 
 const LONG: &str = r#"
@@ -349,8 +309,7 @@ async fn a_threshold_that_only_the_whole_crosses_stops_all_runners_in_time() {
         (ended - crossed).as_secs_f64()
     );
     assert!(last - crossed < Duration::from_secs(5), "{:?}", last - crossed);
-    let brought = collect(&service);
-    let (outcome, documents) = (brought.0.unwrap(), brought.1);
+    let (outcome, documents) = service.result();
     assert_eq!(
         (outcome.thresholds, outcome.crossed, outcome.passed()),
         (1, 1, false)
@@ -372,7 +331,7 @@ async fn a_threshold_that_only_the_whole_crosses_stops_all_runners_in_time() {
         "{}",
         documents.text
     );
-    assert!(documents.page.contains("\"reason\":\"ThresholdsCrossed\""));
+    assert_eq!(documents.report["reason"], "ThresholdsCrossed");
     let live = service.aggregator().live();
     assert_eq!(live.incomplete(), Vec::<String>::new());
     let judged = &live.judged()[0];

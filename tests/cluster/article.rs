@@ -123,7 +123,7 @@ async fn the_article_works_as_written() {
     );
     assert!(table.contains("4 of 4 runners passed"), "{table}");
 
-    // Aggregator and collector have gone again; six Jobs are left, each with its one pod.
+    // The aggregator has gone again; six Jobs are left, each with its one pod.
     test.until("only six Jobs are left", LIMIT, async || {
         (test.job_names().await == JOBS).then_some(())
     })

@@ -2,9 +2,11 @@
 
 use crate::aggregation::documents;
 use crate::run::Run;
+use crate::sources::Volume;
 use crate::support::Test;
-use k6_operator::api::Status;
-use kube::ResourceExt;
+use k6_operator::api::{Kind, Status};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 /// Says what it receives, and returns it as the only words of k6.
@@ -54,13 +56,16 @@ async fn handle_summary_has_the_shape_of_its_k6_and_a_log_has_nothing_but_what_i
     });
     for run in Run::of_both_kinds(&test, "shape", &spec) {
         let status = run.passes().await;
-        let mut parts = Vec::new();
+        // One runner calls it, with the whole, and the others print nothing.
+        let mut printed = Vec::new();
         for pod in run.pods("runner").await {
             let log = test.kubectl(&["logs", &pod.name_any(), "-c", "k6"]);
-            let part = serde_json::from_str(&log).unwrap_or_else(|error| panic!("{error}: {log}"));
-            parts.push(iterations(&part));
+            if !log.is_empty() {
+                let whole = serde_json::from_str(&log).unwrap_or_else(|error| panic!("{error}: {log}"));
+                printed.push(iterations(&whole));
+            }
         }
-        assert_eq!((parts.len(), parts.iter().sum::<u64>()), (2, 20), "{parts:?}");
+        assert_eq!(printed, [20]);
         let kept = documents(&test, &run.name).await;
         let shape = if has_machine_readable(&status) {
             "machine-readable"
@@ -78,4 +83,75 @@ async fn handle_summary_has_the_shape_of_its_k6_and_a_log_has_nothing_but_what_i
             );
         }
     }
+}
+
+/// What a script names by a relative path, what it writes to a volume, and what it asks for at its end.
+const FILES: &str = "import grpc from 'k6/net/grpc';
+const client = new grpc.Client();
+client.load([], 'hello.proto');
+export const options = { vus: 2, iterations: 20, thresholds: { iterations: ['count>=20'] } };
+export default function () {}
+export async function handleSummary(data) {
+  const { iterations } = data.metrics;
+  const said = { iterations: iterations.values.count, ok: iterations.thresholds['count>=20'].ok };
+  return {
+    '/results/hs.json': JSON.stringify(said),
+    [`/results/call-${Math.random()}`]: 'called',
+    'bytes.bin': new Uint8Array([0, 255, 10]).buffer,
+    stdout: 'whole ' + said.iterations + '\\n',
+  };
+}
+";
+
+const PROTO: &str = "syntax = \"proto3\";\nmessage Empty {}\n";
+
+#[tokio::test]
+async fn handle_summary_is_called_once_where_the_script_ran_and_its_files_have_the_whole() {
+    let test = Test::new("files").await;
+    test.config_map("files", &[("test.js", FILES), ("hello.proto", PROTO)])
+        .await;
+    let volume = Volume::new(&test, "results").await.for_all();
+    let run = Run::apply(
+        &test,
+        Kind::TestRun,
+        "files",
+        json!({
+            "parallelism": 2,
+            "arguments": "--summary-export=/results/execution.json",
+            "script": {"configMap": {"name": "files", "file": "test.js"}},
+            "runner": {
+                "volumes": [{"name": "results", "persistentVolumeClaim": {"claimName": "results"}}],
+                "volumeMounts": [{"name": "results", "mountPath": "/results"}],
+            },
+        }),
+    );
+    run.passes().await;
+    // In the moment in which a watch shows Finished.
+    let maps: Api<ConfigMap> = Api::namespaced(test.client.clone(), &test.namespace);
+    let map = maps.get("files-summary").await.expect("the summary can be read");
+    let kept = map.data.unwrap();
+    assert!(!kept.contains_key("handleSummary-error.txt"), "{kept:?}");
+    let said: Value = serde_json::from_str(&kept["handleSummary-results_hs.json"]).unwrap();
+    assert_eq!(said, json!({"iterations": 20, "ok": true}));
+    assert_eq!(
+        map.binary_data.unwrap()["handleSummary-bytes.bin"].0,
+        [0, 255, 10]
+    );
+    assert_eq!(kept["handleSummary-stdout"], "whole 20\n");
+    let files = volume.files();
+    let read = |file: &str| -> Value { serde_json::from_str(&files[file]).unwrap() };
+    assert_eq!(read("hs.json"), said);
+    let export = read("execution.json");
+    assert_eq!(export["metrics"]["iterations"]["count"], 20);
+    assert_eq!(export["metrics"]["iterations"]["thresholds"]["count>=20"], false);
+    let calls = files.keys().filter(|file| file.starts_with("call-"));
+    assert_eq!(calls.count(), 1, "{files:?}");
+    let mut printed = Vec::new();
+    for pod in run.pods("runner").await {
+        let log = test.kubectl(&["logs", &pod.name_any(), "-c", "k6"]);
+        printed.push(log.matches("whole 20").count());
+    }
+    printed.sort_unstable();
+    assert_eq!(printed, [0, 1]);
+    volume.delete().await;
 }

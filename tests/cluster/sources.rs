@@ -139,6 +139,23 @@ impl Volume {
         std::fs::write(path, text).unwrap();
     }
 
+    /// Also runners may write to it.
+    pub fn for_all(self) -> Self {
+        let all = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(self.folder.path(), all).unwrap();
+        self
+    }
+
+    /// What is in its files, by name.
+    pub fn files(&self) -> BTreeMap<String, String> {
+        let files = std::fs::read_dir(self.folder.path()).unwrap();
+        let read = |file: std::fs::DirEntry| {
+            let name = file.file_name().to_string_lossy().into_owned();
+            (name, std::fs::read_to_string(file.path()).unwrap())
+        };
+        files.map(|file| read(file.unwrap())).collect()
+    }
+
     pub async fn delete(self) {
         self.volumes
             .delete(&self.name, &DeleteParams::background())

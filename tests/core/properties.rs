@@ -8,10 +8,10 @@ use k6_operator::aggregate::report::Totals;
 use k6_operator::api::{Cleanup, Status};
 use k6_operator::k6::Version;
 use k6_operator::machine::{
-    Collector, Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Initializing, Inspection,
-    InspectionError, Observed, Part, PodRefusal, PodSeen, Program, Progress, Reason, Record, Refusal,
-    Retention, Run, RunResult, Runner, State, Step, Terms, chronicle, classify, diagram, effects, replay,
-    step, waiting_for, wake_at,
+    Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Initializing, Inspection, InspectionError,
+    Observed, Part, PodRefusal, PodSeen, Program, Progress, Reason, Record, Refusal, Retention, Run,
+    RunResult, Runner, State, Step, Terms, chronicle, classify, diagram, effects, replay, step, waiting_for,
+    wake_at,
 };
 use k6_operator::runners::report::{Failure, Report};
 use proptest::collection::{btree_map, vec};
@@ -141,18 +141,6 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         })
 }
 
-fn collector() -> impl Strategy<Value = Collector> {
-    let collected = (outcome(), any::<bool>()).prop_map(|(outcome, done)| Collector::Collected {
-        outcome: Box::new(outcome),
-        done,
-    });
-    prop_oneof![
-        2 => option::of(text()).prop_map(Collector::Running),
-        3 => collected,
-        1 => text().prop_map(Collector::Failed),
-    ]
-}
-
 fn initializer() -> impl Strategy<Value = Initializer> {
     let version = option::weighted(
         0.8,
@@ -200,7 +188,6 @@ fn pod_refusal() -> impl Strategy<Value = PodRefusal> {
         Just(Part::Starter),
         Just(Part::Stopper),
         Just(Part::Aggregator),
-        Just(Part::Collector),
     ];
     let rule = prop_oneof![
         Just("memory max limit to request ratio per Container is 5, but provided ratio is 16.000000"),
@@ -266,7 +253,7 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
     let merging = (
         fact(runner()),
         fact(Just("10.9.0.1:4318".to_owned())),
-        fact(collector().boxed()),
+        fact(outcome().prop_map(Box::new).boxed()),
         fact(Just(())),
         option::of(outcome()),
     )
@@ -295,7 +282,7 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
     );
     parts.prop_map(|(terms, script, initializer, runners, starter, stopper, rest)| {
         let (merging, (refused, pod_refused), hint, deleting, retention, former) = rest;
-        let (aggregator, address, collector, summary, live) = merging;
+        let (aggregator, address, result, summary, live) = merging;
         Observed {
             generation: 1,
             deleting,
@@ -311,7 +298,7 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
             stopper,
             aggregator,
             address,
-            collector,
+            result,
             summary,
             live,
             refused,
@@ -513,13 +500,11 @@ fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), Test
                 asked || again
             }
             Effect::CreateAggregator { .. } => aggregated && seen.aggregator == Fact::Absent,
-            Effect::CreateService => (aggregated || collects) && seen.address == Fact::Absent,
-            Effect::CreateCollector => {
-                collects && seen.collector == Fact::Absent && matches!(seen.address, Fact::Known(_))
+            Effect::CreateService => aggregated && seen.address == Fact::Absent,
+            Effect::KeepSummary => {
+                collects && matches!(seen.result, Fact::Known(_)) && seen.summary == Fact::Absent
             }
-            Effect::DeleteAggregator | Effect::DeleteCollector | Effect::KeepSummary => {
-                matches!(state, State::Finished(_))
-            }
+            Effect::DeleteAggregator => matches!(state, State::Finished(_)),
             Effect::DeleteInitializer => {
                 // One that has ended well stays: users' tools wait for it.
                 let lost = matches!(seen.initializer, Fact::Known(Initializer::Lost(_)));
@@ -727,22 +712,18 @@ proptest! {
 
     #[test]
     fn a_finished_run_is_left_only_for_another_text_in_rerun(looks in walk()) {
-        let mut answered: Option<(u32, Option<String>, bool)> = None;
+        let mut answered: Option<(u32, Option<String>)> = None;
         driven(looks, |driven, seen, events, _| {
             let reruns = events.iter().filter(|event| matches!(event, Event::RerunOrdered { .. })).count();
             prop_assert!(reruns <= 1);
-            if let Some((attempt, rerun, merged)) = &answered {
+            if let Some((attempt, rerun)) = &answered {
                 let asked = seen.rerun.is_some() && seen.rerun != *rerun && !seen.deleting;
                 prop_assert!(asked || reruns == 0);
-                // That of a merged run may be awaited until its summary is kept.
-                if !merged || seen.collector == Fact::Absent {
-                    prop_assert_eq!(reruns == 1, asked);
-                }
+                prop_assert_eq!(reruns == 1, asked);
                 prop_assert_eq!(driven.run.attempt as usize, *attempt as usize + reruns);
             }
             let finished = matches!(driven.run.state, State::Finished(_));
-            let merged = driven.run.plan.as_ref().is_some_and(|plan| plan.aggregation.is_some());
-            answered = finished.then(|| (driven.run.attempt, driven.run.rerun.clone(), merged));
+            answered = finished.then(|| (driven.run.attempt, driven.run.rerun.clone()));
             Ok(())
         })?;
     }
@@ -795,11 +776,10 @@ proptest! {
                     | Effect::DeleteInitializer
                     | Effect::DeleteStarter
                     | Effect::DeleteAggregator
-                    | Effect::DeleteCollector
                     | Effect::DeleteFormer(_)
                     | Effect::DeleteResource
             );
-            prop_assert!(removes || effect == Effect::KeepSummary, "{effect:?}");
+            prop_assert!(removes, "{effect:?}");
         }
     }
 

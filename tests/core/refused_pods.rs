@@ -3,7 +3,7 @@
 use crate::support::*;
 use jiff::SignedDuration;
 use k6_operator::machine::{
-    COLLECTION_GRACE, Collector, Ended, Event, Fact, Initializer, Observed, Part, Plan, PodRefusal, Program,
+    COLLECTION_GRACE, End, Ended, Event, Fact, Initializer, Observed, Part, Plan, PodRefusal, Program,
     Progress, REFUSAL_GRACE, Reason, Rule, Run, RunResult, Runner, Started, State, StateName, Step, Stopping,
     Tally, Verdict, classify, effects, step, waiting_for,
 };
@@ -71,10 +71,11 @@ fn awaits_result() -> State {
     })
 }
 
-fn collects(collector: Collector) -> Observed {
+/// The aggregator has been lost, and begins again.
+fn collects() -> Observed {
     Observed {
-        aggregator: Fact::Known(ready(9)),
-        collector: Fact::Known(collector),
+        aggregator: Fact::Known(Runner::default()),
+        result: Fact::Absent,
         runners: runners([ended(1, 0), ended(2, 0)]),
         ..empty_world(2)
     }
@@ -95,7 +96,7 @@ fn what_kubernetes_says_tells_the_rule() {
             Rule::LimitRange,
         ),
         (
-            "failed quota: team: must specify limits.cpu for: collect,summary",
+            "failed quota: team: must specify limits.cpu for: aggregator",
             Rule::QuotaUnmet,
         ),
         (quota, Rule::QuotaUnmet),
@@ -112,7 +113,7 @@ fn what_kubernetes_says_tells_the_rule() {
         ),
     ];
     for (text, rule) in rules {
-        let found = refused(Part::Collector, text);
+        let found = refused(Part::Aggregator, text);
         assert_eq!((found.rule, found.text.as_str()), (rule, text));
     }
     let webhook = "admission webhook \"policy.example\" denied the request: no";
@@ -132,8 +133,8 @@ fn what_kubernetes_says_tells_the_rule() {
     let combined =
         format!("(combined from similar events): Error creating: pods \"x\" is forbidden: {RATIO}");
     assert_eq!(
-        PodRefusal::told(Part::Collector, &combined, REFUSAL_GRACE),
-        refused(Part::Collector, RATIO)
+        PodRefusal::told(Part::Aggregator, &combined, REFUSAL_GRACE),
+        refused(Part::Aggregator, RATIO)
     );
 }
 
@@ -141,8 +142,8 @@ fn what_kubernetes_says_tells_the_rule() {
 fn a_refused_pod_is_told_with_its_part_the_rule_and_the_field_to_set() {
     let told = [
         (
-            refused(Part::Collector, RATIO),
-            "the pod of the collector is refused by a LimitRange of the namespace: memory max limit to request ratio \
+            refused(Part::Aggregator, RATIO),
+            "the pod of the aggregator is refused by a LimitRange of the namespace: memory max limit to request ratio \
              per Container is 5, but provided ratio is 16.000000; set spec.aggregation.resources to fit it",
         ),
         (
@@ -251,10 +252,10 @@ fn an_edit_that_may_be_the_remedy_is_taken_before_the_refusal() {
 }
 
 #[test]
-fn a_collector_that_is_refused_for_good_is_told_in_the_verdict_at_once() {
-    let seen = without_pod(Part::Collector, RATIO, collects(Collector::Running(None)));
+fn aggregator_that_is_refused_for_good_when_all_have_ended_is_told_in_the_verdict_at_once() {
+    let seen = without_pod(Part::Aggregator, RATIO, collects());
     let event = classify(&awaits_result(), &seen, at(30)).unwrap();
-    let message = refused(Part::Collector, RATIO).clause();
+    let message = refused(Part::Aggregator, RATIO).clause();
     assert_eq!(
         event,
         Event::CollectionFailed {
@@ -274,13 +275,22 @@ fn a_collector_that_is_refused_for_good_is_told_in_the_verdict_at_once() {
 }
 
 #[test]
-fn a_collector_that_a_full_quota_keeps_out_has_its_refusal_for_its_failure() {
-    let refusal = refused(Part::Collector, FULL);
-    let waits = without_pod(Part::Collector, FULL, collects(Collector::Running(None)));
+fn aggregator_that_a_full_quota_keeps_out_has_its_refusal_for_its_failure() {
+    let refusal = refused(Part::Aggregator, FULL);
+    let waits = without_pod(Part::Aggregator, FULL, collects());
     let before = 9 + COLLECTION_GRACE.as_secs() - 1;
     assert_eq!(classify(&awaits_result(), &waits, at(before)), None);
-    let why = "the collector failed: Job was active longer than specified deadline".to_owned();
-    let failed = without_pod(Part::Collector, FULL, collects(Collector::Failed(why.clone())));
+    let failed = Observed {
+        aggregator: Fact::Known(Runner {
+            end: Some(End {
+                code: None,
+                reason: None,
+                message: "Job has reached the specified backoff limit".to_owned(),
+            }),
+            ..Runner::default()
+        }),
+        ..waits
+    };
     let event = classify(&awaits_result(), &failed, at(before));
     assert_eq!(
         event,
@@ -288,10 +298,6 @@ fn a_collector_that_a_full_quota_keeps_out_has_its_refusal_for_its_failure() {
             message: refusal.clause()
         })
     );
-    // That of an aggregator is not the collector's.
-    let other = without_pod(Part::Aggregator, FULL, collects(Collector::Failed(why.clone())));
-    let event = classify(&awaits_result(), &other, at(before));
-    assert_eq!(event, Some(Event::CollectionFailed { message: why }));
 }
 
 #[test]

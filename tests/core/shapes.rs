@@ -1,8 +1,8 @@
 //! The objects of all that a spec can say, as YAML in `snapshots/`; names whatever the resource is called; and
 //! what manifests of grafana/k6-operator have.
 
-use k6_operator::aggregate::collect::Documents;
-use k6_operator::aggregate::handler::Handled;
+use k6_operator::aggregate::documents::Documents;
+use k6_operator::aggregate::report::About;
 use k6_operator::api::{Flag, Kind, LoadTest, Spec};
 use k6_operator::build::*;
 use k6_operator::machine::{Aggregation, Target};
@@ -721,12 +721,13 @@ fn the_labels_of_the_peer_are_on_the_jobs_and_pods_that_it_has_too_and_on_no_oth
         (starter(&owner, &spec, &checked, &defaults, &[], None), true),
         (stopper(&owner, &spec, &defaults, &[]), false),
         (aggregator(&owner, &spec, &checked, &defaults, "{}", false), false),
-        (collector(&owner, &spec, &checked, &defaults, wiring, "{}"), false),
     ];
     let others = [
         script(&owner, &checked).unwrap().metadata,
         service(&owner, &jobs[4].0).metadata,
-        summary(&owner, Documents::default(), Handled::default()).metadata,
+        summary(&owner, Documents::default(), &About::default())
+            .0
+            .metadata,
     ];
     let of_jobs = jobs.into_iter().flat_map(|(job, counted)| {
         let pod = job.spec.unwrap().template.metadata.unwrap();

@@ -143,7 +143,7 @@ impl Pod {
         let mut words: Vec<String> = words.collect();
         // The first word behind the program's name.
         let ours = words.get(1).cloned().unwrap_or_default();
-        if matches!(ours.as_str(), "start" | "stop" | "collect" | "inspect") {
+        if matches!(ours.as_str(), "start" | "stop" | "aggregate" | "inspect") {
             let message = self.termination_log(name);
             words.insert(2, format!("--termination-log={}", message.display()));
         }

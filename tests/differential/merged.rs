@@ -4,14 +4,14 @@ use crate::Came;
 use crate::jobs::Pod;
 use crate::script::Script;
 use crate::site::Site;
-use k6_operator::aggregate::collect::Documents;
+use k6_operator::aggregate::documents::Documents;
+use k6_operator::aggregate::outcome::Told;
 use k6_operator::api::{Kind, Spec};
 use k6_operator::build::{self, Checked, Common, Defaults, Owner, Wiring};
 use k6_operator::k6::exit_code::SCRIPT_ABORTED;
 use k6_operator::k6::log::last_words;
 use k6_operator::machine::{
-    Collector, End, Fact, Initializer, Inspection, Observed, PodSeen, Program, Record, Run, Runner, State,
-    Target,
+    End, Fact, Initializer, Inspection, Observed, PodSeen, Program, Record, Run, Runner, State, Target,
 };
 use k6_operator::operator::Clock;
 use k6_operator::protocol::inspected::Inspected;
@@ -200,7 +200,7 @@ pub async fn run(script: &Script, site: &Site) -> Came {
             starter: Fact::Absent,
             stopper: Fact::Absent,
             aggregator: Fact::Absent,
-            collector: Fact::Absent,
+            result: Fact::Absent,
             ..Observed::unknown(1, Ok(checked.terms.clone()))
         },
         clock: Clock::system(),
@@ -311,22 +311,17 @@ pub async fn run(script: &Script, site: &Site) -> Came {
     if !collects {
         return play.came(None);
     }
-    let about =
-        json!({"name": "load/differential", "kind": "K6", "result": "Passed", "reason": "AllRunnersPassed"});
-    let collector = build::collector(&owner, &spec, &checked, &defaults, wiring, &about.to_string());
-    let collector = Pod::of("collector", collector, folder.path());
-    let containers = collector.containers();
-    assert_eq!(
-        collector.run(&containers[0]).await,
-        Some(0),
-        "{}",
-        collector.log(&containers[0])
-    );
-    let documents = Documents::parse(&collector.log(&containers[0])).unwrap();
-    play.seen.collector = Fact::Known(Collector::Collected {
-        outcome: serde_json::from_str(&collector.message(&containers[0])).unwrap(),
-        done: true,
-    });
+    let until = Instant::now() + Duration::from_secs(60);
+    let (outcome, documents) = loop {
+        let log = aggregator.log(&containers[0]);
+        if let (Told::Final(outcome), Some(documents)) = (Told::of(&log), Documents::parse(&log)) {
+            break (outcome, documents);
+        }
+        assert!(Instant::now() < until, "the aggregator tells nothing: {log}");
+        sleep(Duration::from_millis(100)).await;
+    };
+    play.seen.result = Fact::Known(Box::new(outcome));
+    play.seen.summary = Fact::Known(());
     play.go_on();
     play.came(serde_json::from_str(&documents.data).unwrap())
 }

@@ -44,10 +44,7 @@ pub fn fault(action: &Action, configuration: &Configuration) -> Option<Fault> {
         | Action::AggregatorBeginsAgain(_)
         | Action::AggregatorFails(_)
         | Action::ServiceIsDeleted(_)
-        | Action::CollectorIsAnswered(..)
-        | Action::CollectorAsksInVain(_)
-        | Action::CollectorIsKilled(_)
-        | Action::SummaryIsHandled(_)
+        | Action::AggregatorTells(..)
         | Action::PodIsAdmitted(_)
         | Action::StopperIsGivenUp(_)
         | Action::PersonOrdersRerun

@@ -10,14 +10,14 @@ use jiff::Timestamp;
 use k6_operator::aggregate::outcome;
 use k6_operator::api::{Cleanup, Status};
 use k6_operator::build::{
-    aggregator_name, collector_name, initializer_name, runner_name, service_name, starter_name, stem,
-    stopper_name, summary_name,
+    aggregator_name, initializer_name, runner_name, service_name, starter_name, stem, stopper_name,
+    summary_name,
 };
 use k6_operator::k6::Version;
 use k6_operator::machine::{
-    Collector, Effect, End, Fact, Initializer, Inspection, Observed, Part, PodRefusal, PodSeen, Program,
-    Progress, REFUSAL_GRACE, Reason, Record, Refusal, Retention, Run, Runner, State, StateName, Target,
-    Terms, are_as_ordered, chronicle, effects, replay, wake_at,
+    Effect, End, Fact, Initializer, Inspection, Observed, Part, PodRefusal, PodSeen, Program, Progress,
+    REFUSAL_GRACE, Reason, Record, Refusal, Retention, Run, Runner, State, StateName, Target, Terms,
+    are_as_ordered, chronicle, effects, replay, wake_at,
 };
 use k6_operator::runners::report::Report;
 use std::cell::RefCell;
@@ -65,7 +65,8 @@ pub struct Sight {
     pub aggregator: Seen<Stage>,
     /// The Service of the aggregator.
     pub address: Seen<()>,
-    pub collector: Seen<Collected>,
+    /// What the aggregator has told: how many thresholds are crossed, and how many runners silent.
+    pub result: Seen<(u8, u8)>,
     pub summary: Seen<()>,
     /// The Job whose pod is refused, and whether waiting changes nothing.
     pub denied: Option<(Role, bool)>,
@@ -75,9 +76,6 @@ pub struct Sight {
 
 /// A starter or stopper: where it is, how many it was to reach, and how many confirmed.
 pub type Ended = (Stage, u8, u8);
-
-/// A collector: where it is, how many thresholds it says are crossed, and how many runners silent.
-pub type Collected = (Stage, u8, u8);
 
 /// What a look comes to.
 #[derive(Clone, Debug)]
@@ -213,8 +211,8 @@ impl Looks {
         let seen = Observed {
             retention: self.retention(),
             runners: Fact::Known(BTreeMap::from([(1, left)])),
-            collector: match self.spec.merged {
-                Some(_) => Fact::Known(Collector::Running(None)),
+            result: match self.spec.merged {
+                Some(_) => Fact::Known(Box::default()),
                 None => Fact::Absent,
             },
             ..Observed::unknown(1, Err(String::new()))
@@ -411,7 +409,7 @@ impl Looks {
                 ..Runner::default()
             }),
             address: known(sight.address, |()| "10.0.0.1:4318".to_owned()),
-            collector: known(sight.collector, |seen| collector(seen, self.spec)),
+            result: known(sight.result, |told| result(told, self.spec)),
             summary: known(sight.summary, |()| ()),
             pod_refused: sight
                 .denied
@@ -437,7 +435,6 @@ fn part(role: Role) -> Option<Part> {
         Role::Starter => Some(Part::Starter),
         Role::Stopper => Some(Part::Stopper),
         Role::Aggregator => Some(Part::Aggregator),
-        Role::Collector => Some(Part::Collector),
         Role::Runner(i) => Some(Part::Runner(i.into())),
         Role::Service | Role::Summary => None,
     }
@@ -448,7 +445,7 @@ fn part(role: Role) -> Option<Part> {
 fn pod_refused(run: &Run, sight: &Sight, role: Role, lasting: bool) -> Option<PodRefusal> {
     let part = part(role)?;
     let waits = match &run.state {
-        state if state.awaits_result().is_some() => matches!(part, Part::Collector | Part::Aggregator),
+        state if state.awaits_result().is_some() => part == Part::Aggregator,
         State::Initializing(_) => part == Part::Initializer && sight.initializer != Seen::Absent,
         State::Created(_) => matches!(part, Part::Aggregator | Part::Runner(_)),
         State::Starting(_) => part == Part::Starter,
@@ -482,7 +479,7 @@ fn is_told(refusal: &PodRefusal, before: &Run, after: &Run) -> Result<(), String
             state.accepted.is_some() && accepted(before) == accepted(after)
         }
         (State::Created(_), Part::Aggregator | Part::Runner(_)) | (State::Starting(_), Part::Starter) => true,
-        (state, Part::Collector) => state.awaits_result().is_some(),
+        (state, Part::Aggregator) if state.awaits_result().is_some() => true,
         (
             State::Initializing(_)
             | State::Created(_)
@@ -540,7 +537,6 @@ fn job_name(stem: &str, role: Role) -> String {
         Role::Starter => starter_name(stem),
         Role::Stopper => stopper_name(stem),
         Role::Aggregator => aggregator_name(stem),
-        Role::Collector => collector_name(stem),
         Role::Runner(i) => runner_name(stem, i.into()),
         Role::Service => service_name(stem),
         Role::Summary => summary_name(stem),
@@ -613,21 +609,13 @@ fn known<T, F>(seen: Seen<T>, fact: impl FnOnce(T) -> F) -> Fact<F> {
     }
 }
 
-fn collector((stage, crossed, silent): Collected, spec: Spec) -> Collector {
-    let outcome = outcome::Outcome {
+fn result((crossed, silent): (u8, u8), spec: Spec) -> Box<outcome::Outcome> {
+    Box::new(outcome::Outcome {
         thresholds: spec.merged.unwrap_or_default().into(),
         crossed: crossed.into(),
         silent: silent.into(),
         ..outcome::Outcome::default()
-    };
-    match stage {
-        Stage::Absent | Stage::Pending => Collector::Running(None),
-        Stage::Working | Stage::Reported => Collector::Collected {
-            outcome: Box::new(outcome),
-            done: stage == Stage::Reported,
-        },
-        Stage::Failed => Collector::Failed("it asked in vain".to_owned()),
-    }
+    })
 }
 
 fn runner(attempt: u32, i: u32, made: u8, phase: Phase) -> Runner {
@@ -703,8 +691,6 @@ fn deeds(wanted: &[Effect], attempt: u32) -> Result<(Effects, [u8; N]), String> 
             Effect::CreateAggregator { options: _ } => Deed::Create(Role::Aggregator),
             Effect::CreateService => Deed::Create(Role::Service),
             Effect::DeleteAggregator => Deed::Delete(Role::Aggregator),
-            Effect::CreateCollector => Deed::Create(Role::Collector),
-            Effect::DeleteCollector => Deed::Delete(Role::Collector),
             Effect::KeepSummary => Deed::Create(Role::Summary),
         });
     }

@@ -530,7 +530,7 @@ fn answers_that_are_lost_and_refusals_make_nothing_of_a_merged_run_twice() {
 
 #[test]
 fn a_stranger_that_has_a_name_of_what_merges_ends_a_run_and_is_left_alone() {
-    for role in [Role::Aggregator, Role::Service, Role::Collector, Role::Summary] {
+    for role in [Role::Aggregator, Role::Service, Role::Summary] {
         holds(merged(
             1,
             Configuration {

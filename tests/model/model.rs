@@ -6,8 +6,8 @@ use crate::invariants::{Fact, Fencing, Monitor, RunnerId, Told};
 use crate::look::{AGAIN, Ended, Looks, Outcome, Seen, Sight, Spec};
 use crate::search::Model;
 use crate::world::{
-    ATTEMPTS, Budget, Collector, Deed, Effects, Exit, Family, HistoryId, Initializer, N, Operator, Phase,
-    Program, Refused, Resource, Role, Runner, Stage, Task, Unwatched, World,
+    ATTEMPTS, Budget, Deed, Effects, Exit, Family, HistoryId, Initializer, N, Operator, Phase, Program,
+    Refused, Resource, Role, Runner, Stage, Task, Unwatched, World,
 };
 use k6_operator::build::segment;
 use k6_operator::machine::{Event, StateName};
@@ -119,10 +119,7 @@ pub enum Action {
     AggregatorFails(usize),
     ServiceIsDeleted(usize),
     /// So many thresholds are crossed.
-    CollectorIsAnswered(usize, u8),
-    CollectorAsksInVain(usize),
-    CollectorIsKilled(usize),
-    SummaryIsHandled(usize),
+    AggregatorTells(usize, u8),
     /// Kubernetes refuses the pod of a Job, by a rule that waiting changes or not.
     PodIsDenied(usize, Role, bool),
     PodIsAdmitted(usize),
@@ -234,31 +231,31 @@ impl Runs {
         // Runners are told its address.
         let told = created && runners.iter().any(|runner| *runner != Seen::Absent);
         let aggregator = found(Role::Aggregator, merged && (ended || told)).map(|()| family.aggregator.stage);
-        let collector = found(Role::Collector, merged && ended).map(|()| {
-            let Collector {
-                stage,
-                crossed,
-                silent,
-                ..
-            } = family.collector;
-            (stage, crossed, silent)
-        });
         let unwatched = &world.unwatched[attempt];
         let there = |is: bool| if is { Seen::Known(()) } else { Seen::Absent };
         let missing = created && runners[..self.n()].contains(&Seen::Absent);
-        let asked = merged && (missing || ended && collector == Seen::Absent);
         let address = match aggregator {
-            Seen::Known(_) if asked => {
+            Seen::Known(_) if merged && missing => {
                 let shown = family.job(Role::Aggregator);
                 there(unwatched.service && shown == world.families[attempt].job(Role::Aggregator))
             }
             Seen::Known(_) | Seen::Absent | Seen::Unknown => Seen::Unknown,
         };
-        let summary = match collector {
-            Seen::Known((Stage::Working | Stage::Reported, ..)) if state == StateName::Finished => {
-                there(unwatched.summary)
+        let result = match aggregator {
+            Seen::Unknown => Seen::Unknown,
+            Seen::Known(_) if merged && ended => {
+                // Its log is asked for, which no cache shows.
+                let shown = family.job(Role::Aggregator);
+                let told = world.families[attempt].aggregator.told;
+                let told = told.filter(|_| shown == world.families[attempt].job(Role::Aggregator));
+                told.map_or(Seen::Absent, Seen::Known)
             }
-            Seen::Known(_) | Seen::Absent | Seen::Unknown => Seen::Unknown,
+            Seen::Known(_) | Seen::Absent if merged && ended => Seen::Absent,
+            Seen::Known(_) | Seen::Absent => Seen::Unknown,
+        };
+        let summary = match result {
+            Seen::Known(_) => there(unwatched.summary),
+            Seen::Absent | Seen::Unknown => Seen::Unknown,
         };
         let denied = unwatched.denied.filter(|(role, _)| {
             let shown = family.job(*role);
@@ -287,7 +284,7 @@ impl Runs {
             stopper,
             aggregator,
             address,
-            collector,
+            result,
             summary,
             denied,
             former: former.fold(0, |bits, role| bits | 1 << role.index()),
@@ -342,6 +339,9 @@ impl Runs {
             };
             self.tell(world, fact)?;
             self.has_result(outcome.history, &outcome.told)?;
+            if !resource.deleting {
+                self.is_kept(world, outcome.history, &outcome.told)?;
+            }
             if !answered {
                 world.left.lost -= 1;
                 operator.awake = true;
@@ -407,21 +407,14 @@ impl Runs {
         Ok(())
     }
 
-    /// What was brought is kept before that which has it goes, for as long as there is time.
-    fn is_kept(&self, world: &World, attempt: usize) -> Result<(), String> {
-        let has_it = matches!(
-            world.families[attempt].collector.stage,
-            Stage::Working | Stage::Reported
-        );
-        let Some(resource) = world.resource.filter(|_| has_it) else {
-            return Ok(());
-        };
-        let chronicle = self.looks.chronicle(resource.history);
+    /// A run that has its result is Finished when its summary can be read, unless it says that it is not kept.
+    fn is_kept(&self, world: &World, history: HistoryId, told: &Told) -> Result<(), String> {
+        let chronicle = self.looks.chronicle(history);
         let last = chronicle.records.last();
-        let brought = last.is_some_and(|record| matches!(record.event, Event::ResultCollected { .. }));
-        let in_time = self.looks.aged(resource.history) != resource.history;
-        if brought && in_time && !world.unwatched[attempt].summary {
-            return Err("a collector is deleted and what it brought is not kept".to_owned());
+        let kept =
+            last.is_some_and(|record| matches!(record.event, Event::ResultCollected { unkept: None, .. }));
+        if told.confirmed && kept && !world.unwatched[chronicle.attempt()].summary {
+            return Err("a run is Finished, and its summary can't be read".to_owned());
         }
         Ok(())
     }
@@ -445,10 +438,12 @@ impl Runs {
             |role: Role| shown.job(role).is_some() && shown.job(role) == world.families[attempt].job(role);
         match role {
             Role::Runner(_) => self.configuration.spec.merged.is_some() && operator.task.address == 0,
-            Role::Collector => operator.task.address == 0,
             // That of an aggregator that is gone goes at once.
             Role::Service => !same(Role::Aggregator),
-            Role::Summary => !same(Role::Collector),
+            // The documents are in the log of its pod.
+            Role::Summary => {
+                !same(Role::Aggregator) || world.families[attempt].aggregator.stage != Stage::Working
+            }
             Role::Initializer | Role::Starter | Role::Stopper | Role::Aggregator => false,
         }
     }
@@ -500,15 +495,9 @@ impl Runs {
                 }
             }
             Deed::Delete(role) => {
-                if role == Role::Collector {
-                    self.is_kept(world, attempt)?;
-                }
                 self.delete(world, &mut operator, attempt, role)?;
             }
             Deed::DeleteFormer(role) => {
-                if role == Role::Collector {
-                    self.is_kept(world, task.former.into())?;
-                }
                 self.delete(world, &mut operator, task.former.into(), role)?;
             }
             Deed::DeleteResource => match world.resource {
@@ -543,23 +532,13 @@ impl Runs {
             Role::Aggregator => {
                 family.aggregator.made += 1;
                 family.aggregator.stage = Stage::Pending;
+                family.aggregator.told = None;
                 self.judged(world, attempt, None)?;
             }
             Role::Service => {
                 let unwatched = &mut world.unwatched[attempt];
                 unwatched.services += 1;
                 unwatched.service = true;
-            }
-            Role::Collector => {
-                if family.runners.iter().any(|runner| runner.phase.is_alive()) {
-                    return Err("a collector is made while a runner is there".to_owned());
-                }
-                family.collector = Collector {
-                    made: family.collector.made + 1,
-                    stage: Stage::Pending,
-                    told: task.address,
-                    ..Collector::default()
-                };
             }
             Role::Summary => world.unwatched[attempt].summary = true,
             Role::Runner(i) => {
@@ -633,17 +612,12 @@ impl Runs {
             Role::Stopper => family.stopper = gone(family.stopper),
             Role::Aggregator => {
                 family.aggregator.stage = Stage::Absent;
+                family.aggregator.told = None;
                 // It owns the Service.
                 world.unwatched[attempt] = Unwatched {
                     service: false,
                     heard: 0,
                     ..world.unwatched[attempt]
-                };
-            }
-            Role::Collector => {
-                family.collector = Collector {
-                    made: family.collector.made,
-                    ..Collector::default()
                 };
             }
             Role::Service | Role::Summary => {}
@@ -690,15 +664,13 @@ impl Runs {
         service && told == services && world.families[attempt].aggregator.stage == Stage::Working
     }
 
-    /// A collector gets the outcome.
-    fn is_answered(&self, world: &mut World, attempt: usize, crossed: u8) -> Result<(), String> {
+    /// The aggregator tells the result.
+    fn tells(&self, world: &mut World, attempt: usize, crossed: u8) -> Result<(), String> {
         let heard = world.unwatched[attempt].heard;
-        let collector = &mut world.families[attempt].collector;
-        collector.stage = Stage::Working;
-        collector.crossed = crossed;
-        collector.silent = self.configuration.spec.runners - count(heard);
+        let silent = self.configuration.spec.runners - count(heard);
+        world.families[attempt].aggregator.told = Some((crossed, silent));
         // What is not heard may cross it, and can't take back what has crossed.
-        let known = collector.silent == 0 || crossed > 0;
+        let known = silent == 0 || crossed > 0;
         self.judged(world, attempt, known.then_some(crossed.into()))
     }
 
@@ -916,7 +888,6 @@ impl Runs {
                 Role::Starter => family.starter.stage == Stage::Pending && !family.starter.leaving,
                 Role::Stopper => family.stopper.stage == Stage::Pending,
                 Role::Aggregator => family.aggregator.stage == Stage::Pending,
-                Role::Collector => family.collector.stage == Stage::Pending,
                 Role::Runner(i) => family.runners[usize::from(*i) - 1].phase == Phase::Pending,
                 Role::Service | Role::Summary => false,
             };
@@ -940,9 +911,7 @@ impl Runs {
     /// All that may happen to what merges.
     fn of_merging(&self, world: &World, attempt: usize, all: &mut Vec<Action>) {
         let Family {
-            aggregator,
-            collector,
-            ..
+            aggregator, runners, ..
         } = world.families[attempt];
         let unwatched = &world.unwatched[attempt];
         let harm = world.left.harm > 0;
@@ -958,23 +927,16 @@ impl Runs {
         if harm && unwatched.service {
             all.push(Action::ServiceIsDeleted(attempt));
         }
-        match collector.stage {
-            Stage::Pending if self.reached(world, attempt, collector.told) => {
-                let thresholds = self.configuration.spec.merged.unwrap_or_default();
-                let most = if unwatched.heard == 0 { 0 } else { thresholds };
-                all.extend((0..=most).map(|crossed| Action::CollectorIsAnswered(attempt, crossed)));
-            }
-            Stage::Pending => all.push(Action::CollectorAsksInVain(attempt)),
-            Stage::Working => all.push(Action::SummaryIsHandled(attempt)),
-            Stage::Absent | Stage::Reported | Stage::Failed => {}
+        // It tells the result when no runner is left that could bring something.
+        let over = runners.iter().all(|runner| !runner.phase.is_alive());
+        let made = runners.iter().any(|runner| runner.made > 0);
+        if aggregator.stage == Stage::Working && aggregator.told.is_none() && over && made {
+            let thresholds = self.configuration.spec.merged.unwrap_or_default();
+            let most = if unwatched.heard == 0 { 0 } else { thresholds };
+            all.extend((0..=most).map(|crossed| Action::AggregatorTells(attempt, crossed)));
         }
-        if harm && collector.stage == Stage::Pending {
-            all.push(Action::CollectorIsKilled(attempt));
-        }
-        for role in [Role::Aggregator, Role::Collector] {
-            if harm && world.families[attempt].job(role).is_some() {
-                all.push(Action::JobIsDeleted(attempt, role));
-            }
+        if harm && world.families[attempt].job(Role::Aggregator).is_some() {
+            all.push(Action::JobIsDeleted(attempt, Role::Aggregator));
         }
     }
 
@@ -1081,11 +1043,8 @@ fn in_pod(action: &Action) -> Option<(usize, Role)> {
         Action::StopperStops(attempt) | Action::StopperIsKilled(attempt) => Some((attempt, Role::Stopper)),
         Action::AggregatorAnswers(attempt)
         | Action::AggregatorBeginsAgain(attempt)
+        | Action::AggregatorTells(attempt, _)
         | Action::AggregatorFails(attempt) => Some((attempt, Role::Aggregator)),
-        Action::CollectorIsAnswered(attempt, _)
-        | Action::CollectorAsksInVain(attempt)
-        | Action::CollectorIsKilled(attempt)
-        | Action::SummaryIsHandled(attempt) => Some((attempt, Role::Collector)),
         Action::SeesResource(_)
         | Action::SeesJobs(_)
         | Action::Looks(_)
@@ -1357,7 +1316,9 @@ impl Model for Runs {
             Action::AggregatorBeginsAgain(attempt) => {
                 world.left.harm -= 1;
                 world.families[attempt].aggregator.stage = Stage::Pending;
+                world.families[attempt].aggregator.told = None;
                 world.unwatched[attempt].heard = 0;
+                self.judged(world, attempt, None)?;
             }
             Action::AggregatorFails(attempt) => {
                 world.left.harm -= 1;
@@ -1368,13 +1329,7 @@ impl Model for Runs {
                 world.left.harm -= 1;
                 world.unwatched[attempt].service = false;
             }
-            Action::CollectorIsAnswered(attempt, crossed) => self.is_answered(world, attempt, crossed)?,
-            Action::CollectorAsksInVain(attempt) => world.families[attempt].collector.stage = Stage::Failed,
-            Action::CollectorIsKilled(attempt) => {
-                world.left.harm -= 1;
-                world.families[attempt].collector.stage = Stage::Failed;
-            }
-            Action::SummaryIsHandled(attempt) => world.families[attempt].collector.stage = Stage::Reported,
+            Action::AggregatorTells(attempt, crossed) => self.tells(world, attempt, crossed)?,
             Action::PodIsDenied(attempt, role, lasting) => {
                 world.left.denials -= 1;
                 world.unwatched[attempt].denied = Some((role, lasting));
@@ -1485,13 +1440,10 @@ impl Model for Runs {
             | Action::AggregatorBeginsAgain(_)
             | Action::AggregatorFails(_)
             | Action::ServiceIsDeleted(_)
-            | Action::CollectorIsKilled(_)
             | Action::PodIsDenied(..)
             | Action::PodIsAdmitted(_)
             // It may hang, and so may handleSummary().
-            | Action::CollectorIsAnswered(..)
-            | Action::CollectorAsksInVain(_)
-            | Action::SummaryIsHandled(_)
+            | Action::AggregatorTells(..)
             | Action::PersonStops
             | Action::PersonOrdersRerun
             | Action::PersonEdits
@@ -1540,8 +1492,9 @@ impl Model for Runs {
                             Role::Starter if family.starter.leaving => "Leaving".to_owned(),
                             Role::Starter => format!("{:?}", family.starter.stage),
                             Role::Stopper => format!("{:?}", family.stopper.stage),
-                            Role::Aggregator => format!("{:?}", family.aggregator.stage),
-                            Role::Collector => format!("{:?}", family.collector.stage),
+                            Role::Aggregator => {
+                                format!("{:?} {:?}", family.aggregator.stage, family.aggregator.told)
+                            }
                             Role::Service | Role::Summary => continue,
                             Role::Runner(i) => format!("{:?}", family.runners[usize::from(i) - 1].phase),
                         };

@@ -55,15 +55,14 @@ pub struct Runner {
     pub leftover: bool,
 }
 
-/// Where an initializer, a starter, a stopper, an aggregator or a collector is.
+/// Where an initializer, a starter, a stopper or an aggregator is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     #[default]
     Absent,
     /// It has done nothing yet.
     Pending,
-    /// A starter that found all runners ready, and releases one after the other; an aggregator that answers; a
-    /// collector that has the outcome, and calls handleSummary().
+    /// A starter that found all runners ready, and releases one after the other; an aggregator that answers.
     Working,
     /// It ended with its answer.
     Reported,
@@ -105,18 +104,8 @@ pub struct Program {
 pub struct Aggregator {
     pub made: u8,
     pub stage: Stage,
-}
-
-/// What asks it for the outcome.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Collector {
-    pub made: u8,
-    pub stage: Stage,
-    /// The number of the Service at which it asks.
-    pub told: u8,
-    /// How many thresholds are crossed, and how many runners were not heard.
-    pub crossed: u8,
-    pub silent: u8,
+    /// It has told the result: how many thresholds are crossed, and how many runners were not heard.
+    pub told: Option<(u8, u8)>,
 }
 
 /// What of a run no cache shows: it is asked for.
@@ -142,7 +131,6 @@ pub struct Family {
     pub starter: Program,
     pub stopper: Program,
     pub aggregator: Aggregator,
-    pub collector: Collector,
     pub runners: [Runner; N],
 }
 
@@ -153,7 +141,6 @@ pub enum Role {
     Starter,
     Stopper,
     Aggregator,
-    Collector,
     /// By its number, from 1.
     Runner(u8),
     /// No Jobs.
@@ -163,7 +150,7 @@ pub enum Role {
 
 impl Role {
     /// How many Jobs there are, and how many objects.
-    pub const COUNT: usize = 5 + N;
+    pub const COUNT: usize = 4 + N;
     const OBJECTS: usize = Self::COUNT + 2;
 
     /// The Jobs.
@@ -172,7 +159,6 @@ impl Role {
         Self::Starter,
         Self::Stopper,
         Self::Aggregator,
-        Self::Collector,
         Self::Runner(1),
         Self::Runner(2),
         Self::Runner(3),
@@ -184,8 +170,7 @@ impl Role {
             Self::Starter => 1,
             Self::Stopper => 2,
             Self::Aggregator => 3,
-            Self::Collector => 4,
-            Self::Runner(i) => 4 + usize::from(i),
+            Self::Runner(i) => 3 + usize::from(i),
             Self::Service => Self::COUNT,
             Self::Summary => Self::COUNT + 1,
         }
@@ -205,7 +190,6 @@ impl Family {
             Role::Starter => (self.starter.made, self.starter.stage != Stage::Absent),
             Role::Stopper => (self.stopper.made, self.stopper.stage != Stage::Absent),
             Role::Aggregator => (self.aggregator.made, self.aggregator.stage != Stage::Absent),
-            Role::Collector => (self.collector.made, self.collector.stage != Stage::Absent),
             Role::Service | Role::Summary => return None,
             Role::Runner(i) => {
                 let runner = self.runners[usize::from(i) - 1];
@@ -227,7 +211,6 @@ impl Family {
             || self.starter.stage.is_alive()
             || self.stopper.stage.is_alive()
             || self.aggregator.stage.is_alive()
-            || self.collector.stage.is_alive()
     }
 }
 
@@ -393,12 +376,9 @@ impl World {
         match role {
             Role::Service => self.unwatched[attempt].service,
             Role::Summary => self.unwatched[attempt].summary,
-            Role::Initializer
-            | Role::Starter
-            | Role::Stopper
-            | Role::Aggregator
-            | Role::Collector
-            | Role::Runner(_) => self.families[attempt].job(role).is_some(),
+            Role::Initializer | Role::Starter | Role::Stopper | Role::Aggregator | Role::Runner(_) => {
+                self.families[attempt].job(role).is_some()
+            }
         }
     }
 

@@ -50,8 +50,8 @@ pub struct Request {
 pub struct Query {
     pub labels: String,
     pub fields: String,
-    /// Of which container a log is asked for.
-    pub container: String,
+    /// How many lines of a log are asked for.
+    pub tail: u64,
     pub limit: Option<usize>,
     pub continue_: String,
     pub version: String,
@@ -87,7 +87,7 @@ impl Query {
             match name {
                 "labelSelector" => query.labels = value,
                 "fieldSelector" => query.fields = value,
-                "container" => query.container = value,
+                "tailLines" => query.tail = value.parse().unwrap_or_default(),
                 "limit" => query.limit = value.parse().ok().filter(|limit| *limit > 0),
                 "continue" => query.continue_ = value,
                 "resourceVersion" => query.version = value,

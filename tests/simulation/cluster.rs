@@ -31,8 +31,6 @@ pub enum Step {
     Remove(String),
     Start(String),
     Stop(String),
-    /// A collector asks the aggregator.
-    Ask(String),
 }
 
 /// How a process ended.
@@ -209,7 +207,6 @@ impl World {
             Step::Remove(pod) => self.remove_pod(&pod),
             Step::Start(pod) => self.start_runners(&pod),
             Step::Stop(pod) => self.stop_runners(&pod),
-            Step::Ask(pod) => self.ask_aggregator(&pod),
         }
     }
 
@@ -676,7 +673,6 @@ impl World {
             | Part::Starter
             | Part::Stopper
             | Part::Aggregator
-            | Part::Collector
             | Part::Service
             | Part::Script => {
                 format!("10.1.0.{}", self.pods.len())
@@ -687,22 +683,12 @@ impl World {
             pod.address = Some(address.clone());
         }
         self.note(&format!("{} runs at {address}", pod.key.name));
-        let collects = pod.part == Part::Collector;
         self.mutate(&pod.key, |pod| {
-            let running = json!({"running": {}});
-            let first = first_of(pod, collects);
-            let begun = container_at(pod, first, &running, false);
-            let waits = json!({"waiting": {"reason": "PodInitializing"}});
-            let waiting = container(pod, &waits, false);
+            let begun = container(pod, &json!({"running": {}}), false);
             let status = within(pod, "status");
             status["podIP"] = json!(address);
-            if first == INIT {
-                status["initContainerStatuses"] = json!([begun]);
-                status["containerStatuses"] = json!([waiting]);
-            } else {
-                status["phase"] = json!("Running");
-                status["containerStatuses"] = json!([begun]);
-            }
+            status["phase"] = json!("Running");
+            status["containerStatuses"] = json!([begun]);
         });
         self.process_begins(id);
     }
@@ -731,19 +717,6 @@ impl World {
             status["conditions"] = json!([
                 {"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}
             ]);
-        });
-    }
-
-    /// The first container of a collector has ended, and k6 begins.
-    pub fn init_ends(&mut self, key: &Key, message: &str) {
-        let state = json!({"terminated": {"exitCode": 0, "reason": "Completed", "message": message}});
-        self.mutate(key, |pod| {
-            let ended = container_at(pod, INIT, &state, true);
-            let running = container(pod, &json!({"running": {}}), true);
-            let status = within(pod, "status");
-            status["phase"] = json!("Running");
-            status["initContainerStatuses"] = json!([ended]);
-            status["containerStatuses"] = json!([running]);
         });
     }
 
@@ -815,6 +788,11 @@ impl World {
         }
         if let (true, Part::Runner(_)) = (ran, pod.part) {
             self.witness.exited(&pod, id, end.code);
+            let now = self.now;
+            if let Some(pod) = self.pods.get_mut(id) {
+                pod.work.since = now;
+            }
+            self.judge(&pod);
         }
         // Of a node that is lost nothing is heard.
         if !ran || pod.lost {
@@ -831,22 +809,16 @@ impl World {
             return;
         };
         self.note(&format!("{} is told to have ended", pod.key.name));
-        let collects = pod.part == Part::Collector && !pod.work.all_found;
         self.mutate(&pod.key, |pod| {
             let state = json!({"terminated": {
                 "exitCode": end.code.unwrap_or(137), "reason": end.reason, "message": end.message
             }});
-            let place = first_of(pod, collects);
-            let ended = container_at(pod, place, &state, false);
+            let ended = container(pod, &state, false);
             let status = within(pod, "status");
             status["conditions"] = json!([
                 {"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}
             ]);
-            if place == INIT {
-                status["initContainerStatuses"] = json!([ended]);
-            } else {
-                status["containerStatuses"] = json!([ended]);
-            }
+            status["containerStatuses"] = json!([ended]);
         });
         let leaving = self.store.get(&pod.key).is_some_and(|pod| is_leaving(pod));
         let goes_on = self.suffers(&pod, |what| what == OnPod::Sidecar) && end.pod.is_none();
@@ -919,7 +891,6 @@ fn part_of(job: &Value) -> Part {
         Some("starter") => Part::Starter,
         Some("stopper") => Part::Stopper,
         Some("aggregator") => Part::Aggregator,
-        Some("collector") => Part::Collector,
         _ => {
             let number = label(job, RUNNER_LABEL).and_then(|text| text.parse().ok());
             Part::Runner(number.unwrap_or_default())
@@ -935,25 +906,10 @@ pub fn ended(job: &Value) -> bool {
         .any(|condition| matches!(text(condition, "/type"), "Complete" | "Failed"))
 }
 
-const MAIN: &str = "/spec/containers/0";
-const INIT: &str = "/spec/initContainers/0";
-
-/// The container of a pod that is at work: init containers of other parts are not played here.
-fn first_of(pod: &Value, collects: bool) -> &'static str {
-    if collects && pod.pointer(INIT).is_some() {
-        INIT
-    } else {
-        MAIN
-    }
-}
-
+/// The container of a pod that is at work: init containers are not played here.
 fn container(pod: &Value, state: &Value, ready: bool) -> Value {
-    container_at(pod, MAIN, state, ready)
-}
-
-fn container_at(pod: &Value, place: &str, state: &Value, ready: bool) -> Value {
     json!({
-        "name": text(pod, &format!("{place}/name")), "image": text(pod, &format!("{place}/image")),
+        "name": text(pod, "/spec/containers/0/name"), "image": text(pod, "/spec/containers/0/image"),
         "imageID": "", "ready": ready, "restartCount": 0, "state": state
     })
 }

@@ -80,7 +80,6 @@ pub fn of_pod(part: Part, what: OnPod) -> Option<table::Fault> {
             | Part::Starter
             | Part::Stopper
             | Part::Aggregator
-            | Part::Collector
             | Part::Service
             | Part::Script,
             OnPod::Unschedulable(_)

@@ -57,7 +57,6 @@ pub enum Part {
     Starter,
     Stopper,
     Aggregator,
-    Collector,
     /// At which the aggregator is reached.
     Service,
     Script,
@@ -375,7 +374,7 @@ fn part(rng: &mut fastrand::Rng, runners: u32) -> Part {
         1 | 2 => Part::Starter,
         3 => Part::Stopper,
         4 => Part::Aggregator,
-        5 => [Part::Collector, Part::Service][rng.usize(..2)],
+        5 => [Part::Aggregator, Part::Service][rng.usize(..2)],
         _ => Part::Runner(rng.u32(1..=runners)),
     }
 }

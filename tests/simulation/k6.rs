@@ -5,10 +5,9 @@ use super::faults::{OnPod, Part};
 use super::scenario::{Ending, Inspected};
 use super::store::{Table, label, text};
 use super::world::{Reply, World};
-use k6_operator::aggregate::collect::Documents;
+use k6_operator::aggregate::documents::Documents;
+use k6_operator::aggregate::handler::Content;
 use k6_operator::aggregate::outcome::{Crossed, Outcome};
-use k6_operator::aggregate::pieces;
-use k6_operator::build;
 use k6_operator::runners::report::{Failure, Report};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -22,8 +21,8 @@ const GONE_AFTER: u64 = 1_000;
 /// As the stopper has it.
 const STOP: u64 = 15_000;
 const REFUSED_FOR: u64 = 3_000;
-/// As the collector has it.
-const ASKED: u64 = 60_000;
+/// How long a handleSummary() takes that takes long, of a runner that is lost while it calls it.
+const LATE: u64 = 60_000;
 /// Between two attempts of starter or stopper.
 const PAUSE: u64 = 320;
 
@@ -93,10 +92,6 @@ impl World {
                 let delay = self.draw(&what, 50, 1_500);
                 self.later(delay, Step::Listen(id.to_owned()));
             }
-            Part::Collector => {
-                self.begin_work(id, 0);
-                self.later(20, Step::Ask(id.to_owned()));
-            }
             Part::Service | Part::Script => {}
         }
     }
@@ -144,6 +139,7 @@ impl World {
             }
             if pod.part == Part::Aggregator {
                 self.note(&format!("{} listens", pod.key.name));
+                self.judge(&pod);
             } else if pod.paused {
                 self.note(&format!("{} waits", pod.key.name));
                 self.witness.ready(&pod, id);
@@ -472,73 +468,70 @@ impl World {
         }
     }
 
-    /// One attempt of a collector to get the result.
-    pub fn ask_aggregator(&mut self, id: &str) {
-        let Some(mut pod) = self.pods.get(id).cloned() else {
+    /// The aggregator of a run judges what it has heard, once no runner is left.
+    pub fn judge(&mut self, of: &Pod) {
+        let same = |pod: &Pod| pod.run == of.run && pod.attempt == of.attempt;
+        let mut aggregators = self.pods.iter().filter(|(_, pod)| {
+            let there = pod.stage == Stage::Running && pod.listens;
+            pod.part == Part::Aggregator && same(pod) && there
+        });
+        let Some((id, pod)) = aggregators.next_back() else {
             return;
         };
-        if pod.stage != Stage::Running {
+        let (id, pod) = (id.clone(), pod.clone());
+        if self.told_at(&pod).is_none() {
             return;
         }
-        let asked = self.asked_by(&pod).filter(|_| self.port(&pod).is_none());
-        let Some(aggregator) = asked else {
-            if self.now < pod.work.since + ASKED {
-                return self.later(500, Step::Ask(id.to_owned()));
-            }
-            return self.end_pod(id, End::code(1));
-        };
-        pod.work.all_found = true;
-        self.set_work(id, &pod.work);
-        let outcome = self.merged(&aggregator);
+        let outcome = self.merged(&id);
         // What is not heard may cross it, and can't take back what has crossed.
         let known = outcome.silent == 0 || outcome.crossed > 0;
         self.witness.judged(&pod, known.then_some(outcome.crossed));
-        let there = self.store.get(&pod.key);
-        if there.is_some_and(|pod| pod.pointer("/spec/initContainers/0").is_some()) {
-            self.init_ends(&pod.key, &outcome.to_message());
-            let hangs = pod
-                .test
-                .and_then(|test| self.scenario.tests.get(test))
-                .is_some_and(|test| test.summary_hangs);
-            if !hangs {
-                let delay = self.draw(&format!("handle {}", pod.key.name), 100, 3_000);
-                self.fate(id, delay, End::code(0));
-            }
-        } else {
-            let end = End {
-                message: outcome.to_message(),
-                ..End::code(0)
-            };
-            self.end_pod(id, end);
+    }
+
+    /// When an aggregator tells the result: the last runner ends when it has, unless that one was lost.
+    fn told_at(&self, aggregator: &Pod) -> Option<u64> {
+        let runners = self.pods.values().filter(|pod| {
+            let same = pod.run == aggregator.run && pod.attempt == aggregator.attempt;
+            same && matches!(pod.part, Part::Runner(_))
+        });
+        let runners: Vec<&Pod> = runners.collect();
+        if runners.iter().any(|pod| pod.stage != Stage::Ended) {
+            return None;
         }
+        let last = runners.iter().map(|pod| pod.work.since).max()?;
+        let test = aggregator.test.and_then(|test| self.scenario.tests.get(test));
+        let late = test.is_some_and(|test| test.summary_hangs);
+        Some(if late { last + LATE } else { last })
     }
 
     /// What a container has printed.
-    pub fn log_of(&self, name: &str, container: &str) -> Reply {
+    pub fn log_of(&self, name: &str, lines: u64) -> Reply {
         let pods = self.pods.iter().filter(|(_, pod)| pod.key.name == name);
         let mut there = pods.filter(|(_, pod)| self.store.get(&pod.key).is_some());
         let there = there.next_back();
         match there {
             Some((id, pod)) if pod.part == Part::Aggregator => {
-                Reply::Text(200, self.merged(id).to_message() + "\n")
-            }
-            Some((_, pod)) if pod.part == Part::Collector => {
-                let text = match container {
-                    _ if !pod.work.all_found => String::new(),
-                    build::COLLECT => {
-                        let documents = Documents {
-                            data: "{}".to_owned(),
-                            text: "merged".to_owned(),
-                            page: "<html>".to_owned(),
-                        };
-                        pieces::lines(&json!(documents).to_string())
-                    }
-                    _ if pod.stage == Stage::Ended => {
-                        pieces::lines(&json!({"outputs": {"stdout": "own"}}).to_string())
-                    }
-                    _ => String::new(),
-                };
-                Reply::Text(200, text)
+                let outcome = self.merged(id);
+                let told = self.told_at(pod).is_some_and(|at| self.now >= at);
+                let listens = pod.listens && self.port(pod).is_none();
+                Reply::Text(
+                    200,
+                    match (told && listens, lines) {
+                        (false, _) if pod.listens => outcome.to_message() + "\n",
+                        (false, _) => String::new(),
+                        // Its documents are longer than what came of it.
+                        (true, 0..100) => outcome.line() + "\n",
+                        (true, _) => {
+                            let documents = Documents {
+                                data: "{}".to_owned(),
+                                text: "merged".to_owned(),
+                                outputs: [("stdout".to_owned(), Content::Text("own".to_owned()))].into(),
+                                ..Documents::default()
+                            };
+                            format!("{}{}\n", documents.printed(), outcome.line())
+                        }
+                    },
+                )
             }
             Some((_, pod)) => {
                 let test = pod.test.and_then(|test| self.scenario.tests.get(test));

@@ -50,11 +50,7 @@ fn gone(outcome: &Outcome, kind: &str, name: &str) -> bool {
 fn is_kept(outcome: &Outcome) {
     let trace = outcome.lines.join("\n");
     assert_eq!(made(outcome, "ConfigMaps a-summary"), 1, "{trace}");
-    for (kind, name) in [
-        ("Jobs", "a-collector"),
-        ("Jobs", "a-aggregator"),
-        ("Services", "a-aggregator"),
-    ] {
+    for (kind, name) in [("Jobs", "a-aggregator"), ("Services", "a-aggregator")] {
         assert!(gone(outcome, kind, name), "{kind} {name} is left: {trace}");
     }
 }
@@ -191,13 +187,12 @@ fn an_aggregator_whose_job_is_deleted_during_the_test_leaves_thresholds_unjudged
     let outcome = ends(&scenario, Plan(vec![deleted]), FAILED);
     let why = "the aggregator ended: its Job was deleted";
     assert!(last(&outcome).contains(why), "{}", outcome.histories[0]);
-    assert_eq!(made(&outcome, "Jobs a-collector"), 0);
     scenario.tests[0].thresholds = 0;
     ends(&scenario, Plan(vec![deleted]), PASSED);
 }
 
 #[test]
-fn an_aggregator_whose_service_is_deleted_is_asked_at_another_and_what_it_has_not_heard_does_not_pass() {
+fn what_an_aggregator_has_not_heard_since_its_service_was_deleted_does_not_pass() {
     let deleted = |later| by_hand(StateName::Started, later, ByHand::DeleteJob(Part::Service));
     // The runners knew only of the first.
     let outcome = ends(&Scenario::merged(2, 0), Plan(vec![deleted(1_000)]), FAILED);
@@ -239,47 +234,21 @@ fn an_aggregator_that_is_never_ready_starts_nobody() {
 }
 
 #[test]
-fn a_collector_that_hangs_or_asks_in_vain_ends_at_its_deadline_and_never_passes() {
-    // The second and the third say what their pod waits for.
-    for (what, event) in [
-        (OnPod::Hangs(None), "CollectionFailed"),
-        (OnPod::ImagePull(None), "DeadlinePassed"),
-        (OnPod::Unschedulable(None), "DeadlinePassed"),
-    ] {
-        let fault = Fault::Pod {
-            test: 0,
-            part: Part::Collector,
-            what,
-        };
-        let outcome = ends(&Scenario::merged(2, 0), Plan(vec![fault]), FAILED);
-        assert!(last(&outcome).contains(event), "{}", outcome.histories[0]);
-        assert!(gone(&outcome, "Jobs", "a-collector"));
-    }
-}
-
-#[test]
-fn a_collector_that_is_refused_is_waited_for_until_its_deadline() {
-    let refused = |ms| Fault::Refused {
-        table: Table::Jobs,
+fn aggregator_that_hangs_at_the_end_ends_the_run_at_its_deadline_and_never_passes() {
+    let hangs = Fault::Blow {
+        test: 0,
+        part: Part::Aggregator,
         when: When::In(0, StateName::Started, 1_000),
-        ms,
+        what: Blow::NodeLost,
     };
-    let outcome = ends(&Scenario::merged(2, 0), Plan(vec![refused(None)]), FAILED);
+    let outcome = simulate(7, &Scenario::merged(2, 0), &Plan(vec![hangs]));
+    let trace = outcome.lines.join("\n");
+    assert_eq!(outcome.broken, Vec::<String>::new(), "{trace}");
     assert!(
-        last(&outcome).contains("DeadlinePassed"),
-        "{}",
-        outcome.histories[0]
+        outcome.ends[0].contains("Error AggregationFailed"),
+        "{:?}",
+        outcome.ends
     );
-    assert!(
-        last(&outcome).contains("exceeded quota"),
-        "{}",
-        outcome.histories[0]
-    );
-    is_kept(&ends(
-        &Scenario::merged(2, 0),
-        Plan(vec![refused(Some(60_000))]),
-        PASSED,
-    ));
 }
 
 #[test]
@@ -317,7 +286,7 @@ fn a_summary_that_is_refused_is_given_up_and_the_end_stays() {
     };
     let outcome = ends(&Scenario::merged(2, 0), Plan(vec![refused(None)]), PASSED);
     assert_eq!(made(&outcome, "ConfigMaps a-summary"), 0);
-    assert!(gone(&outcome, "Jobs", "a-collector"));
+    assert!(gone(&outcome, "Jobs", "a-aggregator"));
     let told = |line: &&String| line.contains("Create Events (SummaryNotKept of a): 201");
     assert_eq!(
         outcome.lines.iter().filter(told).count(),
@@ -327,7 +296,7 @@ fn a_summary_that_is_refused_is_given_up_and_the_end_stays() {
     );
     is_kept(&ends(
         &Scenario::merged(2, 0),
-        Plan(vec![refused(Some(60_000))]),
+        Plan(vec![refused(Some(40_000))]),
         PASSED,
     ));
 }
@@ -365,7 +334,7 @@ fn a_merged_run_that_is_stopped_has_what_was_measured_until_then() {
         "{}",
         outcome.histories[0]
     );
-    // All runners have ended, and the collector asks.
+    // All runners have ended, and the result is read.
     for later in [20_300, 20_800, 21_200] {
         let stop = by_hand(StateName::Started, later, ByHand::Stop);
         is_kept(&ends(&Scenario::merged(2, 0), Plan(vec![stop]), PASSED));
@@ -396,20 +365,14 @@ fn a_merged_run_that_does_not_end_in_time_has_what_was_measured_until_then() {
 fn a_merged_run_that_is_stopped_ends_in_time_though_its_result_cannot_be_had() {
     let stop = by_hand(StateName::Started, 1_000, ByHand::Stop);
     let deleted = |what| by_hand(StateName::Started, 999, ByHand::DeleteJob(what));
-    let fault = |what| Fault::Pod {
-        test: 0,
-        part: Part::Collector,
-        what,
-    };
-    for (fault, event) in [
-        (deleted(Part::Aggregator), "CollectionFailed"),
-        (fault(OnPod::Hangs(None)), "CollectionFailed"),
-        (fault(OnPod::ImagePull(None)), "DeadlinePassed"),
-    ] {
-        let outcome = ends(&Scenario::merged(2, 0), Plan(vec![stop, fault]), STOPPED);
-        assert!(last(&outcome).contains(event), "{}", outcome.histories[0]);
-        assert!(gone(&outcome, "Jobs", "a-aggregator"));
-    }
+    let plan = Plan(vec![stop, deleted(Part::Aggregator)]);
+    let outcome = ends(&Scenario::merged(2, 0), plan, STOPPED);
+    assert!(
+        last(&outcome).contains("CollectionFailed"),
+        "{}",
+        outcome.histories[0]
+    );
+    assert!(gone(&outcome, "Jobs", "a-aggregator"));
 }
 
 #[test]
@@ -436,7 +399,6 @@ fn names_of_what_merges_that_strangers_hold_are_conflicts_and_the_strangers_are_
     for (part, end) in [
         (Part::Aggregator, "Error NameConflict, 0 released"),
         (Part::Service, "Error NameConflict, 0 released"),
-        (Part::Collector, FAILED),
     ] {
         let squat = by_hand(StateName::Initializing, 0, ByHand::Squat(part, None));
         ends(&Scenario::merged(2, 0), Plan(vec![squat]), end);

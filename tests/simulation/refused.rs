@@ -4,8 +4,6 @@ use crate::faults::{ByHand, Denial, Fault, OnPod, OnWatch, Part, Plan, When};
 use crate::scenario::Scenario;
 use crate::sim::{Outcome, simulate};
 use crate::store::Table;
-use crate::when;
-use crate::world::moment;
 use k6_operator::machine::StateName;
 
 const RATIO: &str = "memory max limit to request ratio per Container is 5";
@@ -32,7 +30,7 @@ fn ends(scenario: &Scenario, plan: Plan, end: &str) -> Outcome {
 }
 
 /// The parts of a run, with what its user is told to set, and how it ends without a pod of this part.
-fn parts() -> [(Part, &'static str, &'static str, &'static str); 5] {
+fn parts() -> [(Part, &'static str, &'static str, &'static str); 4] {
     let unstarted = "Error ObjectRefused, 0 released";
     [
         (
@@ -58,12 +56,6 @@ fn parts() -> [(Part, &'static str, &'static str, &'static str); 5] {
             "the pod of the starter",
             "spec.starter.resources",
             unstarted,
-        ),
-        (
-            Part::Collector,
-            "the pod of the collector",
-            "spec.aggregation.resources",
-            "Error AggregationFailed, 2 released",
         ),
     ]
 }
@@ -96,15 +88,7 @@ fn a_pod_that_is_refused_for_good_is_told_at_once_and_ends_the_run_long_before_i
 fn a_pod_that_a_full_quota_keeps_out_is_told_and_comes_when_there_is_room() {
     for (part, pod, ..) in parts() {
         let scenario = Scenario::merged(2, 0);
-        let clean = simulate(7, &scenario, &Plan::default());
-        let start = moment(0).as_millisecond();
-        // The collector comes last.
-        let until = if part == Part::Collector {
-            u64::try_from(when(&clean, Some("RunnersEnded"))[0] - start).unwrap() + 30_000
-        } else {
-            30_000
-        };
-        let plan = Plan(vec![denied(part, Denial::Quota, Some(until))]);
+        let plan = Plan(vec![denied(part, Denial::Quota, Some(30_000))]);
         let outcome = ends(&scenario, plan, "Passed AllRunnersPassed, 2 released");
         let words = format!("{pod} is refused as long as a ResourceQuota is full");
         let told = outcome.messages.iter().any(|message| message.contains(&words));
@@ -122,7 +106,6 @@ fn a_pod_that_a_full_quota_keeps_out_for_too_long_is_told_at_the_deadline() {
         (Part::Aggregator, "Error StartDeadlineExceeded, 0 released"),
         (Part::Runner(1), "Error StartDeadlineExceeded, 0 released"),
         (Part::Starter, "Error StartDeadlineExceeded, 0 released"),
-        (Part::Collector, "Error AggregationFailed, 2 released"),
     ];
     for (part, end) in ends_of {
         let plan = Plan(vec![denied(part, Denial::Quota, None)]);
@@ -173,18 +156,5 @@ fn a_pod_that_came_after_all_while_the_operator_did_not_look_is_not_refused() {
         &Scenario::merged(2, 0),
         plan,
         "Passed AllRunnersPassed, 2 released",
-    );
-}
-
-/// The runner that was the last to end was told of the thresholds, and exits with k6's code for them.
-#[test]
-fn crossed_thresholds_are_known_though_the_pod_of_the_collector_is_refused() {
-    let plan = Plan(vec![denied(Part::Collector, Denial::Ratio, None)]);
-    let end = "Failed ThresholdsCrossed, 2 released";
-    let outcome = ends(&Scenario::merged(2, 1), plan, end);
-    let history = &outcome.histories[0];
-    assert!(
-        history.contains("\"crossed\":1") && history.contains(RATIO),
-        "{history}"
     );
 }

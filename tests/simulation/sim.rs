@@ -302,7 +302,7 @@ fn is_over(world: &World, test: usize) -> bool {
 
 /// Whether what merges the metrics of a run, or has its result, is there still.
 fn is_kept(world: &World, run: &str) -> bool {
-    let merges = |job: &Value| matches!(label(job, COMPONENT_LABEL), Some("aggregator" | "collector"));
+    let merges = |job: &Value| label(job, COMPONENT_LABEL) == Some("aggregator");
     let mut jobs = world.store.all(Table::Jobs);
     jobs.any(|(_, job)| merges(job) && owners(job).any(|owner| owner == run))
 }

@@ -8,8 +8,8 @@ use super::scenario::{NAMESPACE, Source, Test};
 use super::store::{Key, Table, text, uid, within};
 use super::world::{Event, World};
 use k6_operator::build::{
-    aggregator_name, collector_name, initializer_name, runner_name, script_name, service_name, starter_name,
-    stem, stopper_name,
+    aggregator_name, initializer_name, runner_name, script_name, service_name, starter_name, stem,
+    stopper_name,
 };
 use serde_json::{Value, json};
 
@@ -349,7 +349,6 @@ impl World {
             Part::Starter => job(starter_name(&stem)),
             Part::Stopper => job(stopper_name(&stem)),
             Part::Aggregator => job(aggregator_name(&stem)),
-            Part::Collector => job(collector_name(&stem)),
             Part::Service => Key::new(Table::Services, NAMESPACE, &service_name(&stem)),
             Part::Script => Key::new(
                 Table::ConfigMaps,

@@ -289,7 +289,6 @@ fn id_of(pod: &Pod) -> Option<RunnerId> {
         | Part::Starter
         | Part::Stopper
         | Part::Aggregator
-        | Part::Collector
         | Part::Service
         | Part::Script => None,
     }

@@ -494,7 +494,7 @@ impl World {
                 return Reply::Stream(self.open(call.operator, call.process, request));
             }
             Verb::Log => {
-                let reply = self.log_of(&request.name, &request.query.container);
+                let reply = self.log_of(&request.name, request.query.tail);
                 self.note(what);
                 return reply;
             }

@@ -1,0 +1,442 @@
+//! The end of a test, as its aggregator sees it: who calls the script's handleSummary() with the merged data, and when
+//! the result is told. Pure: time is a parameter, in ms of one clock.
+//!
+//! One runner does it, in whose container the script ran. It is asked to, and takes the merged data: from then on no
+//! other is asked, whatever becomes of the first, since a handleSummary() may do what must not be done twice. All that
+//! is waited for here has a limit.
+
+use super::handler::Handled;
+use super::live::Live;
+use super::store::Sender;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// How long a runner may take to fetch the data once it is asked to: it asks each second what to do.
+pub const CLAIM_LIMIT: u64 = 10_000;
+
+/// How long the runner that has the data may take: k6 is ended, and begun once more, and then handleSummary() may take
+/// as long as its script allows, 2 minutes by default.
+/// <https://github.com/grafana/k6/blob/v2.2.0/internal/cmd/config.go>
+pub const HANDLING_LIMIT: u64 = 270_000;
+
+/// How many runners that have ended are kept while others go on, so that one is there at the end.
+const KEPT: usize = 2;
+
+/// How long an aggregator of which no runner has heard yet waits: their pods may be on their way.
+const NEVER_HEARD: u64 = 60_000;
+
+/// What a runner that has ended is told, once all that it measured is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// To wait.
+    Wait,
+    /// To fetch the merged data and to call handleSummary().
+    Sum,
+    /// To end.
+    End,
+    /// To end, as the last one: it tells of crossed thresholds by its exit code.
+    EndLast,
+}
+
+/// Where it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+enum Stage {
+    /// Nobody has been asked.
+    #[default]
+    Open,
+    /// This one was asked, at this time.
+    Asked(Sender, u64),
+    /// This one has the data, since this time.
+    Claimed(Sender, u64),
+    /// All that will come is there.
+    Done(Option<Sender>, Handled),
+}
+
+/// Who has taken the data: it is written down, so that an aggregator that begins again asks no other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The number of the runner.
+    pub runner: u32,
+    /// Its process.
+    pub process: String,
+    /// What came of it, once it is known.
+    #[serde(default)]
+    pub handled: Option<Handled>,
+}
+
+/// The end of a test.
+#[derive(Clone, Debug, Default)]
+pub struct Closing {
+    stage: Stage,
+    passed_over: BTreeSet<Sender>,
+    /// When the result was told.
+    told: Vec<u64>,
+    /// How often a result was taken back.
+    withdrawn: u32,
+}
+
+/// When the result is told again, after it was told first, in ms: a node keeps the end of a log only, and what it has
+/// taken away the operator can't read.
+const TOLD_AGAIN: [u64; 3] = [15_000, 45_000, 105_000];
+
+impl Closing {
+    /// As it was when this was written down.
+    pub fn restored(claim: Claim, now: u64) -> Self {
+        let Claim {
+            runner,
+            process,
+            handled,
+        } = claim;
+        let sender = Sender { runner, process };
+        let stage = match handled {
+            Some(handled) => Stage::Done(Some(sender), handled),
+            None => Stage::Claimed(sender, now),
+        };
+        Self {
+            stage,
+            ..Self::default()
+        }
+    }
+
+    /// What has to survive this process.
+    pub fn claim_taken(&self) -> Option<Claim> {
+        let claim = |sender: &Sender, handled| Claim {
+            runner: sender.runner,
+            process: sender.process.clone(),
+            handled,
+        };
+        match &self.stage {
+            Stage::Open | Stage::Asked(..) | Stage::Done(None, _) => None,
+            Stage::Claimed(sender, _) => Some(claim(sender, None)),
+            Stage::Done(Some(sender), handled) => Some(claim(sender, Some(handled.clone()))),
+        }
+    }
+
+    /// What a runner is told that has ended and of which all is there.
+    pub fn turn(&mut self, sender: &Sender, live: &Live, now: u64) -> Turn {
+        let settled = live.is_settled(now);
+        let present = live.present(now);
+        let kept: BTreeSet<&Sender> = present
+            .iter()
+            .filter(|present| !self.passed_over.contains(present))
+            .take(KEPT)
+            .collect();
+        match &self.stage {
+            Stage::Open | Stage::Asked(..) if !kept.contains(sender) => Turn::End,
+            Stage::Open | Stage::Asked(..) if !settled => Turn::Wait,
+            Stage::Open => {
+                if kept.first() == Some(&sender) {
+                    self.stage = Stage::Asked(sender.clone(), now);
+                    Turn::Sum
+                } else {
+                    Turn::Wait
+                }
+            }
+            Stage::Asked(asked, _) if asked == sender => Turn::Sum,
+            Stage::Asked(..) => Turn::Wait,
+            Stage::Claimed(claimed, _) if claimed == sender => Turn::Wait,
+            Stage::Claimed(..) => Turn::End,
+            Stage::Done(Some(chosen), _) if chosen == sender => {
+                if !self.told.is_empty() {
+                    Turn::EndLast
+                } else {
+                    Turn::Wait
+                }
+            }
+            Stage::Done(..) => Turn::End,
+        }
+    }
+
+    /// A runner takes the data. It may do so again, if the answer was lost.
+    pub fn claim(&mut self, sender: &Sender, now: u64) -> bool {
+        match &self.stage {
+            Stage::Asked(asked, _) if asked == sender => {
+                self.stage = Stage::Claimed(sender.clone(), now);
+                true
+            }
+            Stage::Claimed(claimed, _) => claimed == sender,
+            Stage::Open | Stage::Asked(..) | Stage::Done(..) => false,
+        }
+    }
+
+    /// What came of handleSummary() on the runner that has the data.
+    pub fn handled(&mut self, sender: &Sender, handled: Handled) -> bool {
+        match &self.stage {
+            // One without a handleSummary() has no need of the data.
+            Stage::Asked(chosen, _) | Stage::Claimed(chosen, _) if chosen == sender => {
+                self.stage = Stage::Done(Some(sender.clone()), handled);
+                true
+            }
+            // The answer was lost.
+            Stage::Done(Some(done), _) => done == sender,
+            Stage::Open | Stage::Asked(..) | Stage::Claimed(..) | Stage::Done(None, _) => false,
+        }
+    }
+
+    /// Looks whether what is waited for is still to come; whether all that will come is there.
+    pub fn tick(&mut self, live: &Live, now: u64) -> bool {
+        let is_silent = |sender: &Sender| live.is_lost(sender, now);
+        match &self.stage {
+            Stage::Done(..) => return true,
+            Stage::Claimed(sender, at) => {
+                let late = now.saturating_sub(*at) >= HANDLING_LIMIT;
+                if late || is_silent(sender) {
+                    let why = format!(
+                        "runner {} called handleSummary(), and {}",
+                        sender.runner,
+                        if late {
+                            "has not ended it in time"
+                        } else {
+                            "was lost before it had told what came of it"
+                        }
+                    );
+                    self.stage = Stage::Done(Some(sender.clone()), Handled::failed(why));
+                }
+            }
+            Stage::Asked(sender, at) => {
+                if now.saturating_sub(*at) >= CLAIM_LIMIT || is_silent(sender) {
+                    self.passed_over.insert(sender.clone());
+                    self.stage = Stage::Open;
+                }
+            }
+            Stage::Open => {}
+        }
+        let heard = live.started().is_some() || now.saturating_sub(live.began) >= NEVER_HEARD;
+        if self.stage == Stage::Open && heard && live.is_settled(now) {
+            let left = live.present(now);
+            if left.iter().all(|sender| self.passed_over.contains(sender)) {
+                let why = "no runner was left to call handleSummary()";
+                let error = live.handles().then(|| why.to_owned());
+                self.stage = Stage::Done(
+                    None,
+                    Handled {
+                        error,
+                        ..Handled::default()
+                    },
+                );
+            }
+        }
+        matches!(self.stage, Stage::Done(..))
+    }
+
+    /// What came of handleSummary(), once all is there.
+    pub fn outcome(&self) -> Option<&Handled> {
+        match &self.stage {
+            Stage::Done(_, handled) => Some(handled),
+            Stage::Open | Stage::Asked(..) | Stage::Claimed(..) => None,
+        }
+    }
+
+    /// Whether the result is to be told now, once all is there.
+    pub fn is_due(&self, now: u64) -> bool {
+        match (self.told.first(), self.told.len().checked_sub(1)) {
+            (Some(first), Some(again)) => {
+                let after = TOLD_AGAIN.get(again);
+                after.is_some_and(|after| now.saturating_sub(*first) >= *after)
+            }
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    /// The result has been told: the last runner may end.
+    pub fn tell(&mut self, now: u64) {
+        self.told.push(now);
+    }
+
+    /// How often a result was taken back, told or not.
+    pub fn withdrawn(&self) -> u32 {
+        self.withdrawn
+    }
+
+    /// Whether the result has been told.
+    pub fn is_told(&self) -> bool {
+        !self.told.is_empty()
+    }
+
+    /// A runner that counted as lost goes on. Whoever has called handleSummary() has done so.
+    pub fn reopen(&mut self) {
+        self.told.clear();
+        self.withdrawn = self.withdrawn.saturating_add(1);
+        if matches!(self.stage, Stage::Asked(..) | Stage::Done(None, _)) {
+            self.stage = Stage::Open;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::live::{Phase, Word};
+
+    fn sender(runner: u32) -> Sender {
+        Sender {
+            runner,
+            process: format!("pod-{runner}"),
+        }
+    }
+
+    fn word(phase: Phase) -> Word {
+        Word {
+            phase,
+            started_ago: Some(5_000),
+            ended_ago: (phase >= Phase::Ended).then_some(0),
+            own: None,
+            let_go: false,
+            torn_down: None,
+            exit_code: None,
+            aborted: false,
+            handles: true,
+        }
+    }
+
+    /// Runners that said at these times that they had ended, and of which all was awaited.
+    fn ended(runners: u32, now: u64) -> Live {
+        let mut live = Live::new(runners, false, Vec::new());
+        for runner in 1..=runners {
+            live.hear(&sender(runner), word(Phase::Ended), now);
+        }
+        live
+    }
+
+    fn hear(live: &mut Live, runner: u32, now: u64) {
+        live.hear(&sender(runner), word(Phase::Ended), now);
+    }
+
+    /// After the last export is waited for no more.
+    const IN: u64 = 16_000;
+
+    fn all_in(runners: u32) -> Live {
+        let mut live = ended(runners, 0);
+        (1..=runners).for_each(|runner| hear(&mut live, runner, IN));
+        live
+    }
+
+    #[test]
+    fn lowest_runner_is_asked_and_the_others_end_once_it_has_the_data() {
+        let (live, mut closing) = (all_in(4), Closing::default());
+        let turns = |closing: &mut Closing, now| [1, 2, 3, 4].map(|i| closing.turn(&sender(i), &live, now));
+        assert_eq!(
+            turns(&mut closing, IN),
+            [Turn::Sum, Turn::Wait, Turn::End, Turn::End]
+        );
+        assert!(!closing.claim(&sender(2), IN));
+        assert!(closing.claim(&sender(1), IN));
+        assert_eq!(
+            turns(&mut closing, IN),
+            [Turn::Wait, Turn::End, Turn::End, Turn::End]
+        );
+        assert!(!closing.tick(&live, IN));
+        assert!(!closing.handled(&sender(2), Handled::default()));
+        assert!(closing.handled(&sender(1), Handled::default()));
+        assert!(closing.tick(&live, IN) && closing.is_due(IN));
+        // It ends when the result is told, and not before.
+        assert_eq!(turns(&mut closing, IN)[0], Turn::Wait);
+        closing.tell(IN);
+        assert_eq!(turns(&mut closing, IN)[0], Turn::EndLast);
+    }
+
+    #[test]
+    fn runner_that_does_not_fetch_the_data_is_passed_over() {
+        let (mut live, mut closing) = (all_in(2), Closing::default());
+        assert_eq!(closing.turn(&sender(1), &live, IN), Turn::Sum);
+        let late = IN + CLAIM_LIMIT;
+        (1..=2).for_each(|runner| hear(&mut live, runner, late));
+        assert!(!closing.tick(&live, late));
+        assert_eq!(closing.turn(&sender(1), &live, late), Turn::End);
+        assert_eq!(closing.turn(&sender(2), &live, late), Turn::Sum);
+        assert!(!closing.claim(&sender(1), late) && closing.claim(&sender(2), late));
+    }
+
+    #[test]
+    fn nobody_is_asked_again_once_the_data_was_taken() {
+        let (mut live, mut closing) = (all_in(2), Closing::default());
+        closing.turn(&sender(1), &live, IN);
+        assert!(closing.claim(&sender(1), IN));
+        // Its answer was lost.
+        assert!(closing.claim(&sender(1), IN + 1));
+        let claim = closing.claim_taken().unwrap();
+        let lost = IN + crate::aggregate::live::SILENT;
+        hear(&mut live, 2, lost);
+        let mut again = Closing::restored(claim, lost);
+        for closing in [&mut closing, &mut again] {
+            assert!(closing.tick(&live, lost));
+            let error = closing.outcome().unwrap().error.clone().unwrap();
+            assert!(
+                error.contains("runner 1 called handleSummary(), and was lost"),
+                "{error}"
+            );
+            assert_eq!(closing.turn(&sender(2), &live, lost), Turn::End);
+        }
+        // What came of it survives, too.
+        let claim = closing.claim_taken().unwrap();
+        assert!(Closing::restored(claim, lost).tick(&live, lost));
+    }
+
+    #[test]
+    fn handle_summary_that_does_not_end_is_given_up() {
+        let (mut live, mut closing) = (all_in(1), Closing::default());
+        closing.turn(&sender(1), &live, IN);
+        assert!(closing.claim(&sender(1), IN));
+        for now in (IN..IN + HANDLING_LIMIT).step_by(1_000) {
+            hear(&mut live, 1, now);
+            assert!(!closing.tick(&live, now));
+        }
+        hear(&mut live, 1, IN + HANDLING_LIMIT);
+        assert!(closing.tick(&live, IN + HANDLING_LIMIT));
+    }
+
+    #[test]
+    fn two_of_those_that_have_ended_are_kept_while_another_goes_on() {
+        let mut live = Live::new(4, false, Vec::new());
+        let mut closing = Closing::default();
+        live.hear(&sender(4), word(Phase::Running), 0);
+        for i in [1, 2, 3] {
+            live.hear(&sender(i), word(Phase::Ended), 0);
+        }
+        live.hear(&sender(4), word(Phase::Running), IN);
+        for i in [1, 2, 3] {
+            hear(&mut live, i, IN);
+        }
+        let turns = [1, 2, 3].map(|i| closing.turn(&sender(i), &live, IN));
+        assert_eq!(turns, [Turn::Wait, Turn::Wait, Turn::End]);
+        assert!(!closing.tick(&live, IN));
+    }
+
+    #[test]
+    fn result_of_runners_that_are_all_lost_is_told_and_taken_back_if_one_comes_back() {
+        let mut live = Live::new(2, false, Vec::new());
+        let mut closing = Closing::default();
+        (1..=2).for_each(|i| drop(live.hear(&sender(i), word(Phase::Running), 1_000)));
+        let silent = 1_000 + crate::aggregate::live::SILENT;
+        assert!(!closing.tick(&live, silent - 1));
+        assert!(closing.tick(&live, silent));
+        let error = closing.outcome().unwrap().error.as_deref();
+        assert_eq!(error, Some("no runner was left to call handleSummary()"));
+        closing.tell(silent);
+        closing.reopen();
+        live.hear(&sender(1), word(Phase::Running), silent + 1);
+        assert!(!closing.tick(&live, silent + 1) && !closing.is_told());
+    }
+
+    #[test]
+    fn aggregator_of_which_no_runner_has_heard_waits_longer() {
+        let (live, mut closing) = (Live::new(2, false, Vec::new()), Closing::default());
+        assert!(!closing.tick(&live, NEVER_HEARD - 1));
+        assert!(closing.tick(&live, NEVER_HEARD));
+        // Nobody has said that there is a handleSummary().
+        assert_eq!(closing.outcome().unwrap().error, None);
+    }
+
+    #[test]
+    fn result_is_told_again_a_few_times() {
+        let (live, mut closing) = (Live::new(1, false, Vec::new()), Closing::default());
+        let mut told = Vec::new();
+        for now in (0..600_000).step_by(500) {
+            if closing.tick(&live, now) && closing.is_due(now) {
+                closing.tell(now);
+                told.push(now - NEVER_HEARD);
+            }
+        }
+        assert_eq!(told, [0, 15_000, 45_000, 105_000]);
+    }
+}
