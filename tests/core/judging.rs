@@ -462,6 +462,19 @@ proptest! {
     }
 }
 
+#[test]
+fn rate_of_one_runner_is_not_told_while_nobody_knows_how_long_the_test_took() {
+    let runner = |samples: usize, fate: Fate, seconds: u64| Measured {
+        parts: [vec![(7, true); samples], Vec::new(), Vec::new()],
+        fate,
+        seconds,
+    };
+    let given = [("c{instance_id:1}".to_owned(), "rate<0.3".to_owned())];
+    let at_end = |fate: Fate| told(&[runner(10, Fate::All, 31), runner(1, fate, 39)], &given)[1].clone();
+    assert_eq!(at_end(Fate::All), [Some(true)], "10 in 39 s");
+    assert_eq!(at_end(Fate::Silent), [None], "in 31 s it would be crossed");
+}
+
 /// One runner whose k6 measured 10, and after that 1000 in an export that was refused.
 fn refused(source: &str, own: Value) -> Live {
     let mut live = Live::new(
