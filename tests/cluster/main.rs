@@ -31,6 +31,7 @@ mod namespaced;
 mod objects;
 mod placement;
 mod pods;
+mod policies;
 mod refusals;
 mod reported;
 mod results;

@@ -104,11 +104,17 @@ fn of_kind<'a>(documents: &'a [Value], kind: &str) -> Vec<&'a Value> {
 async fn a_namespaced_install_has_the_same_rules_and_nothing_of_the_cluster_but_its_definitions() {
     let test = Test::new("manifests").await;
     let whole = documents(&test, "default");
-    let [wide] = of_kind(&whole, "ClusterRole")[..] else {
-        panic!("one ClusterRole: {whole:?}");
+    let roles = of_kind(&whole, "ClusterRole");
+    let named = |name: &'static str| {
+        let roles = roles.iter().copied();
+        roles.filter(move |role| role["metadata"]["name"] == name)
     };
-    let rules = wide["rules"].as_array().unwrap();
-    for rule in rules {
+    let [wide] = named("k6-operator-manager-role").collect::<Vec<_>>()[..] else {
+        panic!("one ClusterRole of the operator: {whole:?}");
+    };
+    let users = ["k6-operator-viewer-role", "k6-operator-editor-role"].map(|name| named(name).count());
+    assert_eq!((roles.len(), users), (3, [1, 1]));
+    for rule in roles.iter().flat_map(|role| role["rules"].as_array().unwrap()) {
         for field in ["apiGroups", "resources", "verbs"] {
             let words: Vec<&str> = rule[field]
                 .as_array()

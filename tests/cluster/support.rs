@@ -223,6 +223,11 @@ impl Test {
         both(&output)
     }
 
+    /// What kubectl prints, whether it succeeds or fails.
+    pub fn said(&self, arguments: &[&str]) -> String {
+        both(&self.command(arguments).output().unwrap())
+    }
+
     /// `kubectl apply` of a K6 resource with this spec, and what it printed.
     pub fn apply(&self, name: &str, spec: Value) -> String {
         let file = self.manifest(Kind::K6, name, spec);

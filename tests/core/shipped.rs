@@ -1,6 +1,12 @@
 //! What is shipped in `manifests/`, as files.
 
-use serde_json::Value;
+use k6_operator::api::{Kind, Spec};
+use k6_operator::build::*;
+use k6_operator::machine::{Aggregation, Target};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Container;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 fn repository() -> PathBuf {
@@ -22,4 +28,291 @@ fn default_image_has_a_name_that_nobody_can_own() {
     assert_eq!(image["newTag"], "dev");
     let scripts = std::fs::read_to_string(repository().join("tests/cluster/lib.sh")).unwrap();
     assert!(scripts.contains("\ndefault_image=k6-operator.invalid/operator:dev\n"));
+}
+
+/// The objects of a run with two runners.
+fn jobs() -> BTreeMap<&'static str, Job> {
+    let owner = Owner {
+        kind: Kind::K6,
+        name: "sample".to_owned(),
+        namespace: "team-a".to_owned(),
+        uid: "5f2a".to_owned(),
+        generation: 1,
+        attempt: 1,
+    };
+    let spec: Spec = serde_json::from_value(json!({"parallelism": 2, "script": "s"})).unwrap();
+    let checked = check(&spec).unwrap();
+    let defaults = Defaults {
+        runner_image: "grafana/k6:1.1.0".to_owned(),
+        starter_image: "k6-operator.invalid/operator:dev".to_owned(),
+        common: Common::default(),
+    };
+    let aggregation = Aggregation {
+        output: "opentelemetry".to_owned(),
+        k6_version: "1.1.0".to_owned(),
+        setup_seconds: Some(60),
+        teardown_seconds: Some(60),
+    };
+    let wiring = Wiring {
+        aggregation: &aggregation,
+        address: "10.96.0.9:4318",
+    };
+    let targets = [Target {
+        runner: 1,
+        ip: "10.88.0.7".to_owned(),
+    }];
+    BTreeMap::from([
+        ("initializer", initializer(&owner, &spec, &checked, &defaults)),
+        (
+            "runner",
+            runner(&owner, &spec, &checked, &defaults, (1, 2), Some(wiring)),
+        ),
+        (
+            "starter",
+            starter(&owner, &spec, &checked, &defaults, &targets, Some(60)),
+        ),
+        ("stopper", stopper(&owner, &spec, &defaults, &targets)),
+        (
+            "aggregator",
+            aggregator(&owner, &spec, &checked, &defaults, "{}", true),
+        ),
+        (
+            "collector",
+            collector(&owner, &spec, &checked, &defaults, wiring, "{}"),
+        ),
+    ])
+}
+
+fn containers(job: &Job) -> impl Iterator<Item = &Container> {
+    let pod = job.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+    pod.init_containers.iter().flatten().chain(&pod.containers)
+}
+
+fn labels(job: &Job) -> Value {
+    let template = &job.spec.as_ref().unwrap().template;
+    json!(template.metadata.as_ref().unwrap().labels)
+}
+
+/// Who opens a connection to whom and at which port, by the table of docs/operating.md.
+fn flows() -> BTreeSet<(String, String, i64)> {
+    let text = std::fs::read_to_string(repository().join("docs/operating.md")).unwrap();
+    let table = text.split("\n## Network").nth(1).unwrap();
+    let rows = table.lines().skip_while(|line| !line.starts_with("|---"));
+    let rows = rows.skip(1).take_while(|line| line.starts_with('|'));
+    let mut flows = BTreeSet::new();
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [from, to, port] = cells[..] else {
+            panic!("{row}");
+        };
+        let Some(number) = port.strip_prefix("TCP ") else {
+            continue;
+        };
+        let number = number.split(|c: char| !c.is_ascii_digit()).next().unwrap();
+        for (from, to) in from
+            .split(", ")
+            .flat_map(|from| to.split(", ").map(move |to| (from, to)))
+        {
+            flows.insert((from.to_owned(), to.to_owned(), number.parse().unwrap()));
+        }
+    }
+    flows
+}
+
+#[test]
+fn table_of_flows_has_the_ports_that_pods_declare_and_no_others() {
+    let jobs = jobs();
+    let mut declared = BTreeSet::new();
+    for (part, job) in &jobs {
+        for port in containers(job).flat_map(|container| container.ports.iter().flatten()) {
+            declared.insert((part.to_string(), i64::from(port.container_port)));
+        }
+    }
+    let deployment = documents("manifests/operator/deployment.yaml").remove(0);
+    let manager = &deployment["spec"]["template"]["spec"]["containers"][0];
+    for port in manager["ports"].as_array().unwrap() {
+        declared.insert(("operator".to_owned(), port["containerPort"].as_i64().unwrap()));
+    }
+    let told: BTreeSet<_> = flows().into_iter().map(|(_, to, port)| (to, port)).collect();
+    assert_eq!(told, declared);
+}
+
+/// Whoever is given the address of a pod has a row in the table, and nobody else of the run has one.
+#[test]
+fn table_of_flows_has_the_parts_that_are_given_an_address() {
+    let mut given = BTreeSet::new();
+    for (part, job) in jobs() {
+        for container in containers(&job) {
+            let words = container.command.iter().chain(&container.args).flatten();
+            let values = container
+                .env
+                .iter()
+                .flatten()
+                .filter_map(|variable| variable.value.as_ref());
+            // The address at which k6 itself listens.
+            let words = words.chain(values).filter(|word| !word.starts_with("--address="));
+            for word in words {
+                for (to, port) in [("runner", 6565), ("aggregator", 4318)] {
+                    if word.contains(&format!(":{port}")) {
+                        given.insert((part.to_owned(), to.to_owned(), port));
+                    }
+                }
+            }
+        }
+    }
+    let parts = [
+        "initializer",
+        "runner",
+        "starter",
+        "stopper",
+        "aggregator",
+        "collector",
+    ];
+    let told = flows()
+        .into_iter()
+        .filter(|(from, _, _)| parts.contains(&from.as_str()));
+    assert_eq!(told.collect::<BTreeSet<_>>(), given);
+}
+
+/// A peer of a connection: the labels of its namespace, whether that is the pod's own, and its labels.
+struct Peer {
+    namespace: Value,
+    is_beside: bool,
+    labels: Value,
+}
+
+/// Whether a label selector selects: <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>
+fn selects(selector: &Value, labels: &Value) -> bool {
+    let equal = selector["matchLabels"].as_object().into_iter().flatten();
+    let expressions = selector["matchExpressions"].as_array().into_iter().flatten();
+    let holds = |expression: &Value| {
+        let found = &labels[expression["key"].as_str().unwrap()];
+        match expression["operator"].as_str().unwrap() {
+            "Exists" => found.is_string(),
+            "In" => expression["values"].as_array().unwrap().contains(found),
+            other => panic!("{other}"),
+        }
+    };
+    equal.into_iter().all(|(key, value)| labels[key] == *value) && expressions.into_iter().all(holds)
+}
+
+/// Whether the policies let a connection through, by
+/// <https://kubernetes.io/docs/concepts/services-networking/network-policies/>: what no policy selects is open.
+fn lets(policies: &[Value], direction: &str, pod: &Value, peer: &Peer, port: i64) -> bool {
+    let (rules, peers) = match direction {
+        "Ingress" => ("ingress", "from"),
+        "Egress" => ("egress", "to"),
+        other => panic!("{other}"),
+    };
+    let types = |policy: &Value| {
+        policy["spec"]["policyTypes"]
+            .as_array()
+            .unwrap()
+            .contains(&json!(direction))
+    };
+    let of_peer = |wanted: &Value| {
+        let is_there = match &wanted["namespaceSelector"] {
+            Value::Null => peer.is_beside,
+            selector => selects(selector, &peer.namespace),
+        };
+        is_there && selects(&wanted["podSelector"], &peer.labels)
+    };
+    let allows = |rule: &Value| {
+        let ports = rule["ports"].as_array().unwrap();
+        let is_port = ports
+            .iter()
+            .any(|wanted| wanted["protocol"] == "TCP" && wanted["port"] == port);
+        is_port && rule[peers].as_array().is_none_or(|all| all.iter().any(of_peer))
+    };
+    let mut isolating = policies
+        .iter()
+        .filter(|policy| types(policy) && selects(&policy["spec"]["podSelector"], pod))
+        .peekable();
+    isolating.peek().is_none()
+        || isolating.any(|policy| policy["spec"][rules].as_array().into_iter().flatten().any(allows))
+}
+
+/// All that may want to reach a pod, by the names of the table.
+fn peers() -> Vec<(&'static str, Peer)> {
+    let beside = |labels: Value| Peer {
+        namespace: json!({}),
+        is_beside: true,
+        labels,
+    };
+    let mut peers: Vec<_> = jobs()
+        .iter()
+        .map(|(part, job)| (*part, beside(labels(job))))
+        .collect();
+    peers.push(("neighbour", beside(json!({"app": "shop"}))));
+    let elsewhere = |namespace: Value, labels: Value| Peer {
+        namespace,
+        is_beside: false,
+        labels,
+    };
+    peers.push(("Prometheus", elsewhere(json!({"metrics": "enabled"}), json!({}))));
+    // A pod of another team, even one that calls itself a starter.
+    peers.push((
+        "stranger",
+        elsewhere(json!({}), json!({"k6.io/component": "starter"})),
+    ));
+    peers
+}
+
+#[test]
+fn shipped_policies_let_in_whom_the_table_names_and_nobody_else() {
+    let flows = flows();
+    let deployment = documents("manifests/operator/deployment.yaml").remove(0);
+    let mut pods: Vec<_> = jobs()
+        .iter()
+        .map(|(part, job)| {
+            (
+                *part,
+                labels(job),
+                documents("manifests/network/runs/ingress.yaml"),
+            )
+        })
+        .collect();
+    pods.push((
+        "operator",
+        deployment["spec"]["template"]["metadata"]["labels"].clone(),
+        documents("manifests/network/operator/policy.yaml"),
+    ));
+    for (to, pod, policies) in &pods {
+        for (from, mut peer) in peers() {
+            peer.is_beside &= *to != "operator";
+            for port in [4318, 6565, 8080, 8081] {
+                let told = flows.contains(&(from.to_owned(), to.to_string(), port));
+                assert_eq!(
+                    lets(policies, "Ingress", pod, &peer, port),
+                    told,
+                    "{from} to {to}:{port}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn shipped_policies_for_namespaces_that_deny_egress_let_out_what_the_table_names() {
+    let flows = flows();
+    let policies = documents("manifests/network/runs-egress/egress.yaml");
+    let parts = [
+        "initializer",
+        "runner",
+        "starter",
+        "stopper",
+        "aggregator",
+        "collector",
+    ];
+    let denied = json!({"spec": {"podSelector": {}, "policyTypes": ["Egress"]}});
+    let policies: Vec<Value> = policies.into_iter().chain([denied]).collect();
+    for (from, job) in jobs() {
+        for (to, peer) in peers() {
+            for port in [4318, 6565, 8080, 8081] {
+                let told = parts.contains(&to) && flows.contains(&(from.to_owned(), to.to_owned(), port));
+                let out = lets(&policies, "Egress", &labels(&job), &peer, port);
+                assert_eq!(out, told, "{from} to {to}:{port}");
+            }
+        }
+    }
 }
