@@ -5,9 +5,11 @@ WORKDIR /src
 COPY . .
 ENV RUSTFLAGS="-C target-feature=+crt-static"
 RUN cargo build --release --locked --target x86_64-unknown-linux-gnu --bin k6-operator
+RUN tests/cluster/notices x86_64-unknown-linux-gnu > /THIRD-PARTY
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /src/target/x86_64-unknown-linux-gnu/release/k6-operator /k6-operator
+COPY --from=build /src/LICENSE /THIRD-PARTY /licenses/
 USER 65532
 ENTRYPOINT ["/k6-operator"]

@@ -62,7 +62,22 @@ enum Command {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let command = Cli::parse().command;
+    // Those that run in the pods of a test; the operator has settings of its own for this.
+    let _log = match &command {
+        Command::Start(_) | Command::Stop(_) | Command::Aggregate(_) => {
+            let settings = telemetry::Settings::for_programs(|name| std::env::var(name).ok());
+            telemetry::init(&settings).ok()
+        }
+        // k6 writes to the same log as these.
+        Command::Inspect(_) | Command::Linger(_) => None,
+        Command::Run { .. }
+        | Command::Replay
+        | Command::Crd { .. }
+        | Command::Copy { .. }
+        | Command::Diagram { .. } => None,
+    };
+    let done = match command {
         Command::Run { run, telemetry } => operate(run, &telemetry).await,
         Command::Start(args) => return runners::start::run_start(args).await,
         Command::Stop(args) => return runners::stop::run_stop(args).await,

@@ -454,9 +454,42 @@ async fn endpoints_answer_until_shutdown() {
     tokio::time::timeout(Duration::from_secs(4), served)
         .await
         .expect("an end in time")
-        .unwrap()
         .unwrap();
     assert!(TcpStream::connect(at_health).is_err());
+}
+
+/// 200 connections that bring no request, and one that does.
+#[tokio::test(flavor = "current_thread")]
+async fn silent_connections_keep_nobody_out_and_are_closed() {
+    let endpoints = Endpoints::bind(LOOPBACK, LOOPBACK).await.unwrap();
+    let at_health = endpoints.health_address();
+    let never = std::future::pending();
+    let served = tokio::spawn(endpoints.run(Metrics::new("testrun"), Health::default(), never));
+    let connect = || {
+        let connection = TcpStream::connect(at_health).unwrap();
+        let beginning = b"GET /healthz HTTP/1.1\r\nHost: a\r\nx: ";
+        std::io::Write::write_all(&mut &connection, beginning).unwrap();
+        connection
+    };
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(connect());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(get(at_health, "/healthz").await.0, 200);
+    let closed = |mut connection: TcpStream| {
+        let wait = Some(Duration::from_millis(500));
+        connection.set_read_timeout(wait).unwrap();
+        match connection.read(&mut [0; 16]) {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    };
+    let last = silent.pop().unwrap();
+    let first = silent.remove(0);
+    assert!(tokio::task::spawn_blocking(move || closed(first)).await.unwrap());
+    assert!(!tokio::task::spawn_blocking(move || closed(last)).await.unwrap());
+    served.abort();
 }
 
 #[tokio::test(flavor = "current_thread")]

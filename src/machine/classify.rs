@@ -5,7 +5,7 @@ use super::event::{
     RunnerFailure, Tally, clipped, sentence,
 };
 use super::inspection::Inspection;
-use super::observed::{End, Fact, Initializer, Observed, Program, Refusal, Retention, Runner};
+use super::observed::{End, Fact, Initializer, Left, Observed, Program, Refusal, Retention, Runner};
 use super::pod_refusal::{Part, PodRefusal};
 use super::replay::Run;
 use super::state::{
@@ -190,6 +190,16 @@ pub fn expiry(state: &State, retention: Retention) -> Option<Timestamp> {
     at_once.then_some(*at).into_iter().chain(after).min()
 }
 
+/// When the Jobs of a run that has ended are deleted, if any are left.
+pub fn expiry_of_jobs(state: &State, left: &Left) -> Option<Timestamp> {
+    let State::Finished(Finished { at, .. }) = state else {
+        return None;
+    };
+    let Left { keep_seconds, jobs } = left;
+    let seconds = keep_seconds.filter(|_| !jobs.is_empty())?;
+    at.checked_add(SignedDuration::from_secs(seconds.into())).ok()
+}
+
 /// The moment at which something happens even if nothing is observed any more.
 pub fn wake_at(state: &State, seen: &Observed) -> Option<Timestamp> {
     let settles = seen.each_runner().filter_map(|(_, runner)| runner.settles).min();
@@ -200,6 +210,8 @@ pub fn wake_at(state: &State, seen: &Observed) -> Option<Timestamp> {
 
 fn of_this_state(state: &State, seen: &Observed) -> Option<Timestamp> {
     let deadline = deadline(state).or_else(|| expiry(state, seen.retention));
+    let of_jobs = expiry_of_jobs(state, &seen.left);
+    let deadline = deadline.into_iter().chain(of_jobs).min();
     let state = match state {
         State::Initializing(state) => state,
         State::Finished(end) => {

@@ -1,7 +1,7 @@
 //! What a state wants to exist and does not, or exists and should not. Derived from the state, not from the
 //! transition into it, so that a crash anywhere re-derives it.
 
-use super::classify::{LEFTOVER_GRACE, expiry, pods_digest, stop_is_forced};
+use super::classify::{LEFTOVER_GRACE, expiry, expiry_of_jobs, pods_digest, stop_is_forced};
 use super::observed::{Fact, Initializer, Observed, Program, Runner};
 use super::state::{Created, Finished, Reason, Started, Starting, State, Stopping, Terms};
 use jiff::Timestamp;
@@ -47,6 +47,8 @@ pub enum Effect {
     CreateStopper(Vec<Target>),
     /// Remove a Job of a former run of this resource.
     DeleteFormer(String),
+    /// Remove a Job of this run, which is Finished and no longer kept.
+    DeleteLeft(String),
     /// Remove the resource itself, and with it all that it owns.
     DeleteResource,
 }
@@ -115,6 +117,10 @@ fn of_this_run(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
                 (Fact::Known(_) | Fact::Unknown, _) | (Fact::Absent, Fact::Absent | Fact::Unknown) => None,
             };
             starter_to_delete(seen).into_iter().chain(stopper).collect()
+        }
+        State::Finished(_) if expiry_of_jobs(state, &seen.left).is_some_and(|at| now >= at) => {
+            let left = seen.left.jobs.iter().cloned().map(Effect::DeleteLeft);
+            left.chain(aggregator_to_delete(seen)).collect()
         }
         State::Finished(end) => {
             // Nobody waits for it any more.

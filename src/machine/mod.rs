@@ -18,13 +18,13 @@ mod step;
 
 pub(crate) use classify::rps_too_low;
 pub use classify::{
-    COLLECTION_GRACE, LEFTOVER_GRACE, SCRIPT_GRACE, SUMMARY_GRACE, classify, expiry, overdue, rerun_ordered,
-    waiting_for, wake_at,
+    COLLECTION_GRACE, LEFTOVER_GRACE, SCRIPT_GRACE, SUMMARY_GRACE, classify, expiry, expiry_of_jobs, overdue,
+    rerun_ordered, waiting_for, wake_at,
 };
 pub use effect::{Effect, Target, are_as_ordered, effects, effects_unwritten};
 pub use event::{Event, FORMER_AT_MOST, Former, HISTORY_LIMIT, NAMED_AT_MOST, Record, RunnerFailure, Tally};
 pub use inspection::{Inspection, InspectionError};
-pub use observed::{End, Fact, Initializer, Observed, PodSeen, Program, Refusal, Retention, Runner};
+pub use observed::{End, Fact, Initializer, Left, Observed, PodSeen, Program, Refusal, Retention, Runner};
 pub use pod_refusal::{Part, PodRefusal, REFUSAL_GRACE, Rule};
 pub use replay::{Progress, ReplayError, Run, chronicle, replay, replay_report};
 pub use state::{

@@ -38,6 +38,8 @@ pub struct Observed {
     pub retention: Retention,
     /// Jobs of former runs of this resource.
     pub former: Vec<String>,
+    /// Jobs of this run, once it is Finished.
+    pub left: Left,
     /// The script: known to be there or to be missing, with the sentence that says what is; absent if the
     /// operator itself has to make its ConfigMap.
     pub script: Fact<Result<(), String>>,
@@ -74,6 +76,16 @@ pub struct Retention {
     pub cleanup: Option<Cleanup>,
     /// spec.ttlSecondsAfterFinished.
     pub ttl_seconds: Option<i64>,
+}
+
+/// The Jobs of a Finished run, whose pods have the logs of k6. Those that bring its result are not among them: they go
+/// when that is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// How many seconds they are kept after the end of the run; None: as long as the resource is there.
+    pub keep_seconds: Option<u32>,
+    /// The names of those that nobody has deleted yet.
+    pub jobs: Vec<String>,
 }
 
 /// Why an object can't be had.
@@ -179,6 +191,7 @@ impl Observed {
             stop: false,
             retention: Retention::default(),
             former: Vec::new(),
+            left: Left::default(),
             script: Fact::Unknown,
             initializer: Fact::Unknown,
             runners: Fact::Unknown,

@@ -76,6 +76,8 @@ pub(super) struct Context {
     pub world: World,
     pub memory: Memory,
     pub defaults: Defaults,
+    /// How many seconds the Jobs of a Finished run are kept; None: as long as its resource.
+    pub keep_jobs_seconds: Option<u32>,
     pub clock: Clock,
     pub gate: Gate,
     pub metrics: Metrics,

@@ -103,7 +103,9 @@ impl Task<'_> {
             }
             (Effect::CreateService, _) => return self.create_service(&aggregator_name(&stem)).await,
             (Effect::KeepSummary, _) => return self.keep_summary(&aggregator_name(&stem)).await,
-            (Effect::DeleteFormer(name), _) => return self.delete(&name, DeleteParams::background()).await,
+            (Effect::DeleteFormer(name) | Effect::DeleteLeft(name), _) => {
+                return self.delete(&name, DeleteParams::background()).await;
+            }
             (Effect::DeleteResource, _) => return self.delete_resource().await,
             // Of a spec that can't be carried out nothing is made.
             (

@@ -32,6 +32,8 @@ pub struct Settings {
     pub scopes: Vec<Option<String>>,
     /// The administrator's settings for all resources.
     pub defaults: Defaults,
+    /// How many seconds the Jobs of a Finished run are kept; None: as long as its resource.
+    pub keep_jobs_seconds: Option<u32>,
     /// By which Lease it acts; without one it acts at once, and must be the only operator.
     pub lease: Option<lease::Settings>,
     /// As which process it publishes Events.
@@ -91,6 +93,7 @@ async fn lead(client: &Client, settings: &Settings, gate: Gate, end: End) {
     let Settings {
         scopes,
         defaults,
+        keep_jobs_seconds,
         lease: _,
         instance,
         clock,
@@ -129,6 +132,7 @@ async fn lead(client: &Client, settings: &Settings, gate: Gate, end: End) {
             worlds: worlds.clone(),
             memory: Memory::default(),
             defaults: defaults.clone(),
+            keep_jobs_seconds: *keep_jobs_seconds,
             clock: clock.clone(),
             gate: gate.clone(),
             metrics: metrics.clone(),

@@ -4,6 +4,7 @@
 use super::controller::{Context, Error, bounded};
 use super::memory::Why;
 use super::pods::{self, InitializerPod};
+use super::world::{PAGE, slim_job, slim_pod, slim_test};
 use crate::aggregate::outcome::{Outcome, Told};
 use crate::api::{LoadTest, Spec};
 use crate::build::{
@@ -12,8 +13,8 @@ use crate::build::{
     service_name, starter_name, stem, stopper_name, summary_name,
 };
 use crate::machine::{
-    Fact, Initializer, Initializing, Inspection, Observed, Part, PodRefusal, Program, Retention, Run, Runner,
-    Started, State, are_as_ordered, overdue,
+    Fact, Initializer, Initializing, Inspection, Left, Observed, Part, PodRefusal, Program, Retention, Run,
+    Runner, Started, State, are_as_ordered, overdue,
 };
 use crate::protocol::inspected::Inspected;
 use jiff::{SignedDuration, Timestamp};
@@ -26,6 +27,10 @@ use std::sync::Arc;
 
 /// The longest output of `k6 inspect` that is read.
 const INSPECTION_LIMIT: i64 = 4 * 1024 * 1024;
+
+/// How much of the end of the aggregator's log is read for what it measures, in lines and in bytes.
+const LIVE_LINES: i64 = 50;
+const LIVE_LIMIT: i64 = 256 * 1024;
 
 /// The end of an aggregator's log in which it has told what came of the test, in lines and in bytes.
 const TOLD_LINES: i64 = 20;
@@ -69,6 +74,7 @@ pub async fn observe(
     let uid = resource.uid().unwrap_or_default();
     let children = Children::cached(context, resource, &uid, (run.attempt, now));
     seen.former = children.former(context);
+    seen.left = children.left(context, &run.state);
     let name = stem(&resource.name_any(), run.attempt);
 
     let runners = children.runners(context, &name, run).await;
@@ -114,12 +120,31 @@ pub async fn newest(context: &Context, resource: &LoadTest) -> Result<Option<Loa
     Ok(found
         .filter(|found| found.uid() == resource.uid())
         .map(|mut found| {
-            found.metadata.managed_fields = None;
+            slim_test(&mut found.metadata);
             context
                 .memory
                 .read(&found.uid().unwrap_or_default(), found.clone());
             found
         }))
+}
+
+/// All that a list has, slimmed page by page: 2,000 runners are 50 MB as the API server has them.
+async fn in_pages<K>(api: &Api<K>, mut list: ListParams, slim: fn(&mut K)) -> Result<Vec<Arc<K>>, Error>
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let mut all = Vec::new();
+    loop {
+        let page = bounded(api.list(&list)).await?;
+        all.extend(page.items.into_iter().map(|mut object| {
+            slim(&mut object);
+            Arc::new(object)
+        }));
+        match page.metadata.continue_ {
+            Some(token) if !token.is_empty() => list = list.continue_token(&token),
+            Some(_) | None => return Ok(all),
+        }
+    }
 }
 
 struct Children {
@@ -180,21 +205,49 @@ impl Children {
             Api::namespaced(context.client.clone(), &namespace),
             Api::namespaced(context.client.clone(), &namespace),
         );
-        let of_it = ListParams::default().labels(&format!("{RUN_LABEL}={uid}"));
-        let jobs = bounded(jobs.list(&of_it)).await?.items.into_iter().map(Arc::new);
-        let pods = bounded(pods.list(&of_it)).await?.items.into_iter().map(Arc::new);
-        Ok(Self::of(resource, uid, of, jobs, pods.collect()))
+        let of_it = ListParams::default()
+            .labels(&format!("{RUN_LABEL}={uid}"))
+            .limit(PAGE);
+        let jobs = in_pages(&jobs, of_it.clone(), slim_job).await?;
+        let pods = in_pages(&pods, of_it, slim_pod).await?;
+        Ok(Self::of(resource, uid, of, jobs, pods))
     }
 
     /// The names of the Jobs of the runs before this one that nobody has deleted yet.
     fn former(&self, context: &Context) -> Vec<String> {
+        self.staying(context, self.former.iter())
+    }
+
+    /// The Jobs of a run that has ended, but for those that bring its result.
+    fn left(&self, context: &Context, state: &State) -> Left {
+        const KEPT: [&str; 4] = ["initializer", "runner", "starter", "stopper"];
+        let is_kept = |job: &&Arc<Job>| {
+            let component = job.labels().get(COMPONENT_LABEL);
+            component.is_some_and(|component| KEPT.contains(&component.as_str()))
+        };
+        let jobs = match state {
+            State::Finished(_) => self.staying(context, self.jobs.values().filter(is_kept)),
+            State::Initializing(_)
+            | State::Created(_)
+            | State::Starting(_)
+            | State::Started(_)
+            | State::Stopping(_) => Vec::new(),
+        };
+        Left {
+            keep_seconds: context.keep_jobs_seconds,
+            jobs,
+        }
+    }
+
+    /// The names of those of these Jobs that nobody has deleted yet.
+    fn staying<'a>(&self, context: &Context, jobs: impl Iterator<Item = &'a Arc<Job>>) -> Vec<String> {
         let leaving = |job: &Arc<Job>| {
             job.metadata.deletion_timestamp.is_some()
                 || job
                     .uid()
                     .is_some_and(|job_uid| context.memory.is_deleted(&self.uid, &job_uid))
         };
-        let staying = self.former.iter().filter(|job| !leaving(job));
+        let staying = jobs.filter(|job| !leaving(job));
         staying.map(|job| job.name_any()).collect()
     }
 
@@ -438,11 +491,17 @@ impl Children {
         let pod = pods::pod_of(job, &self.pods)?;
         let api: Api<Pod> = Api::namespaced(context.client.clone(), &self.namespace);
         let last = LogParams {
-            tail_lines: Some(1),
+            container: Some(AGGREGATE.to_owned()),
+            tail_lines: Some(LIVE_LINES),
+            limit_bytes: Some(LIVE_LIMIT),
             ..LogParams::default()
         };
         let outcome = match bounded(api.logs(&pod.name_any(), &last)).await {
-            Ok(line) => serde_json::from_str(&line).ok(),
+            // Between the lines of what is measured are those in which it warns.
+            Ok(lines) => lines
+                .lines()
+                .rev()
+                .find_map(|line| serde_json::from_str(line).ok()),
             Err(error) => {
                 tracing::debug!(%error, "the aggregator's log could not be read");
                 None

@@ -6,7 +6,7 @@ use super::controller::bounded;
 use super::lead::{Settings, operate};
 use super::telemetry::{Endpoints, Health, Heartbeat, Metrics};
 use super::{defaults, lease};
-use crate::build::Defaults;
+use crate::build::{self, Defaults};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
@@ -42,6 +42,9 @@ pub struct RunArgs {
     /// Settings that all resources have in common, as YAML with podTemplate, initializer, runner and starter.
     #[arg(long, env = "DEFAULTS_FILE")]
     pub defaults_file: Option<PathBuf>,
+    /// How long the Jobs and pods of a Finished run are kept, such as 24h, or `forever`: as long as its resource.
+    #[arg(long, env = "KEEP_FINISHED_JOBS", value_name = "DURATION", default_value = "24h", value_parser = keep)]
+    pub keep_finished_jobs: Keep,
     /// Watch this namespace only; default: all.
     #[arg(long, env = "WATCH_NAMESPACE")]
     pub watch_namespace: Option<String>,
@@ -57,6 +60,19 @@ pub struct RunArgs {
     /// The name of this pod.
     #[arg(long, env = "POD_NAME", hide = true)]
     pub pod_name: Option<String>,
+}
+
+/// How many seconds something is kept; None: for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep(pub Option<u32>);
+
+fn keep(text: &str) -> Result<Keep, String> {
+    if text == "forever" {
+        return Ok(Keep(None));
+    }
+    let seconds = build::seconds(text).and_then(|seconds| u32::try_from(seconds).ok());
+    let seconds = seconds.ok_or("a duration such as 24h or 90m, or `forever`, is needed")?;
+    Ok(Keep(Some(seconds)))
 }
 
 impl RunArgs {
@@ -112,6 +128,7 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
             starter_image,
             common: defaults::read(args.defaults_file.as_deref())?,
         },
+        keep_jobs_seconds: args.keep_finished_jobs.0,
         lease: args.lease()?,
         instance: args.pod_name.clone(),
         clock: Clock::system(),
@@ -145,7 +162,7 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
         () = operate(client, settings, end) => {}
         _ = beating => {}
     }
-    serving.await??;
+    serving.await?;
     tracing::info!("ended");
     Ok(())
 }

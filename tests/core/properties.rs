@@ -8,7 +8,7 @@ use k6_operator::aggregate::report::Totals;
 use k6_operator::api::{Cleanup, Status};
 use k6_operator::k6::Version;
 use k6_operator::machine::{
-    Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Initializing, Inspection, InspectionError,
+    Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Initializing, Inspection, InspectionError, Left,
     Observed, Part, PodRefusal, PodSeen, Program, Progress, Reason, Record, Refusal, Retention, Run,
     RunResult, Runner, State, Step, Terms, chronicle, classify, diagram, effects, replay, step, waiting_for,
     wake_at,
@@ -244,6 +244,11 @@ fn retention() -> impl Strategy<Value = Retention> {
         .prop_map(|(cleanup, ttl_seconds)| Retention { cleanup, ttl_seconds })
 }
 
+fn left() -> impl Strategy<Value = Left> {
+    (option::weighted(0.3, 0..100u32), vec("[a-c]-[1-9]", 0..3))
+        .prop_map(|(keep_seconds, jobs)| Left { keep_seconds, jobs })
+}
+
 /// Any world of a run of `n` runners.
 fn world(n: u32) -> impl Strategy<Value = Observed> {
     let script = fact(prop_oneof![4 => Just(Ok(())), 1 => text().prop_map(Err)]);
@@ -268,7 +273,7 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
         option::of(text()),
         prop::bool::weighted(0.03),
         retention(),
-        vec("[a-c]-r[1-9]", 0..2),
+        (vec("[a-c]-r[1-9]", 0..2), left()).boxed(),
     )
         .boxed();
     let parts = (
@@ -281,7 +286,7 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
         rest,
     );
     parts.prop_map(|(terms, script, initializer, runners, starter, stopper, rest)| {
-        let (merging, (refused, pod_refused), hint, deleting, retention, former) = rest;
+        let (merging, (refused, pod_refused), hint, deleting, retention, (former, left)) = rest;
         let (aggregator, address, result, summary, live) = merging;
         Observed {
             generation: 1,
@@ -291,6 +296,7 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
             stop: false,
             retention,
             former,
+            left,
             script,
             initializer,
             runners,
@@ -515,6 +521,10 @@ fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), Test
                     || accepted.is_some_and(|terms| terms.suspended || outdated || lost)
             }
             Effect::DeleteFormer(name) => seen.former.contains(name),
+            Effect::DeleteLeft(name) => {
+                let left = &seen.left;
+                matches!(state, State::Finished(_)) && left.keep_seconds.is_some() && left.jobs.contains(name)
+            }
             Effect::DeleteResource => {
                 matches!(state, State::Finished(_))
                     && wanted.len() == 1
@@ -777,6 +787,7 @@ proptest! {
                     | Effect::DeleteStarter
                     | Effect::DeleteAggregator
                     | Effect::DeleteFormer(_)
+                    | Effect::DeleteLeft(_)
                     | Effect::DeleteResource
             );
             prop_assert!(removes, "{effect:?}");

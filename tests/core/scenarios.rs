@@ -6,9 +6,10 @@ use jiff::SignedDuration;
 use k6_operator::api::Cleanup;
 use k6_operator::machine::{
     Accepted, Effect, Event, FORMER_AT_MOST, Fact, Former, HISTORY_LIMIT, Initializer, Initializing,
-    Inspection, InspectionError, LEFTOVER_GRACE, Observed, PodSeen, Program, Reason, Record, Refusal,
+    Inspection, InspectionError, LEFTOVER_GRACE, Left, Observed, PodSeen, Program, Reason, Record, Refusal,
     Retention, Run, RunResult, Runner, RunnerFailure, SCRIPT_GRACE, STOP_GRACE_SECONDS, State, StateName,
-    Step, Terms, chronicle, classify, effects, effects_unwritten, expiry, replay, step, waiting_for, wake_at,
+    Step, Terms, chronicle, classify, effects, effects_unwritten, expiry, expiry_of_jobs, replay, step,
+    waiting_for, wake_at,
 };
 use k6_operator::runners::report::{Failure, Report};
 use std::collections::BTreeMap;
@@ -1581,6 +1582,92 @@ mod the_end_of_a_resource {
                     assert_eq!(effects(&state, &seen, when), [Effect::DeleteResource]);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn jobs_of_a_finished_run_are_deleted_when_their_time_is_over_and_never_before_the_summary_is_kept() {
+        let state = finished(0);
+        let jobs = [
+            "k6-sample-initializer",
+            "k6-sample-1",
+            "k6-sample-2",
+            "k6-sample-starter",
+        ];
+        let left = |keep_seconds: Option<u32>, jobs: &[&str]| Left {
+            keep_seconds,
+            jobs: jobs.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let seen = |left: Left| Observed {
+            left,
+            runners: runners([ended(1, 0), ready(2)]),
+            ..empty_world(2)
+        };
+        // For ever, and none left: nothing is waited for.
+        for left in [left(None, &jobs), left(Some(50), &[])] {
+            assert_eq!(expiry_of_jobs(&state, &left), None);
+            let seen = seen(left);
+            assert_eq!(wake_at(&state, &seen), None);
+            assert_eq!(
+                effects(&state, &seen, at(1_000_000)),
+                [Effect::DeleteRunner { runner: 2 }]
+            );
+        }
+        let kept = left(Some(50), &jobs);
+        assert_eq!(expiry_of_jobs(&state, &kept), Some(at(150)));
+        let world = seen(kept);
+        assert_eq!(wake_at(&state, &world), Some(at(150)));
+        assert_eq!(
+            effects(&state, &world, at(149)),
+            [Effect::DeleteRunner { runner: 2 }]
+        );
+        let all: Vec<_> = jobs.map(|name| Effect::DeleteLeft(name.to_owned())).into();
+        assert_eq!(effects(&state, &world, at(150)), all);
+        // The aggregator goes by a rule of its own.
+        let merged = Observed {
+            aggregator: Fact::Known(ready(1)),
+            ..seen(left(Some(0), &["k6-sample-1"]))
+        };
+        let both = [
+            Effect::DeleteLeft("k6-sample-1".to_owned()),
+            Effect::DeleteAggregator,
+        ];
+        assert_eq!(effects(&state, &merged, at(100)), both);
+        // The resource takes all with it.
+        let expired = Observed {
+            retention: Retention {
+                cleanup: Some(Cleanup::Post),
+                ttl_seconds: None,
+            },
+            ..world
+        };
+        assert_eq!(effects(&state, &expired, at(150)), [Effect::DeleteResource]);
+    }
+
+    #[test]
+    fn jobs_of_a_live_run_are_kept_for_any_time() {
+        let left = Left {
+            keep_seconds: Some(0),
+            jobs: vec!["k6-sample-1".to_owned()],
+        };
+        for state in [
+            State::default(),
+            initializing(2),
+            created(2),
+            starting(2),
+            started(2),
+            stopping(2),
+        ] {
+            assert_eq!(expiry_of_jobs(&state, &left), None);
+            let seen = Observed {
+                left: left.clone(),
+                ..empty_world(2)
+            };
+            let wanted = effects(&state, &seen, at(1_000_000));
+            let deletes = wanted
+                .iter()
+                .any(|effect| matches!(effect, Effect::DeleteLeft(_)));
+            assert!(!deletes, "{state:?}: {wanted:?}");
         }
     }
 

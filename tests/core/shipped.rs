@@ -52,6 +52,7 @@ fn jobs() -> BTreeMap<&'static str, Job> {
         k6_version: "1.1.0".to_owned(),
         setup_seconds: Some(60),
         teardown_seconds: Some(60),
+        system_tags: None,
     };
     let wiring = Wiring {
         aggregation: &aggregation,
@@ -75,10 +76,6 @@ fn jobs() -> BTreeMap<&'static str, Job> {
         (
             "aggregator",
             aggregator(&owner, &spec, &checked, &defaults, "{}", true),
-        ),
-        (
-            "collector",
-            collector(&owner, &spec, &checked, &defaults, wiring, "{}"),
         ),
     ])
 }
@@ -160,14 +157,7 @@ fn table_of_flows_has_the_parts_that_are_given_an_address() {
             }
         }
     }
-    let parts = [
-        "initializer",
-        "runner",
-        "starter",
-        "stopper",
-        "aggregator",
-        "collector",
-    ];
+    let parts = ["initializer", "runner", "starter", "stopper", "aggregator"];
     let told = flows()
         .into_iter()
         .filter(|(from, _, _)| parts.contains(&from.as_str()));
@@ -296,14 +286,7 @@ fn shipped_policies_let_in_whom_the_table_names_and_nobody_else() {
 fn shipped_policies_for_namespaces_that_deny_egress_let_out_what_the_table_names() {
     let flows = flows();
     let policies = documents("manifests/network/runs-egress/egress.yaml");
-    let parts = [
-        "initializer",
-        "runner",
-        "starter",
-        "stopper",
-        "aggregator",
-        "collector",
-    ];
+    let parts = ["initializer", "runner", "starter", "stopper", "aggregator"];
     let denied = json!({"spec": {"podSelector": {}, "policyTypes": ["Egress"]}});
     let policies: Vec<Value> = policies.into_iter().chain([denied]).collect();
     for (from, job) in jobs() {
@@ -314,5 +297,92 @@ fn shipped_policies_for_namespaces_that_deny_egress_let_out_what_the_table_names
                 assert_eq!(out, told, "{from} to {to}:{port}");
             }
         }
+    }
+}
+
+/// Whether a licence expression can be met by the allowed ones: <https://spdx.github.io/spdx-spec/v2.3/SPDX-license-expressions/>.
+/// Older crates write `/` for OR.
+fn is_allowed(expression: &str, allowed: &BTreeSet<String>) -> bool {
+    fn any(words: &mut std::iter::Peekable<std::vec::IntoIter<String>>, allowed: &BTreeSet<String>) -> bool {
+        let mut met = all(words, allowed);
+        while words.next_if(|word| word == "OR" || word == "/").is_some() {
+            met |= all(words, allowed);
+        }
+        met
+    }
+    fn all(words: &mut std::iter::Peekable<std::vec::IntoIter<String>>, allowed: &BTreeSet<String>) -> bool {
+        let mut met = one(words, allowed);
+        while words.next_if_eq("AND").is_some() {
+            met &= one(words, allowed);
+        }
+        met
+    }
+    fn one(words: &mut std::iter::Peekable<std::vec::IntoIter<String>>, allowed: &BTreeSet<String>) -> bool {
+        let mut word = words.next().expect("a licence");
+        if word == "(" {
+            let met = any(words, allowed);
+            assert_eq!(words.next().as_deref(), Some(")"));
+            return met;
+        }
+        if words.next_if_eq("WITH").is_some() {
+            word = format!("{word} WITH {}", words.next().expect("an exception"));
+        }
+        allowed.contains(&word)
+    }
+    let spaced = ["(", ")", "/"]
+        .into_iter()
+        .fold(expression.to_owned(), |text, sign| {
+            text.replace(sign, &format!(" {sign} "))
+        });
+    let words: Vec<String> = spaced.split_whitespace().map(str::to_owned).collect();
+    let mut words = words.into_iter().peekable();
+    let met = any(&mut words, allowed);
+    assert_eq!(words.next(), None, "{expression}");
+    met
+}
+
+/// What `make deny` checks with cargo-deny, which takes long to build: licences and sources, and that nothing is taken in
+/// any version.
+#[test]
+fn dependencies_are_of_crates_io_under_licences_that_deny_toml_allows() {
+    let deny = std::fs::read_to_string(repository().join("deny.toml")).unwrap();
+    let list = deny.split("\n[licenses]").nth(1).unwrap();
+    let list = list.split("allow = [").nth(1).unwrap().split(']').next().unwrap();
+    let allowed: BTreeSet<String> = list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(allowed.contains("MIT") && !is_allowed("GPL-3.0-only AND MIT", &allowed));
+    assert!(
+        is_allowed("(GPL-2.0 OR MIT) AND BSD-3-Clause", &allowed) && is_allowed("Unlicense/MIT", &allowed)
+    );
+    let output = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--locked", "--offline", "--format-version=1"])
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() > 200);
+    for package in packages.iter().filter(|package| package["name"] != "k6-operator") {
+        let name = &package["name"];
+        let licence = package["license"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{name} has no licence"));
+        assert!(is_allowed(licence, &allowed), "{name}: {licence}");
+        assert_eq!(
+            package["source"], "registry+https://github.com/rust-lang/crates.io-index",
+            "{name}"
+        );
+    }
+    let own = packages
+        .iter()
+        .find(|package| package["name"] == "k6-operator")
+        .unwrap();
+    for dependency in own["dependencies"].as_array().unwrap() {
+        assert_ne!(dependency["req"], "*", "{dependency}");
     }
 }

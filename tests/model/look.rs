@@ -15,7 +15,7 @@ use k6_operator::build::{
 };
 use k6_operator::k6::Version;
 use k6_operator::machine::{
-    Effect, End, Fact, Initializer, Inspection, Observed, Part, PodRefusal, PodSeen, Program, Progress,
+    Effect, End, Fact, Initializer, Inspection, Left, Observed, Part, PodRefusal, PodSeen, Program, Progress,
     REFUSAL_GRACE, Reason, Record, Refusal, Retention, Run, Runner, State, StateName, Target, Terms,
     are_as_ordered, chronicle, effects, replay, wake_at,
 };
@@ -129,6 +129,8 @@ pub struct Spec {
     pub cleanup: bool,
     /// A sidecar in the pods of the runners may go on for ever.
     pub sidecar: bool,
+    /// The Jobs of a run are not kept when it is Finished.
+    pub brief: bool,
     /// The numbers of the runners are merged, and so many thresholds judged over all.
     pub merged: Option<u8>,
 }
@@ -197,6 +199,29 @@ impl Looks {
         Retention {
             cleanup: self.spec.cleanup.then_some(Cleanup::Post),
             ttl_seconds: None,
+        }
+    }
+
+    fn left(&self, run: &Run, sight: &Sight) -> Left {
+        let is_known = |role: &Role| match role {
+            Role::Initializer => matches!(sight.initializer, Seen::Known(_)),
+            Role::Starter => matches!(sight.starter, Seen::Known(_)),
+            Role::Stopper => matches!(sight.stopper, Seen::Known(_)),
+            Role::Runner(i) => matches!(sight.runners[usize::from(*i) - 1], Seen::Known(_)),
+            Role::Aggregator | Role::Service | Role::Summary => false,
+        };
+        let jobs = Role::ALL.into_iter().filter(is_known);
+        let name = stem(NAME, run.attempt);
+        Left {
+            keep_seconds: self.spec.brief.then_some(0),
+            jobs: match run.state {
+                State::Finished(_) => jobs.map(|role| job_name(&name, role)).collect(),
+                State::Initializing(_)
+                | State::Created(_)
+                | State::Starting(_)
+                | State::Started(_)
+                | State::Stopping(_) => Vec::new(),
+            },
         }
     }
 
@@ -397,6 +422,7 @@ impl Looks {
             stop: sight.stop,
             retention: self.retention(),
             former: former.map(|role| job_name(&name, role)).collect(),
+            left: self.left(run, sight),
             script,
             initializer,
             runners: Fact::Known(runners),
@@ -686,6 +712,11 @@ fn deeds(wanted: &[Effect], attempt: u32) -> Result<(Effects, [u8; N]), String> 
                     .into_iter()
                     .find(|role| job_name(&former, *role) == *name);
                 Deed::DeleteFormer(role.ok_or_else(|| format!("{name} is no former Job"))?)
+            }
+            Effect::DeleteLeft(name) => {
+                let own = stem(NAME, attempt);
+                let role = Role::ALL.into_iter().find(|role| job_name(&own, *role) == *name);
+                Deed::Delete(role.ok_or_else(|| format!("{name} is no Job of this run"))?)
             }
             Effect::DeleteResource => Deed::DeleteResource,
             Effect::CreateAggregator { options: _ } => Deed::Create(Role::Aggregator),

@@ -358,6 +358,30 @@ fn nothing_is_left_of_a_resource_that_is_deleted() {
 }
 
 #[test]
+fn jobs_that_are_not_kept_are_deleted_and_the_run_stays_as_it_ended() {
+    let configuration = Configuration {
+        wakes: true,
+        budget: Budget {
+            stop: true,
+            crashes: 1,
+            ..NOTHING
+        },
+        ..Configuration::new(
+            "1 runner, 1 operator that is woken, Jobs not kept, 1 crash, stop",
+            1,
+        )
+    };
+    let spec = Spec {
+        brief: true,
+        ..configuration.spec
+    };
+    holds(Configuration {
+        spec,
+        ..configuration
+    });
+}
+
+#[test]
 fn two_operators_start_no_run_twice() {
     holds(Configuration {
         operators: 2,

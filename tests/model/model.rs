@@ -50,6 +50,7 @@ impl Configuration {
                 uninspected: false,
                 cleanup: false,
                 sidecar: false,
+                brief: false,
                 merged: None,
             },
             operators: 1,

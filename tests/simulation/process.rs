@@ -113,6 +113,7 @@ pub fn start(shared: &Shared, operator: usize, began: Instant, leased: bool) {
             starter_image: "k6-operator".to_owned(),
             common: Common::default(),
         },
+        keep_jobs_seconds: shared.lock().scenario.keep_jobs_seconds,
         lease: leased.then(|| lease::Settings {
             namespace: "system".to_owned(),
             name: "k6-operator".to_owned(),

@@ -167,6 +167,8 @@ pub struct Scenario {
     pub operators: Operators,
     /// How many addresses there are for the pods of runners.
     pub addresses: u64,
+    /// How many seconds the Jobs of a Finished run are kept.
+    pub keep_jobs_seconds: Option<u32>,
 }
 
 impl Scenario {
@@ -176,6 +178,7 @@ impl Scenario {
             tests: vec![Test::plain("a", runners)],
             operators: Operators::One,
             addresses: u64::from(runners) + 2,
+            keep_jobs_seconds: None,
         }
     }
 
@@ -207,6 +210,11 @@ impl Scenario {
             },
             addresses: u64::from(runners) + rng.u64(0..3),
             tests,
+            // Drawn aside, so that what a seed has drawn since before stays the same.
+            keep_jobs_seconds: {
+                let mut aside = rng.clone();
+                (aside.u8(..8) == 0).then(|| aside.u32(0..30))
+            },
         }
     }
 }

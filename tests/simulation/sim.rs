@@ -300,11 +300,12 @@ fn is_over(world: &World, test: usize) -> bool {
         || (text(object, "/status/state") == "Finished" && answered && !is_kept(world, uid(object)))
 }
 
-/// Whether what merges the metrics of a run, or has its result, is there still.
+/// Whether what merges the metrics of a run, or has its result, is there still, or a Job that is not to be kept.
 fn is_kept(world: &World, run: &str) -> bool {
+    let goes = world.scenario.keep_jobs_seconds.is_some();
     let merges = |job: &Value| label(job, COMPONENT_LABEL) == Some("aggregator");
     let mut jobs = world.store.all(Table::Jobs);
-    jobs.any(|(_, job)| merges(job) && owners(job).any(|owner| owner == run))
+    jobs.any(|(_, job)| (goes || merges(job)) && owners(job).any(|owner| owner == run))
 }
 
 fn end_of(world: &World, test: usize) -> String {

@@ -1,6 +1,7 @@
 //! The listeners for Prometheus and for the kubelet: metrics on one address, health checks on another.
 
-use std::future::{Future, IntoFuture as _};
+use std::collections::VecDeque;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +13,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use futures::FutureExt as _;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::{info, warn};
 
 use super::Metrics;
@@ -20,6 +25,18 @@ use crate::{exposition, listen};
 
 /// The longest that open connections hold up the end.
 const DRAIN_BUDGET: Duration = Duration::from_secs(2);
+
+/// The longest that a connection is open: it brings one request and takes its answer.
+const CONNECTION_BUDGET: Duration = Duration::from_secs(10);
+
+/// How many connections a listener has open.
+const MOST_CONNECTIONS: usize = 64;
+
+/// The most that is read of a request, in bytes. hyper takes no less.
+const MOST_HEADERS: usize = 8 * 1024;
+
+/// How long to wait after a connection that could not be accepted.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Whether the operator is ready, which is when the caches of a namespace are filled. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -110,9 +127,6 @@ pub enum ServeError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// A listener failed.
-    #[error("serving metrics and health checks: {0}")]
-    Serve(#[from] std::io::Error),
 }
 
 /// Both listeners, bound and not served yet.
@@ -161,7 +175,7 @@ impl Endpoints {
     }
 
     /// Serves both until `shutdown`, and a moment longer for requests under way.
-    pub async fn run<F>(self, metrics: Metrics, health: Health, shutdown: F) -> Result<(), ServeError>
+    pub async fn run<F>(self, metrics: Metrics, health: Health, shutdown: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -175,20 +189,52 @@ impl Endpoints {
             .with_state(health);
 
         let shutdown = shutdown.shared();
-        let metrics = axum::serve(self.metrics.socket, metrics).with_graceful_shutdown(shutdown.clone());
-        let health = axum::serve(self.health.socket, health).with_graceful_shutdown(shutdown.clone());
-        let both = async { tokio::try_join!(metrics.into_future(), health.into_future()) };
-        let overdue = async {
-            shutdown.await;
-            tokio::time::sleep(DRAIN_BUDGET).await;
+        let ((), ()) = tokio::join!(
+            answer(self.metrics.socket, metrics, shutdown.clone()),
+            answer(self.health.socket, health, shutdown),
+        );
+    }
+}
+
+/// Answers one request of each connection, until `shutdown` and a moment longer.
+async fn answer(listener: TcpListener, routes: Router, shutdown: impl Future<Output = ()>) {
+    let mut connections = JoinSet::new();
+    let mut open = VecDeque::new();
+    tokio::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
         };
-        tokio::select! {
-            served = both => {
-                served?;
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            // Most likely there is no descriptor left; those that are open are closed in time.
+            Err(error) => {
+                warn!(%error, "a connection to metrics or health checks could not be accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
             }
-            () = overdue => warn!("ended with connections to metrics or health checks still open"),
+        };
+        open.retain(|task: &AbortHandle| !task.is_finished());
+        // The oldest gives way: whoever holds connections open keeps neither the kubelet nor Prometheus out.
+        if open.len() >= MOST_CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
         }
-        Ok(())
+        let connection = http1::Builder::new()
+            .keep_alive(false)
+            .max_buf_size(MOST_HEADERS)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes.clone()));
+        // What goes wrong with one is the other side's to tell.
+        let bounded = async { drop(tokio::time::timeout(CONNECTION_BUDGET, connection).await) };
+        open.push_back(connections.spawn(bounded));
+    }
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_BUDGET, drained).await.is_err() {
+        warn!("ended with connections to metrics or health checks still open");
     }
 }
 
@@ -203,10 +249,9 @@ pub async fn serve<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    Endpoints::bind(metrics_address, health_address)
-        .await?
-        .run(metrics, health, shutdown)
-        .await
+    let endpoints = Endpoints::bind(metrics_address, health_address).await?;
+    endpoints.run(metrics, health, shutdown).await;
+    Ok(())
 }
 
 async fn metrics_text(State(metrics): State<Metrics>, headers: HeaderMap) -> impl IntoResponse {

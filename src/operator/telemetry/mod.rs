@@ -50,6 +50,12 @@ impl Settings {
         Self::from_lookup(args, |name| std::env::var(name).ok())
     }
 
+    /// Settings of a program in the pods of a run: `RUST_LOG`, and no traces.
+    pub fn for_programs(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let all = Self::from_lookup(&TelemetryArgs::default(), lookup);
+        Self { traces: None, ..all }
+    }
+
     /// As [`Settings::from_env`], with the variables from a function.
     pub fn from_lookup(args: &TelemetryArgs, lookup: impl Fn(&str) -> Option<String>) -> Self {
         // OpenTelemetry's rule, and RUST_LOG's habit: empty means unset.
