@@ -753,7 +753,12 @@ async fn word(
     let lingers = word.phase == Phase::Ended;
     let order = match live.hear(&sender, word, now) {
         Order::End { .. } if lingers => aggregator.turn(&live, &sender, now),
-        order => order,
+        order @ (Order::GoOn {}
+        | Order::Stop { .. }
+        | Order::Abort { .. }
+        | Order::TearDown {}
+        | Order::Summarize {}
+        | Order::End { .. }) => order,
     };
     let ends = lingers && matches!(order, Order::End { .. } | Order::Summarize {});
     let sent = live.store.senders().get(&sender).filter(|_| ends);

@@ -410,7 +410,13 @@ impl<'a> Attendant<'a> {
                                 self.crossed = crossed;
                                 break answer.series;
                             }
-                            Ok(_) => {}
+                            Ok(
+                                Order::GoOn {}
+                                | Order::Stop { .. }
+                                | Order::Abort { .. }
+                                | Order::TearDown {}
+                                | Order::Summarize {},
+                            ) => {}
                             Err(error) => eprintln!("k6-operator: {error}"),
                         },
                         Order::End { crossed } => {
@@ -520,7 +526,13 @@ impl<'a> Attendant<'a> {
                     self.crossed = crossed;
                     return;
                 }
-                Ok(_) => {
+                Ok(
+                    Order::GoOn {}
+                    | Order::Stop { .. }
+                    | Order::Abort { .. }
+                    | Order::TearDown {}
+                    | Order::Summarize {},
+                ) => {
                     (answered, brought) = (Instant::now(), true);
                 }
                 Err(error) if answered.elapsed() >= Duration::from_secs(self.args.patience) => {

@@ -95,6 +95,9 @@ impl Drop for Site {
     }
 }
 
+/// What an aggregator has told of the end, as it was printed; none where it was taken back.
+pub type Told = Option<(Outcome, String)>;
+
 /// An aggregator that can be taken away and brought back.
 pub struct Service {
     pub address: SocketAddr,
@@ -103,7 +106,7 @@ pub struct Service {
     options: Value,
     folder: tempfile::TempDir,
     up: Option<(Arc<Aggregator>, tokio::runtime::Runtime)>,
-    told: Arc<Mutex<Vec<Option<(Outcome, String)>>>>,
+    told: Arc<Mutex<Vec<Told>>>,
 }
 
 pub const RUN: &str = "run-1";
@@ -201,7 +204,7 @@ impl Service {
     }
 
     /// What was told of the end, and taken back.
-    pub fn told(&self) -> Vec<Option<(Outcome, String)>> {
+    pub fn told(&self) -> Vec<Told> {
         self.told.lock().unwrap().clone()
     }
 
