@@ -201,9 +201,10 @@ fn lets(policies: &[Value], direction: &str, pod: &Value, peer: &Peer, port: i64
             .contains(&json!(direction))
     };
     let of_peer = |wanted: &Value| {
-        let is_there = match &wanted["namespaceSelector"] {
-            Value::Null => peer.is_beside,
-            selector => selects(selector, &peer.namespace),
+        let is_there = if wanted["namespaceSelector"].is_null() {
+            peer.is_beside
+        } else {
+            selects(&wanted["namespaceSelector"], &peer.namespace)
         };
         is_there && selects(&wanted["podSelector"], &peer.labels)
     };
