@@ -165,7 +165,10 @@ fn has_all(pod: &Pod, word: &str, user: i64) {
     assert_eq!(pod.annotations()["word"], word);
     let spec = pod.spec.as_ref().unwrap();
     assert!(spec.affinity.as_ref().unwrap().node_affinity.is_some());
-    let selector = BTreeMap::from([("kubernetes.io/os".to_owned(), "linux".to_owned())]);
+    // The user's, and the architecture of the operator's program.
+    let selector = [("kubernetes.io/arch", "amd64"), ("kubernetes.io/os", "linux")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let selector = BTreeMap::from(selector);
     assert_eq!(spec.node_selector.as_ref(), Some(&selector));
     let tolerated = |t: &k8s_openapi::api::core::v1::Toleration| t.key.as_deref() == Some(word);
     assert!(spec.tolerations.iter().flatten().any(tolerated));

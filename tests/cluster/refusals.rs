@@ -244,40 +244,6 @@ async fn a_ratio_that_the_aggregator_does_not_keep_is_named_at_once_and_its_own_
 }
 
 #[tokio::test]
-async fn a_collector_that_a_limit_range_keeps_out_is_named_in_the_verdict_soon_after_the_test() {
-    let test = Test::new("collector-limits").await;
-    let script = "import { sleep } from 'k6';
-export const options = { vus: 2, duration: '8s', thresholds: { iterations: ['count>0'] } };
-export default function () { sleep(0.2); }
-";
-    test.script("judged", script).await;
-    let run = Run::apply(
-        &test,
-        Kind::K6,
-        "judged",
-        json!({"parallelism": 2, "script": "judged"}),
-    );
-    run.reaches(StateName::Started).await;
-    // Who has begun stays. What comes after asks for less than that.
-    limit_range(&test, &json!({"type": "Container", "min": {"memory": "4Gi"}}));
-    run.when("at its end", |status| {
-        status.runners.as_ref().is_some_and(|runners| runners.ended == 2)
-    })
-    .await;
-    let ended = Instant::now();
-    let status = run.ends(RunResult::Error, Reason::AggregationFailed).await;
-    contains_all(
-        status.message.as_deref().unwrap_or_default(),
-        &[
-            "the pod of the collector is refused by a LimitRange",
-            "minimum memory usage per Container is 4Gi",
-            "spec.aggregation.resources",
-        ],
-    );
-    assert!(ended.elapsed() < SOON, "only after {:?}", ended.elapsed());
-}
-
-#[tokio::test]
 async fn settings_that_pod_security_refuses_are_named_at_once() {
     let test = Test::new("security").await;
     test.script("two", &sleeps(2, 1)).await;

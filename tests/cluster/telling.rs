@@ -115,9 +115,9 @@ async fn a_run_costs_few_writes_and_a_finished_one_none() {
             .filter(|write| write.kind == kind && write.verb == verb);
         of.count()
     };
-    // Initializer, aggregator, starter and collector; the aggregator and the collector are removed.
-    assert_eq!(count("jobs", "create"), RUNNERS + 4, "{before:#?}");
-    assert_eq!(count("jobs", "delete"), 2, "{before:#?}");
+    // Initializer, aggregator and starter; the aggregator is deleted.
+    assert_eq!(count("jobs", "create"), RUNNERS + 3, "{before:#?}");
+    assert_eq!(count("jobs", "delete"), 1, "{before:#?}");
     assert_eq!(count("services", "create"), 1, "{before:#?}");
     assert_eq!(count("configmaps", "create"), 1, "{before:#?}");
     // N + 20 for what has happened; beside it the live view, at most once in five seconds.
