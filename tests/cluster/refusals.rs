@@ -3,7 +3,7 @@
 use crate::run::{Run, contains_all};
 use crate::support::{Test, sleeps};
 use k6_operator::api::Kind;
-use k6_operator::machine::{Reason, RunResult, StateName};
+use k6_operator::machine::{Reason, StateName};
 use kube::api::PostParams;
 use serde_json::{Value, json};
 use std::time::Duration;
