@@ -1,7 +1,7 @@
 //! What can't be carried out is told where the user can mend it, and nothing is started.
 
 use crate::run::{Run, contains_all};
-use crate::support::{Test, sleeps};
+use crate::support::{LIMIT, Test, sleeps};
 use k6_operator::api::Kind;
 use k6_operator::machine::{Reason, StateName};
 use kube::api::PostParams;
@@ -202,8 +202,13 @@ async fn a_runner_that_no_limit_range_lets_in_is_named_at_once_with_the_field_to
         let status = run.errs(Reason::ObjectRefused, &words).await;
         assert_eq!(status.start_time, None);
         assert!(created.elapsed() < SOON, "only after {:?}", created.elapsed());
-        let events = test.kubectl(&["events", "--for", &run.path(), "--no-headers"]);
-        contains_all(&events, &["PodRefused", "ObjectRefused"]);
+        // An Event follows the status that it tells of.
+        test.until("both Events are there", LIMIT, async || {
+            let events = test.kubectl(&["events", "--for", &run.path(), "--no-headers"]);
+            let told = ["PodRefused", "ObjectRefused"].map(|word| events.contains(word));
+            (told == [true, true]).then_some(())
+        })
+        .await;
     }
     test.only_left(&["big-k6s-initializer", "big-testruns-initializer"])
         .await;
