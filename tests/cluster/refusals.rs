@@ -1,6 +1,6 @@
 //! What can't be carried out is told where the user can mend it, and nothing is started.
 
-use crate::run::{Run, contains_all};
+use crate::run::Run;
 use crate::support::{LIMIT, Test, sleeps};
 use k6_operator::api::Kind;
 use k6_operator::machine::{Reason, StateName};
