@@ -31,6 +31,7 @@ impl Outside {
             .port();
         let process = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
             .args(["run", "--starter-image", "k6-operator.invalid/operator:dev"])
+            .args(["--runner-image", &variable("K6OP_K6_IMAGE")])
             .args(["--metrics-bind-address", "127.0.0.1:0"])
             .args(["--health-probe-bind-address", &format!("127.0.0.1:{health}")])
             .args(["--watch-namespaces", namespaces])
