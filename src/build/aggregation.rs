@@ -37,7 +37,7 @@ pub fn run_id(owner: &Owner) -> String {
     format!("{}-{}", owner.uid, owner.attempt)
 }
 
-/// The Job that merges the metrics of so many runners of a script with these options.
+/// The Job of the aggregator, which merges the metrics of this number of runners.
 pub fn aggregator(
     owner: &Owner,
     spec: &Spec,
