@@ -13,7 +13,7 @@ use super::world::{Guarded, World};
 use crate::api::{Kind, LoadTest, Status};
 use crate::build::{Defaults, check};
 use crate::machine::{
-    Effect, Progress, Record, Refusal, ReplayError, Started, State, chronicle, effects, replay, wake_at,
+    Effect, Progress, Record, Refusal, ReplayError, Run, Started, State, chronicle, effects, replay, wake_at,
 };
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
@@ -137,10 +137,11 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
             }
             chronicle(&mut history, record.clone());
             steps.push((std::mem::replace(&mut run, after.clone()), record, after));
-            // The world of a run is not that of the next.
+            // Each state is written before the next one, for those who wait for it. And what was observed of a run
+            // is not that of the next.
             if steps
                 .last()
-                .is_some_and(|(before, _, after)| before.attempt != after.attempt)
+                .is_some_and(|(before, _, after)| is_elsewhere(before, after))
             {
                 break;
             }
@@ -209,12 +210,13 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
             continue;
         }
         let told_refusal = matches!(refused, Some(Refusal::Foreign(_) | Refusal::Invalid(_)));
-        let new_run = steps
+        // More may have happened in the state that has just been written.
+        let new_state = steps
             .last()
-            .is_some_and(|(before, _, after)| before.attempt != after.attempt);
+            .is_some_and(|(before, _, after)| is_elsewhere(before, after));
         // The result is there when all runners have ended.
         let all_ended = !steps.is_empty() && run.state.awaits_result().is_some();
-        let go_on = unwatched_made && refused.is_none() || new_run || all_ended;
+        let go_on = unwatched_made && refused.is_none() || new_state || all_ended;
         if told_refusal && seen.refused != refused || go_on {
             continue;
         }
@@ -283,6 +285,11 @@ pub(super) fn after_error(guarded: Arc<Guarded>, error: &Error, context: Arc<Con
 
 fn namespace<K: Resource>(object: &K) -> String {
     object.namespace().unwrap_or_default()
+}
+
+/// Whether a run has come to another state, or to its next attempt.
+fn is_elsewhere(before: &Run, after: &Run) -> bool {
+    before.attempt != after.attempt || before.state.name() != after.state.name()
 }
 
 /// Whether something is measured that is told now and then.

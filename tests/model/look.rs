@@ -90,7 +90,8 @@ pub struct Outcome {
     pub targets: [u8; N],
     /// Index of the run after it.
     pub attempt: u8,
-    pub new_run: bool,
+    /// Another run has begun, or the run has come to a state in which more has happened already.
+    pub again: bool,
     /// Woken when the clock has moved; or at once, for a moment that has passed already.
     pub timer: bool,
     pub due: bool,
@@ -311,7 +312,7 @@ impl Looks {
 
         let waited = seen.pod_refused.as_ref().filter(|_| !sight.deleting);
         let mut steps = 0;
-        let mut new_run = false;
+        let mut again = false;
         while let Some(event) = run.next(&seen, now) {
             let record = Record { time: now, event };
             let Some(after) = run.after(&record) else {
@@ -326,9 +327,11 @@ impl Looks {
             }
             chronicle(&mut history, record);
             steps += 1;
-            new_run = after.attempt != run.attempt;
+            let new_run = after.attempt != run.attempt;
+            let new_state = after.state.name() != run.state.name();
             run = after;
-            if new_run {
+            if new_run || new_state || history.len() == 1 {
+                again = new_run || run.next(&seen, now).is_some();
                 break;
             }
         }
@@ -360,7 +363,7 @@ impl Looks {
             effects,
             targets,
             attempt: u8::try_from(run.attempt - 1).unwrap(),
-            new_run,
+            again,
             timer: wake.is_some_and(|wake| wake > now),
             due: wake.is_some_and(|wake| wake <= now),
             history: self.history(history),

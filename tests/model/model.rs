@@ -385,7 +385,7 @@ impl Runs {
             refused_before: sight.refused,
             refused: Refused::Nothing,
             failed: false,
-            again: outcome.new_run,
+            again: outcome.again,
         };
         finish(&mut operator);
         world.operators[by] = operator;

@@ -88,6 +88,7 @@ fn exited(runner: u32, code: Option<i32>) -> Fact {
 /// Up to the order to start.
 fn ordered() -> Vec<Fact> {
     vec![
+        written(1, told(StateName::Initializing)),
         written(2, told(StateName::Created)),
         made(1, "0:1/2"),
         made(2, "1/2:1"),
@@ -155,30 +156,35 @@ fn each_invariant_is_broken_by_something_and_named() {
         confirmed: false,
         ..told(StateName::Finished)
     };
+    let stopped = Told {
+        verdict: Some((RunResult::Aborted, Some(Reason::StopRequested))),
+        confirmed: false,
+        ..told(StateName::Finished)
+    };
     let well = |facts| with(facts, [exited(1, Some(0)), exited(2, Some(0))]);
     let breaks = [
         (Invariant::I1, with(started(), [released(1, "another process")])),
         (
             Invariant::I1,
-            with(
-                ordered(),
-                [
-                    finished(4, RunResult::Aborted, Reason::StopRequested),
-                    released(1, &process(1)),
-                ],
-            ),
+            with(ordered(), [written(4, stopped), released(1, &process(1))]),
         ),
         (
             Invariant::I2,
             vec![
-                written(2, told(StateName::Starting)),
+                written(1, told(StateName::Initializing)),
+                written(2, told(StateName::Created)),
+                written(3, told(StateName::Starting)),
                 ready(1),
                 released(1, &process(1)),
             ],
         ),
         (
             Invariant::I2,
-            vec![written(2, told(StateName::Created)), released(1, &process(1))],
+            vec![
+                written(1, told(StateName::Initializing)),
+                written(2, told(StateName::Created)),
+                released(1, &process(1)),
+            ],
         ),
         (
             Invariant::I3,
@@ -190,6 +196,7 @@ fn each_invariant_is_broken_by_something_and_named() {
         (
             Invariant::I4,
             vec![
+                written(1, told(StateName::Initializing)),
                 written(2, told(StateName::Created)),
                 made(1, "0:1/2"),
                 made(2, "0:1/2"),
@@ -198,6 +205,7 @@ fn each_invariant_is_broken_by_something_and_named() {
         (
             Invariant::I4,
             vec![
+                written(1, told(StateName::Initializing)),
                 written(2, told(StateName::Created)),
                 made(1, "0:1/2"),
                 made(1, "0:1/2"),
@@ -205,7 +213,11 @@ fn each_invariant_is_broken_by_something_and_named() {
         ),
         (
             Invariant::I4,
-            vec![written(2, told(StateName::Created)), made(3, "1:1")],
+            vec![
+                written(1, told(StateName::Initializing)),
+                written(2, told(StateName::Created)),
+                made(3, "1:1"),
+            ],
         ),
         (Invariant::I6, {
             let failed = finished(6, RunResult::Failed, Reason::ThresholdsCrossed);
@@ -264,6 +276,10 @@ fn each_invariant_is_broken_by_something_and_named() {
             with(started(), [exited(1, None), exited(2, Some(0)), failed])
         }),
         (Invariant::I17, ended_at(2, Some("again"), 2)),
+        (
+            Invariant::I18,
+            with(ordered(), [exited(1, Some(0)), exited(2, Some(0)), passed(5)]),
+        ),
     ];
     for (invariant, facts) in &breaks {
         assert_eq!(broken_by(Fencing::OneActs, facts), Some(*invariant), "{facts:#?}");
@@ -342,7 +358,13 @@ fn a_runner_that_nobody_holds_begins_again_only_if_its_job_was_deleted() {
         unpaused: true,
         ..told(StateName::Created)
     };
-    let begun = vec![written(2, unpaused), made(1, "0:1/2"), released(1, &process(1))];
+    let first = written(1, told(StateName::Initializing));
+    let begun = vec![
+        first,
+        written(2, unpaused),
+        made(1, "0:1/2"),
+        released(1, &process(1)),
+    ];
     let again = released(1, "another process");
     let twice = with(begun.clone(), [again.clone()]);
     assert_eq!(broken_by(Fencing::OneActs, &twice), Some(Invariant::I1));

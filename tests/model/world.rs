@@ -312,7 +312,8 @@ pub struct Task {
     pub refused_before: Refused,
     pub refused: Refused,
     pub failed: bool,
-    /// It looks again at once: another run has begun, or something was done that no cache shows.
+    /// It looks again at once: another run has begun, more has happened in the state that was just written, or something
+    /// was done that no cache shows.
     pub again: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What must hold of every run: I1 to I17, each once. The model checker, the simulator and the tests on a real
+//! What must hold of every run: I1 to I18, each once. The model checker, the simulator and the tests on a real
 //! cluster tell what happened, fact by fact in the order in which it happened, and [`Monitor`] says which
 //! invariant it breaks.
 //!
@@ -49,11 +49,13 @@ pub enum Invariant {
     I16,
     /// A status says Finished only of a generation whose spec.rerun its run answers.
     I17,
+    /// Each state that a run passes is written, once at least, before the next one.
+    I18,
 }
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::I1,
         Self::I2,
         Self::I3,
@@ -71,6 +73,7 @@ impl Invariant {
         Self::I15,
         Self::I16,
         Self::I17,
+        Self::I18,
     ];
 }
 
@@ -378,6 +381,11 @@ impl Monitor {
                 return Ok(());
             }
         }
+        let from = self.told.as_ref().filter(|before| before.attempt == now.attempt);
+        let from = from.map(|before| before.state);
+        if !may_follow(from, now) {
+            return broken(Invariant::I18, format!("{from:?} is followed by {:?}", now.state));
+        }
         match now.verdict {
             Some((result, reason)) => self.ended(now, result, reason),
             None => Ok(()),
@@ -565,6 +573,19 @@ impl Monitor {
 
 fn of<T>(map: &BTreeMap<RunnerId, T>, attempt: u32) -> impl Iterator<Item = (&RunnerId, &T)> {
     map.iter().filter(move |(id, _)| id.attempt == attempt)
+}
+
+/// Whether this can be the first status that is written after one of this state of the same run.
+fn may_follow(from: Option<StateName>, now: &Told) -> bool {
+    use StateName::{Created, Finished, Initializing, Started, Starting, Stopping};
+    match now.state {
+        Initializing => matches!(from, None | Some(Initializing)),
+        Created => matches!(from, Some(Initializing | Created)),
+        Starting => matches!(from, Some(Created | Starting)),
+        Started => matches!(from, Some(Created | Starting | Started)),
+        Stopping => matches!(from, Some(Created | Starting | Started | Stopping)),
+        Finished => !now.confirmed || matches!(from, Some(Started | Stopping | Finished)),
+    }
 }
 
 fn broken(invariant: Invariant, how: String) -> Result<(), Broken> {
