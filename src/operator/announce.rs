@@ -4,8 +4,8 @@ use super::controller::{Context, bounded};
 use crate::api::LoadTest;
 use crate::machine::{Event, PodRefusal, Record, Run, RunResult, State, Verdict};
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event as Announcement, EventType};
 use kube::{Resource, ResourceExt};
+use kube_runtime::events::{Event as Announcement, EventType};
 
 /// The longest note that Kubernetes takes, in bytes:
 /// <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/>

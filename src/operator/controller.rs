@@ -16,10 +16,10 @@ use crate::machine::{
     Effect, Progress, Record, Refusal, ReplayError, Run, Started, State, chronicle, effects, replay, wake_at,
 };
 use jiff::{SignedDuration, Timestamp};
-use kube::runtime::controller::Action;
-use kube::runtime::events::Recorder;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
+use kube_runtime::controller::Action;
+use kube_runtime::events::Recorder;
+use kube_runtime::reflector::ObjectRef;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

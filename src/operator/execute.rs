@@ -16,8 +16,8 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::api::{DeleteParams, LogParams, PostParams, Preconditions};
-use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
+use kube_runtime::reflector::ObjectRef;
 
 /// How many requests of one run are under way at once.
 const CONCURRENCY: usize = 16;

@@ -11,10 +11,10 @@ use crate::api::Kind;
 use crate::build::Defaults;
 use futures::future::{BoxFuture, Shared, join_all};
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use kube::runtime::controller::{Config, applier};
-use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
+use kube_runtime::controller::{Config, applier};
+use kube_runtime::events::{Recorder, Reporter};
+use kube_runtime::reflector::ObjectRef;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::Semaphore;
 use tracing::Instrument;
@@ -218,16 +218,16 @@ impl Context {
 
     fn after_each(
         &self,
-        error: Option<&kube::runtime::controller::Error<Error, kube::runtime::watcher::Error>>,
+        error: Option<&kube_runtime::controller::Error<Error, kube_runtime::watcher::Error>>,
     ) {
-        use kube::runtime::controller::Error as Failure;
+        use kube_runtime::controller::Error as Failure;
         match error {
             Some(Failure::QueueError(error)) => {
                 tracing::warn!(namespaces = self.scope, %error, "a watch failed and is opened again");
             }
             Some(Failure::RunnerError(error)) => tracing::error!(%error, "the caches are gone"),
             Some(Failure::ObjectNotFound(object)) => {
-                let object = kube::runtime::reflector::ObjectRef::clone(object);
+                let object = kube_runtime::reflector::ObjectRef::clone(object);
                 let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
                 queued.remove(&object.to_string());
             }

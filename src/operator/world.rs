@@ -16,10 +16,10 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::core::DeserializeGuard;
-use kube::runtime::controller::{ReconcileRequest, trigger_self, trigger_with};
-use kube::runtime::reflector::{ObjectRef, Store, store, store::Writer};
-use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
+use kube_runtime::controller::{ReconcileRequest, trigger_self, trigger_with};
+use kube_runtime::reflector::{ObjectRef, Store, store, store::Writer};
+use kube_runtime::{WatchStreamExt, watcher};
 use std::collections::BTreeMap;
 
 /// How long a watch lasts, in seconds. kube gives one up that has said nothing 5 s after it was to end, so no
@@ -390,7 +390,7 @@ mod tests {
     use crate::machine::Aggregation;
     use k8s_openapi::api::batch::v1::Job;
     use k8s_openapi::api::core::v1::Pod;
-    use kube::runtime::watcher::Event;
+    use kube_runtime::watcher::Event;
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
 

@@ -9,7 +9,7 @@ use k6_operator::machine::{Event, Reason, Record, RunResult, StateName};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::ListParams;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube_runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

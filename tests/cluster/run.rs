@@ -7,7 +7,7 @@ use k6_operator::k6::Version;
 use k6_operator::machine::{Reason, RunResult, StateName};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::ResourceExt;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube_runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::process::Command;
