@@ -1,5 +1,7 @@
 //! The client of the API server.
 
+use super::clock::Clock;
+use super::server_time::ServerTime;
 use hyper::header::{HeaderValue, USER_AGENT};
 use kube::{Client, Config};
 
@@ -8,8 +10,9 @@ use kube::{Client, Config};
 const AGENT: &str = concat!("k6-operator/", env!("CARGO_PKG_VERSION"));
 
 /// A client of the cluster that this process is in, or that its kubeconfig names.
-pub async fn client() -> Result<Client, Box<dyn std::error::Error>> {
-    Ok(Client::try_from(named(Config::infer().await?))?)
+/// Its answers tell the time.
+pub async fn client(time: &ServerTime) -> Result<Client, Box<dyn std::error::Error>> {
+    Ok(time.client(named(Config::infer().await?), Clock::system())?)
 }
 
 /// The same, with a name for who asks.

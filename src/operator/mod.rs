@@ -20,6 +20,7 @@ mod patience;
 mod persist;
 mod pods;
 mod program;
+mod server_time;
 pub mod telemetry;
 mod world;
 

@@ -4,6 +4,7 @@ use super::client::client;
 use super::clock::Clock;
 use super::controller::bounded;
 use super::lead::{Settings, operate};
+use super::server_time::ServerTime;
 use super::telemetry::{Endpoints, Health, Heartbeat, Metrics};
 use super::{defaults, lease};
 use crate::build::{self, Defaults};
@@ -116,7 +117,8 @@ impl RunArgs {
 /// Runs the operator until it is told to end.
 pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     let endpoints = Endpoints::bind(args.metrics_bind_address, args.health_probe_bind_address).await?;
-    let client = client().await?;
+    let time = ServerTime::default();
+    let client = client(&time).await?;
     let starter_image = match args.starter_image.clone() {
         Some(image) => image,
         None => own_image(&client, &args).await?,
@@ -131,7 +133,7 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
         keep_jobs_seconds: args.keep_finished_jobs.0,
         lease: args.lease()?,
         instance: args.pod_name.clone(),
-        clock: Clock::system(),
+        clock: time.clock(Clock::system()),
         metrics: Metrics::new("k6"),
         health: Health {
             heartbeat: Heartbeat::with_limit(STALLED),
