@@ -1,9 +1,9 @@
 //! What a script's handleSummary() receives, and what tools find that read the logs of runners.
 
-use crate::aggregation::documents;
+use crate::aggregation::{documents, requests};
 use crate::run::Run;
 use crate::sources::Volume;
-use crate::support::Test;
+use crate::support::{Test, ip};
 use k6_operator::api::{Kind, Status};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt};
@@ -153,5 +153,48 @@ async fn handle_summary_is_called_once_where_the_script_ran_and_its_files_have_t
     }
     printed.sort_unstable();
     assert_eq!(printed, [0, 1]);
+    volume.delete().await;
+}
+
+/// The export by a variable and a relative path, the files that the script reads when it is loaded, and a message that it
+/// sends at its end.
+const HOOK: &str = "import http from 'k6/http';
+const words = open('./words.txt');
+const bytes = open('./words.txt', 'b');
+export const options = { vus: 2, iterations: 20, thresholds: { iterations: ['count>=20'] } };
+export function setup() { return { from: 'setup' }; }
+export default function () {}
+export function handleSummary(data) {
+  const answer = http.post('http://k6-target.k6-target.svc/hook', words);
+  const said = [words, bytes.byteLength, answer.status, data.metrics.iterations.values.count, __ENV.WHERE, __VU];
+  return { 'said.json': JSON.stringify(said), 'empty.txt': '' };
+}
+";
+
+#[tokio::test]
+async fn handle_summary_sends_its_message_once_and_has_the_files_and_variables_of_the_test() {
+    let test = Test::new("hook").await;
+    test.config_map("hook", &[("test.js", HOOK), ("words.txt", "all of it")])
+        .await;
+    let volume = Volume::new(&test, "results").await.for_all();
+    let spec = json!({
+        "parallelism": 3,
+        "script": {"configMap": {"name": "hook", "file": "test.js"}},
+        "runner": {
+            "env": [{"name": "K6_SUMMARY_EXPORT", "value": "/results/export.json"}, {"name": "WHERE", "value": "here"}],
+            "volumes": [{"name": "results", "persistentVolumeClaim": {"claimName": "results"}}],
+            "volumeMounts": [{"name": "results", "mountPath": "/results"}],
+        },
+    });
+    let run = Run::apply(&test, Kind::TestRun, "hook", spec);
+    run.passes().await;
+    let kept = documents(&test, "hook").await;
+    assert!(!kept.contains_key("handleSummary-error.txt"), "{kept:?}");
+    let said: Value = serde_json::from_str(&kept["handleSummary-said.json"]).unwrap();
+    assert_eq!(said, json!(["all of it", 9, 200, 20, "here", 0]));
+    let runners: Vec<String> = run.pods("runner").await.iter().map(ip).collect();
+    assert_eq!(requests(&runners).into_iter().sum::<u64>(), 1);
+    let export: Value = serde_json::from_str(&volume.files()["export.json"]).unwrap();
+    assert_eq!(export["metrics"]["iterations"]["count"], 20);
     volume.delete().await;
 }

@@ -27,6 +27,7 @@ mod kills;
 mod leaders;
 mod lifecycle;
 mod long;
+mod many;
 mod namespaced;
 mod objects;
 mod placement;
