@@ -64,6 +64,24 @@ fn no_fault_in_any_state_breaks_an_invariant() {
 }
 
 #[test]
+fn test_of_an_instant_is_told_in_each_of_its_states() {
+    for (inspects, paused) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut scenario = Scenario::plain(2);
+        let test = &mut scenario.tests[0];
+        test.endings = vec![(1, Ending::Code(0)); 2];
+        (test.inspects, test.paused) = (inspects, paused);
+        let outcome = simulate(7, &scenario, &Plan::default());
+        let end = "a: run 1 Finished Passed AllRunnersPassed, 2 released".to_owned();
+        assert_eq!(
+            (&outcome.broken, &outcome.ends),
+            (&Vec::new(), &vec![end]),
+            "{inspects} {paused}\n{}",
+            outcome.lines.join("\n")
+        );
+    }
+}
+
+#[test]
 fn a_name_that_a_stranger_holds_is_a_conflict_and_the_stranger_is_left_alone() {
     let parts = [
         (Part::Initializer, Source::ConfigMap),
