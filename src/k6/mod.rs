@@ -1,5 +1,6 @@
 //! What is known of k6, by version: its flags, what it prints, and what its exit codes mean. Pure.
 
+pub mod archive;
 pub mod arguments;
 pub mod execution;
 pub mod exit_code;

@@ -4,7 +4,7 @@
 use crate::aggregate::handler::{self, Handled, Task};
 use crate::aggregate::runner::measuring;
 use crate::k6::arguments::boolean;
-use crate::k6::{Arguments, Flags, Version};
+use crate::k6::{Arguments, Flags, Version, archive};
 use rustix::process::Signal;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,9 @@ const PRINTED: usize = 8 * 1024 * 1024;
 
 /// The longest piece of a line that is passed on at once, in bytes: longer than any that is ours.
 const PIECE: u64 = 64 * 1024;
+
+/// The largest archive that is made anew, in bytes, as it is in memory for that.
+const LARGEST_ARCHIVE: u64 = 64 * 1024 * 1024;
 
 /// The first version that can be told by a flag that stays to make no summary.
 /// <https://github.com/grafana/k6/blob/v1.3.0/internal/lib/summary/summary.go>
@@ -123,13 +126,12 @@ impl Plan {
         // A k6 that makes no summary calls no handleSummary(), but it has to measure.
         let disabled = !measuring(version, words, &variable).is_empty();
         let may_have = source.is_none_or(|source| handler::may_have(&String::from_utf8_lossy(source)));
-        let is_archive = script.extension().is_some_and(|extension| extension == "tar");
         let on = |flag: &str, name: &str| {
             let set = || variable(name).and_then(|value| boolean(&value));
             arguments.is_on(flag).or_else(set).unwrap_or_default()
         };
         let machine_readable = on("new-machine-readable-summary", "K6_NEW_MACHINE_READABLE_SUMMARY");
-        let calls = !disabled && !is_archive && (may_have || machine_readable);
+        let calls = !disabled && (may_have || machine_readable);
         let export = arguments.value("summary-export").map(str::to_owned);
         let export = export
             .or_else(|| variable("K6_SUMMARY_EXPORT"))
@@ -226,7 +228,7 @@ impl Plan {
     ) -> std::io::Result<Handled> {
         let base = std::env::current_dir()?;
         let folder = script.parent().unwrap_or(Path::new("/"));
-        let around = handler::script(&script.to_string_lossy(), task, &base.to_string_lossy());
+        let around = around(script, task, &base)?;
         let words = self.calling.iter().map(|word| from(&base, word));
         let mut words = words.collect::<Vec<_>>().into_iter();
         let mut command = Command::new(words.next().unwrap_or_default());
@@ -245,7 +247,7 @@ impl Plan {
         let give = async {
             // One that reads none of it says why.
             if let Some(mut input) = input {
-                let _ = input.write_all(around.as_bytes()).await;
+                let _ = input.write_all(&around).await;
             }
         };
         let (out, err) = (k6.stdout.take(), k6.stderr.take());
@@ -274,6 +276,26 @@ impl Plan {
             }
         }
     }
+}
+
+/// What k6 is to run from its standard input: the script around the user's, or an archive with both.
+fn around(script: &Path, task: &Task, base: &Path) -> std::io::Result<Vec<u8>> {
+    let base = base.to_string_lossy();
+    if script.extension().is_none_or(|extension| extension != "tar") {
+        return Ok(handler::script(&script.to_string_lossy(), task, &base).into_bytes());
+    }
+    let file = std::fs::File::open(script)?;
+    let size = file.metadata()?.len();
+    if size > LARGEST_ARCHIVE {
+        let limit = LARGEST_ARCHIVE / 1024 / 1024;
+        return Err(std::io::Error::other(format!(
+            "the archive has {} MiB, and the handleSummary() of one of more than {limit} MiB is not called: use a script",
+            size / 1024 / 1024
+        )));
+    }
+    archive::with_main(std::io::BufReader::new(file), |main| {
+        handler::script(main, task, &base)
+    })
 }
 
 /// A file that a flag names by a path from the folder in which k6 was begun, by a path that holds in every folder.

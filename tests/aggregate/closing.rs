@@ -81,6 +81,35 @@ async fn handle_summary_is_called_once_with_the_whole_where_the_script_ran() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handle_summary_of_an_archive_is_called_once_with_the_whole() {
+    let site = Site::open().await;
+    let service = Service::open(2, json!({"thresholds": {"http_reqs": ["count>=40"]}}));
+    let script = r#"
+        import http from "k6/http";
+        const beside = open("./beside.txt");
+        export const options = {
+            scenarios: { all: { executor: "shared-iterations", vus: 4, iterations: 40 } },
+            thresholds: { http_reqs: ["count>=40"] },
+        };
+        export default function () { http.get(`${__ENV.SITE}/1/200`); }
+        export function handleSummary(data) {
+            http.get(`${__ENV.SITE}/say/hook`);
+            const { http_reqs } = data.metrics;
+            const said = [http_reqs.values.count, http_reqs.thresholds["count>=40"].ok, beside, __ENV.WORD];
+            return { stdout: JSON.stringify(said) };
+        }"#;
+    let mut runners = Runners::of_archive(2, script, site.address, service.address);
+    runners.release().await;
+    assert_eq!(runners.end().await, [Some(0); 2]);
+    let (outcome, documents) = service.result();
+    assert_eq!(outcome.totals.requests, 40.0);
+    assert_eq!(documents.error, None);
+    let said = Content::Text(r#"[40,true,"beside","archived"]"#.to_owned());
+    assert_eq!(documents.outputs["stdout"], said);
+    assert_eq!(site.said(), ["hook"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn script_without_handle_summary_is_not_loaded_again_and_each_runner_prints_its_part() {
     let site = Site::open().await;
     let service = Service::open(2, json!({}));

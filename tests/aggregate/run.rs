@@ -342,6 +342,13 @@ impl Runners {
         Self::with(count, script, site, aggregator, &words, &[("SUMS", "yes")], &[])
     }
 
+    /// The same, of an archive of the script.
+    pub fn of_archive(count: u32, script: &str, site: SocketAddr, aggregator: SocketAddr) -> Self {
+        let words = arguments("experimental-opentelemetry", false);
+        let of_user = [("SUMS", "yes"), ("ARCHIVED", "yes")];
+        Self::with(count, script, site, aggregator, &words, &of_user, &[])
+    }
+
     fn with(
         count: u32,
         script: &str,
@@ -352,11 +359,29 @@ impl Runners {
         of_k6: &[(&str, &str)],
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("script.js");
+        let mut path = folder.path().join("script.js");
         std::fs::write(&path, script).unwrap();
         std::fs::write(folder.path().join("beside.txt"), "beside").unwrap();
         let proto = "syntax = \"proto3\";\nmessage Empty {}\n";
         std::fs::write(folder.path().join("hello.proto"), proto).unwrap();
+        if of_user.contains(&("ARCHIVED", "yes")) {
+            let archive = folder.path().join("script.tar");
+            let mut k6 = Command::new(k6_binary());
+            let k6 = k6
+                .args(["archive", "-e", "WORD=archived", "-O"])
+                .arg(&archive)
+                .arg(&path);
+            let made = k6.output().unwrap();
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+            for file in [
+                &path,
+                &folder.path().join("beside.txt"),
+                &folder.path().join("hello.proto"),
+            ] {
+                std::fs::remove_file(file).unwrap();
+            }
+            path = archive;
+        }
         let mut runners = Self {
             children: Vec::new(),
             targets: Vec::new(),

@@ -1,0 +1,173 @@
+//! Archives, which `k6 archive` makes: a tar with the main script as `data`, all that it imports and opens below `file/`
+//! and `https/`, and the options in `metadata.json`. The main script stands among the others as a hard link to `data`.
+//! <https://github.com/grafana/k6/blob/v2.2.0/lib/archive.go>
+
+use serde_json::{Map, Value};
+use std::io::{self, Read, Write};
+use tar::{Archive, Builder, EntryType, Header};
+
+/// Where the main script is.
+const MAIN: &str = "data";
+/// What the archive says of itself.
+const METADATA: &str = "metadata.json";
+/// The name of the script that takes the place of the main one, in the folder of that.
+const AROUND: &str = "k6-operator-around.js";
+
+/// The options that say how much load is made, and what is judged.
+const OF_LOAD: [&str; 9] = [
+    "duration",
+    "executionSegment",
+    "executionSegmentSequence",
+    "iterations",
+    "minIterationDuration",
+    "scenarios",
+    "stages",
+    "thresholds",
+    "vus",
+];
+
+/// The same archive with another main script, which this makes of the path of the present one. That stays, to be imported
+/// by its path. No options say how much load is made.
+pub fn with_main(archive: impl Read, make: impl FnOnce(&str) -> String) -> io::Result<Vec<u8>> {
+    let mut made = Builder::new(Vec::new());
+    let mut make = Some(make);
+    let mut around = None;
+    let mut main = Vec::new();
+    let mut archive = Archive::new(archive);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let header = entry.header().clone();
+        let path = entry.path()?.into_owned();
+        if path.as_os_str() == METADATA {
+            let mut metadata: Map<String, Value> = serde_json::from_reader(&mut entry)?;
+            let (main, new) = renamed(&mut metadata)?;
+            around = make.take().map(|make| (new, make(&main)));
+            append(&mut made, METADATA, &serde_json::to_vec(&metadata)?)?;
+        } else if path.as_os_str() == MAIN {
+            entry.read_to_end(&mut main)?;
+            let (_, source) = around
+                .as_ref()
+                .ok_or_else(|| invalid("the options stand behind the script"))?;
+            append(&mut made, MAIN, source.as_bytes())?;
+        } else if header.entry_type() == EntryType::Link {
+            append(&mut made, path, &main)?;
+        } else {
+            let mut header = header;
+            made.append_data(&mut header, path, &mut entry)?;
+        }
+    }
+    let (path, source) = around.ok_or_else(|| invalid("it has no metadata.json"))?;
+    append(&mut made, path, source.as_bytes())?;
+    let mut bytes = made.into_inner()?;
+    bytes.flush()?;
+    Ok(bytes)
+}
+
+/// Names another main script in the metadata; gives the path of the present one, and where the other is in the archive.
+fn renamed(metadata: &mut Map<String, Value>) -> io::Result<(String, String)> {
+    let Some(Value::String(url)) = metadata.get("filename").cloned() else {
+        return Err(invalid("it does not name its script"));
+    };
+    let (folder, _) = url
+        .rsplit_once('/')
+        .ok_or_else(|| invalid("its script has no folder"))?;
+    let new = format!("{folder}/{AROUND}");
+    let in_archive = new
+        .split_once("://")
+        .map(|(scheme, path)| format!("{scheme}/{}", path.trim_start_matches('/')))
+        .ok_or_else(|| invalid("its script has no URL"))?;
+    metadata.insert("filename".to_owned(), Value::String(new));
+    if let Some(Value::Object(options)) = metadata.get_mut("options") {
+        for option in OF_LOAD {
+            options.remove(option);
+        }
+    }
+    Ok((url.strip_prefix("file://").unwrap_or(&url).to_owned(), in_archive))
+}
+
+fn append(to: &mut Builder<Vec<u8>>, path: impl AsRef<std::path::Path>, content: &[u8]) -> io::Result<()> {
+    let mut header = Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_size(u64::try_from(content.len()).unwrap_or(u64::MAX));
+    to.append_data(&mut header, path, content)
+}
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("this is no archive of k6: {why}"),
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::{Builder, Header, append, with_main};
+    use serde_json::{Value, json};
+    use std::collections::BTreeMap;
+    use std::io::Read;
+
+    fn files(archive: &[u8]) -> BTreeMap<String, String> {
+        let mut archive = tar::Archive::new(archive);
+        let read = |entry: std::io::Result<tar::Entry<'_, &[u8]>>| {
+            let mut entry = entry.unwrap();
+            let mut text = String::new();
+            entry.read_to_string(&mut text).unwrap();
+            (entry.path().unwrap().display().to_string(), text)
+        };
+        archive.entries().unwrap().map(read).collect()
+    }
+
+    fn archive(metadata: &Value) -> Vec<u8> {
+        let mut made = Builder::new(Vec::new());
+        append(&mut made, "metadata.json", metadata.to_string().as_bytes()).unwrap();
+        append(&mut made, "data", b"the script").unwrap();
+        append(&mut made, "file/test/dep.js", b"a neighbour").unwrap();
+        let mut link = Header::new_gnu();
+        link.set_entry_type(tar::EntryType::Link);
+        link.set_size(0);
+        made.append_link(&mut link, "file/test/test.js", "data").unwrap();
+        made.into_inner().unwrap()
+    }
+
+    #[test]
+    fn archive_with_another_main_script_keeps_the_first_to_be_imported() {
+        let metadata = json!({
+            "type": "js",
+            "filename": "file:///test/test.js",
+            "pwd": "file:///test/",
+            "options": {"vus": 3, "iterations": 9, "thresholds": {"checks": ["rate==1"]}, "userAgent": "x"},
+            "env": {"A": "1"},
+        });
+        let made = with_main(&archive(&metadata)[..], |main| format!("around {main}")).unwrap();
+        let mut files = files(&made);
+        let metadata: Value = serde_json::from_str(&files.remove("metadata.json").unwrap()).unwrap();
+        assert_eq!(
+            metadata,
+            json!({
+                "type": "js",
+                "filename": "file:///test/k6-operator-around.js",
+                "pwd": "file:///test/",
+                "options": {"userAgent": "x"},
+                "env": {"A": "1"},
+            })
+        );
+        let expected = [
+            ("data", "around /test/test.js"),
+            ("file/test/dep.js", "a neighbour"),
+            ("file/test/k6-operator-around.js", "around /test/test.js"),
+            ("file/test/test.js", "the script"),
+        ];
+        let expected = expected.map(|(path, text)| (path.to_owned(), text.to_owned()));
+        assert_eq!(files, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn what_is_no_archive_of_k6_is_an_error_that_says_so() {
+        let error = |archive: &[u8]| with_main(archive, str::to_owned).unwrap_err().to_string();
+        assert!(error(&archive(&json!({}))).contains("does not name its script"));
+        assert!(error(&archive(&json!({"filename": "test.js"}))).contains("has no folder"));
+        assert!(error(b"").contains("has no metadata.json"));
+        error(&[7; 2048]);
+    }
+}
