@@ -56,6 +56,10 @@ test: ## All tests, the end-to-end ones in an embedded cluster (K6_BIN=/path/to/
 test-k6: ## The tests that depend on k6, with each of K6_BINS="/path/to/k6 ..." (K6_CLUSTER=no: without a cluster)
 	@tests/cluster/matrix
 
+.PHONY: helm
+helm: ## Test the chart and install.yaml without a cluster (HELM=3: with Helm 3; else with 4)
+	@tests/helm/check $(HELM)
+
 .PHONY: model
 model: ## Check all that can happen to a run, up to MODEL_STATES states (4 million) of each configuration
 	MODEL_STATES=$${MODEL_STATES:-4000000} cargo test --locked \
@@ -90,7 +94,7 @@ fmt: ## Format the code
 .PHONY: lint
 lint: ## Lint the code, the scripts and the Go module of the target
 	cargo clippy --all-targets --all-features --locked -- -D warnings
-	@! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR .ci/run tests/cluster/lib.sh $$(grep -ls '^#!.*bash' tests/cluster/* tests/argocd/* tests/mutants/* tests/report/*)
+	@! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR .ci/run tests/cluster/lib.sh $$(grep -ls '^#!.*bash' tests/cluster/* tests/argocd/* tests/mutants/* tests/report/* tests/helm/*)
 
 .PHONY: deny
 deny: ## Check licences and sources of the dependencies (installs cargo-deny)
@@ -102,12 +106,13 @@ advisories: deny ## Check their advisories too (fetches the RustSec database)
 	cargo deny --locked check advisories
 
 .PHONY: manifests
-manifests: ## Write the CRD and the state diagrams anew from the code
+manifests: ## Write the CRD and the state diagrams anew from the code, and what the chart and install.yaml have of manifests/
 	cargo run --locked --quiet -- crd K6 > manifests/crd/.crd.new
 	mv manifests/crd/.crd.new manifests/crd/k6s.k6.io.yaml
 	cargo run --locked --quiet -- crd TestRun > manifests/crd/.crd.new
 	mv manifests/crd/.crd.new manifests/crd/testruns.k6.io.yaml
 	cargo run --locked --quiet -- diagram state-diagrams/
+	charts/generate
 
 .PHONY: clean
 clean: ## Remove what was built here (downloads and the cluster's parts stay in the cache)
