@@ -48,6 +48,16 @@ delete: ## Delete it from there, with all K6 resources
 
 ##@ Work on it
 
+.PHONY: check
+check: ## Format, lints and the fast tests: the two minutes before a push
+	cargo fmt --check
+	cargo clippy --all-targets --all-features --locked -- -D warnings
+	cargo test --locked --quiet --lib --test core --test docs --test fields --test faults -- --skip planted_defect
+
+.PHONY: hooks
+hooks: ## Have git run `make check` before each push (git push --no-verify skips it)
+	git config core.hooksPath .githooks
+
 .PHONY: test
 test: ## All tests, the end-to-end ones in an embedded cluster (K6_BIN=/path/to/k6: with this k6)
 	@tests/cluster/check
@@ -113,6 +123,15 @@ manifests: ## Write the CRD and the state diagrams anew from the code, and what 
 	mv manifests/crd/.crd.new manifests/crd/testruns.k6.io.yaml
 	cargo run --locked --quiet -- diagram state-diagrams/
 	charts/generate
+
+.PHONY: docs
+docs: ## Write the tables of the book anew from the code
+	UPDATE=1 cargo test --locked --quiet --test docs
+
+.PHONY: book
+book: ## Build the book of docs/ into book/ (needs mdBook)
+	@command -v mdbook >/dev/null || { echo 'mdbook is needed: cargo install --locked mdbook' >&2; exit 1; }
+	mdbook build docs
 
 .PHONY: clean
 clean: ## Remove what was built here (downloads and the cluster's parts stay in the cache)
