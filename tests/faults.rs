@@ -146,7 +146,8 @@ fn cell(covered: &Covered, fault: Fault, state: StateName) -> String {
 fn table(covered: &Covered) -> String {
     let mut text = String::from(
         "<!-- Written by all tests: `UPDATE=1 make test`. -->\n\n# Every fault in every state, and what tests it\n\n\
-         *model*: the model checker lets it happen at every moment of that state (`tests/model`). *simulation*: it meets \
+         For those who have to trust the operator, and for those who change it: whether a fault is tested in the state in \
+         which they fear it.\n\n*model*: the model checker lets it happen at every moment of that state (`tests/model`). *simulation*: it meets \
          the real operator in a simulated cluster (`tests/simulation`). *cluster*: it is done to a real one \
          (`tests/cluster`). Where no test lets it happen, the cell says why.\n\n| fault |",
     );

@@ -100,8 +100,8 @@ fn covered(record: &str) -> Covered {
 
 fn table(covered: &Covered) -> String {
     let mut text = String::from(
-        "<!-- Written by the end-to-end tests: `UPDATE=1 make test`. -->\n\n# Every field, and what tests it\n\nThe \
-         end-to-end tests that apply a field to a real cluster, for each kind; at most two are named.\n\n\
+        "<!-- Written by the end-to-end tests: `UPDATE=1 make test`. -->\n\n# Every field, and what tests it\n\nFor \
+         those who rely on a field, and for those who add one: the end-to-end tests that apply a field to a real cluster, for each kind; at most two are named.\n\n\
          | field of spec | K6 | TestRun |\n| --- | --- | --- |\n",
     );
     let all: BTreeSet<String> = Kind::ALL.into_iter().flat_map(fields).collect();

@@ -10,17 +10,18 @@ use std::collections::BTreeMap;
 /// Where a run is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
-    /// The spec is checked and the script inspected.
+    /// The spec is checked, and k6 itself archives and inspects the script, in the Job `<name>-initializer`.
     Initializing(Initializing),
-    /// The runners are made and wait, paused, until all are ready.
+    /// The Jobs `<name>-aggregator` and `<name>-1` to `<name>-N` are created. Each k6 waits, paused, until all are
+    /// ready.
     Created(Created),
-    /// The order to start exactly these pods is recorded; the starter releases them.
+    /// The order to start exactly these pods is recorded. The Job `<name>-starter` runs setup() and releases them.
     Starting(Starting),
-    /// All runners were released.
+    /// All runners were released. When all have ended, the merged result is read and its summary kept.
     Started(Started),
-    /// The order to stop is recorded; whatever was released is being stopped.
+    /// The order to stop is recorded. The runners that were released are stopped, and their result is collected.
     Stopping(Stopping),
-    /// The end, with its verdict.
+    /// The run has ended, with a result.
     Finished(Finished),
 }
 
@@ -276,13 +277,13 @@ pub struct Finished {
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum RunResult {
-    /// Every runner exited 0.
+    /// Every runner passed, and all thresholds hold over all runners.
     Passed,
-    /// Thresholds were crossed, or the script marked the test as failed.
+    /// Thresholds were crossed, or the script marked the test as failed (`exec.test.fail()`) and did not end it itself.
     Failed,
-    /// Stopped by a person or by the script.
+    /// A person, a signal or the script (`exec.test.abort()`) stopped the test.
     Aborted,
-    /// Could not be carried out as asked.
+    /// The test could not be carried out as asked.
     Error,
 }
 
@@ -301,39 +302,40 @@ impl RunResult {
 /// Why a run ended as it did, in one word that tools can match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Reason {
-    /// All runners exited 0.
+    /// Passed: every runner exited 0, and all thresholds hold over all runners.
     AllRunnersPassed,
-    /// At least one runner's thresholds were crossed.
+    /// Failed: thresholds were crossed.
     ThresholdsCrossed,
-    /// The script marked the test as failed.
+    /// Failed: the script marked the test as failed (`exec.test.fail()`).
     TestFailed,
-    /// The script stopped the test, or somebody did through k6.
+    /// Aborted: the script stopped the test (`exec.test.abort()`), or a signal or a call of k6's API did.
     TestAborted,
-    /// spec.stop was set.
+    /// Aborted: `spec.stop` was set.
     StopRequested,
-    /// The spec can't be carried out.
+    /// Error: a field of the spec can't be carried out. The message names the field and the remedy.
     InvalidSpec,
-    /// The ConfigMap, or the file in it, is not there.
+    /// Error: the ConfigMap, or the file in it, did not appear within 10 s.
     ScriptNotFound,
-    /// k6 refused the script or the arguments.
+    /// Error: k6 refused the script or the arguments.
     ScriptError,
-    /// More runners than virtual users.
+    /// Error: there are more runners than virtual users, or than the limit of requests per second allows.
     ParallelismTooHigh,
-    /// The script was not inspected in time.
+    /// Error: the script was not inspected within `timeouts.initialization`.
     InitializationDeadlineExceeded,
-    /// The runners were not ready, or not released, in time.
+    /// Error: the runners were not ready, or not released, within `timeouts.start`.
     StartDeadlineExceeded,
-    /// Not all runners could be released.
+    /// Error: not all runners could be released.
     StartFailed,
-    /// The test did not end in time.
+    /// Error: the test did not end in its time (`timeouts.run`).
     RunDeadlineExceeded,
-    /// A runner ended in an error, or was lost.
+    /// Error: a runner ended in an error, or was lost (OOMKilled, Evicted, deleted).
     RunnerFailed,
-    /// The metrics of the runners could not be merged, and so the thresholds not be judged.
+    /// Error: the script has thresholds, and it is not known whether they held; or the aggregator ended before the start.
     AggregationFailed,
-    /// An object that is not this run's has the name of one of its own.
+    /// Error: another object has the name of one that this run needs. It is left alone.
     NameConflict,
-    /// The API server refused an object of this run for good.
+    /// Error: the API server refused an object or a pod of this run, by a rule that waiting does not change (a LimitRange, Pod
+    /// Security, a ResourceQuota that the pod can't meet). The message names the rule and the field to set.
     ObjectRefused,
 }
 
