@@ -52,7 +52,14 @@ fn pages() -> Vec<String> {
     let mut all: Vec<String> = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
         .map(str::to_owned)
         .to_vec();
-    for folder in ["docs", "manifests", "tests", "state-diagrams", ".github"] {
+    for folder in [
+        "docs",
+        "manifests",
+        "charts",
+        "tests",
+        "state-diagrams",
+        ".github",
+    ] {
         all.extend(markdown(folder));
     }
     all
