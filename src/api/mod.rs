@@ -159,8 +159,8 @@ pub struct AggregationSpec {
     /// where the runners' k6 can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// CPU and memory of the aggregator, which merges the metrics, and of what brings the result. Default: those of
-    /// the starter, and those of the runners.
+    /// CPU and memory of the aggregator, which merges the metrics. Default: those of the starter; without them
+    /// requests 50m and 64Mi, limit 1Gi.
     #[serde(default, skip_serializing_if = "is_default")]
     pub resources: Resources,
 }

@@ -110,7 +110,7 @@ pub(super) fn of_starter(spec: &Spec, defaults: &Common) -> PodSettings {
     all(&spec.starter, spec, &defaults.starter, defaults)
 }
 
-/// CPU and memory of what merges the metrics, and of what brings the result; empty if nobody says.
+/// CPU and memory of what merges the metrics; empty if nobody says.
 pub(super) fn of_aggregation(spec: &Spec, defaults: &Common) -> Resources {
     resources_over(
         spec.aggregation.resources.clone(),
