@@ -161,7 +161,7 @@ async fn handle_summary_is_called_once_where_the_script_ran_and_its_files_have_t
 const HOOK: &str = "import http from 'k6/http';
 const words = open('./words.txt');
 const bytes = open('./words.txt', 'b');
-export const options = { vus: 2, iterations: 20, thresholds: { iterations: ['count>=20'] } };
+export const options = { vus: 3, iterations: 20, thresholds: { iterations: ['count>=20'] } };
 export function setup() { return { from: 'setup' }; }
 export default function () {}
 export function handleSummary(data) {

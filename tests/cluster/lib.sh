@@ -63,8 +63,22 @@ k6_archive=k6.tar
 export k6_archive
 target_image=docker.io/library/k6-target:1
 pause_image=docker.io/library/k6-pause:1
-target_ip=10.96.0.80
-export k6_image target_image pause_image target_ip
+# The addresses of a cluster are all of one family: that which it was started with.
+family=${CLUSTER_FAMILY:-$(cat "$run/family" 2>/dev/null || echo ipv4)}
+case $family in
+    ipv4) all_pods=10.88.0.0/16 all_services=10.96.0.0/16 services=10.96.0. ;;
+    ipv6) all_pods=fd88::/64 all_services=fd96::/112 services=fd96:: ;;
+    *) die "CLUSTER_FAMILY is ipv4 or ipv6, not $family" ;;
+esac
+api_ip=${services}1
+target_ip=${services}80
+export k6_image target_image pause_image all_pods all_services api_ip target_ip
+
+# The manifest of the server under load, with an address of this cluster.
+target_manifest() { sed "s/clusterIP: .*/clusterIP: '$target_ip'/" "$here/target/target.yaml"; }
+
+# in_url ADDRESS
+in_url() { if [[ $1 == *:* ]]; then printf '[%s]' "$1"; else printf '%s' "$1"; fi; }
 
 # A kubectl of the user's own comes first.
 PATH=$PATH:$cache/bin

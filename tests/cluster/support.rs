@@ -743,9 +743,9 @@ pub fn ip(pod: &Pod) -> String {
         .unwrap()
 }
 
-/// The body of an HTTP answer.
+/// The body of an HTTP answer. The host may be as in a URL.
 pub fn http(method: &str, host: &str, port: u16, path: &str) -> (String, String) {
-    let mut stream = TcpStream::connect((host, port)).unwrap();
+    let mut stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     write!(stream, "{method} {path} HTTP/1.0\r\nHost: {host}\r\n\r\n").unwrap();
     let mut answer = String::new();
