@@ -66,6 +66,22 @@ impl Live {
         (!(self.has_told(sender) && runner.let_go)).then_some(Gap::Untold)
     }
 
+    /// What is to be said of series that k6 has put together.
+    fn overflow(&self) -> String {
+        const NAMED: usize = 2;
+        let metrics: Vec<&str> = self.store.overflown().collect();
+        let named: Vec<&str> = metrics.iter().take(NAMED).copied().collect();
+        let more = match metrics.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!(
+            "a runner had more series of {}{more} than are kept apart: give requests a `name` tag, or drop tags with \
+             options.systemTags (submetrics, checks and requests lack samples)",
+            named.join(", ")
+        )
+    }
+
     /// What of the test is not in the numbers, in words, if nothing more comes.
     pub fn incomplete(&self) -> Vec<String> {
         self.describe(self.began, true)
@@ -103,7 +119,7 @@ impl Live {
             }
         }
         if overflown {
-            why.push("a runner had more series than it keeps apart: submetrics lack samples".to_owned());
+            why.push(self.overflow());
         }
         why
     }

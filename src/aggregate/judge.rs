@@ -3,15 +3,17 @@
 //!
 //! | the number | with more samples it | told as crossed, whatever is missing |
 //! |---|---|---|
-//! | `count`, `max`, `p(100)` | only grows | `<` `<=` `==` whose limit it has passed |
-//! | `rate` of a counter | only grows, if the time of the test is known | the same |
+//! | `count` of a counter of k6's own, `max`, `p(100)` | only grows | `<` `<=` `==` whose limit it has passed |
+//! | `rate` of a counter of k6's own | only grows, if the time of the test is known | the same |
 //! | `min`, `p(0)` | only falls | `>` `>=` `==` whose limit it has passed |
+//! | `count` and `rate` of a script's counter | moves either way: `add(-1)` is allowed | nothing |
 //! | `rate` of a rate, `avg`, `med`, `p(N)`, `value` | moves either way | nothing |
 //!
 //! Nothing is told as held while anything is missing: a verdict on less than all is none.
 
 use super::sink::{Aggregate, Sink};
 use super::threshold::{Expression, Operator};
+use super::unmeasured::is_builtin;
 
 /// Why the numbers of a runner may not be all of its numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,12 +115,15 @@ enum Course {
     Anywhere,
 }
 
-fn course(aggregate: Aggregate, sink: &Sink, missing: Missing) -> Course {
+fn course(aggregate: Aggregate, metric: &str, sink: &Sink, missing: Missing) -> Course {
     if sink.is_empty() {
         // The value of what has no samples is not one of theirs.
         return Course::Anywhere;
     }
     match (aggregate, sink) {
+        // k6 adds whatever number a script gives to its own counters, from 0.57 to 2.2:
+        // <https://github.com/grafana/k6/blob/v2.2.0/internal/js/modules/k6/metrics/metrics.go>
+        (Aggregate::Count | Aggregate::Rate, Sink::Counter(_)) if !is_builtin(metric) => Course::Anywhere,
         (Aggregate::Count | Aggregate::Max, _) => Course::Up,
         (Aggregate::Min, _) => Course::Down,
         (Aggregate::Percentile(p), _) if p <= 0.0 => Course::Down,
@@ -149,13 +154,18 @@ fn stays_crossed(expression: &Expression, value: f64, course: Course) -> bool {
     }
 }
 
-/// How a threshold stands whose number has come to this, with a sink of this type.
-pub fn standing(expression: &Expression, sink: &Sink, value: f64, missing: Missing) -> Standing {
+/// How a threshold on this metric stands whose number has come to this, with a sink of this type.
+pub fn standing(
+    expression: &Expression,
+    (metric, sink): (&str, &Sink),
+    value: f64,
+    missing: Missing,
+) -> Standing {
     match missing {
         Missing::Nothing if expression.holds(value) => Standing::Holds,
         Missing::Nothing => Standing::Crossed,
         Missing::Samples | Missing::SamplesAndTime => {
-            let course = course(expression.aggregate, sink, missing);
+            let course = course(expression.aggregate, metric, sink, missing);
             if stays_crossed(expression, value, course) {
                 Standing::Crossed
             } else {

@@ -179,7 +179,8 @@ impl Live {
         }
         let told = match (&sink, verdict.value) {
             (Some(sink), Some(value)) if verdict.passed.is_some() => {
-                standing(&threshold.expression, sink, value.value, missing)
+                let of = (selector.metric.as_str(), sink);
+                standing(&threshold.expression, of, value.value, missing)
             }
             (Some(_) | None, Some(_) | None) => Standing::Unknown,
         };

@@ -2,7 +2,7 @@
 //! runner is told to do. Pure: time is a parameter, in ms of one clock.
 
 use super::judge::Lack;
-use super::own::{counted, duration, lacking};
+use super::own::{counted, duration, lacking, rates};
 use super::sink::Sink;
 use super::store::{ExportError, Sender, Store, View, of};
 use super::threshold::{Threshold, Verdict};
@@ -54,6 +54,9 @@ pub struct Word {
     /// What k6 itself has measured, once its part has ended, if it could say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own: Option<Own>,
+    /// The shares that k6 has of its rates while its part runs, if they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rates: Option<BTreeMap<String, f64>>,
     /// Whether that is all: k6 was let go after it had counted it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub let_go: bool,
@@ -110,6 +113,10 @@ pub struct Answer {
     /// How many series the runner has sent: k6 sums them up at its end, which takes its time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub series: u32,
+    /// Whether k6's own rates are wanted while its part runs: of what the runner exports, not all tells zeros from
+    /// other values.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rates: bool,
 }
 
 fn is_zero(count: &u32) -> bool {
@@ -131,6 +138,8 @@ pub struct Runner {
     pub ended: Option<u64>,
     /// What k6 itself has measured, as it said last.
     pub own: Option<Arc<Own>>,
+    /// The shares that k6 had of its rates when it was heard last, while its part ran.
+    pub rates: BTreeMap<String, f64>,
     /// How long its part took, in s, as k6 said when it had ended. It says more later if the test was stopped.
     pub took: Option<f64>,
     /// Its exit code.
@@ -245,7 +254,25 @@ impl Live {
             Ok(()) => drop(self.refused.remove(sender)),
             Err(error) => self.refuse(sender, error.clone()),
         }
+        self.divide(sender);
         taken
+    }
+
+    /// Tells the zeros from the other values where exports do not, by k6's own shares.
+    fn divide(&mut self, sender: &Sender) {
+        let Some(runner) = self.runners.get(sender) else {
+            return;
+        };
+        match &runner.own {
+            Some(own) if runner.ended.is_some() => self.store.divide(sender, &rates(own), true),
+            Some(_) | None => self.store.divide(sender, &runner.rates, false),
+        }
+    }
+
+    /// Whether k6's own rates are wanted of a process.
+    pub fn wants_rates(&self, sender: &Sender) -> bool {
+        let sent = self.store.senders().get(sender);
+        sent.is_some_and(|sent| sent.has_undivided())
     }
 
     /// An export was refused: until one is taken, the numbers of its sender are incomplete.
@@ -321,6 +348,9 @@ impl Live {
             (before, took) => before.or(took),
         };
         runner.own = word.own.map(Arc::new).or_else(|| runner.own.take());
+        if let Some(rates) = word.rates {
+            runner.rates = rates;
+        }
         runner.let_go |= word.let_go;
         runner.handles |= word.handles;
         if word.aborted {
@@ -333,6 +363,13 @@ impl Live {
             self.started = Some(self.started.map_or(started, |first| first.min(started)));
             self.store.part_started(sender, started);
         }
+        if word.phase >= Phase::Ended {
+            runner.ended.get_or_insert(before(word.ended_ago).unwrap_or(now));
+        }
+        self.divide(sender);
+        let Some(runner) = self.runners.get_mut(sender) else {
+            return Order::GoOn {};
+        };
         match word.phase {
             Phase::Waiting => Order::GoOn {},
             Phase::Running => self.go_on(),

@@ -27,6 +27,18 @@ pub fn duration(own: &Own) -> Option<f64> {
     own.values().find_map(counter)
 }
 
+/// The shares that k6 has of its rates, by metric. A counter has a rate too, beside its count.
+pub fn rates(own: &Own) -> BTreeMap<String, f64> {
+    let share = |numbers: &BTreeMap<String, f64>| {
+        let rate = numbers.get("rate").copied();
+        rate.filter(|_| !numbers.contains_key("count"))
+    };
+    let rates = own
+        .iter()
+        .filter_map(|(name, numbers)| Some((name.clone(), share(numbers)?)));
+    rates.collect()
+}
+
 /// In what the exports of a runner, merged by metric, differ from what k6 itself has measured.
 pub fn lacking(came: &BTreeMap<String, Sink>, own: &Own) -> Vec<Lack> {
     let asked = [

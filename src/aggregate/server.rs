@@ -764,7 +764,8 @@ async fn word(
     let sent = live.store.senders().get(&sender).filter(|_| ends);
     let series = sent.map_or(0, |sent| sent.kept());
     let series = u32::try_from(series).unwrap_or(u32::MAX);
-    Ok(Json(Answer { order, series }))
+    let rates = live.wants_rates(&sender);
+    Ok(Json(Answer { order, series, rates }))
 }
 
 /// The merged data, for the runner that was asked to call handleSummary().
@@ -803,5 +804,9 @@ async fn handled(
     let now = aggregator.now();
     let live = aggregator.live();
     let order = aggregator.turn(&live, &sender, now);
-    Ok(Json(Answer { order, series: 0 }))
+    Ok(Json(Answer {
+        order,
+        series: 0,
+        rates: false,
+    }))
 }

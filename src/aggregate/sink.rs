@@ -123,8 +123,8 @@ impl Sink {
                     total: more,
                 },
             ) => {
-                *nonzero += ones;
-                *total += more;
+                *nonzero = nonzero.saturating_add(*ones);
+                *total = total.saturating_add(*more);
             }
             (Self::Trend(histogram), Self::Trend(more)) => histogram.add(more),
             (Self::Counter(_) | Self::Gauge { .. } | Self::Rate { .. } | Self::Trend(_), _) => {}

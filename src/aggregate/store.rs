@@ -143,7 +143,7 @@ pub(super) struct Known {
     pub(super) kind: Kind,
     pub(super) unit: String,
     /// Whether a runner had too many series of it to keep them apart.
-    overflown: bool,
+    pub(super) overflown: bool,
 }
 
 /// All metrics and series that there are.
@@ -369,7 +369,27 @@ impl Store {
             }
         }
         sent.overflown = true;
-        sent.unknown.insert(metric.to_owned(), number(point) as u64);
+        let values = sent.undivided.entry(metric.to_owned()).or_default();
+        values.count = number(point) as u64;
+    }
+
+    /// Divides the values of a process's rates that no export divides, by k6's own shares of all of its values.
+    pub fn divide(&mut self, sender: &Sender, shares: &BTreeMap<String, f64>, is_exact: bool) {
+        let Some(sent) = self.senders.get_mut(sender).filter(|sent| sent.has_undivided()) else {
+            return;
+        };
+        let sent = Arc::make_mut(sent);
+        let mut undivided = std::mem::take(&mut sent.undivided);
+        for (metric, values) in &mut undivided {
+            values.nonzero = None;
+            let Some(share) = shares.get(metric) else {
+                continue;
+            };
+            let known = self.catalog.metrics.get(metric);
+            let counted = known.map_or((0, 0), |known| sent.rate(known.number, metric));
+            values.divide(counted, *share, is_exact);
+        }
+        sent.undivided = undivided;
     }
 
     /// The number of a series, which it gets when it is first seen, if there is room.
@@ -482,9 +502,18 @@ impl Store {
     /// How many values of a rate there are, beside those that are counted, of which nothing tells whether they are
     /// zero.
     pub fn unknown(&self, selector: &Selector) -> u64 {
-        let unknown =
-            of(&self.senders, selector.runner()).filter_map(|(_, sent)| sent.unknown.get(&selector.metric));
-        unknown.sum()
+        let values =
+            of(&self.senders, selector.runner()).filter_map(|(_, sent)| sent.undivided.get(&selector.metric));
+        let unknown = values.filter(|values| values.nonzero.is_none());
+        unknown.map(|values| values.count).sum()
+    }
+
+    /// The metrics of which a runner had too many series to keep them apart.
+    pub fn overflown(&self) -> impl Iterator<Item = &str> {
+        let metrics = self.catalog.metrics.iter();
+        metrics
+            .filter(|(_, known)| known.overflown)
+            .map(|(name, _)| name.as_str())
     }
 
     /// Whether samples for which it asks may be there without the tags by which it does.

@@ -2,6 +2,7 @@
 //! text. Pure. <https://grafana.com/docs/k6/latest/results-output/end-of-test/custom-summary/>
 
 use super::live::Live;
+use super::otlp::OVERFLOW_TAG;
 use super::sink::{Aggregate, Sink};
 use super::store::Metric;
 use super::threshold::{Selector, Threshold};
@@ -146,7 +147,7 @@ pub fn values(sink: &Sink, statistics: &[String], seconds: f64) -> Map<String, V
                 },
             );
             set("passes", *nonzero as f64);
-            set("fails", (total - nonzero) as f64);
+            set("fails", total.saturating_sub(*nonzero) as f64);
         }
         Sink::Trend(_) => {
             for name in statistics {
@@ -243,7 +244,7 @@ pub fn machine_readable(live: &Live, options: &Options, now: u64) -> Value {
         };
         totals.extend([
             json!({"name": "checks_total", "type": "counter", "contains": contains, "values": {"count": total}}),
-            rate("checks_failed", total - nonzero),
+            rate("checks_failed", total.saturating_sub(*nonzero)),
             rate("checks_succeeded", *nonzero),
         ]);
     }
@@ -317,10 +318,13 @@ pub fn checks(live: &Live) -> Vec<Check> {
     let series = view.metrics.get("checks").map(|metric| metric.series.as_slice());
     for (number, sink) in series.unwrap_or_default() {
         if let (Some(series), Sink::Rate { nonzero, total }) = (live.store.series(*number), sink) {
+            if series.tag(OVERFLOW_TAG).is_some() {
+                continue;
+            }
             let tag = |name: &str| series.tag(name).unwrap_or_default().to_owned();
             let check = checks.entry((tag("group"), tag("check"))).or_default();
-            check.0 += nonzero;
-            check.1 += total - nonzero;
+            check.0 = check.0.saturating_add(*nonzero);
+            check.1 = check.1.saturating_add(total.saturating_sub(*nonzero));
         }
     }
     let checks = checks.into_iter().map(|((group, name), (passes, fails))| Check {

@@ -20,6 +20,11 @@ pub fn unmeasured<'a>(
     })
 }
 
+/// Whether k6 itself makes a metric, and not the script.
+pub(super) fn is_builtin(metric: &str) -> bool {
+    builtin(metric).is_some()
+}
+
 /// <https://grafana.com/docs/k6/latest/using-k6/metrics/reference/>
 fn builtin(metric: &str) -> Option<(Sink, &'static str)> {
     Some(match metric {

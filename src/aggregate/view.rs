@@ -71,6 +71,13 @@ impl Store {
 
     /// Of one metric, the series that had no room.
     fn rest_of(&self, metric: &str, runner: Option<u32>) -> Option<Sink> {
+        let divided = of(self.senders(), runner).map(|(_, sent)| {
+            let values = sent.undivided.get(metric)?;
+            Some(Sink::Rate {
+                nonzero: values.nonzero?,
+                total: values.count,
+            })
+        });
         let rests = of(self.senders(), runner).map(|(_, sent)| {
             let mut sink = sent.rest.get(metric)?.clone();
             if let Sink::Gauge { value, .. } = &mut sink
@@ -81,7 +88,7 @@ impl Store {
             }
             Some(sink)
         });
-        total(rests)
+        total(rests.chain(divided))
     }
 
     fn view_of(&self, runner: Option<u32>, at_end: bool, only: Option<&BTreeSet<&str>>) -> View {
@@ -97,6 +104,7 @@ impl Store {
 
     fn metric_of(&self, name: &str, known: &Known, runner: Option<u32>, at_end: bool) -> Option<Metric> {
         let mut series: BTreeMap<usize, Option<Sink>> = BTreeMap::new();
+        let mut halves = None;
         let last = at_end && name == RUNNING;
         for (sender, sent) in of(self.senders(), runner) {
             let states = if last {
@@ -105,12 +113,12 @@ impl Store {
                 sent.points.get(&known.number)
             };
             for (number, state) in states.into_iter().flatten() {
-                add(
-                    series.entry(*number).or_default(),
-                    state,
-                    name,
-                    sent.ended && !last,
-                );
+                let sum = if known.overflown && is_half(state) {
+                    &mut halves
+                } else {
+                    series.entry(*number).or_default()
+                };
+                add(sum, state, name, sent.ended && !last);
             }
         }
         let series: Vec<_> = series
@@ -124,7 +132,7 @@ impl Store {
                 "By" => "data",
                 _ => "default",
             },
-            sink: total([sum(apart), self.rest_of(name, runner)])?,
+            sink: total([sum(apart), halves, self.rest_of(name, runner)])?,
             series,
         })
     }
@@ -151,6 +159,20 @@ impl Store {
         };
         let carrying = metric.series.iter().filter(|(number, _)| carries(*number));
         sum(carrying.map(|(_, sink)| sink))
+    }
+}
+
+/// Whether the other half of a series of a rate of two counters may be among those that k6 has put together: each
+/// counter keeps others apart.
+fn is_half(state: &State) -> bool {
+    match state {
+        State::Rate {
+            occurred,
+            total,
+            zero,
+            nonzero,
+        } => *zero == 0 && *nonzero == 0 && (*occurred == 0 || occurred > total),
+        State::Counter(_) | State::Gauge { .. } | State::Trend(_) => false,
     }
 }
 

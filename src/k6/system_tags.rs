@@ -32,6 +32,28 @@ const DEFAULT: [&str; 14] = [
 /// <https://github.com/grafana/k6/blob/v2.2.0/lib/netext/httpext/transport.go>
 const BY_URL: [&str; 2] = ["name", "url"];
 
+/// The metrics of the browser module have both tags if `url` is a system tag, and none otherwise.
+/// <https://github.com/grafana/k6/blob/v2.2.0/internal/js/modules/k6/browser/common/network_manager.go>
+const OF_BROWSER: &str = "browser_";
+
+/// Whether a threshold on this metric, by a tag of this name with this value, needs a system tag by URL. It does not
+/// if only a script can have given that `name`: a URL and the path of a gRPC method have a slash, and what `http.url`
+/// makes has a placeholder.
+pub fn needs(by_url: &str, metric: &str, name: &str, value: &str) -> bool {
+    if !BY_URL.contains(&name) {
+        return false;
+    }
+    if metric.starts_with(OF_BROWSER) {
+        return true;
+    }
+    name == by_url && (name != "name" || value.contains('/') || value.contains("${"))
+}
+
+/// Whether one of these tags, which commas separate, is one by URL.
+pub fn has_urls(tags: &str) -> bool {
+    tags.split(',').any(|tag| BY_URL.contains(&tag))
+}
+
 /// The system tags of a script whose tags are these, without those by URL that nothing needs; None if that is no
 /// change, or if the script names its tags itself.
 pub fn without_urls<'a>(tags: &[String], is_needed: impl Fn(&str) -> bool + 'a) -> Option<Vec<String>> {
@@ -47,7 +69,7 @@ pub fn without_urls<'a>(tags: &[String], is_needed: impl Fn(&str) -> bool + 'a) 
 
 #[cfg(test)]
 mod tests {
-    use super::{DEFAULT, without_urls};
+    use super::{DEFAULT, has_urls, needs, without_urls};
 
     fn all() -> Vec<String> {
         DEFAULT.map(str::to_owned).to_vec()
@@ -64,6 +86,31 @@ mod tests {
         assert_eq!(named.len(), 13);
         assert!(named.contains(&"name".to_owned()));
         assert_eq!(without(&["name", "url"]), None);
+    }
+
+    #[test]
+    fn threshold_needs_a_tag_by_url_only_if_k6_may_have_given_its_value() {
+        let needed = |metric: &str, name: &str, value: &str| {
+            ["name", "url"].map(|by_url| needs(by_url, metric, name, value))
+        };
+        let duration = "http_req_duration";
+        assert_eq!(needed(duration, "name", "login"), [false, false]);
+        assert_eq!(needed(duration, "name", "https://a/login"), [true, false]);
+        assert_eq!(needed(duration, "name", "/pkg.Service/Method"), [true, false]);
+        assert_eq!(needed(duration, "name", "${}"), [true, false]);
+        assert_eq!(needed(duration, "url", "login"), [false, true]);
+        assert_eq!(needed(duration, "status", "https://a/"), [false, false]);
+        assert_eq!(needed("browser_http_req_duration", "name", "home"), [true, true]);
+        assert_eq!(
+            needed("browser_http_req_duration", "method", "GET"),
+            [false, false]
+        );
+    }
+
+    #[test]
+    fn tags_by_url_are_seen_in_a_list() {
+        assert!(has_urls("check,name,status") && has_urls("url"));
+        assert!(!has_urls("check,status") && !has_urls(""));
     }
 
     #[test]

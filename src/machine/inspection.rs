@@ -1,9 +1,9 @@
 //! What `k6 inspect --execution-requirements` prints, read.
 //! Shape: the script's options, with `maxVUs` and `totalDuration` added.
 
-use crate::aggregate::threshold;
+use crate::aggregate::threshold::{self, Selector};
 use crate::k6::Version;
-use crate::k6::system_tags::without_urls;
+use crate::k6::system_tags::{needs, without_urls};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -139,8 +139,10 @@ impl Inspection {
         let wrong = thresholds.as_ref().err().map(ToString::to_string);
         let thresholds = thresholds.unwrap_or_default();
         let is_needed = |tag: &str| {
-            let mut selected = thresholds.iter().flat_map(|threshold| &threshold.selector.tags);
-            selected.any(|(name, _)| name == tag)
+            thresholds.iter().any(|threshold| {
+                let Selector { metric, tags } = &threshold.selector;
+                tags.iter().any(|(name, value)| needs(tag, metric, name, value))
+            })
         };
         let system_tags: SystemTags = read(json).unwrap_or_default();
         let system_tags = system_tags.system_tags.unwrap_or_default();

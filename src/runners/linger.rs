@@ -15,12 +15,16 @@ use super::setup::{Failed, failure_of};
 use super::summing::Plan;
 use crate::aggregate::handler::{Handled, Task};
 use crate::aggregate::live::{Answer, LAST_EXPORT, Order, Own, Phase, Word};
-use crate::aggregate::runner::{OUTPUTS, RUN_HEADER, corrections, outputs_beside, outputs_left_out, tagging};
+use crate::aggregate::own::rates;
+use crate::aggregate::runner::{
+    OUTPUTS, RUN_HEADER, SERIES, SERIES_LIMIT, corrections, outputs_beside, outputs_left_out, tagging,
+};
 use crate::k6::Version;
 use crate::k6::execution::{ENDED, INTERRUPTED, PAUSED_BEFORE_RUN};
 use crate::k6::exit_code::{
     MARKED_AS_FAILED, SCRIPT_ABORTED, SCRIPT_EXCEPTION, TEARDOWN_TIMEOUT, THRESHOLDS_CROSSED,
 };
+use crate::k6::system_tags::has_urls;
 use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
 use rustix::io::Errno;
@@ -131,6 +135,7 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
     let tags = args.system_tags.as_deref();
     let own = args.command.get(1..).unwrap_or_default();
     let tags = tags.and_then(|tags| tagging(tags, own, |name| std::env::var(name).ok()));
+    let has_urls = tags.as_deref().is_none_or(has_urls);
     let arguments = plan.command.iter().skip(1).cloned().chain(tags);
     let mut command = Command::new(program);
     command
@@ -140,6 +145,9 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
     // Its log says whether teardown() marked the test as failed, and nothing else does.
     command.stderr(Stdio::piped());
     correct(&mut command);
+    if !has_urls {
+        command.env(SERIES_LIMIT, SERIES.to_string());
+    }
     command.envs(plan.variables.iter().copied());
     let own = PROXIED.map(|name| std::env::var(name).unwrap_or_default());
     command.env(PROXIED[0], unproxied(&own, &args.aggregator));
@@ -280,6 +288,8 @@ struct Attendant<'a> {
     started: Option<Instant>,
     ended: Option<Instant>,
     own: Option<Own>,
+    /// Whether the aggregator wants k6's own rates while its part runs.
+    wants_rates: bool,
     stopped: bool,
     /// Whether the test was aborted here, and not by an order or a signal.
     aborted: bool,
@@ -307,6 +317,7 @@ impl<'a> Attendant<'a> {
             started: None,
             ended: None,
             own: None,
+            wants_rates: false,
             stopped: false,
             aborted: false,
             abort_ordered: false,
@@ -378,6 +389,7 @@ impl<'a> Attendant<'a> {
             match self.say(phase, None, ANSWER).await {
                 Ok(answer) => {
                     answered = Instant::now();
+                    self.wants_rates = answer.rates;
                     match answer.order {
                         Order::GoOn {} => {}
                         Order::Stop { why } => {
@@ -608,8 +620,14 @@ impl<'a> Attendant<'a> {
         let ago = |then: Option<Instant>| {
             then.map(|then| u64::try_from(then.elapsed().as_millis()).unwrap_or(u64::MAX))
         };
+        let rates = if self.wants_rates && phase == Phase::Running {
+            self.measured().await.map(|own| rates(&own))
+        } else {
+            None
+        };
         let word = Word {
             phase,
+            rates,
             started_ago: ago(self.started),
             ended_ago: ago(self.ended),
             own: self.own.clone(),

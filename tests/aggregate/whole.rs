@@ -209,6 +209,41 @@ async fn one_runner_exits_as_k6_does_when_the_whole_crosses_a_threshold() {
     assert_eq!(codes, [Some(0), Some(99)]);
 }
 
+const MANY_URLS: &str = r#"
+import http from "k6/http";
+import { check } from "k6";
+import exec from "k6/execution";
+export const options = { scenarios: { all: { executor: "shared-iterations", vus: 4, iterations: 5000 } } };
+export default function () {
+  const i = exec.scenario.iterationInTest;
+  const response = http.get(`${__ENV.SITE}/1/${i % 5 == 0 ? 500 : 200}?id=${i}`);
+  check(response, { [`it is ${i}`]: (r) => r.status == 200 });
+}
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn totals_are_exact_where_each_request_has_an_url_of_its_own() {
+    let site = Site::open().await;
+    let thresholds = json!({
+        "http_reqs": ["count==5000"], "checks": ["rate==0.8"], "http_req_failed": ["rate==0.2", "rate<0.1"],
+        "http_req_failed{expected_response:true}": ["rate<0.1"], "iterations": ["count==5000"],
+    });
+    let service = Service::open(2, json!({"thresholds": thresholds}));
+    let mut runners = Runners::begin(2, MANY_URLS, site.address, service.address);
+    runners.release().await;
+    runners.end().await;
+    let outcome = service.result().0;
+    assert_eq!(outcome.totals.requests, 5_000.0);
+    assert_eq!((outcome.crossed, outcome.unknown), (1, 1), "{outcome:?}");
+    let why = &outcome.incomplete;
+    assert!(
+        why.len() == 1
+            && why[0].starts_with("a runner had more series of checks, http_req_blocked and ")
+            && why[0].contains("`name`"),
+        "{why:?}"
+    );
+}
+
 /// A certificate of nobody.
 const CA: &str = "\
 -----BEGIN CERTIFICATE-----

@@ -301,9 +301,12 @@ mod deciding {
             planned(r#"{"http_reqs{status:200}":["count>1"]}"#, TAGS).as_deref(),
             Some(few)
         );
-        let named = planned(r#"{"http_reqs{name:home}":["count>1"]}"#, TAGS).unwrap();
+        // Only a script can have given this name, and that stays.
+        let given = r#"{"http_reqs{name:home}":["count>1"]}"#;
+        assert_eq!(planned(given, TAGS).as_deref(), Some(few));
+        let named = planned(r#"{"http_reqs{name:https://a/home}":["count>1"]}"#, TAGS).unwrap();
         assert!(named.contains(",name,") && !named.contains("url"), "{named}");
-        assert_eq!(planned(r#"{"http_reqs{name:a,url:b}":["count>1"]}"#, TAGS), None);
+        assert_eq!(planned(r#"{"http_reqs{name:/a,url:b}":["count>1"]}"#, TAGS), None);
         assert_eq!(planned("{}", r#""systemTags":["url","name"]"#), None);
         assert_eq!(planned("{}", r#""systemTags":null"#), None);
     }

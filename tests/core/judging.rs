@@ -36,6 +36,20 @@ const TABLE: &str = "
     rate/s   ==  nyn ??n ???
     rate/s   === nyn ??n ???
     rate/s   !=  yny ??? ???
+    own/count    <   ynn ??? ???
+    own/count    <=  yyn ??? ???
+    own/count    >   nny ??? ???
+    own/count    >=  nyy ??? ???
+    own/count    ==  nyn ??? ???
+    own/count    === nyn ??? ???
+    own/count    !=  yny ??? ???
+    own/rate/s   <   ynn ??? ???
+    own/rate/s   <=  yyn ??? ???
+    own/rate/s   >   nny ??? ???
+    own/rate/s   >=  nyy ??? ???
+    own/rate/s   ==  nyn ??? ???
+    own/rate/s   === nyn ??? ???
+    own/rate/s   !=  yny ??? ???
     rate     <   ynn ??? ???
     rate     <=  yyn ??? ???
     rate     >   nny ??? ???
@@ -143,7 +157,11 @@ fn each_method_and_operator_is_told_of_as_the_table_says() {
         let [method, operator, all, samples, time] = words.as_slice() else {
             panic!("{row}");
         };
-        let sink = match *method {
+        let (metric, method) = match method.strip_prefix("own/") {
+            Some(method) => ("a_counter_of_the_script", method),
+            None => ("iterations", *method),
+        };
+        let sink = match method {
             "count" | "rate/s" => Sink::Counter(1.0),
             "rate" => Sink::Rate { nonzero: 1, total: 2 },
             "value" => Sink::Gauge {
@@ -158,7 +176,7 @@ fn each_method_and_operator_is_told_of_as_the_table_says() {
         let source = format!("{}{operator}5", method.trim_end_matches("/s"));
         let expression = Expression::parse(&source).unwrap();
         let told = |missing: Missing| -> String {
-            let of = |value: f64| match standing(&expression, &sink, value, missing) {
+            let of = |value: f64| match standing(&expression, (metric, &sink), value, missing) {
                 Standing::Holds => 'y',
                 Standing::Crossed => 'n',
                 Standing::Unknown => '?',
@@ -183,7 +201,7 @@ fn each_method_and_operator_is_told_of_as_the_table_says() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 11 * 7);
+    assert_eq!(seen, 13 * 7);
 }
 
 #[test]
@@ -191,13 +209,13 @@ fn value_of_a_metric_without_samples_is_none_of_theirs() {
     let expression = Expression::parse("max<0").unwrap();
     let empty = Sink::Trend(Box::default());
     assert_eq!(
-        standing(&expression, &empty, 0.0, Missing::Samples),
+        standing(&expression, ("waits", &empty), 0.0, Missing::Samples),
         Standing::Unknown
     );
     let expression = Expression::parse("count<0").unwrap();
     let none = Sink::Counter(0.0);
     assert_eq!(
-        standing(&expression, &none, 0.0, Missing::Samples),
+        standing(&expression, ("iterations", &none), 0.0, Missing::Samples),
         Standing::Crossed
     );
 }
@@ -255,8 +273,8 @@ fn measured() -> impl Strategy<Value = Measured> {
 
 fn threshold() -> impl Strategy<Value = (String, String)> {
     let methods = prop_oneof![
-        Just(("c", "count")),
-        Just(("c", "rate")),
+        Just(("iterations", "count")),
+        Just(("iterations", "rate")),
         Just(("r", "rate")),
         Just(("t", "avg")),
         Just(("t", "min")),
@@ -328,7 +346,7 @@ fn exported(samples: &[(u8, bool)], time: u64) -> ExportMetricsServiceRequest {
         aggregation_temporality: CUMULATIVE,
     };
     let metrics = [
-        sum("c", CUMULATIVE, counter),
+        sum("iterations", CUMULATIVE, counter),
         sum("r.total", CUMULATIVE, rate),
         metric("t", Data::ExponentialHistogram(histogram)),
     ];
@@ -344,7 +362,7 @@ fn own(samples: &[(u8, bool)], seconds: u64) -> Value {
     let values = samples.iter().map(|(value, _)| f64::from(*value));
     let odd = samples.iter().filter(|(value, _)| value % 2 == 1).count() as f64;
     json!({
-        "c": {"count": count, "rate": count / seconds as f64},
+        "iterations": {"count": count, "rate": count / seconds as f64},
         "r": {"rate": odd / count},
         "t": {
             "avg": values.clone().sum::<f64>() / count,
@@ -521,7 +539,7 @@ fn clock_that_is_set_back_loses_nothing() {
     let mut live = Live::new(
         1,
         false,
-        thresholds(&json!({"thresholds": {"c": ["count<100"]}})).unwrap(),
+        thresholds(&json!({"thresholds": {"iterations": ["count<100"]}})).unwrap(),
     );
     let sender = Sender {
         runner: 1,
@@ -533,11 +551,19 @@ fn clock_that_is_set_back_loses_nothing() {
         .unwrap();
     live.export(&sender, &exported(&samples(500), MINUTE), 2_000)
         .unwrap();
-    let count = live.store.total("c", None).unwrap().ask(Aggregate::Count, 1.0);
+    let count = live
+        .store
+        .total("iterations", None)
+        .unwrap()
+        .ask(Aggregate::Count, 1.0);
     assert_eq!(count.unwrap().value, 500.0);
     // One that was on its way for longer than the next is no news.
     live.export(&sender, &exported(&samples(400), MINUTE - 1), 3_000)
         .unwrap();
-    let count = live.store.total("c", None).unwrap().ask(Aggregate::Count, 1.0);
+    let count = live
+        .store
+        .total("iterations", None)
+        .unwrap()
+        .ask(Aggregate::Count, 1.0);
     assert_eq!(count.unwrap().value, 500.0);
 }
