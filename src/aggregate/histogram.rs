@@ -138,7 +138,7 @@ impl Default for Histogram {
 
 impl Histogram {
     fn at_scale(&mut self, scale: i32) {
-        if let Ok(steps @ 1..) = u32::try_from(self.scale - scale) {
+        if let Ok(steps @ 1..) = u32::try_from(self.scale.saturating_sub(scale)) {
             self.positive = self.positive.coarser(steps);
             self.negative = self.negative.coarser(steps);
             self.scale = scale;
@@ -163,7 +163,7 @@ impl Histogram {
         }
         let mut scale = self.scale.min(other.scale);
         let mut theirs = (other.positive.coarser(0), other.negative.coarser(0));
-        let mut steps = other.scale - scale;
+        let mut steps = other.scale.saturating_sub(scale);
         self.at_scale(scale);
         loop {
             let by = u32::try_from(steps).unwrap_or(0);
@@ -284,23 +284,24 @@ impl Histogram {
         let mut before = 0_u64;
         let negative = (i64::from(self.negative.offset)..).zip(&self.negative.counts);
         for (index, count) in negative.collect::<Vec<_>>().into_iter().rev() {
-            if rank < before + count {
+            if rank < before.saturating_add(*count) {
                 // Counted from zero on.
-                let magnitude = self.within(index, *count, before + count - 1 - rank);
+                let last = before.saturating_add(*count) - 1;
+                let magnitude = self.within(index, *count, last - rank);
                 return self.clamped(-magnitude.value, -magnitude.high, -magnitude.low);
             }
-            before += count;
+            before = before.saturating_add(*count);
         }
-        if rank < before + self.zeros {
+        if rank < before.saturating_add(self.zeros) {
             return self.clamped(0.0, -self.zero_threshold, self.zero_threshold);
         }
-        before += self.zeros;
+        before = before.saturating_add(self.zeros);
         for (index, count) in (i64::from(self.positive.offset)..).zip(&self.positive.counts) {
-            if rank < before + count {
+            if rank < before.saturating_add(*count) {
                 let found = self.within(index, *count, rank - before);
                 return self.clamped(found.value, found.low, found.high);
             }
-            before += count;
+            before = before.saturating_add(*count);
         }
         Estimate::exact(self.max)
     }

@@ -4,6 +4,7 @@
 //! state of each series of each runner and merges them, [`threshold`] judges what comes of it. All of it is pure but
 //! [`server`], which listens.
 
+mod bounds;
 pub mod closing;
 pub mod completeness;
 pub mod documents;

@@ -1,5 +1,6 @@
 //! Exports of k6's OpenTelemetry output, as they are read. Pure.
 
+use super::bounds::within_bounds;
 use super::histogram::{Buckets, Histogram, adds_up};
 use super::sink::Sink;
 use super::store::ExportError;
@@ -44,7 +45,9 @@ impl Part {
 }
 
 /// Whether all points of a metric can be taken.
-pub(super) fn acceptable(name: &str, data: Option<&Data>) -> Result<(), ExportError> {
+pub(super) fn acceptable(metric: &Metric) -> Result<(), ExportError> {
+    within_bounds(metric)?;
+    let (name, data) = (metric.name.as_str(), metric.data.as_ref());
     const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
     let temporality = match data {
         Some(Data::Sum(sum)) => Some(sum.aggregation_temporality),

@@ -29,6 +29,9 @@ pub(super) const SUMMED: [&str; 2] = [RUNNING, "vus_max"];
 pub(super) const RUNNING: &str = "vus";
 /// As many series are kept apart, of all metrics, and as many metrics.
 const MOST_SERIES: usize = 100_000;
+/// The tags of all series that are kept apart are no longer than this, in bytes, with the names of their metrics. They
+/// are kept twice.
+const MOST_TAGGED: usize = 64 * 1024 * 1024;
 
 /// One process of a runner.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,9 +70,20 @@ pub enum ExportError {
     /// A histogram whose buckets do not add up to its count.
     #[error("the buckets of {0} do not add up to its count")]
     Inconsistent(String),
+    /// The name is none of a metric of k6.
+    #[error("{0:?} is no name of a metric of k6")]
+    Name(String),
+    /// k6's exporter makes no such number.
+    #[error("the {what} of {metric} is beyond what k6 exports")]
+    Beyond {
+        /// The metric.
+        metric: String,
+        /// What of it.
+        what: &'static str,
+    },
     /// There would be too many series.
     #[error(
-        "there are more than {MOST_SERIES} series: give requests a `name` tag, or drop tags with options.systemTags"
+        "there are more than {MOST_SERIES} series, or more than 64 MiB of their tags: give requests a `name` tag, or drop tags with options.systemTags"
     )]
     TooMany,
     /// It is larger than what is read.
@@ -90,6 +104,8 @@ impl ExportError {
             | Self::Conflict { .. }
             | Self::Foreign(_)
             | Self::Inconsistent(_)
+            | Self::Name(_)
+            | Self::Beyond { .. }
             | Self::TooLarge(_)
             | Self::Unreadable(_) => false,
         }
@@ -149,6 +165,8 @@ pub(super) struct Known {
 /// All metrics and series that there are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Catalog {
+    /// How long the tags of all series are.
+    tagged: usize,
     series: Vec<Arc<Series>>,
     pub(super) metrics: BTreeMap<String, Known>,
 }
@@ -214,7 +232,7 @@ impl Store {
             .flat_map(|resource| &resource.scope_metrics);
         let metrics: Vec<_> = scopes.flat_map(|scope| &scope.metrics).collect();
         for metric in &metrics {
-            acceptable(&metric.name, metric.data.as_ref())?;
+            acceptable(metric)?;
         }
         let own_number = sender.runner.to_string();
         let sent = self.senders.remove(sender).unwrap_or_default();
@@ -434,7 +452,7 @@ impl Store {
             };
         }
         let catalog = Arc::make_mut(&mut self.catalog);
-        let crowded = catalog.series.len() >= MOST_SERIES;
+        let crowded = catalog.series.len() >= MOST_SERIES || catalog.tagged + key.len() > MOST_TAGGED;
         taking.crowded |= crowded;
         let metrics = catalog.metrics.len();
         if crowded && metrics >= MOST_SERIES && !catalog.metrics.contains_key(metric) {
@@ -464,6 +482,7 @@ impl Store {
         known.overflown |= overflown;
         taking.sent.overflown |= overflown;
         let number = known.number;
+        catalog.tagged += key.len();
         catalog.series.push(Arc::new(Series {
             metric: metric.to_owned(),
             tags,

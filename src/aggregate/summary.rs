@@ -336,6 +336,9 @@ pub fn checks(live: &Live) -> Vec<Check> {
     checks.collect()
 }
 
+/// How many groups may be within each other.
+const DEEPEST: usize = 32;
+
 #[derive(Default)]
 struct Group {
     groups: BTreeMap<String, Group>,
@@ -343,8 +346,11 @@ struct Group {
 }
 
 impl Group {
+    /// What is deeper than [`DEEPEST`] is one group there, whose name is the rest of the path: the summary and who
+    /// reads it go down by recursion.
     fn at(&mut self, path: &str) -> &mut Self {
-        let names = path.split("::").filter(|name| !name.is_empty());
+        let path = path.trim_start_matches("::");
+        let names = path.splitn(DEEPEST, "::").filter(|name| !name.is_empty());
         names.fold(self, |group, name| {
             group.groups.entry(name.to_owned()).or_default()
         })
@@ -404,9 +410,12 @@ pub fn text(live: &Live, options: &Options, now: u64) -> String {
     let checks = checks(live);
     if !checks.is_empty() {
         let (passes, fails) = checks.iter().fold((0, 0), |(passes, fails), check| {
-            (passes + check.passes, fails + check.fails)
+            (
+                check.passes.saturating_add(passes),
+                check.fails.saturating_add(fails),
+            )
         });
-        let total = passes + fails;
+        let total = u64::saturating_add(passes, fails);
         let share = |count: u64| percent(count as f64 / total.max(1) as f64);
         let lines = [
             (

@@ -387,10 +387,11 @@ impl Threshold {
     /// if that decides.
     pub fn judge_within(&self, nonzero: u64, total: u64, unknown: u64) -> Verdict {
         let share = |part: u64, of: u64| part as f64 / of.max(1) as f64;
+        let all = total.saturating_add(unknown);
         let value = Estimate {
             value: share(nonzero, total),
-            low: share(nonzero, total + unknown),
-            high: share(nonzero + unknown, total + unknown),
+            low: share(nonzero, all),
+            high: share(nonzero.saturating_add(unknown), all),
         };
         let uncertain = self.expression.is_uncertain(&value);
         Verdict {

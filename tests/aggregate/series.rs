@@ -147,7 +147,7 @@ fn thresholds_that_hold_only_without_the_samples_that_are_missing_are_no_pass() 
         outcome.told(),
         "the thresholds could not be judged over all runners"
     );
-    let why = "submetrics, checks and requests lack samples of runner 1: there are more than 100000 series: ";
+    let why = "submetrics, checks and requests lack samples of runner 1: there are more than 100000 series, ";
     assert!(
         outcome.incomplete.iter().any(|line| line.starts_with(why)),
         "{:?}",
@@ -345,7 +345,11 @@ fn overflow_leaves_every_threshold_unjudged_that_it_can_decide() {
             vec![int(1, 60, ok), int(1, 9, overflow)],
         ),
     ];
-    let counter = sum("sent", CUMULATIVE, vec![double(5.0, ok), double(2.0, overflow)]);
+    let counter = sum(
+        "data_sent",
+        CUMULATIVE,
+        vec![double(5.0, ok), double(2.0, overflow)],
+    );
     let all = [counter, of_trend(), metric("level", Data::Gauge(level))]
         .into_iter()
         .chain(rate);
@@ -363,7 +367,7 @@ fn overflow_leaves_every_threshold_unjudged_that_it_can_decide() {
     for (kind, given) in [
         (
             "counter",
-            json!({"sent{url:a}": ["count>1", "count>9", "count==5", "rate<9", "rate>9"]}),
+            json!({"data_sent{url:a}": ["count>1", "count>9", "count==5", "rate<9", "rate>9"]}),
         ),
         (
             "gauge",
@@ -383,14 +387,14 @@ fn overflow_leaves_every_threshold_unjudged_that_it_can_decide() {
     // Over all of a metric nothing is missing; and more samples can't mend these.
     assert_eq!(
         verdicts_of(json!({
-            "good": ["rate>0.5"], "level": ["value>1"], "sent": ["count==7"],
-            "sent{url:a}": ["count<5"], "waits": ["max<9"], "waits{url:a}": ["max<1", "min>5"],
+            "good": ["rate>0.5"], "level": ["value>1"], "data_sent": ["count==7"],
+            "data_sent{url:a}": ["count<5"], "waits": ["max<9"], "waits{url:a}": ["max<1", "min>5"],
         })),
         [
             Some(true),
-            Some(true),
-            Some(true),
             Some(false),
+            Some(true),
+            Some(true),
             Some(true),
             Some(false),
             Some(false)

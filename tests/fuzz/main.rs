@@ -12,6 +12,7 @@ mod support;
 
 mod bend;
 mod defaults;
+mod exports;
 mod inspect;
 mod message;
 mod rest;
