@@ -70,6 +70,10 @@ test-k6: ## The tests that depend on k6, with each of K6_BINS="/path/to/k6 ..." 
 helm: ## Test the chart and install.yaml without a cluster (HELM=3: with Helm 3; else with 4)
 	@tests/helm/check $(HELM)
 
+.PHONY: helm-cluster
+helm-cluster: ## Install, upgrade and remove with Helm in an embedded cluster without an operator (HELM=3)
+	@tests/cluster/up && tests/cluster/image && tests/helm/e2e $(HELM)
+
 .PHONY: model
 model: ## Check all that can happen to a run, up to MODEL_STATES states (4 million) of each configuration
 	MODEL_STATES=$${MODEL_STATES:-4000000} cargo test --locked \

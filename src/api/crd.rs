@@ -10,6 +10,11 @@ use schemars::transform::{AddNullable, RecursiveTransform};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
+/// The observed generation of a resource that has no status yet. kstatus, and with it Helm 4 and Flux, takes a resource
+/// without one for ready: they would not wait for a run whose operator has not seen it.
+/// <https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>
+const UNSEEN: i64 = -1;
+
 /// How deep below `spec` descriptions are kept: those of Kubernetes' own types are left out, as they would
 /// make the definition too large for `kubectl apply`, which keeps a copy in an annotation of 256 KiB.
 const DESCRIBED_DEPTH: usize = 3;
@@ -141,11 +146,13 @@ fn schema(kind: Kind) -> Value {
         "message": "spec.suspend holds a run before its runners are made, and this run has them: to end it, set spec.stop to true",
         "fieldPath": ".spec.suspend"
     }));
+    let mut status = schema_of::<Status>();
+    set(&mut status, "default", json!({"observedGeneration": UNSEEN}));
     json!({
         "description": "A distributed k6 test: N runners that share one script, start together and give one result.",
         "type": "object",
         "required": ["spec"],
-        "properties": {"spec": spec, "status": schema_of::<Status>()},
+        "properties": {"spec": spec, "status": status},
         "x-kubernetes-validations": frozen
     })
 }

@@ -1,8 +1,10 @@
 //! Files that are generated and checked in are those that the code generates.
 
+use crate::kstatus::{Kstatus, compute};
 use crate::support::golden;
-use k6_operator::api::{Kind, crd};
+use k6_operator::api::{Kind, Status, crd};
 use k6_operator::machine::{Event, StateName, diagram};
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 const REMEDY: &str = "run `make manifests`";
@@ -99,4 +101,23 @@ fn every_edge_is_drawn_on_a_route_of_its_own() {
         edges - 1,
         "all but the arrow from Finished to the end"
     );
+}
+
+/// Helm 4 and Flux wait by kstatus, which takes a resource without a status for one that is ready.
+#[test]
+fn resource_that_no_operator_has_seen_is_in_progress() {
+    assert_eq!(
+        compute(1, &Value::Null),
+        Kstatus::Current,
+        "what the default is for"
+    );
+    for kind in Kind::ALL {
+        let definition = crd::definition(kind);
+        let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let unseen = &schema["properties"]["status"]["default"];
+        assert_eq!(compute(1, unseen), Kstatus::InProgress, "{kind:?}");
+        let status: Status = serde_json::from_value(unseen.clone()).unwrap();
+        assert!(!status.is_foreign(), "{kind:?}: the operator takes it up");
+        assert_eq!(status.history, [], "{kind:?}: as one that has no status");
+    }
 }
