@@ -82,21 +82,16 @@ fn anchors(text: &str) -> BTreeSet<String> {
     let mut anchors = BTreeSet::new();
     let mut heading: Option<String> = None;
     for event in parse(text) {
-        match event {
-            Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
-            Event::End(TagEnd::Heading(_)) => {
-                let slug = slug(&heading.take().unwrap());
-                let same = (1..).map(|n| format!("{slug}-{n}"));
-                let mut names = std::iter::once(slug.clone()).chain(same);
-                let name = names.find(|name| !anchors.contains(name)).unwrap();
-                anchors.insert(name);
-            }
-            Event::Text(part) | Event::Code(part) => {
-                if let Some(heading) = &mut heading {
-                    heading.push_str(&part);
-                }
-            }
-            _ => {}
+        if let Event::Start(Tag::Heading { .. }) = event {
+            heading = Some(String::new());
+        } else if let Event::End(TagEnd::Heading(_)) = event {
+            let slug = slug(&heading.take().unwrap());
+            let same = (1..).map(|n| format!("{slug}-{n}"));
+            let mut names = std::iter::once(slug.clone()).chain(same);
+            let name = names.find(|name| !anchors.contains(name)).unwrap();
+            anchors.insert(name);
+        } else if let (Event::Text(part) | Event::Code(part), Some(heading)) = (event, &mut heading) {
+            heading.push_str(&part);
         }
     }
     anchors
@@ -105,11 +100,13 @@ fn anchors(text: &str) -> BTreeSet<String> {
 /// Where the links and pictures of a page lead.
 fn links(text: &str) -> Vec<String> {
     parse(text)
-        .filter_map(|event| match event {
-            Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
-                Some(dest_url.to_string())
-            }
-            _ => None,
+        .filter_map(|event| {
+            let (Event::Start(Tag::Link { dest_url, .. }) | Event::Start(Tag::Image { dest_url, .. })) =
+                event
+            else {
+                return None;
+            };
+            Some(dest_url.to_string())
         })
         .collect()
 }
@@ -188,16 +185,14 @@ fn every_page_of_the_book_says_first_who_needs_it() {
         let mut paragraph: Option<String> = None;
         let mut titled = false;
         for event in parse(&text) {
-            match event {
-                Event::Start(Tag::Heading { level, .. }) => titled |= level == HeadingLevel::H1,
-                Event::Start(Tag::Paragraph) => paragraph = Some(String::new()),
-                Event::Text(part) | Event::Code(part) => {
-                    if let Some(paragraph) = &mut paragraph {
-                        paragraph.push_str(&part);
-                    }
-                }
-                Event::End(TagEnd::Paragraph) => break,
-                _ => {}
+            if let Event::Start(Tag::Heading { level, .. }) = event {
+                titled |= level == HeadingLevel::H1;
+            } else if let Event::Start(Tag::Paragraph) = event {
+                paragraph = Some(String::new());
+            } else if let Event::End(TagEnd::Paragraph) = event {
+                break;
+            } else if let (Event::Text(part) | Event::Code(part), Some(paragraph)) = (event, &mut paragraph) {
+                paragraph.push_str(&part);
             }
         }
         assert!(titled, "{page} has no title before its text");

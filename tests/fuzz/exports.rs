@@ -376,12 +376,15 @@ fn odd() -> impl Strategy<Value = i64> {
     ]
 }
 
+/// Called for each number, with what sets it.
+type Visit<'a> = dyn FnMut(&mut dyn FnMut(i64)) + 'a;
+
 /// The numbers of an export, in their order, replaced where one is given.
 fn replaced(bytes: &[u8], with: &[(Index, i64)]) -> Vec<u8> {
     let Ok(mut export) = ExportMetricsServiceRequest::decode(bytes) else {
         return bytes.to_vec();
     };
-    let metrics = |export: &mut ExportMetricsServiceRequest, of: &mut dyn FnMut(&mut dyn FnMut(i64))| {
+    let metrics = |export: &mut ExportMetricsServiceRequest, of: &mut Visit<'_>| {
         let resources = export.resource_metrics.iter_mut();
         let scopes = resources.flat_map(|resource| &mut resource.scope_metrics);
         for metric in scopes.flat_map(|scope| &mut scope.metrics) {
