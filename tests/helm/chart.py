@@ -60,6 +60,7 @@ REFUSALS = [
      ["metrics.serviceMonitor.enabled", "service.enabled=true"]),
     ([*OURS, "--set", "service.portName=health"], ["/service/portName"]),
     ([*OURS, "--set", "installCRD=false"], ["installCRD"]),
+    ([*OURS, "--set", "admissionPolicies.serviceAccounts={default}"], ["/admissionPolicies/serviceAccounts/0"]),
 ]
 
 # What Helm has on each object and the manifests have not.
@@ -129,6 +130,9 @@ def plain(found):
         for name in ("labels", "annotations"):
             if not metadata.get(name, True):
                 del metadata[name]
+        if one["kind"] == "ConfigMap":
+            # A list of one entry a line, with or without an end of the last line.
+            one["data"] = {name: text.strip("\n") for name, text in one["data"].items()}
         if one["kind"] == "Deployment":
             container = one["spec"]["template"]["spec"]["containers"][0]
             if container["image"] not in (IMAGE, "k6-operator.invalid/operator:dev"):
@@ -185,6 +189,19 @@ def network_policies_are_those_of_manifests():
     same("the chart's network policies", wanted, {k: o for k, o in rendered.items() if o["kind"] == "NetworkPolicy"})
 
 
+def admission_policies_are_those_of_manifests():
+    rendered = plain(objects(template(*OURS, "--set", "admissionPolicies.enabled=true")))
+    kinds = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ConfigMap")
+    same("the chart's admission policies", plain(objects(kustomize("policies"))),
+         {k: o for k, o in rendered.items() if o["kind"] in kinds})
+
+
+def service_monitor_is_that_of_manifests():
+    rendered = plain(objects(template(*OURS, "--set", "metrics.serviceMonitor.enabled=true")))
+    same("the chart's ServiceMonitor", plain(objects(kustomize("monitoring"))),
+         {k: o for k, o in rendered.items() if o["kind"] == "ServiceMonitor"})
+
+
 def kustomization_of_the_docs_sets_the_image():
     with open(os.path.join(ROOT, "docs/helm.md"), encoding="utf-8") as f:
         text = re.search(r"```yaml\n(apiVersion: kustomize.*?)```", f.read(), re.S).group(1)
@@ -192,7 +209,8 @@ def kustomization_of_the_docs_sets_the_image():
         with open(os.path.join(folder, "kustomization.yaml"), "w", encoding="utf-8") as f:
             f.write(text.replace("- k6-operator/", f"- {os.path.relpath(ROOT, os.path.realpath(folder))}/"))
         built = objects(run("kubectl", "kustomize", folder))
-    wanted = objects(kustomize("default") + "---\n" + kustomize("network/operator") + "---\n" + kustomize("policies"))
+    wanted = objects("---\n".join(
+        kustomize(folder) for folder in ("default", "network/operator", "policies", "monitoring")))
     deployment = f"Deployment {NAMESPACE}/k6-operator-controller-manager"
     wanted[deployment]["spec"]["template"]["spec"]["containers"][0]["image"] = IMAGE
     same("the kustomization in docs/helm.md", wanted, built)
@@ -319,6 +337,7 @@ def main():
         lint_is_clean, values_and_schema_have_the_same_names, sample_of_every_value_sets_every_value,
         install_yaml_is_manifests_default, chart_is_manifests_default, namespaced_chart_is_manifests_namespaced,
         watching_chart_is_the_sample_of_namespaces, network_policies_are_those_of_manifests,
+        admission_policies_are_those_of_manifests, service_monitor_is_that_of_manifests,
         kustomization_of_the_docs_sets_the_image, crds_are_kept_unless_asked, packaged_chart_renders_the_same, notes_show_a_test_that_can_be_applied,
         *[refusal(*case) for case in REFUSALS], *[golden(name, arguments.write) for name in names],
     ]
