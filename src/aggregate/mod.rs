@@ -4,6 +4,7 @@
 //! state of each series of each runner and merges them, [`threshold`] judges what comes of it. All of it is pure but
 //! [`server`], which listens.
 
+mod admission;
 mod bounds;
 pub mod closing;
 pub mod completeness;
@@ -24,6 +25,7 @@ pub mod report;
 pub mod runner;
 mod sent;
 pub mod server;
+mod serving;
 pub mod sink;
 pub mod store;
 pub mod summary;

@@ -1,5 +1,8 @@
 //! What the aggregator listens to: the exports of k6's OpenTelemetry output, and the words of the runners.
 
+use super::admission::{
+    ARRIVAL, Bodies, LARGEST_HANDLED, LARGEST_WORD, kibibytes, length_of, over_grpc, whole,
+};
 use super::closing::{Claim, Closing, Turn};
 use super::documents::Documents;
 use super::export::export as exported;
@@ -9,14 +12,16 @@ use super::outcome::Outcome;
 use super::prometheus;
 use super::report::{About, Report};
 use super::runner::{PROCESS_HEADER, RUN_HEADER, RUNNER_HEADER};
+use super::serving;
 use super::store::{ExportError, Sender};
 use super::summary::{self, Options};
 use crate::exposition;
 use crate::machine::{Reason, RunResult};
 use crate::operator::Clock;
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{
@@ -34,9 +39,9 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
 use prost::Message;
 use serde_json::{Value, json};
 use std::convert::Infallible;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -52,8 +57,6 @@ pub const MACHINE_READABLE: &str = "/machine-readable.json";
 pub const LARGEST_EXPORT: usize = 64 * 1024 * 1024;
 /// As many bytes of exports are read at the same time, of all runners: others wait.
 const IN_FLIGHT: usize = 2 * LARGEST_EXPORT;
-/// How long an export may take to arrive.
-const ARRIVAL: Duration = Duration::from_secs(30);
 /// For each mebibyte of an export the answer waits so long, since a k6 begins the next as soon as it has it: to export
 /// many megabytes each second leaves no CPU for the load.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -65,9 +68,6 @@ const BEGAN: u64 = 30 * 24 * 60 * 60 * 1_000;
 
 /// As many steps are in a line of the stream: the last may still grow, and one line may get lost.
 const TICK_STEPS: usize = 3;
-
-/// The largest answer of handleSummary() that is taken: what is kept of it is bounded where it comes from.
-const LARGEST_HANDLED: usize = 16 * 1024 * 1024;
 
 /// Where it is written down who has called handleSummary(), and what came of it.
 const CLOSING: &str = ".closing.json";
@@ -356,15 +356,20 @@ impl Aggregator {
 
     /// Answers on a socket, for as long as it is polled.
     pub async fn serve(self: Arc<Self>, socket: TcpListener) -> std::io::Result<()> {
-        axum::serve(socket, self.routes()).await
+        serving::serve(socket, self.routes()).await
     }
 
     /// What is answered, over HTTP/1.1 and, for gRPC, HTTP/2.
     pub fn routes(self: Arc<Self>) -> Router {
         let grpc =
             MetricsServiceServer::new(Grpc(Arc::clone(&self))).max_decoding_message_size(LARGEST_EXPORT);
-        Router::new()
+        let words = Bodies::up_to(LARGEST_WORD);
+        let answers = Bodies::up_to(LARGEST_HANDLED);
+        let grpc = Router::new()
             .route_service(&format!("/{SERVICE_NAME}/{{*method}}"), grpc)
+            .route_layer(from_fn_with_state(Arc::clone(&self), over_grpc));
+        Router::new()
+            .merge(grpc)
             .route("/", get(page))
             .route("/healthz", get(async || "ok"))
             .route("/metrics", get(metrics))
@@ -383,11 +388,19 @@ impl Aggregator {
                 get(async |State(it): State<Arc<Self>>| it.summary().1),
             )
             .route("/v1/metrics", post(export))
-            .route("/runners/{runner}/{process}", post(word))
-            .route("/runners/{runner}/{process}/task", post(task))
+            .route(
+                "/runners/{runner}/{process}",
+                post(word).layer(from_fn_with_state(words.clone(), whole)),
+            )
+            .route(
+                "/runners/{runner}/{process}/task",
+                post(task).layer(from_fn_with_state(words, whole)),
+            )
             .route(
                 "/runners/{runner}/{process}/handled",
-                post(handled).layer(DefaultBodyLimit::max(LARGEST_HANDLED)),
+                post(handled)
+                    .layer(DefaultBodyLimit::max(LARGEST_HANDLED))
+                    .layer(from_fn_with_state(answers, whole)),
             )
             .with_state(self)
     }
@@ -405,7 +418,13 @@ impl Aggregator {
         taken
     }
 
-    fn refuse(&self, sender: &Sender, error: ExportError) -> ExportError {
+    /// Room for an export, once there is.
+    pub(super) async fn room(&self, kibibytes: u32) -> Option<OwnedSemaphorePermit> {
+        let room = Arc::clone(&self.in_flight);
+        room.acquire_many_owned(kibibytes).await.ok()
+    }
+
+    pub(super) fn refuse(&self, sender: &Sender, error: ExportError) -> ExportError {
         self.live().refuse(sender, error.clone());
         error
     }
@@ -439,6 +458,7 @@ impl Aggregator {
         let Some(folder) = &self.keep else {
             return;
         };
+        set_aside_unfinished(folder);
         let mut files: Vec<_> = std::fs::read_dir(folder)
             .into_iter()
             .flatten()
@@ -447,10 +467,14 @@ impl Aggregator {
         // Exports before words, which are held against them.
         files.sort_by_key(|path| path.extension() != Some(OsStr::new(Kept::Export.suffix())));
         for path in files {
+            // Of what ends this process, the next one knows by that.
+            begin_reading(folder, &path);
             if let Err(error) = self.remember_one(&path) {
-                tracing::warn!(%error, path = %path.display(), "what was written down could not be read");
+                tracing::warn!(%error, path = %path.display(), "what was written down could not be read, and is set aside");
+                set_aside(folder, &path);
             }
         }
+        end_reading(folder);
         let claim = std::fs::read(folder.join(CLOSING)).ok();
         let claim = claim.and_then(|claim| serde_json::from_slice::<Claim>(&claim).ok());
         if let Some(claim) = claim {
@@ -467,14 +491,58 @@ impl Aggregator {
         let sender = named(runner, process)?;
         let body = std::fs::read(path).map_err(|error| error.to_string())?;
         if suffix == Kept::Export.suffix() {
-            let export =
-                ExportMetricsServiceRequest::decode(body.as_slice()).map_err(|error| error.to_string())?;
+            let read = ExportMetricsServiceRequest::decode(body.as_slice());
+            let export = read.map_err(|error| {
+                let error = ExportError::Unreadable(error.to_string());
+                self.refuse(&sender, error).to_string()
+            })?;
             let taken = self.take_export(&sender, &export, self.written(path));
-            return taken.map_err(|error| error.to_string());
+            return if is_taken(&taken) {
+                Ok(())
+            } else {
+                taken.map_err(|error| error.to_string())
+            };
         }
         let word = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
         self.live().hear(&sender, word, self.written(path));
         Ok(())
+    }
+}
+
+/// Where it is written down which file is being read.
+const READING: &str = ".reading";
+
+fn begin_reading(folder: &FilePath, path: &FilePath) {
+    let name = path.file_name().unwrap_or_default();
+    if let Err(error) = std::fs::write(folder.join(READING), name.as_encoded_bytes()) {
+        tracing::warn!(%error, folder = %folder.display(), "it could not be written down what is read");
+    }
+}
+
+fn end_reading(folder: &FilePath) {
+    let _ = std::fs::remove_file(folder.join(READING));
+}
+
+/// Sets aside what an earlier process began to read, and did not come to the end of: to be read again and again, it
+/// would end each process.
+fn set_aside_unfinished(folder: &FilePath) {
+    let Ok(name) = std::fs::read_to_string(folder.join(READING)) else {
+        return;
+    };
+    end_reading(folder);
+    let is_name = !name.is_empty() && !name.starts_with('.') && !name.contains('/');
+    if is_name && folder.join(&name).exists() {
+        tracing::warn!(%name, "an earlier process ended while it read this, which is set aside");
+        set_aside(folder, &folder.join(name));
+    }
+}
+
+/// A file that is not read again. The next export or word of its process takes its place.
+fn set_aside(folder: &FilePath, path: &FilePath) {
+    let mut name = OsString::from(".aside-");
+    name.push(path.file_name().unwrap_or_default());
+    if let Err(error) = std::fs::rename(path, folder.join(name)) {
+        tracing::warn!(%error, path = %path.display(), "it could not be set aside");
     }
 }
 
@@ -517,7 +585,7 @@ fn of_this_run(aggregator: &Aggregator, headers: &HeaderMap) -> Result<(), Strin
 }
 
 /// Who sends, if it is one of this run's.
-fn sender(aggregator: &Aggregator, headers: &HeaderMap) -> Result<Sender, String> {
+pub(super) fn sender(aggregator: &Aggregator, headers: &HeaderMap) -> Result<Sender, String> {
     of_this_run(aggregator, headers)?;
     named(header(headers, RUNNER_HEADER)?, header(headers, PROCESS_HEADER)?)
 }
@@ -640,17 +708,13 @@ async fn read(
         let error = ExportError::TooLarge(LARGEST_EXPORT);
         Unread::Refused(StatusCode::PAYLOAD_TOO_LARGE, error)
     };
-    let length = text(CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
+    let length = length_of(headers);
     let most = length.unwrap_or(LARGEST_EXPORT);
     if most > LARGEST_EXPORT {
         return Err(too_large());
     }
-    let kibibytes = u32::try_from(most / 1024 + 1).unwrap_or(u32::MAX);
     let reading = async {
-        let room = Arc::clone(&aggregator.in_flight)
-            .acquire_many_owned(kibibytes)
-            .await;
-        let room = room.map_err(|_| Unread::Lost)?;
+        let room = aggregator.room(kibibytes(most)).await.ok_or(Unread::Lost)?;
         let mut whole = Vec::with_capacity(length.unwrap_or_default());
         let mut body = body.into_data_stream();
         while let Some(piece) = body.next().await {

@@ -2,6 +2,7 @@
 //! of thresholds.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bounds;
 mod closing;
 mod exports;
 mod histogram;

@@ -184,6 +184,11 @@ impl Service {
         self.up = Some((aggregator, runtime));
     }
 
+    /// Where it is written down what came.
+    pub fn kept(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// What was written down was so long ago.
     pub fn age(&self, ago: Duration) {
         for file in std::fs::read_dir(self.folder.path()).unwrap() {

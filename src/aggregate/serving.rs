@@ -1,0 +1,132 @@
+//! How the aggregator accepts connections: so many at a time, and none that waits for long for what its other end does
+//! not send.
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// How many connections are open, of all runners: each has one for its exports, and one for what it says of itself.
+const MOST_CONNECTIONS: usize = 8_192;
+/// How many are open to one address. All runners may come from one if they are on the network of their node.
+const MOST_OF_ONE: usize = 1_024;
+/// How long the headers of a request may take, and a connection may bring none. k6 exports each second.
+const HEADERS: Duration = Duration::from_secs(30);
+/// The most that is read of the headers of a request, in bytes. k6 sends some 500.
+const MOST_HEADERS: usize = 16 * 1024;
+/// How many requests a connection of HTTP/2 has at a time.
+const STREAMS: u32 = 8;
+/// How long to wait after a connection that could not be accepted.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// How many connections an address has.
+#[derive(Clone, Debug, Default)]
+struct Open(Arc<Mutex<BTreeMap<IpAddr, usize>>>);
+
+impl Open {
+    /// One more, if there may be.
+    fn one_of(&self, address: IpAddr) -> Option<One> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(address).or_default();
+        if *count >= MOST_OF_ONE {
+            return None;
+        }
+        *count += 1;
+        Some(One {
+            open: self.clone(),
+            address,
+        })
+    }
+}
+
+/// A connection, which counts until it is dropped.
+#[derive(Debug)]
+struct One {
+    open: Open,
+    address: IpAddr,
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        let mut open = self.open.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Answers on a socket, over HTTP/1.1 and HTTP/2, for as long as it is polled.
+pub async fn serve(socket: TcpListener, routes: Router) -> io::Result<()> {
+    let mut server = Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_buf_size(MOST_HEADERS);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEADERS)
+        .keep_alive_timeout(HEADERS)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(MOST_HEADERS).unwrap_or(u32::MAX));
+    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let open = Open::default();
+    // They end with this.
+    let mut connections = JoinSet::new();
+    loop {
+        let room = Arc::clone(&room).acquire_owned().await;
+        let room = room.map_err(io::Error::other)?;
+        let (stream, peer) = match socket.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        while connections.try_join_next().is_some() {}
+        let Some(one) = open.one_of(peer.ip()) else {
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(routes.clone());
+        let server = server.clone();
+        connections.spawn(async move {
+            let connection = server.serve_connection(TokioIo::new(stream), service);
+            // Whatever ended it, its other end knows.
+            let _ = connection.await;
+            drop((one, room));
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST_OF_ONE, Open};
+    use std::net::{IpAddr, Ipv4Addr};
+
+    #[test]
+    fn one_address_takes_no_connection_from_another() {
+        let open = Open::default();
+        let [one, other] = [1, 2].map(|last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)));
+        let mut held: Vec<_> = (0..MOST_OF_ONE).filter_map(|_| open.one_of(one)).collect();
+        assert_eq!(held.len(), MOST_OF_ONE);
+        assert!(open.one_of(one).is_none() && open.one_of(other).is_some());
+        held.pop();
+        assert!(open.one_of(one).is_some());
+        held.clear();
+        assert!(open.0.lock().is_ok_and(|open| open.is_empty()));
+    }
+}
