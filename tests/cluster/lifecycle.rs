@@ -671,7 +671,9 @@ async fn what_was_applied_twice_shows_no_difference() {
         test.kubectl(&kubectl("apply"));
         test.until("the operator has written each status", LIMIT, async || {
             let all = generations().await;
-            all.iter().all(|(_, seen)| seen.is_some()).then_some(())
+            all.iter()
+                .all(|(generation, seen)| seen == generation)
+                .then_some(())
         })
         .await;
         test.kubectl(&kubectl("apply"));
