@@ -42,8 +42,10 @@
 pub mod aggregate;
 pub mod api;
 pub mod build;
+pub mod clock;
 pub mod exposition;
 pub mod k6;
+pub mod limits;
 pub mod listen;
 pub mod machine;
 pub mod operator;

@@ -132,6 +132,6 @@ fn diagram(folder: &std::path::Path) -> Result<(), Box<dyn Error>> {
 fn replay() -> Result<(), Box<dyn Error>> {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text)?;
-    std::io::stdout().write_all(machine::replay_report(&text)?.as_bytes())?;
+    std::io::stdout().write_all(api::replay_report(&text)?.as_bytes())?;
     Ok(())
 }

@@ -7,8 +7,9 @@ use super::live::{Judged, Live};
 use super::own::{Own, complete};
 use super::sink::{Aggregate, Sink};
 use super::store::{View, of};
-use super::threshold::{Threshold, Verdict};
+use super::threshold::Threshold;
 use super::timeline::Timeline;
+use super::verdict::Verdict;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

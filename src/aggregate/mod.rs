@@ -29,10 +29,12 @@ mod serving;
 pub mod sink;
 pub mod store;
 pub mod summary;
-pub mod threshold;
 pub mod timeline;
 pub mod unmeasured;
 mod users;
+pub mod verdict;
 pub mod view;
 
 pub use sink::{Aggregate, Estimate, Sink};
+
+pub use crate::k6::threshold;

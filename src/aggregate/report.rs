@@ -5,6 +5,7 @@ use super::sink::{Aggregate, Sink};
 use super::store::View;
 use super::summary::{self, Check, Options, checks};
 use super::timeline::{MOST_LINES, Step};
+pub use crate::protocol::outcome::Totals;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -78,36 +79,6 @@ pub struct Report {
     scenarios: Vec<Scenario>,
     requests: Vec<Request>,
     metrics: Vec<Metric>,
-}
-
-/// The numbers of the whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Totals {
-    /// Requests.
-    pub requests: f64,
-    /// By second.
-    pub request_rate: f64,
-    /// The share of requests that failed.
-    pub failed_rate: Option<f64>,
-    /// The 95th percentile of how long requests took, in ms.
-    pub p95: Option<f64>,
-    /// Iterations.
-    pub iterations: f64,
-    /// By second.
-    pub iteration_rate: f64,
-    /// Virtual users now, or at the end.
-    pub vus: f64,
-    /// Virtual users at most.
-    pub vus_max: f64,
-    /// Bytes.
-    pub data_received: f64,
-    /// Bytes.
-    pub data_sent: f64,
-    /// Checks that passed.
-    pub checks_passed: u64,
-    /// Checks.
-    pub checks_total: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

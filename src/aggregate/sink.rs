@@ -1,6 +1,7 @@
 //! What a metric has come to over any number of series, and the numbers that k6 makes of it. Pure.
 
 use super::histogram::Histogram;
+pub use crate::k6::threshold::Aggregate;
 
 /// A number, and between which two it lies for certain.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,27 +52,6 @@ pub enum Sink {
     },
     /// A distribution.
     Trend(Box<Histogram>),
-}
-
-/// What is asked of a sink.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Aggregate {
-    /// The number of values, or the sum of a counter.
-    Count,
-    /// The share of nonzero values, or a counter by second.
-    Rate,
-    /// The last value of a gauge.
-    Value,
-    /// The mean.
-    Avg,
-    /// The least.
-    Min,
-    /// The most.
-    Max,
-    /// The median.
-    Med,
-    /// A percentile.
-    Percentile(f64),
 }
 
 impl Sink {

@@ -3,7 +3,7 @@
 
 use super::unset::{SPEC, Shape};
 use super::{GROUP, Kind, Spec, Status, VERSION};
-use crate::build::check::PARALLELISM_LIMIT;
+use crate::limits::PARALLELISM;
 use kube::core::schema::{OptionalEnum, OptionalIntOrString, StructuralSchemaRewriter};
 use schemars::generate::SchemaSettings;
 use schemars::transform::{AddNullable, RecursiveTransform};
@@ -133,8 +133,8 @@ fn schema(kind: Kind) -> Value {
         "x-kubernetes-validations",
         json!([
             {
-                "rule": format!("self.parallelism >= 1 && self.parallelism <= {PARALLELISM_LIMIT}"),
-                "message": format!("spec.parallelism is the number of runners: at least 1, at most {PARALLELISM_LIMIT}"),
+                "rule": format!("self.parallelism >= 1 && self.parallelism <= {PARALLELISM}"),
+                "message": format!("spec.parallelism is the number of runners: at least 1, at most {PARALLELISM}"),
                 "fieldPath": ".parallelism"
             },
         ]),

@@ -1,25 +1,29 @@
 //! The custom resources that users write: their spec, and how they are shown by `kubectl get`.
 //!
-//! Types only. What a spec means is checked in [`mod@crate::build::check`]; what has happened to a run is in
+//! What a spec means is checked in `build::check`; what has happened to a run is in
 //! [`status`]. Both kinds, [`Kind::K6`] and [`Kind::TestRun`], have the same spec and the same status; their
 //! CustomResourceDefinitions are generated from these types by [`crd`].
 
+mod conditions;
 pub mod crd;
 mod flag;
 mod kind;
 mod pod;
 pub mod status;
 mod unset;
+mod view;
 
 use k8s_openapi::api::core::v1::ContainerPort;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use crate::machine::Cleanup;
 pub use flag::Flag;
 pub use kind::{GROUP, Kind, LoadTest, VERSION};
 pub use pod::{InitContainer, Initializer, Metadata, PodSettings, PodTemplate, PullPolicy, Resources};
 pub use status::Status;
 pub use unset::without_empty;
+pub use view::{Progress, replay_report};
 
 /// What is to be run, and how.
 ///
@@ -173,16 +177,6 @@ pub enum Setup {
     Once,
     /// In each runner, as k6 does by itself.
     PerRunner,
-}
-
-/// When a resource is deleted after its run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Cleanup {
-    /// Whatever the result.
-    Post,
-    /// When the result is Passed.
-    OnSuccess,
 }
 
 /// Deadlines of a run, as durations such as `90s`, `5m` or `1h30m`.

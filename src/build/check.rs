@@ -5,6 +5,7 @@ use crate::aggregate::runner;
 use crate::api::{PodSettings, Setup, Spec, Timeouts};
 use crate::k6::arguments::boolean;
 use crate::k6::{Arguments, Flags};
+use crate::limits::PARALLELISM;
 use crate::machine::{Plan, Terms, rps_too_low};
 use k8s_openapi::api::core::v1::EnvVar;
 use serde::{Deserialize, Serialize};
@@ -12,11 +13,6 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io;
 use thiserror::Error;
-
-/// The most runners of one run. Each Job and each pod has the sequence of all segments, so that what etcd has to hold
-/// grows with the square: with 2,000 some 80 MB, with 10,000 more than the 2 GiB that it holds by default.
-/// <https://etcd.io/docs/v3.5/dev-guide/limit/>
-pub const PARALLELISM_LIMIT: u32 = 2_000;
 
 /// The most bytes of a script that the spec has inline: a ConfigMap has room for 1 MiB.
 const INLINE_LIMIT: usize = 1_000_000;
@@ -91,7 +87,7 @@ pub enum Script {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SpecError {
     /// parallelism is out of range.
-    #[error("spec.parallelism is {0}: it must be at least 1 and at most {PARALLELISM_LIMIT}")]
+    #[error("spec.parallelism is {0}: it must be at least 1 and at most {PARALLELISM}")]
     Parallelism(i64),
     /// script has none of its shapes.
     #[error(
@@ -258,7 +254,7 @@ pub fn check(spec: &Spec) -> Result<Checked, SpecError> {
     } = &spec.timeouts;
     let count = u32::try_from(spec.parallelism)
         .ok()
-        .filter(|n| (1..=PARALLELISM_LIMIT).contains(n));
+        .filter(|n| (1..=PARALLELISM).contains(n));
     let waiting = |field, text: &Option<String>| match text {
         Some(text) => timeout(field, text),
         None => Ok(DEFAULT_TIMEOUT_SECONDS),

@@ -1,5 +1,5 @@
 //! The Job in which k6 itself reads the script. The operator's program runs in the image of the runners and asks its k6;
-//! see [`crate::programs::inspect`]. No shell runs.
+//! see `programs::inspect`. No shell runs.
 
 use super::pod::{self, Defaults, Owner, Part, given};
 use super::{Checked, literal, programs, runner, script, settings};

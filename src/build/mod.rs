@@ -11,8 +11,8 @@ mod runner;
 mod script;
 pub mod segments;
 mod settings;
-mod time;
 
+pub use crate::k6::duration::{duration_text, seconds};
 pub use aggregation::{AGGREGATE, AGGREGATOR_PORT, aggregator, run_id, service, summary};
 pub use arguments::{ArgumentError, literal, split, words};
 pub use check::{Checked, Script, check};
@@ -28,4 +28,3 @@ pub use runner::{RUNNER, Wiring, runner};
 pub use script::{VOLUME, script};
 pub use segments::{segment, sequence};
 pub use settings::{Common, unlike_runners};
-pub use time::{duration_text, seconds};

@@ -2,12 +2,14 @@
 
 pub mod archive;
 pub mod arguments;
+pub mod duration;
 pub mod execution;
 pub mod exit_code;
 pub mod flags;
 pub mod log;
 pub mod refusal;
 pub mod system_tags;
+pub mod threshold;
 pub mod version;
 
 pub use arguments::Arguments;

@@ -1,5 +1,6 @@
 //! `(state, observed, now) -> Option<Event>`: the next thing that has happened and is not recorded yet.
 
+use super::cleanup::Cleanup;
 use super::event::{
     Event, Former, LAST_WORDS_LIMIT, MESSAGE_LIMIT, NAMED_AT_MOST, OUTCOME_LIMIT, REASON_LIMIT,
     RunnerFailure, Tally, clipped, sentence,
@@ -12,9 +13,8 @@ use super::state::{
     Accepted, Aggregation, Created, Ended, Finished, Initializing, Plan, Reason, RunResult,
     STOP_GRACE_SECONDS, Started, Starting, State, Stopping, Terms,
 };
-use crate::api::Cleanup;
 use crate::k6::{Version, exit_code};
-use crate::runners::report::Report;
+use crate::protocol::report::Report;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -153,7 +153,7 @@ pub fn overdue(state: &State, now: Timestamp) -> bool {
 }
 
 /// Whether this is the run that the spec asks for, and not one before it.
-pub(super) fn is_answered(run: &Run, seen: &Observed) -> bool {
+pub(crate) fn is_answered(run: &Run, seen: &Observed) -> bool {
     seen.rerun.is_none() || seen.rerun == run.rerun
 }
 

@@ -6,7 +6,7 @@
 use super::event::{Event, Former, Record, RunnerFailure, Tally};
 use super::state::{Aggregation, Plan, Reason, RunResult, State, StateName, Terms};
 use super::step::{Step, step};
-use crate::aggregate::outcome::Outcome;
+use crate::protocol::outcome::Outcome;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 

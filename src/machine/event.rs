@@ -2,7 +2,7 @@
 //! parallelism, and a run has at most [`HISTORY_LIMIT`] of them.
 
 use super::state::{Plan, Reason, RunResult, Terms};
-use crate::aggregate::outcome::Outcome;
+use crate::protocol::outcome::Outcome;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,10 +17,10 @@ pub const NAMED_AT_MOST: usize = 10;
 pub const FORMER_AT_MOST: usize = 8;
 
 /// The longest message of an event, in bytes of JSON.
-pub(super) const MESSAGE_LIMIT: usize = 2048;
+pub(crate) const MESSAGE_LIMIT: usize = 2048;
 
 /// The longest outcome of a test, in bytes of JSON.
-pub(super) const OUTCOME_LIMIT: usize = 3072;
+pub(crate) const OUTCOME_LIMIT: usize = 3072;
 
 /// The longest last words of one of the runners that are named, and the longest of Kubernetes' reasons.
 pub(super) const LAST_WORDS_LIMIT: usize = 240;
@@ -278,12 +278,12 @@ fn in_json(c: char) -> usize {
 }
 
 /// How many bytes a text takes in JSON, without its quotes.
-pub(super) fn length(text: &str) -> usize {
+pub(crate) fn length(text: &str) -> usize {
     text.chars().map(in_json).sum()
 }
 
 /// The text, cut so that it takes at most `bytes` in JSON; a cut is marked by an ellipsis.
-pub(super) fn clipped(text: &str, bytes: usize) -> String {
+pub(crate) fn clipped(text: &str, bytes: usize) -> String {
     const ELLIPSIS: char = '…';
     if length(text) <= bytes {
         return text.to_owned();

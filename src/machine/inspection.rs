@@ -1,9 +1,9 @@
 //! What `k6 inspect --execution-requirements` prints, read.
 //! Shape: the script's options, with `maxVUs` and `totalDuration` added.
 
-use crate::aggregate::threshold::{self, Selector};
 use crate::k6::Version;
 use crate::k6::system_tags::{needs, without_urls};
+use crate::k6::threshold::{self, Selector};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -125,7 +125,8 @@ impl Inspection {
         let left_out: LeftOut = read(json).unwrap_or_default();
         let tags: Tags = read(json).unwrap_or_default();
         let seconds = |text: &str| {
-            crate::build::seconds(text).ok_or_else(|| InspectionError(format!("{text:?} is no duration")))
+            crate::k6::duration::seconds(text)
+                .ok_or_else(|| InspectionError(format!("{text:?} is no duration")))
         };
         let optional = |text: &Option<String>| match text {
             Some(text) => seconds(text),

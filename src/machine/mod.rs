@@ -5,7 +5,7 @@
 //! folds a history into a run, and [`effects`] says what a state wants done.
 
 mod classify;
-mod conditions;
+mod cleanup;
 pub mod diagram;
 mod effect;
 mod event;
@@ -16,17 +16,19 @@ mod replay;
 mod state;
 mod step;
 
-pub(crate) use classify::rps_too_low;
 pub use classify::{
     COLLECTION_GRACE, LEFTOVER_GRACE, SCRIPT_GRACE, SUMMARY_GRACE, classify, expiry, expiry_of_jobs, overdue,
     rerun_ordered, waiting_for, wake_at,
 };
+pub(crate) use classify::{is_answered, rps_too_low};
+pub use cleanup::Cleanup;
 pub use effect::{Effect, Target, are_as_ordered, effects, effects_unwritten};
 pub use event::{Event, FORMER_AT_MOST, Former, HISTORY_LIMIT, NAMED_AT_MOST, Record, RunnerFailure, Tally};
+pub(crate) use event::{MESSAGE_LIMIT, OUTCOME_LIMIT, clipped, length};
 pub use inspection::{Inspection, InspectionError};
 pub use observed::{End, Fact, Initializer, Left, Observed, PodSeen, Program, Refusal, Retention, Runner};
 pub use pod_refusal::{Part, PodRefusal, REFUSAL_GRACE, Rule};
-pub use replay::{Progress, ReplayError, Run, chronicle, replay, replay_report};
+pub use replay::{ReplayError, Run, chronicle, replay};
 pub use state::{
     Accepted, Aggregation, Created, Ended, Finished, Initializing, Plan, Reason, RunResult,
     STOP_GRACE_SECONDS, Started, Starting, State, StateName, Stopping, Terms, Verdict,

@@ -1,12 +1,12 @@
 //! One immutable snapshot of the world of one run. Each fact is known, absent or unknown; a failure of the
 //! API is unknown, never an empty list.
 
+use super::cleanup::Cleanup;
 use super::inspection::{Inspection, InspectionError};
 use super::pod_refusal::PodRefusal;
 use super::state::Terms;
-use crate::aggregate::outcome::Outcome;
-use crate::api::Cleanup;
-use crate::runners::report::Report;
+use crate::protocol::outcome::Outcome;
+use crate::protocol::report::Report;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 

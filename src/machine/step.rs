@@ -10,9 +10,9 @@ use super::state::{
     StateName, Stopping, Verdict,
 };
 use super::{NAMED_AT_MOST, RunnerFailure, Tally};
-use crate::aggregate::outcome;
-use crate::build::check::PARALLELISM_LIMIT;
 use crate::k6::exit_code;
+use crate::limits::PARALLELISM;
+use crate::protocol::outcome;
 use jiff::Timestamp;
 use statig::Outcome;
 use statig::blocking::{self, IntoStateMachine, StateExt};
@@ -76,7 +76,7 @@ impl blocking::State<Lifecycle> for State {
             Self::Initializing(state) => match (event, &state.accepted) {
                 // Said by no run: a history can be edited by hand, and runners are counted one by one.
                 (Event::Accepted { terms, .. }, None | Some(_))
-                    if !(1..=PARALLELISM_LIMIT).contains(&terms.parallelism) =>
+                    if !(1..=PARALLELISM).contains(&terms.parallelism) =>
                 {
                     Outcome::Super
                 }

@@ -1,7 +1,7 @@
 //! The client of the API server.
 
-use super::clock::Clock;
 use super::server_time::ServerTime;
+use crate::clock::Clock;
 use hyper::header::{HeaderValue, USER_AGENT};
 use kube::{Client, Config};
 

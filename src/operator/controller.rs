@@ -2,7 +2,6 @@
 
 use super::announce::{announce, announce_foreign, announce_refused_pod, announce_unreadable};
 use super::backoff::backoff;
-use super::clock::Clock;
 use super::execute::execute;
 use super::lease::Gate;
 use super::memory::{LIVE_INTERVAL, Memory};
@@ -10,10 +9,11 @@ use super::observe::{newest, observe};
 use super::persist::{Unwritten, persist, unwritten};
 use super::telemetry::{Metrics, Outcome};
 use super::world::{Guarded, World};
-use crate::api::{Kind, LoadTest, Status};
+use crate::api::{Kind, LoadTest, Progress, Status};
 use crate::build::{Defaults, check};
+use crate::clock::Clock;
 use crate::machine::{
-    Effect, Progress, Record, Refusal, ReplayError, Run, Started, State, chronicle, effects, replay, wake_at,
+    Effect, Record, Refusal, ReplayError, Run, Started, State, chronicle, effects, replay, wake_at,
 };
 use jiff::{SignedDuration, Timestamp};
 use kube::{Client, Resource, ResourceExt};

@@ -1,6 +1,5 @@
 //! The operator as one future: it waits for its lease, watches, and reconciles what the watches say.
 
-use super::clock::Clock;
 use super::controller::{Context, Error, after_error, reconcile};
 use super::lease::{self, Candidate, Gate};
 use super::memory::Memory;
@@ -9,6 +8,7 @@ use super::telemetry::{Health, Metrics, Readiness};
 use super::world::{Guarded, Requests, Watch, World};
 use crate::api::Kind;
 use crate::build::Defaults;
+use crate::clock::Clock;
 use futures::future::{BoxFuture, Shared, join_all};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use kube::{Client, ResourceExt};

@@ -8,8 +8,8 @@
 //! the Jobs make harmless; so they do where somebody deletes the Lease and a candidate starts just then, which takes
 //! it for a new installation.
 
-use super::clock::Clock;
 use super::controller::{Error, bounded};
+use crate::clock::Clock;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};

@@ -8,7 +8,6 @@ mod about;
 mod announce;
 mod backoff;
 mod client;
-mod clock;
 mod controller;
 pub mod defaults;
 mod execute;
@@ -24,7 +23,7 @@ mod server_time;
 pub mod telemetry;
 mod world;
 
-pub use clock::Clock;
+pub use crate::clock::Clock;
 pub use controller::Error;
 pub use lead::{Settings, operate};
 pub use program::{RunArgs, run};

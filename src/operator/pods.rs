@@ -6,7 +6,7 @@ use crate::k6::log::{self, last_words};
 use crate::k6::{Arguments, Flags, exit_code};
 use crate::machine::{End, Part, PodRefusal, PodSeen, Program, Runner};
 use crate::protocol::inspected::{Inspected, NOT_STARTED};
-use crate::runners::report::Report;
+use crate::protocol::report::Report;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{

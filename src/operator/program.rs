@@ -1,13 +1,13 @@
 //! The subcommand `run`: its arguments, and what of the operator touches the process it is in.
 
 use super::client::client;
-use super::clock::Clock;
 use super::controller::bounded;
 use super::lead::{Settings, operate};
 use super::server_time::ServerTime;
 use super::telemetry::{Endpoints, Health, Heartbeat, Metrics};
 use super::{defaults, lease};
 use crate::build::{self, Defaults};
+use crate::clock::Clock;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};

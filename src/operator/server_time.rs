@@ -1,7 +1,7 @@
 //! The time of the API server, which all replicas of the operator share. The clock of a node may be minutes wrong: what
 //! one replica has recorded would then be overdue for the next one at once, or for much too long not.
 
-use super::clock::Clock;
+use crate::clock::Clock;
 use hyper::header::DATE;
 use hyper::{HeaderMap, Response};
 use jiff::fmt::rfc2822::DateTimeParser;

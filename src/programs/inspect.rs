@@ -7,7 +7,7 @@
 use crate::k6::refusal::{self, RESOLUTION, RESOLUTION_BEFORE};
 use crate::k6::{Arguments, Flags, Version, arguments, exit_code, log};
 use crate::protocol::inspected::{Inspected, NOT_STARTED};
-use crate::runners::report::TERMINATION_LOG;
+use crate::protocol::report::TERMINATION_LOG;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;

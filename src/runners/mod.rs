@@ -7,7 +7,7 @@ pub mod client;
 pub mod http;
 pub mod linger;
 mod relay;
-pub mod report;
+pub use crate::protocol::report;
 mod setup;
 pub mod start;
 pub mod stop;

@@ -4,7 +4,7 @@
 
 use super::Target;
 use super::http::{Answer, Keep, send};
-use super::report::Failure;
+use crate::protocol::report::Failure;
 use futures::StreamExt;
 use futures::stream::iter;
 use hyper::body::Bytes;

@@ -10,9 +10,9 @@ use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::client::{Client, Error, Order, Status};
-use super::report::{Failure, Report, TERMINATION_LOG};
 use super::setup::{self, Done};
 use super::{ANSWER, AT_ONCE, Attempts, Limits, Target, end, unless_terminated};
+use crate::protocol::report::{Failure, Report, TERMINATION_LOG};
 
 /// Releases all runners, or none.
 ///

@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::client::Order;
-use super::report::{Failure, Report, TERMINATION_LOG};
 use super::{AT_ONCE, Attempts, Limits, Target, end, unless_terminated};
+use crate::protocol::report::{Failure, Report, TERMINATION_LOG};
 
 /// A runner has ended when its address refuses connections for so long. Not at once: a k6 that is just being
 /// started does not listen yet.

@@ -2,7 +2,8 @@
 
 use crate::k6::k6_binary;
 use crate::run::{Runners, Service, Site};
-use k6_operator::aggregate::threshold::{Expression, Selector, Verdict, thresholds};
+use k6_operator::aggregate::threshold::{Expression, Selector, thresholds};
+use k6_operator::aggregate::verdict::Verdict;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};

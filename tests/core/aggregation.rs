@@ -8,6 +8,7 @@ use k6_operator::aggregate::handler::Content;
 use k6_operator::aggregate::outcome::{Crossed, Outcome};
 use k6_operator::aggregate::report::About;
 use k6_operator::aggregate::runner::{corrections, outputs_beside, tagging};
+use k6_operator::api::Progress;
 use k6_operator::api::Spec;
 use k6_operator::build::{
     Checked, Wiring, aggregator, aggregator_name, check, runner, service, starter, summary, summary_name,
@@ -15,9 +16,9 @@ use k6_operator::build::{
 use k6_operator::k6::Version;
 use k6_operator::machine::{
     Aggregation, COLLECTION_GRACE, Effect, End, Event, Fact, Finished, HISTORY_LIMIT, Initializer,
-    Inspection, InspectionError, Observed, Plan, Progress, Reason, Record, Refusal, RunResult, Runner,
-    SUMMARY_GRACE, State, Step, Stopping, Tally, Target, Terms, Verdict, classify, effects, replay, step,
-    waiting_for, wake_at,
+    Inspection, InspectionError, Observed, Plan, Reason, Record, Refusal, RunResult, Runner, SUMMARY_GRACE,
+    State, Step, Stopping, Tally, Target, Terms, Verdict, classify, effects, replay, step, waiting_for,
+    wake_at,
 };
 use k6_operator::protocol::inspected::Inspected;
 use k8s_openapi::api::batch::v1::Job;

@@ -12,6 +12,7 @@ mod hostile;
 mod inspection;
 mod judging;
 mod kstatus;
+mod layers;
 mod mutants;
 mod properties;
 mod refused_pods;

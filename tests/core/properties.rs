@@ -5,13 +5,13 @@ use crate::support::{accepted, at, created, digest, empty_world, inspection, sta
 use jiff::{SignedDuration, Timestamp};
 use k6_operator::aggregate::outcome::{Crossed, Outcome};
 use k6_operator::aggregate::report::Totals;
+use k6_operator::api::Progress;
 use k6_operator::api::{Cleanup, Status};
 use k6_operator::k6::Version;
 use k6_operator::machine::{
     Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Initializing, Inspection, InspectionError, Left,
-    Observed, Part, PodRefusal, PodSeen, Program, Progress, Reason, Record, Refusal, Retention, Run,
-    RunResult, Runner, State, Step, Terms, chronicle, classify, diagram, effects, replay, step, waiting_for,
-    wake_at,
+    Observed, Part, PodRefusal, PodSeen, Program, Reason, Record, Refusal, Retention, Run, RunResult, Runner,
+    State, Step, Terms, chronicle, classify, diagram, effects, replay, step, waiting_for, wake_at,
 };
 use k6_operator::runners::report::{Failure, Report};
 use proptest::collection::{btree_map, vec};

@@ -2,10 +2,11 @@
 
 use crate::support::*;
 use jiff::SignedDuration;
+use k6_operator::api::Progress;
 use k6_operator::machine::{
     COLLECTION_GRACE, End, Ended, Event, Fact, Initializer, Observed, Part, Plan, PodRefusal, Program,
-    Progress, REFUSAL_GRACE, Reason, Rule, Run, RunResult, Runner, Started, State, StateName, Step, Stopping,
-    Tally, Verdict, classify, effects, step, waiting_for,
+    REFUSAL_GRACE, Reason, Rule, Run, RunResult, Runner, Started, State, StateName, Step, Stopping, Tally,
+    Verdict, classify, effects, step, waiting_for,
 };
 
 const RATIO: &str = "memory max limit to request ratio per Container is 5, but provided ratio is 16.000000";

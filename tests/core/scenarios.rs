@@ -1897,7 +1897,7 @@ fn what_is_not_supported_is_told_in_a_condition_to_the_end() {
         },
     ] {
         resource.look(0, &seen);
-        let progress = k6_operator::machine::Progress::of(&resource.run, &seen, &[]);
+        let progress = k6_operator::api::Progress::of(&resource.run, &seen, &[]);
         let status = resource.run.status(resource.history.clone(), &progress);
         let told = status
             .conditions

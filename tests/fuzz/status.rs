@@ -4,8 +4,9 @@ use crate::bend;
 use crate::support::{at, empty_world, ended, ready, reported, runners};
 use k6_operator::api::LoadTest;
 use k6_operator::api::status::Status;
+use k6_operator::api::{Progress, replay_report};
 use k6_operator::machine::{Event, HISTORY_LIMIT, Record};
-use k6_operator::machine::{Observed, Progress, Refusal, chronicle, effects, replay, replay_report, wake_at};
+use k6_operator::machine::{Observed, Refusal, chronicle, effects, replay, wake_at};
 use proptest::prelude::*;
 
 /// What may be seen next.

@@ -8,6 +8,7 @@ use crate::world::{Deed, Effects, HistoryId, MonitorId, N, Phase, Refused, Role}
 use crate::world::{Exit, Stage};
 use jiff::Timestamp;
 use k6_operator::aggregate::outcome;
+use k6_operator::api::Progress;
 use k6_operator::api::{Cleanup, Status};
 use k6_operator::build::{
     aggregator_name, initializer_name, runner_name, service_name, starter_name, stem, stopper_name,
@@ -15,7 +16,7 @@ use k6_operator::build::{
 };
 use k6_operator::k6::Version;
 use k6_operator::machine::{
-    Effect, End, Fact, Initializer, Inspection, Left, Observed, Part, PodRefusal, PodSeen, Program, Progress,
+    Effect, End, Fact, Initializer, Inspection, Left, Observed, Part, PodRefusal, PodSeen, Program,
     REFUSAL_GRACE, Reason, Record, Refusal, Retention, Run, Runner, State, StateName, Target, Terms,
     are_as_ordered, chronicle, effects, replay, wake_at,
 };

@@ -7,8 +7,8 @@ use super::invariants::{Broken, Fact, Fencing, Invariant, Monitor, RunnerId, Tol
 use super::scenario::Operators;
 use super::store::{Table, label, owners, text, uid, version};
 use k6_operator::api::Status;
+use k6_operator::api::replay_report;
 use k6_operator::build::{ATTEMPT_LABEL, COMPONENT_LABEL, RUN_LABEL, RUNNER_LABEL};
-use k6_operator::machine::replay_report;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 

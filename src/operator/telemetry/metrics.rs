@@ -140,7 +140,7 @@ impl Metrics {
         let runs = Runs::default();
         registry.register_collector(Box::new(runs.clone()));
         registry.register_collector(Box::new(Process {
-            started: crate::operator::Clock::system().now(),
+            started: crate::clock::Clock::system().now(),
         }));
 
         Self {

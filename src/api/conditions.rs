@@ -2,8 +2,8 @@
 //! them (<https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>), Succeeded, and what is amiss:
 //! Unsupported and Retrying.
 
-use super::replay::{Progress, Run};
-use super::state::{Finished, RunResult, State};
+use super::view::Progress;
+use crate::machine::{Finished, Run, RunResult, State};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 

@@ -1,7 +1,5 @@
-//! The thresholds of a script: their grammar, and what they say of a sink. Pure. As k6 has both, measured on k6
-//! itself (tests/aggregate): <https://grafana.com/docs/k6/latest/using-k6/thresholds/>.
+//! The thresholds of a script: their grammar, as k6 has it, measured on k6 itself (tests/aggregate): <https://grafana.com/docs/k6/latest/using-k6/thresholds/>.
 
-use super::sink::{Aggregate, Estimate, Sink};
 use jiff::SignedDuration;
 use serde_json::Value;
 use std::fmt;
@@ -55,6 +53,27 @@ pub enum Operator {
     Unequal,
 }
 
+/// What is asked of a metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Aggregate {
+    /// The number of values, or the sum of a counter.
+    Count,
+    /// The share of nonzero values, or a counter by second.
+    Rate,
+    /// The last value of a gauge.
+    Value,
+    /// The mean.
+    Avg,
+    /// The least.
+    Min,
+    /// The most.
+    Max,
+    /// The median.
+    Med,
+    /// A percentile.
+    Percentile(f64),
+}
+
 /// A threshold without its metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Expression {
@@ -106,14 +125,6 @@ impl Expression {
             #[allow(clippy::float_cmp)]
             Operator::Unequal => value != self.limit,
         }
-    }
-
-    /// Whether it may be otherwise for a number that lies somewhere in the bounds of an estimate.
-    pub fn is_uncertain(&self, estimate: &Estimate) -> bool {
-        let inside =
-            estimate.low <= self.limit && self.limit <= estimate.high && estimate.low < estimate.high;
-        let differs = self.holds(estimate.low) != self.holds(estimate.high);
-        differs || (inside && matches!(self.operator, Operator::Equal | Operator::Unequal))
     }
 }
 
@@ -326,87 +337,5 @@ fn delay_of(given: &Value) -> Option<SignedDuration> {
         Value::String(text) => text.parse().ok(),
         Value::Number(ms) => ms.as_f64().map(|ms| SignedDuration::from_secs_f64(ms / 1e3)),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
-/// What a threshold says.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Verdict {
-    /// Whether it is kept. None while there is nothing to say.
-    pub passed: Option<bool>,
-    /// The number that was compared.
-    pub value: Option<Estimate>,
-    /// Whether the number's error leaves it open.
-    pub uncertain: bool,
-    /// Whether the metric has no such number.
-    pub unsupported: bool,
-}
-
-impl Threshold {
-    /// What it says of its metric after so many seconds, or at the end of the test. A metric without a sample is let
-    /// be while the test runs; at the end it counts as 0, and an empty rate passes.
-    pub fn judge(&self, sink: Option<&Sink>, seconds: f64, at_end: bool) -> Verdict {
-        let nothing = Verdict {
-            passed: None,
-            value: None,
-            uncertain: false,
-            unsupported: false,
-        };
-        let Some(sink) = sink.filter(|sink| !sink.is_empty()) else {
-            if !at_end {
-                return nothing;
-            }
-            let rate = match sink {
-                Some(Sink::Rate { .. }) => true,
-                Some(Sink::Counter(_) | Sink::Gauge { .. } | Sink::Trend(_)) | None => false,
-            };
-            return Verdict {
-                passed: Some(rate || self.expression.holds(0.0)),
-                value: Some(Estimate::exact(0.0)),
-                ..nothing
-            };
-        };
-        match sink
-            .ask(self.expression.aggregate, seconds)
-            .filter(|_| self.fits(sink))
-        {
-            Some(value) => Verdict {
-                passed: Some(self.expression.holds(value.value)),
-                value: Some(value),
-                uncertain: self.expression.is_uncertain(&value),
-                unsupported: false,
-            },
-            None => Verdict {
-                unsupported: true,
-                ..nothing
-            },
-        }
-    }
-
-    /// What it says of a rate if there are so many more values, of which nobody knows whether they are zero: nothing,
-    /// if that decides.
-    pub fn judge_within(&self, nonzero: u64, total: u64, unknown: u64) -> Verdict {
-        let share = |part: u64, of: u64| part as f64 / of.max(1) as f64;
-        let all = total.saturating_add(unknown);
-        let value = Estimate {
-            value: share(nonzero, total),
-            low: share(nonzero, all),
-            high: share(nonzero.saturating_add(unknown), all),
-        };
-        let uncertain = self.expression.is_uncertain(&value);
-        Verdict {
-            passed: (!uncertain).then(|| self.expression.holds(value.low)),
-            value: Some(value),
-            uncertain,
-            unsupported: false,
-        }
-    }
-
-    /// k6 has no threshold on the count of a trend.
-    fn fits(&self, sink: &Sink) -> bool {
-        !matches!(
-            (sink, self.expression.aggregate),
-            (Sink::Trend(_), Aggregate::Count)
-        )
     }
 }
