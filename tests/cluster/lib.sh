@@ -6,13 +6,6 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd "$here/../.." && pwd)
 export here repo
 
-# Where rustup has not the toolchain of rust-toolchain.toml and may not install it,
-# its default builds this as well, if it is new enough.
-if [[ -z ${RUSTUP_TOOLCHAIN:-} ]] && command -v rustup >/dev/null && ! (cd "$repo" && cargo --version) >/dev/null 2>&1; then
-    RUSTUP_TOOLCHAIN=$(rustup default 2>/dev/null | cut -d ' ' -f 1)
-    export RUSTUP_TOOLCHAIN
-fi
-
 # What takes long to build is kept here; every file is named by a hash of its
 # sources, so a change rebuilds it and nothing else does.
 cache=${K6_OPERATOR_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/k6-operator}
