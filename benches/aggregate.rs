@@ -14,6 +14,7 @@ use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::summary::Options;
 use k6_operator::aggregate::threshold::thresholds;
 use k6_operator::operator::Clock;
+use k6_operator::protocol::tokens::Tokens;
 use opentelemetry_proto::tonic::metrics::v1::ExponentialHistogramDataPoint;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
@@ -26,7 +27,7 @@ const EXPORT: &[u8] = include_bytes!("export.otlp");
 
 fn aggregator(runners: u32) -> Aggregator {
     let names = Names {
-        run: "run".to_owned(),
+        token: Tokens::random().unwrap().aggregator.hash(),
         about: About::default(),
         options: Options::of(&Value::Null),
     };
@@ -120,7 +121,7 @@ fn judging(c: &mut Criterion) {
     let given = json!({"thresholds": given});
     let live = Live::new(RUNNERS, false, thresholds(&given).unwrap());
     let names = Names {
-        run: "run".to_owned(),
+        token: Tokens::random().unwrap().aggregator.hash(),
         about: About::default(),
         options: Options::of(&Value::Null),
     };

@@ -10,11 +10,12 @@ use axum::routing::get;
 use k6::{k6_binary, unused_address};
 use k6_operator::aggregate::live::Live;
 use k6_operator::aggregate::report::About;
-use k6_operator::aggregate::runner::{arguments, environment};
+use k6_operator::aggregate::runner::{ENDPOINT, arguments, environment};
 use k6_operator::aggregate::server::{Aggregator, Names};
 use k6_operator::aggregate::summary::Options;
 use k6_operator::k6::Version;
 use k6_operator::operator::Clock;
+use k6_operator::protocol::tokens::{Token, Tokens};
 use k6_operator::runners::http::ask;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -104,7 +105,12 @@ async fn attribute(api: &str, path: &str, pointer: &str) -> Option<f64> {
 }
 
 /// The CPU time of one iteration, in µs.
-async fn measure(variant: &Variant, site: SocketAddr, aggregator: SocketAddr, script: &str) -> f64 {
+async fn measure(
+    variant: &Variant,
+    site: SocketAddr,
+    (aggregator, token): (SocketAddr, &Token),
+    script: &str,
+) -> f64 {
     let api = unused_address().to_string();
     let mut command = Command::new(k6_binary());
     command.args(["run", "--quiet", "--no-usage-report", "--linger"]);
@@ -112,13 +118,10 @@ async fn measure(variant: &Variant, site: SocketAddr, aggregator: SocketAddr, sc
     if variant.output {
         let more = arguments("experimental-opentelemetry", false);
         command.args(more.iter().filter(|word| *word != "--linger"));
-        command.envs(environment(
-            &aggregator.to_string(),
-            "run",
-            1,
-            "pod",
-            Version::new(1, 1, 0),
-        ));
+        command.envs(environment(Version::new(1, 1, 0)));
+        command.env(ENDPOINT, aggregator.to_string());
+        let shown = format!("authorization=Bearer%20{}", token.text());
+        command.env("K6_OTEL_HEADERS", format!("{shown},k6-runner=1,k6-process=pod"));
     }
     let mut child = command
         .envs(variant.environment.iter().copied())
@@ -169,8 +172,9 @@ fn main() {
         tokio::spawn(async move { axum::serve(site, routes).await.unwrap() });
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
+        let token = Tokens::random().unwrap().aggregator;
         let names = Names {
-            run: "run".to_owned(),
+            token: token.hash(),
             about: About::default(),
             options: Options::of(&Value::Null),
         };
@@ -180,7 +184,7 @@ fn main() {
         let mut spent: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
         for _ in 0..pairs {
             for (i, variant) in VARIANTS.iter().enumerate() {
-                let one = measure(variant, site_address, address, script.to_str().unwrap()).await;
+                let one = measure(variant, site_address, (address, &token), script.to_str().unwrap()).await;
                 spent.entry(i).or_default().push(one);
             }
         }

@@ -18,6 +18,7 @@ use k6_operator::aggregate::summary::Options;
 use k6_operator::aggregate::threshold::thresholds;
 use k6_operator::k6::Version;
 use k6_operator::operator::Clock;
+use k6_operator::protocol::tokens::{AGGREGATOR, RUNNERS_HASH, Tokens};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -60,8 +61,13 @@ async fn measure(variant: Variant, urls: u64, site: SocketAddr, folder: &Path) -
     let script = folder.join("script.js");
     std::fs::write(&script, SCRIPT).unwrap();
     let (api, usage) = (unused_address(), folder.join("usage"));
+    let tokens = Tokens::random().unwrap();
+    let handed_over = folder.join("tokens");
+    std::fs::create_dir_all(&handed_over).unwrap();
+    std::fs::write(handed_over.join(AGGREGATOR), tokens.aggregator.text()).unwrap();
+    std::fs::write(handed_over.join(RUNNERS_HASH), tokens.runners.hash().to_string()).unwrap();
     let names = Names {
-        run: "run".to_owned(),
+        token: tokens.aggregator.hash(),
         about: About::default(),
         options: Options::of(&json!({})),
     };
@@ -82,7 +88,7 @@ async fn measure(variant: Variant, urls: u64, site: SocketAddr, folder: &Path) -
         command.args([
             "linger",
             &format!("--aggregator={address}"),
-            "--run=run",
+            &format!("--tokens={}", handed_over.display()),
             "--runner=1",
             "--process=pod",
         ]);
@@ -99,7 +105,7 @@ async fn measure(variant: Variant, urls: u64, site: SocketAddr, folder: &Path) -
             "opentelemetry"
         };
         command.args(arguments(output, false));
-        command.envs(environment(&address, "run", 1, "pod", version()));
+        command.envs(environment(version()));
     }
     if variant == Variant::Merged {
         command.arg(FEW_TAGS);

@@ -52,6 +52,12 @@ enum Command {
     Copy {
         /// The path.
         to: PathBuf,
+        /// A folder whose files are copied too.
+        #[arg(long, requires = "into")]
+        files: Option<PathBuf>,
+        /// The folder that they are copied into.
+        #[arg(long, requires = "files")]
+        into: Option<PathBuf>,
     },
     /// Write the state diagram and the transition table into a folder.
     Diagram {
@@ -86,7 +92,10 @@ async fn main() -> ExitCode {
         Command::Linger(args) => return runners::linger::run_linger(args).await,
         Command::Replay => replay(),
         Command::Crd { kind } => crd(kind),
-        Command::Copy { to } => copy(&to),
+        Command::Copy { to, files, into } => copy(&to).and_then(|()| match files.zip(into) {
+            Some((from, into)) => copy_files(&from, &into),
+            None => Ok(()),
+        }),
         Command::Diagram { folder } => diagram(&folder),
     };
     match done {
@@ -119,6 +128,17 @@ fn crd(kind: Kind) -> Result<(), Box<dyn Error>> {
 
 fn copy(to: &std::path::Path) -> Result<(), Box<dyn Error>> {
     std::fs::copy(std::env::current_exe()?, to)?;
+    Ok(())
+}
+
+/// The files of a folder that is mounted from a Secret: each is a link into a hidden folder beside them.
+fn copy_files(from: &std::path::Path, into: &std::path::Path) -> Result<(), Box<dyn Error>> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with('.') {
+            std::fs::copy(entry.path(), into.join(entry.file_name()))?;
+        }
+    }
     Ok(())
 }
 

@@ -140,7 +140,7 @@ fn clean(total: u32, report: &Report) {
 #[tokio::test]
 async fn four_paused_runners_are_all_released_and_end_with_exit_0() {
     let mut runners = Runners::paused(4, SCRIPT);
-    let report = start(&runners.targets, &LIMITS).await;
+    let report = start(&runners.targets, &LIMITS, None).await;
     println!("spread of 4: {} us", report.spread_micros);
     clean(4, &report);
     assert!(
@@ -157,7 +157,7 @@ async fn a_runner_that_is_not_there_means_none_is_released() {
     let address = unused_address();
     let mut targets = runners.targets.clone();
     targets.push(Target { runner: 3, address });
-    let report = start(&targets, &short(1500)).await;
+    let report = start(&targets, &short(1500), None).await;
     assert_eq!((report.total, report.confirmed, report.spread_micros), (3, 0, 0));
     assert_eq!(report.failures.len(), 1, "{report:?}");
     assert_eq!(report.failures[0].runner, 3);
@@ -171,17 +171,17 @@ async fn a_runner_that_is_not_there_means_none_is_released() {
         assert!(status.ready() && !status.released(), "{status:?}");
     }
     // The two are as good as before.
-    let report = start(&runners.targets, &LIMITS).await;
+    let report = start(&runners.targets, &LIMITS, None).await;
     clean(2, &report);
-    clean(2, &stop(&runners.targets, &LIMITS).await);
+    clean(2, &stop(&runners.targets, &LIMITS, None).await);
     assert_eq!(runners.exit_codes(), [Some(103); 2]);
 }
 
 #[tokio::test]
 async fn a_second_starter_releases_nobody_again() {
     let runners = Runners::paused(2, LONG_SCRIPT);
-    clean(2, &start(&runners.targets, &LIMITS).await);
-    let second = start(&runners.targets, &LIMITS).await;
+    clean(2, &start(&runners.targets, &LIMITS, None).await);
+    let second = start(&runners.targets, &LIMITS, None).await;
     clean(2, &second);
     assert_eq!(second.spread_micros, 0, "it wrote no release order");
     // And where another runner cannot be reached, those that run already are counted.
@@ -190,7 +190,7 @@ async fn a_second_starter_releases_nobody_again() {
         runner: 3,
         address: unused_address(),
     });
-    let third = start(&targets, &short(300)).await;
+    let third = start(&targets, &short(300), None).await;
     assert_eq!(
         (third.total, third.confirmed, third.failures.len()),
         (3, 2, 1),
@@ -201,8 +201,8 @@ async fn a_second_starter_releases_nobody_again() {
 #[tokio::test]
 async fn stopping_a_running_test_gives_exit_103() {
     let mut runners = Runners::paused(2, LONG_SCRIPT);
-    clean(2, &start(&runners.targets, &LIMITS).await);
-    clean(2, &stop(&runners.targets, &LIMITS).await);
+    clean(2, &start(&runners.targets, &LIMITS, None).await);
+    clean(2, &stop(&runners.targets, &LIMITS, None).await);
     assert_eq!(runners.exit_codes(), [Some(103); 2]);
 }
 
@@ -210,21 +210,21 @@ async fn stopping_a_running_test_gives_exit_103() {
 async fn a_runner_that_has_ended_needs_no_stopping() {
     // A loopback address that is this test's alone: the port of a k6 that has ended may be another test's.
     let ended: Target = "1=127.9.9.9:6565".parse().unwrap();
-    clean(1, &stop(&[ended], &LIMITS).await);
+    clean(1, &stop(&[ended], &LIMITS, None).await);
 }
 
 #[tokio::test]
 async fn stopping_a_paused_runner_gives_exit_103_too() {
     let mut runners = Runners::paused(1, LONG_SCRIPT);
     runners.ready().await;
-    clean(1, &stop(&runners.targets, &LIMITS).await);
+    clean(1, &stop(&runners.targets, &LIMITS, None).await);
     assert_eq!(runners.exit_codes(), [Some(103)]);
 }
 
 #[tokio::test]
 async fn a_runner_that_is_stopped_while_it_starts_never_runs() {
     let mut runners = Runners::paused(1, LONG_SCRIPT);
-    clean(1, &stop(&runners.targets, &LIMITS).await);
+    clean(1, &stop(&runners.targets, &LIMITS, None).await);
     assert_eq!(runners.exit_codes(), [Some(103)]);
 }
 
@@ -390,7 +390,7 @@ fn targets(standins: &[Standin]) -> Vec<Target> {
 #[tokio::test]
 async fn three_hundred_runners_are_released_back_to_back() {
     let standins: Vec<_> = (0..300).map(|_| Standin::new(&[])).collect();
-    let report = start(&targets(&standins), &LIMITS).await;
+    let report = start(&targets(&standins), &LIMITS, None).await;
     println!("spread of 300: {} us", report.spread_micros);
     clean(300, &report);
     assert!(report.spread_micros < 500_000, "{report:?}");
@@ -404,7 +404,7 @@ async fn three_hundred_runners_are_released_back_to_back() {
 #[tokio::test]
 async fn nobody_is_released_while_one_is_still_initializing() {
     let standins = [Standin::new(&[]), Standin::new(&[Act::Initializing; 1000])];
-    let report = start(&targets(&standins), &short(700)).await;
+    let report = start(&targets(&standins), &short(700), None).await;
     assert_eq!(
         (report.ordered, report.confirmed, report.failures.len()),
         (0, 0, 1)
@@ -421,7 +421,7 @@ async fn nobody_is_released_while_one_is_still_initializing() {
     );
 
     let standins = [Standin::new(&[]), Standin::new(&[Act::Initializing; 5])];
-    clean(2, &start(&targets(&standins), &LIMITS).await);
+    clean(2, &start(&targets(&standins), &LIMITS, None).await);
 }
 
 #[tokio::test]
@@ -430,7 +430,7 @@ async fn a_runner_whose_answer_got_lost_is_asked_and_not_released_twice() {
         Standin::new(&[]),
         Standin::new(&[Act::Answer, Act::Answer, Act::ObeyAndClose]),
     ];
-    clean(2, &start(&targets(&standins), &LIMITS).await);
+    clean(2, &start(&targets(&standins), &LIMITS, None).await);
     assert_eq!(standins[1].requests(), ["GET", "GET", "PATCH", "GET"]);
 }
 
@@ -440,7 +440,7 @@ async fn a_runner_whose_order_got_lost_is_released_again() {
         Standin::new(&[]),
         Standin::new(&[Act::Answer, Act::Answer, Act::Close]),
     ];
-    clean(2, &start(&targets(&standins), &LIMITS).await);
+    clean(2, &start(&targets(&standins), &LIMITS, None).await);
     assert_eq!(standins[1].requests(), ["GET", "GET", "PATCH", "GET", "PATCH"]);
 }
 
@@ -452,7 +452,7 @@ async fn a_runner_that_never_confirms_is_named() {
         release: Duration::from_millis(500),
         ..LIMITS
     };
-    let report = start(&targets(&standins), &limits).await;
+    let report = start(&targets(&standins), &limits, None).await;
     assert_eq!(
         (
             report.total,
@@ -479,7 +479,7 @@ async fn a_runner_that_never_confirms_is_named() {
 #[tokio::test]
 async fn a_runner_that_is_told_to_stop_is_not_asked_again() {
     let standins = [Standin::new(&[]), Standin::new(&[Act::Stopped])];
-    let report = start(&targets(&standins), &LIMITS).await;
+    let report = start(&targets(&standins), &LIMITS, None).await;
     let address = standins[1].address;
     assert_eq!((report.ordered, report.confirmed), (0, 0), "{report:?}");
     assert_eq!(
@@ -492,7 +492,7 @@ async fn a_runner_that_is_told_to_stop_is_not_asked_again() {
         Standin::new(&[]),
         Standin::new(&[Act::Answer, Act::Answer, Act::Close, Act::Stopped]),
     ];
-    let report = start(&targets(&standins), &LIMITS).await;
+    let report = start(&targets(&standins), &LIMITS, None).await;
     assert_eq!((report.ordered, report.confirmed), (2, 1), "{report:?}");
     assert_eq!(standins[1].requests(), ["GET", "GET", "PATCH", "GET"]);
 }
@@ -512,7 +512,7 @@ async fn who_has_the_address_of_a_runner_that_ended_before_it_confirmed_is_not_r
         std::thread::sleep(Duration::from_secs(3));
         Standin::at(TcpListener::bind(address).unwrap(), &[])
     });
-    let report = start(&[Target { runner: 1, address }], &LIMITS).await;
+    let report = start(&[Target { runner: 1, address }], &LIMITS, None).await;
     assert_eq!((report.ordered, report.confirmed), (1, 0), "{report:?}");
     let message = &report.failures[0].message;
     assert!(message.starts_with("no confirmation: "), "{message}");
@@ -535,7 +535,7 @@ async fn an_address_that_never_answers_is_not_a_stopped_runner() {
         stop: Duration::from_millis(500),
         ..LIMITS
     };
-    let report = stop(&[Target { runner: 1, address }], &limits).await;
+    let report = stop(&[Target { runner: 1, address }], &limits, None).await;
     assert_eq!(report.confirmed, 0);
     let message = &report.failures[0].message;
     assert!(

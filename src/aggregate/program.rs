@@ -9,6 +9,7 @@ use super::threshold::thresholds;
 use crate::clock::Clock;
 use crate::listen;
 use crate::protocol::report::TERMINATION_LOG;
+use crate::protocol::tokens::{TokenError, TokenHash};
 use serde_json::Value;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -23,9 +24,9 @@ pub struct AggregateArgs {
     /// Where to listen
     #[arg(long, value_name = "IP:PORT", default_value = "[::]:4318")]
     pub listen: SocketAddr,
-    /// What names the run: runners of others are refused
-    #[arg(long, value_name = "UID")]
-    pub run: String,
+    /// The file with the hash of the token that the runners have: all others are refused
+    #[arg(long, value_name = "PATH")]
+    pub token_hash: PathBuf,
     /// The namespace and name of the resource, for people
     #[arg(long, default_value = "")]
     pub name: String,
@@ -96,12 +97,15 @@ pub async fn run_aggregate(args: AggregateArgs) -> Result<(), Box<dyn std::error
             serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))?
         }
     };
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", args.token_hash.display());
+    let hash = std::fs::read_to_string(&args.token_hash).map_err(|error| named(&error))?;
+    let token: TokenHash = hash.parse().map_err(|error: TokenError| named(&error))?;
     let live = Live::new(args.runners, args.once, thresholds(&options)?);
     let mut terminated = signal(SignalKind::terminate())?;
     let bound = listen::bind(args.listen).await;
     let socket = bound.map_err(|error| format!("{}: {error}", args.listen))?;
     let names = Names {
-        run: args.run,
+        token,
         about: About {
             name: args.name,
             kind: args.kind,

@@ -10,8 +10,6 @@ use std::collections::BTreeMap;
 pub const RUNNER_HEADER: &str = "k6-runner";
 /// The header that tells its processes apart.
 pub const PROCESS_HEADER: &str = "k6-process";
-/// The header that names the run: an address can have been another's.
-pub const RUN_HEADER: &str = "k6-run";
 
 /// The first version with `K6_OTEL_EXPORTER_PROTOCOL`, which is taken before `K6_OTEL_EXPORTER_TYPE`. That is
 /// deprecated then, and gone in 2.0.
@@ -24,14 +22,8 @@ const PROTOCOL: Version = Version::new(1, 4, 0);
 ///
 /// It also has each setting of the SDK that a user may have in the environment for programs of their own, and by which
 /// an export would fail, come late or be of no use: <https://opentelemetry.io/docs/languages/sdk-configuration/>.
-/// [`corrections`] has those that can only be removed.
-pub fn environment(
-    aggregator: &str,
-    run: &str,
-    runner: u32,
-    process: &str,
-    version: Version,
-) -> Vec<(&'static str, String)> {
+/// [`corrections`] has those that can only be removed. [`ENDPOINT`] is added when k6 is started.
+pub fn environment(version: Version) -> Vec<(&'static str, String)> {
     let protocol = if version >= PROTOCOL {
         ("K6_OTEL_EXPORTER_PROTOCOL", "http/protobuf".to_owned())
     } else {
@@ -40,16 +32,11 @@ pub fn environment(
     vec![
         protocol,
         ("K6_OTEL_HTTP_EXPORTER_INSECURE", "true".to_owned()),
-        ("K6_OTEL_HTTP_EXPORTER_ENDPOINT", aggregator.to_owned()),
         ("K6_OTEL_HTTP_EXPORTER_URL_PATH", "/v1/metrics".to_owned()),
         ("K6_OTEL_EXPORT_INTERVAL", "1s".to_owned()),
         // An export has what was measured until the flush before it.
         ("K6_OTEL_FLUSH_INTERVAL", "200ms".to_owned()),
         ("K6_OTEL_METRIC_PREFIX", String::new()),
-        (
-            "K6_OTEL_HEADERS",
-            format!("{RUN_HEADER}={run},{RUNNER_HEADER}={runner},{PROCESS_HEADER}={process}"),
-        ),
         // k6 does not start where OTEL_SERVICE_NAME is set and empty; this one comes before it.
         ("K6_OTEL_SERVICE_NAME", "k6".to_owned()),
         // The defaults, in ms.
@@ -80,6 +67,9 @@ pub const SERIES_BY_URL: u32 = 2_000;
 /// How many elsewhere, where only a script's own tags, groups and checks tell series apart.
 pub const SERIES: u32 = 5_000;
 
+/// The variable with the address to which k6 exports.
+pub const ENDPOINT: &str = "K6_OTEL_HTTP_EXPORTER_ENDPOINT";
+
 const EXPORTER_TYPE: &str = "K6_OTEL_EXPORTER_TYPE";
 const HTTP: &str = "http";
 
@@ -98,7 +88,7 @@ const TLS: [&str; 3] = ["CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"];
 /// or None for those that are removed. The settings of the output are the operator's, and so are those of the SDK for
 /// metrics. Certificates for all signals become those for traces, which k6 can export beside (`--traces-output`).
 pub fn corrections(variables: &BTreeMap<String, String>) -> Vec<(String, Option<String>)> {
-    let ours = environment("", "", 0, "", PROTOCOL);
+    let ours = environment(PROTOCOL);
     let is_ours = |name: &str, value: &str| {
         let former = name == EXPORTER_TYPE && value == HTTP;
         former || ours.iter().any(|(own, _)| *own == name)

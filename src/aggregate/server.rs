@@ -11,17 +11,19 @@ use super::live::{Answer, Live, Order, Phase, Word};
 use super::outcome::Outcome;
 use super::prometheus;
 use super::report::{About, Report};
-use super::runner::{PROCESS_HEADER, RUN_HEADER, RUNNER_HEADER};
+use super::runner::{PROCESS_HEADER, RUNNER_HEADER};
 use super::serving;
 use super::store::{ExportError, Sender};
 use super::summary::{self, Options};
 use crate::clock::Clock;
 use crate::exposition;
+use crate::protocol::tokens::TokenHash;
 use crate::protocol::verdict::{Reason, RunResult};
-use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{
@@ -41,7 +43,9 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -100,7 +104,12 @@ impl std::fmt::Debug for Teller {
 /// The aggregator of one run.
 #[derive(Debug)]
 pub struct Aggregator {
-    run: String,
+    /// By which the runners are known.
+    token: TokenHash,
+    /// How many runners there are.
+    runners: u32,
+    /// Whether it has been told that somebody else came.
+    has_warned: AtomicBool,
     options: Options,
     live: Mutex<Live>,
     about: Mutex<About>,
@@ -115,11 +124,11 @@ pub struct Aggregator {
     in_flight: Arc<Semaphore>,
 }
 
-/// What a run is called, and what its script says of summaries.
+/// What a run is called, how its runners are known, and what its script says of summaries.
 #[derive(Clone, Debug)]
 pub struct Names {
-    /// What names the run.
-    pub run: String,
+    /// The hash of the token that the runners have.
+    pub token: TokenHash,
     /// What the report is headed with.
     pub about: About,
     /// What of the script's options concerns the summary.
@@ -131,7 +140,9 @@ impl Aggregator {
     pub fn new(names: Names, mut live: Live, keep: Option<PathBuf>, clock: &Clock) -> Self {
         live.began = BEGAN;
         let aggregator = Self {
-            run: names.run,
+            token: names.token,
+            runners: live.expected,
+            has_warned: AtomicBool::new(false),
             options: names.options,
             live: Mutex::new(live),
             about: Mutex::new(names.about),
@@ -368,8 +379,26 @@ impl Aggregator {
         let grpc = Router::new()
             .route_service(&format!("/{SERVICE_NAME}/{{*method}}"), grpc)
             .route_layer(from_fn_with_state(Arc::clone(&self), over_grpc));
-        Router::new()
+        let of_runners = Router::new()
             .merge(grpc)
+            .route("/v1/metrics", post(export))
+            .route(
+                "/runners/{runner}/{process}",
+                post(word).layer(from_fn_with_state(words.clone(), whole)),
+            )
+            .route(
+                "/runners/{runner}/{process}/task",
+                post(task).layer(from_fn_with_state(words, whole)),
+            )
+            .route(
+                "/runners/{runner}/{process}/handled",
+                post(handled)
+                    .layer(DefaultBodyLimit::max(LARGEST_HANDLED))
+                    .layer(from_fn_with_state(answers, whole)),
+            )
+            // The outermost: nothing else is read of whom it refuses.
+            .route_layer(from_fn_with_state(Arc::clone(&self), only_runners));
+        Router::new()
             .route("/", get(page))
             .route("/healthz", get(async || "ok"))
             .route("/metrics", get(metrics))
@@ -387,21 +416,8 @@ impl Aggregator {
                 "/summary.txt",
                 get(async |State(it): State<Arc<Self>>| it.summary().1),
             )
-            .route("/v1/metrics", post(export))
-            .route(
-                "/runners/{runner}/{process}",
-                post(word).layer(from_fn_with_state(words.clone(), whole)),
-            )
-            .route(
-                "/runners/{runner}/{process}/task",
-                post(task).layer(from_fn_with_state(words, whole)),
-            )
-            .route(
-                "/runners/{runner}/{process}/handled",
-                post(handled)
-                    .layer(DefaultBodyLimit::max(LARGEST_HANDLED))
-                    .layer(from_fn_with_state(answers, whole)),
-            )
+            .merge(of_runners)
+            .layer(from_fn(known_host))
             .with_state(self)
     }
 
@@ -482,13 +498,33 @@ impl Aggregator {
         }
     }
 
+    fn named(&self, runner: &str, process: &str) -> Result<Sender, String> {
+        let runner = runner
+            .parse()
+            .map_err(|error| format!("{runner:?} is not a runner's number: {error}"))?;
+        if !(1..=self.runners).contains(&runner) {
+            return Err(format!(
+                "there are {} runners, and no runner {runner}",
+                self.runners
+            ));
+        }
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        if process.is_empty() || process.len() > 100 || !process.chars().all(is_name) {
+            return Err(format!("{process:?} does not name a process"));
+        }
+        Ok(Sender {
+            runner,
+            process: process.to_owned(),
+        })
+    }
+
     fn remember_one(&self, path: &std::path::Path) -> Result<(), String> {
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
         let Some((name, suffix)) = name.split_once('.').filter(|(name, _)| !name.is_empty()) else {
             return Ok(());
         };
         let (runner, process) = name.split_once('-').ok_or("its name names no process")?;
-        let sender = named(runner, process)?;
+        let sender = self.named(runner, process)?;
         let body = std::fs::read(path).map_err(|error| error.to_string())?;
         if suffix == Kept::Export.suffix() {
             let read = ExportMetricsServiceRequest::decode(body.as_slice());
@@ -570,38 +606,55 @@ fn is_taken(taken: &Result<(), ExportError>) -> bool {
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, String> {
     let value = headers.get(name).and_then(|value| value.to_str().ok());
-    value.ok_or_else(|| format!("the header {name} is missing: set it with K6_OTEL_HEADERS"))
+    value.ok_or_else(|| format!("the header {name} is missing"))
 }
 
-fn of_this_run(aggregator: &Aggregator, headers: &HeaderMap) -> Result<(), String> {
-    let run = header(headers, RUN_HEADER)?;
-    if run == aggregator.run {
-        return Ok(());
+/// Lets the runners of this run through, before anything else is read of what they send. Others are told nothing.
+async fn only_runners(State(aggregator): State<Arc<Aggregator>>, request: Request, next: Next) -> Response {
+    if aggregator.token.admits(request.headers()) {
+        return next.run(request).await;
     }
-    Err(format!(
-        "this is the aggregator of the run {}, not of {run}",
-        aggregator.run
-    ))
+    // Once: a stranger is not to fill the log.
+    if !aggregator.has_warned.swap(true, Ordering::Relaxed) {
+        tracing::warn!("a request without the token of this run was refused, and more may be");
+    }
+    (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")]).into_response()
+}
+
+/// Refuses a page that a browser asks for by a name which only stands for the address of another: so a web page could
+/// read a report that is reached by `kubectl port-forward`.
+/// <https://en.wikipedia.org/wiki/DNS_rebinding>
+async fn known_host(request: Request, next: Next) -> Response {
+    let header = request
+        .headers()
+        .get(HOST)
+        .map(|host| host.to_str().unwrap_or("?"));
+    let host = header.or_else(|| request.uri().authority().map(Authority::as_str));
+    if host.is_none_or(is_known_host) {
+        return next.run(request).await;
+    }
+    let why = "ask for it by its address, as localhost, or by the name of the Service that ends with .svc";
+    (StatusCode::FORBIDDEN, why).into_response()
+}
+
+/// Whether nobody outside the cluster can have a name like this one: an address, localhost, the name of a Service.
+fn is_known_host(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => name,
+        Some(_) | None => host,
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    bare.parse::<IpAddr>().is_ok()
+        || !name.contains('.')
+        || [".svc", ".svc.cluster.local", ".localhost"]
+            .iter()
+            .any(|end| name.ends_with(end))
 }
 
 /// Who sends, if it is one of this run's.
 pub(super) fn sender(aggregator: &Aggregator, headers: &HeaderMap) -> Result<Sender, String> {
-    of_this_run(aggregator, headers)?;
-    named(header(headers, RUNNER_HEADER)?, header(headers, PROCESS_HEADER)?)
-}
-
-fn named(runner: &str, process: &str) -> Result<Sender, String> {
-    let runner = runner
-        .parse()
-        .map_err(|error| format!("{runner:?} is not a runner's number: {error}"))?;
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    if process.is_empty() || process.len() > 100 || !process.chars().all(is_name) {
-        return Err(format!("{process:?} does not name a process"));
-    }
-    Ok(Sender {
-        runner,
-        process: process.to_owned(),
-    })
+    aggregator.named(header(headers, RUNNER_HEADER)?, header(headers, PROCESS_HEADER)?)
 }
 
 /// OTLP over gRPC: <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc>.
@@ -801,12 +854,10 @@ async fn stream(State(aggregator): State<Arc<Aggregator>>) -> Response {
 async fn word(
     State(aggregator): State<Arc<Aggregator>>,
     Path((runner, process)): Path<(String, String)>,
-    headers: HeaderMap,
     Json(word): Json<Word>,
 ) -> Result<Json<Answer>, (StatusCode, String)> {
     let refused = |why| (StatusCode::BAD_REQUEST, why);
-    of_this_run(&aggregator, &headers).map_err(refused)?;
-    let sender = named(&runner, &process).map_err(refused)?;
+    let sender = aggregator.named(&runner, &process).map_err(refused)?;
     if word.phase >= Phase::Ended {
         let written = serde_json::to_vec(&word).unwrap_or_default();
         aggregator.write_down(&sender, Kept::Word, &written);
@@ -836,11 +887,9 @@ async fn word(
 async fn task(
     State(aggregator): State<Arc<Aggregator>>,
     Path((runner, process)): Path<(String, String)>,
-    headers: HeaderMap,
 ) -> Result<Json<Task>, (StatusCode, String)> {
     let refused = |why| (StatusCode::BAD_REQUEST, why);
-    of_this_run(&aggregator, &headers).map_err(refused)?;
-    let sender = named(&runner, &process).map_err(refused)?;
+    let sender = aggregator.named(&runner, &process).map_err(refused)?;
     let task = aggregator.hand_out(&sender);
     let why = || {
         (
@@ -855,12 +904,10 @@ async fn task(
 async fn handled(
     State(aggregator): State<Arc<Aggregator>>,
     Path((runner, process)): Path<(String, String)>,
-    headers: HeaderMap,
     Json(handled): Json<Handled>,
 ) -> Result<Json<Answer>, (StatusCode, String)> {
     let refused = |why| (StatusCode::BAD_REQUEST, why);
-    of_this_run(&aggregator, &headers).map_err(refused)?;
-    let sender = named(&runner, &process).map_err(refused)?;
+    let sender = aggregator.named(&runner, &process).map_err(refused)?;
     if aggregator.closing().handled(&sender, handled) {
         aggregator.write_closing();
     }

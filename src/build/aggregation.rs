@@ -2,7 +2,7 @@
 //! result is kept.
 
 use super::pod::{self, Defaults, Owner, Part};
-use super::{Checked, literal, names, programs, settings};
+use super::{Checked, literal, names, programs, settings, tokens};
 use crate::aggregate::documents::Documents;
 use crate::aggregate::handler::Content;
 use crate::aggregate::report::{self, About};
@@ -32,11 +32,6 @@ const MAP_LIMIT: usize = 1_000_000;
 /// Which of its documents a ConfigMap has no room for.
 const LEFT_OUT_ANNOTATION: &str = "k6.io/left-out";
 
-/// What tells a run from every other, also of the same resource.
-pub fn run_id(owner: &Owner) -> String {
-    format!("{}-{}", owner.uid, owner.attempt)
-}
-
 /// The Job of the aggregator, which merges the metrics of this number of runners.
 pub fn aggregator(
     owner: &Owner,
@@ -50,7 +45,6 @@ pub fn aggregator(
     let base = pod::main_container(AGGREGATE, &defaults.starter_image, &settings);
     let mut words = vec![
         "aggregate".to_owned(),
-        format!("--run={}", run_id(owner)),
         format!("--name={}/{}", owner.namespace, owner.name),
         format!("--kind={}", owner.kind.as_str()),
         format!("--runners={}", checked.terms.parallelism),
@@ -62,15 +56,18 @@ pub fn aggregator(
     if once {
         words.push("--once".to_owned());
     }
+    let mut pod = PodSpec {
+        volumes: Some(vec![empty(KEPT_VOLUME)]),
+        ..PodSpec::default()
+    };
     let kept = VolumeMount {
         name: KEPT_VOLUME.to_owned(),
         mount_path: KEPT_FOLDER.to_owned(),
         ..VolumeMount::default()
     };
     let mounts: Vec<_> = base.volume_mounts.into_iter().flatten().chain([kept]).collect();
-    let container = Container {
+    let mut container = Container {
         command: Some(vec![programs::PROGRAM.to_owned()]),
-        args: Some(literal(&words, &settings.common.env)),
         ports: Some(vec![ContainerPort {
             name: Some("otlp".to_owned()),
             container_port: AGGREGATOR_PORT,
@@ -91,11 +88,10 @@ pub fn aggregator(
         security_context: programs::read_only(base.security_context, &settings),
         ..base
     };
-    let pod = PodSpec {
-        containers: vec![container],
-        volumes: Some(vec![empty(KEPT_VOLUME)]),
-        ..PodSpec::default()
-    };
+    let hash = tokens::mounted(&mut pod, &mut container, owner, tokens::OF_AGGREGATOR);
+    words.push(format!("--token-hash={hash}"));
+    container.args = Some(literal(&words, &settings.common.env));
+    pod.containers = vec![container];
     pod::job(owner, Part::Aggregator, None, &settings, pod)
 }
 

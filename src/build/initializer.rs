@@ -61,7 +61,8 @@ pub fn initializer(owner: &Owner, spec: &Spec, checked: &Checked, defaults: &Def
         volumes: Some(volumes.collect()),
         ..PodSpec::default()
     };
-    programs::copied(&mut pod, &mut container, defaults, &settings);
+    let copying = programs::copied(&mut pod, &mut container, defaults, &settings);
+    pod.init_containers = Some(vec![copying]);
     pod.containers = vec![container];
     pod::job(
         owner,

@@ -126,6 +126,11 @@ pub fn service_name(name: &str) -> String {
     }
 }
 
+/// The Secret with the tokens of a run of the resource with this UID.
+pub fn tokens_name(stem: &str, uid: &str) -> String {
+    child_name(stem, &format!("tokens-{}", hash(uid)))
+}
+
 /// The ConfigMap in which the summary of a run is kept.
 pub fn summary_name(name: &str) -> String {
     child_name(name, "summary")

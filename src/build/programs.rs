@@ -1,7 +1,7 @@
 //! The Jobs of the two small programs: the starter and the stopper.
 
 use super::pod::{self, Defaults, Owner, PORT, Part};
-use super::{Checked, settings};
+use super::{Checked, settings, tokens};
 use crate::api::{PodSettings, PullPolicy, Resources, Spec};
 use crate::machine::{STOP_GRACE_SECONDS, Target};
 use k8s_openapi::api::batch::v1::Job;
@@ -22,6 +22,15 @@ const COPY_VOLUME: &str = "k6-operator-program";
 const COPY_FOLDER: &str = "/k6-operator-program";
 pub(super) const COPY: &str = "/k6-operator-program/k6-operator";
 
+/// Who takes orders at the port of a runner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// k6 itself, from anybody.
+    K6,
+    /// Our program, from who has the token of the run.
+    Linger,
+}
+
 /// The Job that releases the runners.
 pub fn starter(
     owner: &Owner,
@@ -29,22 +38,30 @@ pub fn starter(
     checked: &Checked,
     defaults: &Defaults,
     targets: &[Target],
-    setup_seconds: Option<u32>,
+    (port, setup_seconds): (Port, Option<u32>),
 ) -> Job {
     let setup = i64::from(setup_seconds.unwrap_or_default());
     let limit = i64::from(checked.terms.start_timeout_seconds).saturating_add(setup + 10);
     let words = setup_seconds.map(|seconds| format!("--setup-timeout={seconds}"));
     let words = ["start".to_owned()].into_iter().chain(words).collect();
-    program(owner, spec, defaults, targets, words, Part::Starter, limit)
-}
-
-/// The Job that stops the runners.
-pub fn stopper(owner: &Owner, spec: &Spec, defaults: &Defaults, targets: &[Target]) -> Job {
     program(
         owner,
         spec,
         defaults,
-        targets,
+        (targets, port),
+        words,
+        Part::Starter,
+        limit,
+    )
+}
+
+/// The Job that stops the runners.
+pub fn stopper(owner: &Owner, spec: &Spec, defaults: &Defaults, targets: &[Target], port: Port) -> Job {
+    program(
+        owner,
+        spec,
+        defaults,
+        (targets, port),
         vec!["stop".to_owned()],
         Part::Stopper,
         i64::from(STOP_GRACE_SECONDS),
@@ -55,7 +72,7 @@ fn program(
     owner: &Owner,
     spec: &Spec,
     defaults: &Defaults,
-    targets: &[Target],
+    (targets, port): (&[Target], Port),
     words: Vec<String>,
     part: Part,
     deadline_seconds: i64,
@@ -73,7 +90,6 @@ fn program(
     };
     let mut container = Container {
         command: Some(vec![if foreign { COPY } else { PROGRAM }.to_owned()]),
-        args: Some(words.into_iter().chain(targets.iter().map(address)).collect()),
         security_context: read_only(base.security_context, &settings),
         readiness_probe: settings.readiness_probe.clone(),
         liveness_probe: settings.liveness_probe.clone(),
@@ -81,8 +97,18 @@ fn program(
     };
     let mut pod = PodSpec::default();
     if foreign {
-        copied(&mut pod, &mut container, defaults, &settings);
+        let copying = copied(&mut pod, &mut container, defaults, &settings);
+        pod.init_containers.get_or_insert_default().push(copying);
     }
+    let token = match port {
+        Port::K6 => None,
+        Port::Linger => {
+            let token = tokens::mounted(&mut pod, &mut container, owner, tokens::OF_STARTER);
+            Some(format!("--token={token}"))
+        }
+    };
+    let words = words.into_iter().chain(token);
+    container.args = Some(words.chain(targets.iter().map(address)).collect());
     pod.containers = vec![container];
     pod::job(owner, part, Some(deadline_seconds), &settings, pod)
 }
@@ -100,20 +126,19 @@ pub(super) fn read_only(context: Option<SecurityContext>, settings: &PodSettings
     })
 }
 
-/// Brings the operator's program into a container whose image has none.
+/// Brings the operator's program into a container whose image has none, and gives the container that is to copy it.
 pub(super) fn copied(
     pod: &mut PodSpec,
     container: &mut Container,
     defaults: &Defaults,
     settings: &PodSettings,
-) {
+) -> Container {
     let mount = VolumeMount {
         name: COPY_VOLUME.to_owned(),
         mount_path: COPY_FOLDER.to_owned(),
         ..VolumeMount::default()
     };
     let copying = copying(defaults, settings, mount.clone());
-    pod.init_containers.get_or_insert_default().push(copying);
     pod.volumes.get_or_insert_default().push(Volume {
         name: COPY_VOLUME.to_owned(),
         empty_dir: Some(EmptyDirVolumeSource::default()),
@@ -123,6 +148,7 @@ pub(super) fn copied(
         read_only: Some(true),
         ..mount
     });
+    copying
 }
 
 fn copying(defaults: &Defaults, settings: &PodSettings, mount: VolumeMount) -> Container {

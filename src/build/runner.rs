@@ -1,7 +1,7 @@
 //! The Job of one runner.
 
 use super::pod::{self, Defaults, Owner, PORT, Part, given};
-use super::{Checked, literal, names, programs, run_id, script, segments, settings};
+use super::{Checked, literal, names, programs, script, segments, settings, tokens};
 use crate::aggregate::runner::{self, environment};
 use crate::api::{Kind, PodSettings, Spec};
 use crate::k6::system_tags::SYSTEM_TAGS;
@@ -69,16 +69,17 @@ pub fn runner(
         ..PodSpec::default()
     };
     if let Some(wiring) = wiring {
-        exporting(&mut container, owner, wiring, i);
-        programs::copied(&mut pod, &mut container, defaults, &settings);
+        exporting(&mut container, wiring.aggregation);
+        let mut copying = programs::copied(&mut pod, &mut container, defaults, &settings);
+        tokens::handed_over(&mut pod, &mut copying, &mut container, owner);
+        pod.init_containers = Some(vec![copying]);
     }
     pod.containers = vec![container];
     pod::job(owner, Part::Runner(i), None, &settings, pod)
 }
 
 /// What makes the k6 of a container export its metrics.
-fn exporting(container: &mut Container, owner: &Owner, wiring: Wiring<'_>, i: u32) {
-    let Wiring { aggregation, address } = wiring;
+fn exporting(container: &mut Container, aggregation: &Aggregation) {
     let pod = EnvVar {
         name: POD_VARIABLE.to_owned(),
         value_from: Some(EnvVarSource {
@@ -90,8 +91,7 @@ fn exporting(container: &mut Container, owner: &Owner, wiring: Wiring<'_>, i: u3
         }),
         ..EnvVar::default()
     };
-    let process = format!("$({POD_VARIABLE})");
-    let ours = environment(address, &run_id(owner), i, &process, aggregation.version()).into_iter();
+    let ours = environment(aggregation.version()).into_iter();
     let ours = ours.map(|(name, value)| EnvVar {
         name: name.to_owned(),
         value: Some(value),
@@ -122,9 +122,10 @@ fn command(
     if let Some(Wiring { aggregation, address }) = wiring {
         words.extend([programs::COPY.to_owned(), "linger".to_owned()]);
         words.push(format!("--aggregator={address}"));
-        words.push(format!("--run={}", run_id(owner)));
         words.push(format!("--runner={i}"));
         words.push(format!("--process=$({POD_VARIABLE})"));
+        words.push(format!("--tokens={}", tokens::COPY_FOLDER));
+        words.push(format!("--listen=[::]:{PORT}"));
         let timeout = aggregation.teardown_seconds;
         words.extend(timeout.map(|seconds| format!("--teardown-timeout={seconds}")));
         let tags = aggregation.system_tags.as_ref();
@@ -146,7 +147,10 @@ fn command(
     words.extend(literal(&[script::path(checked)], &[]));
     // Of a flag that is given twice k6 takes the last.
     words.extend(checked.rps.map(|rps| format!("--rps={}", share(rps, (i, n)))));
-    words.push(format!("--address=0.0.0.0:{PORT}"));
+    // Else it is reached by the program around it, which gives it an address of its own.
+    if wiring.is_none() {
+        words.push(format!("--address=0.0.0.0:{PORT}"));
+    }
     if !checked.terms.unpaused {
         words.push("--paused".to_owned());
     }

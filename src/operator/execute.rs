@@ -8,13 +8,14 @@ use crate::aggregate::documents::Documents;
 use crate::aggregate::outcome::Outcome;
 use crate::api::LoadTest;
 use crate::build::{
-    self, Checked, Owner, Wiring, aggregator_name, initializer_name, runner_name, starter_name,
+    self, Checked, Owner, Port, Wiring, aggregator_name, initializer_name, runner_name, starter_name,
 };
 use crate::machine::{Aggregation, Effect, Fact, Observed, Refusal, Run};
+use crate::protocol::tokens::Tokens;
 use futures::{StreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use kube::api::{DeleteParams, LogParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
 use kube_runtime::reflector::ObjectRef;
@@ -125,6 +126,10 @@ impl Task<'_> {
             }
             (Effect::CreateInitializer, Some(checked)) => build::initializer(owner, spec, checked, defaults),
             (Effect::CreateAggregator { options }, Some(checked)) => {
+                // Before the pods that have it mounted.
+                if let Some(refused) = self.create_tokens().await? {
+                    return Ok(Some(refused));
+                }
                 let once = self.aggregation().is_some_and(|how| how.setup_seconds.is_some());
                 build::aggregator(owner, spec, checked, defaults, &options, once)
             }
@@ -140,9 +145,11 @@ impl Task<'_> {
             }
             (Effect::CreateStarter(targets), Some(checked)) => {
                 let setup = self.aggregation().and_then(|how| how.setup_seconds);
-                build::starter(owner, spec, checked, defaults, &targets, setup)
+                build::starter(owner, spec, checked, defaults, &targets, (self.port(), setup))
             }
-            (Effect::CreateStopper(targets), Some(_)) => build::stopper(owner, spec, defaults, &targets),
+            (Effect::CreateStopper(targets), Some(_)) => {
+                build::stopper(owner, spec, defaults, &targets, self.port())
+            }
         };
         self.create(job).await
     }
@@ -153,6 +160,40 @@ impl Task<'_> {
 
     fn aggregation(&self) -> Option<&Aggregation> {
         self.run.plan.as_ref()?.aggregation.as_ref()
+    }
+
+    /// Who takes orders in the runners.
+    fn port(&self) -> Port {
+        match self.aggregation() {
+            Some(_) => Port::Linger,
+            None => Port::K6,
+        }
+    }
+
+    /// Makes the Secret with the run's tokens, unless it is there: what has this name is this run's, as its UID is in
+    /// it. Nobody reads it here, and there is no right to.
+    async fn create_tokens(&self) -> Result<Option<Refusal>, Error> {
+        let tokens = match Tokens::random() {
+            Ok(tokens) => tokens,
+            Err(error) => return Ok(Some(Refusal::Failed(format!("no random numbers: {error}")))),
+        };
+        let secret = build::tokens(self.owner, &tokens);
+        let name = secret.name_any();
+        let created = bounded(self.api().create(&PostParams::default(), &secret)).await;
+        match created {
+            Ok(_) => {
+                tracing::debug!(kind = "Secret", name, "created");
+                Ok(None)
+            }
+            Err(Error::Kube(kube::Error::Api(status))) if status.is_already_exists() => Ok(None),
+            Err(error) => Ok(Some(match refusal::<Secret>(&name, error)? {
+                Refusal::ForNow(why) => Refusal::ForNow(format!(
+                    "{why}: let the operator create Secrets, as manifests/rbac/role.yaml does, and the namespace have \
+                     one more; or set spec.aggregation.enabled to false"
+                )),
+                other @ (Refusal::Invalid(_) | Refusal::Foreign(_) | Refusal::Failed(_)) => other,
+            })),
+        }
     }
 
     /// It is owned by the aggregator Job, with which it goes.
@@ -222,18 +263,10 @@ impl Task<'_> {
             }
             Err(error) => error,
         };
-        let Error::Kube(kube::Error::Api(status)) = &error else {
-            return Err(error);
-        };
-        if status.is_already_exists() {
+        if matches!(&error, Error::Kube(kube::Error::Api(status)) if status.is_already_exists()) {
             return self.existing::<K>(&name, keeper).await;
         }
-        let told = format!("{kind} {name} was refused: {}", status.message);
-        match status.code {
-            422 => Ok(Some(Refusal::Invalid(told))),
-            400..=499 if status.code != 429 && status.code != 408 => Ok(Some(Refusal::ForNow(told))),
-            _ => Err(error),
-        }
+        refusal::<K>(&name, error).map(Some)
     }
 
     /// The name is taken: by us, by a former run of the same name that is on its way out, or by a stranger.
@@ -326,6 +359,19 @@ impl Task<'_> {
     }
 }
 
+/// What the API server says to an object that it does not take; an error if it may take it when it is asked again.
+fn refusal<K: Child>(name: &str, error: Error) -> Result<Refusal, Error> {
+    let Error::Kube(kube::Error::Api(status)) = &error else {
+        return Err(error);
+    };
+    let told = format!("{} {name} was refused: {}", K::kind(&()), status.message);
+    match status.code {
+        422 => Ok(Refusal::Invalid(told)),
+        400..=499 if status.code != 429 && status.code != 408 => Ok(Refusal::ForNow(told)),
+        _ => Err(error),
+    }
+}
+
 /// What a run owns.
 trait Child:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -339,4 +385,5 @@ trait Child:
 impl Child for Job {}
 impl Child for ConfigMap {}
 impl Child for Service {}
+impl Child for Secret {}
 impl Child for Pod {}

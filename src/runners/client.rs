@@ -5,6 +5,7 @@
 //! leave back to back.
 
 use crate::k6::execution::{BEGUN, PAUSED_BEFORE_RUN};
+use crate::protocol::tokens::Token;
 use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use std::time::Instant as Moment;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
@@ -163,6 +164,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<(StatusCode, Bytes), String>> +
 pub struct Client {
     address: SocketAddr,
     host: HeaderValue,
+    authorization: Option<HeaderValue>,
     sender: SendRequest<Full<Bytes>>,
     /// None when it has ended.
     connection: Option<Pin<Box<Driver>>>,
@@ -195,11 +197,20 @@ impl Client {
         Ok(Self {
             address,
             host,
+            authorization: None,
             sender,
             connection: Some(Box::pin(connection)),
             awaited: None,
             wrote,
         })
+    }
+
+    /// The same, that shows this token.
+    pub fn with(self, token: Option<&Token>) -> Self {
+        Self {
+            authorization: token.map(Token::authorization),
+            ..self
+        }
     }
 
     /// Asks for the status.
@@ -234,6 +245,9 @@ impl Client {
         request
             .headers_mut()
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
         set(&self.wrote, None);
         let reply = self.sender.send_request(request);
         let answer = Box::pin(async move {

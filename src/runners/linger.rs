@@ -10,6 +10,7 @@
 
 use super::client::{Client, Status};
 use super::http::ask;
+use super::listening::{Keys, Listening, take_orders};
 use super::relay::Relay;
 use super::setup::{Failed, failure_of};
 use super::summing::Plan;
@@ -17,7 +18,7 @@ use crate::aggregate::handler::{Handled, Task};
 use crate::aggregate::live::{Answer, LAST_EXPORT, Order, Own, Phase, Word};
 use crate::aggregate::own::rates;
 use crate::aggregate::runner::{
-    OUTPUTS, RUN_HEADER, SERIES, SERIES_LIMIT, corrections, outputs_beside, outputs_left_out, tagging,
+    ENDPOINT, OUTPUTS, SERIES, SERIES_LIMIT, corrections, outputs_beside, outputs_left_out, tagging,
 };
 use crate::k6::Version;
 use crate::k6::execution::{ENDED, INTERRUPTED, PAUSED_BEFORE_RUN};
@@ -25,12 +26,15 @@ use crate::k6::exit_code::{
     MARKED_AS_FAILED, SCRIPT_ABORTED, SCRIPT_EXCEPTION, TEARDOWN_TIMEOUT, THRESHOLDS_CROSSED,
 };
 use crate::k6::system_tags::has_urls;
+use crate::protocol::tokens::Token;
 use hyper::body::Bytes;
+use hyper::header::AUTHORIZATION;
 use hyper::{Method, StatusCode};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -62,9 +66,12 @@ pub struct LingerArgs {
     /// The address of the aggregator
     #[arg(long, value_name = "HOST:PORT")]
     pub aggregator: String,
-    /// What names the run
-    #[arg(long, value_name = "UID")]
-    pub run: String,
+    /// A folder with the tokens of the run, which are read and removed before k6 is started
+    #[arg(long, value_name = "PATH")]
+    pub tokens: Option<PathBuf>,
+    /// Where to take orders from who has the run's token
+    #[arg(long, value_name = "IP:PORT", requires = "tokens")]
+    pub listen: Option<SocketAddr>,
     /// The runner's number
     #[arg(long, value_name = "N")]
     pub runner: u32,
@@ -83,8 +90,8 @@ pub struct LingerArgs {
     /// How long k6 may take to end when its part of the test is over, in seconds, beside what its summary takes
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub grace: u64,
-    /// Where k6's REST API is
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:6565")]
+    /// Where k6's REST API is to be
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:16565")]
     pub api: SocketAddr,
     /// The script, of which k6 is to call handleSummary() with the merged data
     #[arg(long, value_name = "PATH", requires = "k6_version")]
@@ -131,12 +138,28 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
              metrics elsewhere by another output"
         );
     }
+    let keys = match args.tokens.as_deref().map(Keys::take).transpose() {
+        Ok(keys) => keys,
+        Err(error) => return failed(&error),
+    };
+    let token = keys.as_ref().map(|keys| &keys.aggregator);
+    let listening = Listening::open(&args, token).await;
+    let Listening {
+        orders,
+        exports,
+        exports_at,
+    } = match listening {
+        Ok(listening) => listening,
+        Err(error) => return failed(&error),
+    };
     let plan = args.plan();
     let tags = args.system_tags.as_deref();
     let own = args.command.get(1..).unwrap_or_default();
     let tags = tags.and_then(|tags| tagging(tags, own, |name| std::env::var(name).ok()));
     let has_urls = tags.as_deref().is_none_or(has_urls);
-    let arguments = plan.command.iter().skip(1).cloned().chain(tags);
+    // Of a flag that is given twice k6 takes the last.
+    let address = format!("--address={}", args.api);
+    let arguments = plan.command.iter().skip(1).cloned().chain(tags).chain([address]);
     let mut command = Command::new(program);
     command
         .args(arguments.chain(outputs_beside(&outputs)))
@@ -149,8 +172,7 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
         command.env(SERIES_LIMIT, SERIES.to_string());
     }
     command.envs(plan.variables.iter().copied());
-    let own = PROXIED.map(|name| std::env::var(name).unwrap_or_default());
-    command.env(PROXIED[0], unproxied(&own, &args.aggregator));
+    command.env(ENDPOINT, exports_at.to_string());
     let mut k6 = match command.spawn() {
         Ok(k6) => k6,
         Err(error) => return failed(&format!("{program} can't be started: {error}")),
@@ -160,12 +182,14 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
     };
     let mut relay = k6.stderr.take().map(|log| Relay::start(log, tokio::io::stderr()));
     let signalled = Cell::new(false);
-    let mut attendant = Attendant::new(&args, &plan, &signalled);
+    let mut attendant = Attendant::new(&args, &plan, &signalled, token);
     let ended = {
         let attend = attendant.attend(pid);
         tokio::select! {
             ended = until_end(&mut k6, pid, &mut terminated, &mut interrupted, &signalled) => ended,
             never = attend => match never {},
+            never = take_orders(orders, args.api, keys.as_ref()) => match never {},
+            served = exports.serve() => served.and_then(|()| Err(std::io::Error::other("its exports have no way"))),
         }
     };
     // One that ended without its child leaves it behind.
@@ -208,25 +232,6 @@ fn correct(command: &mut Command) {
             Some(value) => command.env(name, value),
             None => command.env_remove(name),
         };
-    }
-}
-
-/// The variables of what is not asked through a proxy; Go takes the first that says something:
-/// <https://pkg.go.dev/golang.org/x/net/http/httpproxy#FromEnvironment>
-const PROXIED: [&str; 2] = ["NO_PROXY", "no_proxy"];
-
-/// What the user has in them, and the aggregator: a proxy to the target knows no way into the cluster.
-fn unproxied(own: &[String], aggregator: &str) -> String {
-    let host = match aggregator.parse::<SocketAddr>() {
-        Ok(address) => address.ip().to_string(),
-        Err(_) => aggregator
-            .rsplit_once(':')
-            .map_or(aggregator, |(host, _)| host)
-            .to_owned(),
-    };
-    match own.iter().find(|own| !own.is_empty()) {
-        Some(own) => format!("{own},{host}"),
-        None => host,
     }
 }
 
@@ -283,6 +288,8 @@ fn code_of(status: ExitStatus) -> u8 {
 struct Attendant<'a> {
     args: &'a LingerArgs,
     plan: &'a Plan,
+    /// What the header `authorization` has.
+    authorization: Option<String>,
     path: String,
     client: Option<Client>,
     started: Option<Instant>,
@@ -308,10 +315,12 @@ struct Attendant<'a> {
 }
 
 impl<'a> Attendant<'a> {
-    fn new(args: &'a LingerArgs, plan: &'a Plan, signalled: &'a Cell<bool>) -> Self {
+    fn new(args: &'a LingerArgs, plan: &'a Plan, signalled: &'a Cell<bool>, token: Option<&Token>) -> Self {
+        let authorization = token.map(Token::authorization);
         Self {
             args,
             plan,
+            authorization: authorization.and_then(|value| Some(value.to_str().ok()?.to_owned())),
             path: format!("/runners/{}/{}", args.runner, args.process),
             client: None,
             started: None,
@@ -365,7 +374,7 @@ impl<'a> Attendant<'a> {
     }
 
     /// Until k6 ends, which this brings about when its time has come.
-    async fn attend(&mut self, pid: Pid) -> std::convert::Infallible {
+    async fn attend(&mut self, pid: Pid) -> Infallible {
         let patience = Duration::from_secs(self.args.patience);
         let mut said: Option<(Phase, Instant)> = None;
         let mut answered = Instant::now();
@@ -646,7 +655,11 @@ impl<'a> Attendant<'a> {
     }
 
     async fn post(&self, what: &str, body: Vec<u8>, limit: Duration) -> Result<Bytes, String> {
-        let headers = [(RUN_HEADER, self.args.run.as_str())];
+        let shown = self.authorization.as_deref();
+        let headers: Vec<_> = shown
+            .map(|shown| (AUTHORIZATION.as_str(), shown))
+            .into_iter()
+            .collect();
         let path = format!("{}{what}", self.path);
         let address = &self.args.aggregator;
         match ask(address, Method::POST, &path, &headers, body, limit).await? {
@@ -660,21 +673,5 @@ impl<'a> Attendant<'a> {
         let _ = self
             .say(Phase::Exited, Some(i32::from(code)), Duration::from_secs(2))
             .await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::unproxied;
-
-    #[test]
-    fn the_aggregator_is_not_asked_through_a_proxy_and_what_the_user_says_stays() {
-        let said = |own: [&str; 2], aggregator: &str| unproxied(&own.map(str::to_owned), aggregator);
-        assert_eq!(said(["", ""], "10.96.0.7:4318"), "10.96.0.7");
-        assert_eq!(
-            said([".svc,localhost", "x"], "[fd00::7]:4318"),
-            ".svc,localhost,fd00::7"
-        );
-        assert_eq!(said(["", "*"], "aggregator.svc:4318"), "*,aggregator.svc");
     }
 }

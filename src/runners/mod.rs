@@ -1,11 +1,16 @@
-//! Talking to the runners: k6 processes started paused, released together and stopped through k6's REST API.
+//! Talking to the runners: k6 processes started paused, released together and stopped through k6's REST API, which
+//! [`linger`] passes on where it stands.
 //!
 //! [`start`] and [`stop`] are whole programs (the subcommands of the same names) that run in pods of their
 //! own; what they achieved reaches the operator as a [`report::Report`].
 
 pub mod client;
+mod exports;
+mod forward;
 pub mod http;
 pub mod linger;
+mod listening;
+mod port;
 mod relay;
 pub use crate::protocol::report;
 mod setup;
@@ -16,7 +21,7 @@ pub mod summing;
 use std::fmt;
 use std::net::{AddrParseError, SocketAddr};
 use std::num::ParseIntError;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
@@ -25,6 +30,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
+use crate::protocol::tokens::{Token, TokenError};
 use client::{Client, Error, Order, Status};
 use report::Report;
 
@@ -112,10 +118,34 @@ impl Default for Limits {
     }
 }
 
+/// What all attempts of a program have in common.
+struct Access<'a> {
+    /// One for each runner that is being asked at the same time.
+    slots: Semaphore,
+    /// What opens the runners, where they ask for it.
+    token: Option<&'a Token>,
+}
+
+impl<'a> Access<'a> {
+    fn new(token: Option<&'a Token>) -> Self {
+        Self {
+            slots: Semaphore::new(AT_ONCE),
+            token,
+        }
+    }
+}
+
+/// The token in a file.
+fn read_token(path: &Path) -> Result<Token, String> {
+    let failed = |error: &dyn fmt::Display| format!("the token in {}: {error}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+    text.parse().map_err(|error: TokenError| failed(&error))
+}
+
 /// Repeated attempts to get something from one runner, all of them before one deadline.
 struct Attempts<'a> {
     address: SocketAddr,
-    slots: &'a Semaphore,
+    access: &'a Access<'a>,
     deadline: Instant,
     pause: Duration,
     /// The connection of the last successful attempt.
@@ -125,10 +155,10 @@ struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    fn new(target: &Target, slots: &'a Semaphore, deadline: Instant) -> Self {
+    fn new(target: &Target, access: &'a Access<'a>, deadline: Instant) -> Self {
         Self {
             address: target.address,
-            slots,
+            access,
             deadline,
             pause: PAUSES.0,
             open: None,
@@ -139,10 +169,13 @@ impl<'a> Attempts<'a> {
     /// One attempt, over the open connection or a new one; a connection that failed is dropped.
     async fn give(&mut self, order: Order) -> Result<Status, Error> {
         // The semaphore is never closed, and without a slot an attempt would still be right.
-        let _slot = self.slots.acquire().await;
+        let _slot = self.access.slots.acquire().await;
         let mut client = match self.open.take() {
             Some(client) => client,
-            None => Client::connect(self.address, self.soon(CONNECT_ATTEMPT)).await?,
+            None => {
+                let client = Client::connect(self.address, self.soon(CONNECT_ATTEMPT)).await?;
+                client.with(self.access.token)
+            }
         };
         let status = client.call(order, self.soon(ANSWER)).await?;
         self.open = Some(client);
@@ -184,6 +217,15 @@ async fn unless_terminated(work: impl Future<Output = Report>) -> Option<Report>
         report = work => Some(report),
         _ = terminated.recv() => None,
     }
+}
+
+/// The token of a program that may have been given one.
+fn token_of(path: Option<&PathBuf>) -> Result<Option<Token>, ExitCode> {
+    let token = path.map(|path| read_token(path)).transpose();
+    token.map_err(|error| {
+        eprintln!("{error}");
+        ExitCode::FAILURE
+    })
 }
 
 /// Ends a program: its report goes to the termination log, to people, and into the exit code.

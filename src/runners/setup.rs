@@ -5,9 +5,11 @@
 use super::Target;
 use super::http::{Answer, Keep, send};
 use crate::protocol::report::Failure;
+use crate::protocol::tokens::Token;
 use futures::StreamExt;
 use futures::stream::iter;
 use hyper::body::Bytes;
+use hyper::header::AUTHORIZATION;
 use hyper::{Method, StatusCode};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -72,7 +74,14 @@ pub(super) enum Done {
 }
 
 /// Runs it on the first runner, and gives the others what it returned.
-pub(super) async fn once(targets: &[Target], limit: Duration) -> Done {
+pub(super) async fn once(targets: &[Target], limit: Duration, token: Option<&Token>) -> Done {
+    let shown = token.map(Token::authorization);
+    let shown = shown.as_ref().and_then(|shown| shown.to_str().ok());
+    let headers: Vec<_> = shown
+        .map(|shown| (AUTHORIZATION.as_str(), shown))
+        .into_iter()
+        .collect();
+    let headers = headers.as_slice();
     let Some((first, others)) = targets.split_first() else {
         return Done::Given;
     };
@@ -80,7 +89,7 @@ pub(super) async fn once(targets: &[Target], limit: Duration) -> Done {
         runner: target.runner,
         message,
     };
-    let data = match data_of(first, limit).await {
+    let data = match data_of(first, limit, headers).await {
         Ok(Some(data)) => data,
         // What it returned was undefined, as it is where nothing is set.
         Ok(None) => return Done::Given,
@@ -89,7 +98,7 @@ pub(super) async fn once(targets: &[Target], limit: Duration) -> Done {
             return Done::Failed(vec![failure(first, format!("setup() failed: {failed}"))]);
         }
     };
-    let given = iter(others).map(async |target| (target, give(target, data.clone()).await));
+    let given = iter(others).map(async |target| (target, give(target, data.clone(), headers).await));
     let given: Vec<_> = given.buffer_unordered(GIVEN_AT_ONCE).collect().await;
     let failed = given
         .into_iter()
@@ -108,18 +117,23 @@ fn megabytes(bytes: usize) -> f64 {
 }
 
 /// What setup() returned: now, or under an earlier starter.
-async fn data_of(first: &Target, limit: Duration) -> Result<Option<Bytes>, Failed> {
-    let known = asked(first, Method::GET, ANSWER).await?;
+async fn data_of(first: &Target, limit: Duration, headers: &[(&str, &str)]) -> Result<Option<Bytes>, Failed> {
+    let known = asked(first, Method::GET, ANSWER, headers).await?;
     if known.is_some() {
         return Ok(known);
     }
-    asked(first, Method::POST, limit + ANSWER).await
+    asked(first, Method::POST, limit + ANSWER, headers).await
 }
 
-async fn asked(target: &Target, method: Method, limit: Duration) -> Result<Option<Bytes>, Failed> {
+async fn asked(
+    target: &Target,
+    method: Method,
+    limit: Duration,
+    headers: &[(&str, &str)],
+) -> Result<Option<Bytes>, Failed> {
     let address = target.address.to_string();
     let limit = limit + per_megabyte(LARGEST_DATA);
-    let answer = send(&address, method, PATH, &[], Bytes::new(), Keep::All, limit).await;
+    let answer = send(&address, method, PATH, headers, Bytes::new(), Keep::All, limit).await;
     let Answer { status, body, length } = answer.map_err(Failed::Unanswered)?;
     if length > body.len() {
         return Err(Failed::Unanswered(format!(
@@ -135,13 +149,13 @@ async fn asked(target: &Target, method: Method, limit: Duration) -> Result<Optio
     returned(&body).map_err(|error| Failed::Unanswered(error.to_string()))
 }
 
-async fn give(target: &Target, data: Bytes) -> Result<(), String> {
+async fn give(target: &Target, data: Bytes, headers: &[(&str, &str)]) -> Result<(), String> {
     let address = target.address.to_string();
     let limit = ANSWER + per_megabyte(data.len());
     let size = megabytes(data.len());
     let told = |why: String| format!("what setup() returned ({size:.1} MB) could not be given to it: {why}");
     // k6 answers with the data that it was given: there is no need to keep that.
-    let given = send(&address, Method::PUT, PATH, &[], data, Keep::Beginning, limit).await;
+    let given = send(&address, Method::PUT, PATH, headers, data, Keep::Beginning, limit).await;
     let Answer {
         status,
         body,

@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant as Moment};
 
 use futures::future::join_all;
-use tokio::sync::Semaphore;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::client::{Client, Error, Order, Status};
 use super::setup::{self, Done};
-use super::{ANSWER, AT_ONCE, Attempts, Limits, Target, end, unless_terminated};
+use super::{ANSWER, Access, Attempts, Limits, Target, end, token_of, unless_terminated};
 use crate::protocol::report::{Failure, Report, TERMINATION_LOG};
+use crate::protocol::tokens::Token;
 
 /// Releases all runners, or none.
 ///
@@ -24,12 +24,14 @@ use crate::protocol::report::{Failure, Report, TERMINATION_LOG};
 /// back to back to the connections that are open by now, and each runner has to confirm within [`Limits::release`].
 ///
 /// Dropping the future leaves either no runner or every ready runner with its release order.
-pub async fn start(targets: &[Target], limits: &Limits) -> Report {
-    let slots = Semaphore::new(AT_ONCE);
-    let (mut paused, mut confirmed, mut failures) = ready(targets, &slots, limits).await;
+///
+/// `token` is what opens the runners, where they ask for one.
+pub async fn start(targets: &[Target], limits: &Limits, token: Option<&Token>) -> Report {
+    let access = Access::new(token);
+    let (mut paused, mut confirmed, mut failures) = ready(targets, &access, limits).await;
     if let (Some(limit), true, 0) = (limits.setup, failures.is_empty(), confirmed) {
-        match setup::once(targets, limit).await {
-            Done::Given => (paused, confirmed, failures) = ready(targets, &slots, limits).await,
+        match setup::once(targets, limit, token).await {
+            Done::Given => (paused, confirmed, failures) = ready(targets, &access, limits).await,
             Done::Failed(failed) => failures = failed,
             Done::Aborted(failure) => return Report::aborted(targets.len(), failure),
         }
@@ -50,7 +52,7 @@ pub async fn start(targets: &[Target], limits: &Limits) -> Report {
     let outcomes = join_all(
         paused
             .into_iter()
-            .map(|(target, client)| confirm(target, client, &slots, deadline)),
+            .map(|(target, client)| confirm(target, client, &access, deadline)),
     )
     .await;
 
@@ -77,10 +79,10 @@ pub async fn start(targets: &[Target], limits: &Limits) -> Report {
 /// The runners that wait for their release, how many have been released before, and those that can't be.
 async fn ready<'a>(
     targets: &'a [Target],
-    slots: &Semaphore,
+    access: &Access<'_>,
     limits: &Limits,
 ) -> (Vec<(&'a Target, Client)>, usize, Vec<Failure>) {
-    let reached = reach_all(targets, slots, Instant::now() + limits.connect).await;
+    let reached = reach_all(targets, access, Instant::now() + limits.connect).await;
     let mut confirmed = 0;
     let mut failures = Vec::new();
     let mut paused = Vec::new();
@@ -145,10 +147,10 @@ impl Problem {
 /// the last one is, so that none that has gone meanwhile is counted on.
 async fn reach_all(
     targets: &[Target],
-    slots: &Semaphore,
+    access: &Access<'_>,
     deadline: Instant,
 ) -> Vec<Result<Reached, Problem>> {
-    let mut reached = join_all(targets.iter().map(|target| reach(target, None, slots, deadline))).await;
+    let mut reached = join_all(targets.iter().map(|target| reach(target, None, access, deadline))).await;
     for _ in 0..RECHECKS {
         if reached.iter().any(Result::is_err) {
             break;
@@ -160,7 +162,7 @@ async fn reach_all(
                 .map(async |(target, outcome)| match outcome {
                     Ok(Reached::Paused(client)) => {
                         let asked = Moment::now();
-                        let outcome = reach(target, Some(client), slots, deadline).await;
+                        let outcome = reach(target, Some(client), access, deadline).await;
                         (outcome, asked.elapsed() < FRESH)
                     }
                     Ok(Reached::Released) => (Ok(Reached::Released), true),
@@ -189,10 +191,10 @@ const GONE_AFTER: Duration = Duration::from_secs(1);
 async fn reach(
     target: &Target,
     open: Option<Client>,
-    slots: &Semaphore,
+    access: &Access<'_>,
     deadline: Instant,
 ) -> Result<Reached, Problem> {
-    let mut attempts = Attempts::new(target, slots, deadline);
+    let mut attempts = Attempts::new(target, access, deadline);
     let mut known = open.is_some();
     attempts.open = open;
     loop {
@@ -233,7 +235,7 @@ fn unready(target: &Target, status: &Status) -> String {
 async fn confirm<'a>(
     target: &'a Target,
     mut client: Client,
-    slots: &Semaphore,
+    access: &Access<'_>,
     deadline: Instant,
 ) -> Result<Option<Moment>, (&'a Target, Problem)> {
     let answer = client.answer(deadline.min(Instant::now() + ANSWER)).await;
@@ -246,7 +248,7 @@ async fn confirm<'a>(
         Err(error) => error.to_string(),
     };
     let mut problem = Problem::passing(&first);
-    let mut attempts = Attempts::new(target, slots, deadline);
+    let mut attempts = Attempts::new(target, access, deadline);
     while !problem.is_final && attempts.again().await {
         match insist(target, &mut attempts, &mut wrote).await {
             Ok(()) => return Ok(wrote),
@@ -298,6 +300,9 @@ pub struct StartArgs {
     /// Run setup() on the first runner, for all, within so many seconds
     #[arg(long, value_name = "SECONDS")]
     pub setup_timeout: Option<u64>,
+    /// The file with the token that opens the runners
+    #[arg(long, value_name = "PATH")]
+    pub token: Option<PathBuf>,
     /// The file that gets the report
     #[arg(long, value_name = "PATH", default_value = TERMINATION_LOG)]
     pub termination_log: PathBuf,
@@ -311,7 +316,11 @@ pub async fn run_start(args: StartArgs) -> ExitCode {
         setup: args.setup_timeout.map(Duration::from_secs),
         ..Limits::default()
     };
-    let report = unless_terminated(start(&args.runners, &limits)).await;
+    let token = match token_of(args.token.as_ref()) {
+        Ok(token) => token,
+        Err(failed) => return failed,
+    };
+    let report = unless_terminated(start(&args.runners, &limits, token.as_ref())).await;
     end(report, &args.termination_log, |report| {
         let released = format!("released {} of {} runners", report.confirmed, report.total);
         match report.spread_micros {

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::client::Order;
-use super::{AT_ONCE, Attempts, Limits, Target, end, unless_terminated};
+use super::{Access, Attempts, Limits, Target, end, token_of, unless_terminated};
 use crate::protocol::report::{Failure, Report, TERMINATION_LOG};
+use crate::protocol::tokens::Token;
 
 /// A runner has ended when its address refuses connections for so long. Not at once: a k6 that is just being
 /// started does not listen yet.
@@ -20,10 +20,11 @@ const REFUSED_FOR: Duration = Duration::from_secs(3);
 ///
 /// A runner confirms by its answer, or by having ended: nothing listens at its address. An address that does
 /// not answer at all confirms nothing.
-pub async fn stop(targets: &[Target], limits: &Limits) -> Report {
-    let slots = Semaphore::new(AT_ONCE);
+/// `token` is what opens the runners, where they ask for one.
+pub async fn stop(targets: &[Target], limits: &Limits, token: Option<&Token>) -> Report {
+    let access = Access::new(token);
     let deadline = Instant::now() + limits.stop;
-    let outcomes = join_all(targets.iter().map(|target| stop_one(target, &slots, deadline))).await;
+    let outcomes = join_all(targets.iter().map(|target| stop_one(target, &access, deadline))).await;
     let mut confirmed = 0;
     let mut failures = Vec::new();
     for (target, outcome) in targets.iter().zip(outcomes) {
@@ -38,8 +39,8 @@ pub async fn stop(targets: &[Target], limits: &Limits) -> Report {
     Report::new(targets.len(), confirmed, Duration::ZERO, failures)
 }
 
-async fn stop_one(target: &Target, slots: &Semaphore, deadline: Instant) -> Result<(), String> {
-    let mut attempts = Attempts::new(target, slots, deadline);
+async fn stop_one(target: &Target, access: &Access<'_>, deadline: Instant) -> Result<(), String> {
+    let mut attempts = Attempts::new(target, access, deadline);
     loop {
         let problem = match attempts.give(Order::Stop).await {
             Ok(status) if status.stopped => return Ok(()),
@@ -62,6 +63,9 @@ pub struct StopArgs {
     /// Seconds until every runner must have confirmed
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().stop.as_secs())]
     pub stop_timeout: u64,
+    /// The file with the token that opens the runners
+    #[arg(long, value_name = "PATH")]
+    pub token: Option<PathBuf>,
     /// The file that gets the report
     #[arg(long, value_name = "PATH", default_value = TERMINATION_LOG)]
     pub termination_log: PathBuf,
@@ -73,7 +77,11 @@ pub async fn run_stop(args: StopArgs) -> ExitCode {
         stop: Duration::from_secs(args.stop_timeout),
         ..Limits::default()
     };
-    let report = unless_terminated(stop(&args.runners, &limits)).await;
+    let token = match token_of(args.token.as_ref()) {
+        Ok(token) => token,
+        Err(failed) => return failed,
+    };
+    let report = unless_terminated(stop(&args.runners, &limits, token.as_ref())).await;
     end(report, &args.termination_log, |report| {
         format!("stopped {} of {} runners", report.confirmed, report.total)
     })

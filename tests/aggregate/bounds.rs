@@ -1,7 +1,7 @@
 //! What comes in is bounded before it is read, and what was written down and can't be read is set aside.
 
 use crate::exports::{counter, export};
-use crate::run::{RUN, Service};
+use crate::run::{Service, authorization};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -14,7 +14,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// By which a runner of this run is known.
-const KNOWN: (&str, &str) = ("k6-run", RUN);
+fn known() -> (&'static str, &'static str) {
+    ("authorization", authorization())
+}
 
 fn sender(process: &str) -> Sender {
     Sender {
@@ -26,7 +28,7 @@ fn sender(process: &str) -> Sender {
 /// Announces a body, of which nothing is sent.
 async fn announced(service: &Service, path: &str, bytes: usize) -> TcpStream {
     let mut connection = TcpStream::connect(service.address).await.unwrap();
-    let (name, value) = KNOWN;
+    let (name, value) = known();
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{name}: {value}\r\n\
          content-length: {bytes}\r\n\r\n"
@@ -88,7 +90,7 @@ async fn export_over_grpc_that_cannot_be_read_is_held_against_its_runner() {
     ))
     .header("content-type", "application/grpc")
     .header("te", "trailers")
-    .header(KNOWN.0, KNOWN.1)
+    .header(known().0, known().1)
     .header("k6-runner", "1")
     .header("k6-process", "a")
     // Five bytes that are no message.

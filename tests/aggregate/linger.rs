@@ -2,6 +2,11 @@
 //! nobody for ever.
 
 use crate::k6::{k6_binary, unused_address};
+use crate::run::{hand_over, tokens};
+use hyper::Method;
+use k6_operator::protocol::tokens::Tokens;
+use k6_operator::runners::client::Client;
+use k6_operator::runners::http::ask;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
@@ -55,7 +60,7 @@ fn lingering_with(
         }
     };
     let child = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
-        .args(["linger", "--run=run", "--runner=1", "--process=pod"])
+        .args(["linger", "--runner=1", "--process=pod"])
         .args([format!("--patience={patience}"), format!("--api={api}")])
         .args(more)
         .arg("--")
@@ -67,7 +72,6 @@ fn lingering_with(
             "--no-usage-report",
             "--linger",
             "--out=csv=/dev/null",
-            &format!("--address={api}"),
         ])
         .arg(&path)
         .env(
@@ -242,7 +246,6 @@ fn a_command_that_is_none_is_told() {
         .args([
             "linger",
             "--aggregator=127.0.0.1:1",
-            "--run=run",
             "--runner=1",
             "--process=pod",
             "--",
@@ -284,4 +287,126 @@ async fn k6_that_had_to_be_killed_when_all_was_collected_is_no_failure_of_the_te
         assert_eq!(slow.code(), Some(code), "{}", slow.log());
         assert!(slow.log().contains("its own summary is lost"), "{}", slow.log());
     }
+}
+
+const WAITS: &str = "export const options = { vus: 1, duration: '10m', gracefulStop: '0s' }; \
+                     export function setup() { return { token: 's3cret' }; } export default function () {}";
+
+async fn ask_for(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    shown: Option<&str>,
+    body: &str,
+) -> (u16, String) {
+    let mut headers = vec![("content-type", "application/json")];
+    headers.extend(shown.map(|shown| ("authorization", shown)));
+    let (address, limit) = (address.to_string(), Duration::from_secs(10));
+    let answer = ask(&address, method, path, &headers, body.as_bytes().to_vec(), limit).await;
+    let (status, body) = answer.unwrap();
+    (status.as_u16(), String::from_utf8_lossy(&body).into_owned())
+}
+
+/// Until k6 answers through the program around it.
+async fn until_status(address: SocketAddr) {
+    let until = Instant::now() + Duration::from_secs(60);
+    let limit = Duration::from_secs(5);
+    let at = address.to_string();
+    while !ask(&at, Method::GET, "/v1/status", &[], Vec::new(), limit)
+        .await
+        .is_ok_and(|(status, _)| status == 200)
+    {
+        assert!(Instant::now() < until, "k6 does not come up");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn port_of_a_runner_tells_its_status_to_all_and_obeys_who_has_the_token() {
+    let (address, folder) = (unused_address(), tempfile::tempdir().unwrap());
+    hand_over(folder.path());
+    let more = [
+        format!("--aggregator={}", unused_address()),
+        format!("--tokens={}", folder.path().display()),
+        format!("--listen={address}"),
+    ];
+    let mut runner = lingering_with(WAITS, 1, "", None, &more);
+    until_status(address).await;
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 0, "the script could read the tokens");
+
+    let stop = r#"{"data":{"type":"status","id":"default","attributes":{"stopped":true}}}"#;
+    let other = format!("Bearer {}", Tokens::random().unwrap().runners.text());
+    let of_the_aggregator = format!("Bearer {}", tokens().aggregator.text());
+    let hash = format!("Bearer {}", tokens().runners.hash());
+    for shown in [None, Some(other.as_str()), Some(&of_the_aggregator), Some(&hash)] {
+        for (method, path, body) in [
+            (Method::GET, "/v1/setup", ""),
+            (Method::PUT, "/v1/setup", "{}"),
+            (Method::POST, "/v1/setup", ""),
+            (Method::POST, "/v1/teardown", ""),
+            (Method::PATCH, "/v1/status", stop),
+            (Method::GET, "/v1/metrics", ""),
+            (Method::GET, "/v1/groups", ""),
+            (Method::GET, "/debug/pprof/", ""),
+            (Method::GET, "/", ""),
+            (Method::GET, "//v1/status", ""),
+            (Method::GET, "/v1/status/../setup", ""),
+        ] {
+            let answer = ask_for(address, method.clone(), path, shown, body).await;
+            assert_eq!(answer, (401, String::new()), "{method} {path} {shown:?}");
+        }
+        let status = ask_for(address, Method::GET, "/v1/status", shown, "").await;
+        assert!(
+            status.0 == 200 && status.1.contains(r#""stopped":false"#),
+            "{status:?}"
+        );
+    }
+
+    let shown = format!("Bearer {}", tokens().runners.text());
+    let setup = ask_for(address, Method::GET, "/v1/setup", Some(&shown), "").await;
+    assert!(setup.0 == 200 && setup.1.contains("s3cret"), "{setup:?}");
+    let metrics = ask_for(address, Method::GET, "/v1/metrics", Some(&shown), "").await;
+    assert_eq!(metrics.0, 404);
+    let stopped = ask_for(address, Method::PATCH, "/v1/status", Some(&shown), stop).await;
+    assert!(
+        stopped.0 == 200 && stopped.1.contains(r#""stopped":true"#),
+        "{stopped:?}"
+    );
+    assert_eq!(runner.code(), Some(103), "{}", runner.log());
+    assert!(std::net::TcpStream::connect(address).is_err(), "somebody listens");
+}
+
+/// Who holds connections open keeps nobody out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_that_hold_connections_open_are_closed_and_keep_nobody_out() {
+    let (address, folder) = (unused_address(), tempfile::tempdir().unwrap());
+    hand_over(folder.path());
+    let more = [
+        format!("--aggregator={}", unused_address()),
+        format!("--tokens={}", folder.path().display()),
+        format!("--listen={address}"),
+    ];
+    let runner = lingering_with(WAITS, 1, "", None, &more);
+    until_status(address).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let mut known = Client::connect(address, deadline).await.unwrap();
+    known = known.with(Some(&tokens().runners));
+    known.status(deadline).await.unwrap();
+    let mut open = Vec::new();
+    for _ in 0..200 {
+        open.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    until_status(address).await;
+    let mut byte = [0];
+    let closed = tokio::time::timeout(
+        Duration::from_secs(5),
+        tokio::io::AsyncReadExt::read(&mut open[0], &mut byte),
+    );
+    assert!(!matches!(closed.await.unwrap(), Ok(1..)));
+    // Longer than a stranger may.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert!(known.stop(deadline).await.unwrap().stopped);
+    let mut runner = runner;
+    assert_eq!(runner.code(), Some(103));
 }

@@ -1,6 +1,7 @@
 //! The program that merges.
 
 use crate::k6::unused_address;
+use crate::run::tokens;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,8 +10,12 @@ use std::time::{Duration, Instant};
 #[test]
 fn an_aggregator_whose_pod_is_deleted_does_not_end_well() {
     let at = unused_address();
+    let folder = tempfile::tempdir().unwrap();
+    let hash = folder.path().join("hash");
+    std::fs::write(&hash, tokens().aggregator.hash().to_string()).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
-        .args(["aggregate", "--run=run", "--runners=1", &format!("--listen={at}")])
+        .args(["aggregate", "--runners=1", &format!("--listen={at}")])
+        .arg(format!("--token-hash={}", hash.display()))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -16,6 +16,7 @@ use k6_operator::aggregate::threshold::thresholds;
 use k6_operator::build::segments;
 use k6_operator::k6::Version;
 use k6_operator::operator::Clock;
+use k6_operator::protocol::tokens::{AGGREGATOR, RUNNERS_HASH, Tokens};
 use k6_operator::runners::report::Report;
 use k6_operator::runners::start::start;
 use k6_operator::runners::{Limits, Target};
@@ -23,7 +24,7 @@ use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -109,11 +110,28 @@ pub struct Service {
     told: Arc<Mutex<Vec<Told>>>,
 }
 
-pub const RUN: &str = "run-1";
+/// Those of all runs here.
+pub fn tokens() -> &'static Tokens {
+    static TOKENS: OnceLock<Tokens> = OnceLock::new();
+    TOKENS.get_or_init(|| Tokens::random().unwrap())
+}
+
+/// What a runner shows to the aggregator.
+pub fn authorization() -> &'static str {
+    static SHOWN: OnceLock<String> = OnceLock::new();
+    SHOWN.get_or_init(|| format!("Bearer {}", tokens().aggregator.text()))
+}
+
+/// What a runner finds of the tokens, in a folder.
+pub fn hand_over(folder: &std::path::Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join(AGGREGATOR), tokens().aggregator.text()).unwrap();
+    std::fs::write(folder.join(RUNNERS_HASH), tokens().runners.hash().to_string()).unwrap();
+}
 
 fn names(options: &Value) -> Names {
     Names {
-        run: RUN.to_owned(),
+        token: tokens().aggregator.hash(),
         about: About {
             name: "load/shop".to_owned(),
             kind: "K6".to_owned(),
@@ -277,12 +295,15 @@ impl Runners {
     pub fn with_grpc(count: u32, script: &str, site: SocketAddr, aggregator: SocketAddr) -> Self {
         let arguments = arguments("experimental-opentelemetry", false);
         let address = aggregator.to_string();
+        let shown = authorization().replace(' ', "%20");
+        let headers = format!("authorization={shown},k6-runner=$RUNNER,k6-process=pod");
         let grpc = [
             ("K6_OTEL_EXPORTER_TYPE", "grpc"),
             ("K6_OTEL_EXPORTER_PROTOCOL", "grpc"),
             ("K6_OTEL_GRPC_EXPORTER_INSECURE", "true"),
             ("K6_OTEL_GRPC_EXPORTER_ENDPOINT", &address),
             ("K6_OTEL_HTTP_EXPORTER_ENDPOINT", "127.0.0.1:1"),
+            ("K6_OTEL_HEADERS", &headers),
         ];
         Self::with(count, script, site, aggregator, &arguments, &[], &grpc)
     }
@@ -393,10 +414,14 @@ impl Runners {
             folder,
         };
         for runner in 1..=count {
-            let api = unused_address();
+            let (api, address) = (unused_address(), unused_address());
+            let handed_over = runners.folder.path().join(format!("tokens-{runner}"));
+            hand_over(&handed_over);
             let mut command = Command::new(env!("CARGO_BIN_EXE_k6-operator"));
             command
-                .args(["linger", &format!("--aggregator={aggregator}"), "--run", RUN])
+                .args(["linger", &format!("--aggregator={aggregator}")])
+                .arg(format!("--tokens={}", handed_over.display()))
+                .arg(format!("--listen={address}"))
                 .args([
                     format!("--runner={runner}"),
                     format!("--process={}", process(runner)),
@@ -409,7 +434,13 @@ impl Runners {
                 )
                 .args(["--k6-version", &crate::version::version().to_string()])
                 .args(["--", "env"])
-                .args(of_k6.iter().map(|(name, value)| format!("{name}={value}")))
+                .args(of_k6.iter().map(|(name, value)| {
+                    let value = value.replace("$RUNNER", &runner.to_string());
+                    format!(
+                        "{name}={}",
+                        value.replace("=pod", &format!("={}", process(runner)))
+                    )
+                }))
                 .arg(k6_binary())
                 .args(["run", "--quiet", "--no-usage-report", "--paused"]);
             if count > 1 {
@@ -423,27 +454,20 @@ impl Runners {
                 ));
             }
             command
-                .arg(format!("--address={api}"))
                 .args(["--tag".to_owned(), format!("instance_id={runner}")])
                 .args(["--tag", "testrun_name=truth"])
                 .arg(format!("--out=json={}", runners.samples(runner).display()))
                 .args(arguments)
                 .arg(&path)
                 .envs(of_user.iter().copied())
-                .envs(environment(
-                    &aggregator.to_string(),
-                    RUN,
-                    runner,
-                    &process(runner),
-                    crate::version::version(),
-                ))
+                .envs(environment(crate::version::version()))
                 .env("SITE", format!("http://{site}"))
                 .env("RUNNER", runner.to_string())
                 .stdin(Stdio::null())
                 .stdout(std::fs::File::create(runners.log(runner)).unwrap())
                 .stderr(std::fs::File::create(runners.errors(runner)).unwrap());
             runners.children.push(command.spawn().unwrap());
-            runners.targets.push(Target { runner, address: api });
+            runners.targets.push(Target { runner, address });
         }
         runners
     }
@@ -463,7 +487,7 @@ impl Runners {
     }
 
     pub async fn release(&self) {
-        let report = start(&self.targets, &LIMITS).await;
+        let report = start(&self.targets, &LIMITS, Some(&tokens().runners)).await;
         assert!(report.complete(), "{:?}", report.failures);
     }
 
@@ -473,7 +497,7 @@ impl Runners {
             setup: Some(Duration::from_secs(60)),
             ..LIMITS
         };
-        start(&self.targets, &limits).await
+        start(&self.targets, &limits, Some(&tokens().runners)).await
     }
 
     /// Kills a runner's k6, as the kernel does that takes what uses most of a pod's memory.

@@ -181,7 +181,7 @@ async fn series_that_have_no_room_survive_a_restart_of_the_aggregator() {
 
 #[test]
 fn a_runner_keeps_a_bounded_number_of_series_of_a_metric_apart() {
-    let environment = environment("aggregator:4318", "run", 1, "a", Version::new(1, 1, 0));
+    let environment = environment(Version::new(1, 1, 0));
     assert!(environment.contains(&("OTEL_GO_X_CARDINALITY_LIMIT", "2000".to_owned())));
 }
 

@@ -1,7 +1,7 @@
 //! What the aggregator takes and what it refuses, over HTTP, with exports made by hand.
 
 use crate::exports::{CUMULATIVE, DELTA, counter, export, gauge, metric, point, sum, trend};
-use crate::run::{RUN, Service};
+use crate::run::{Service, authorization, tokens};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::summary::{Options, data, text};
 use k6_operator::aggregate::threshold::thresholds;
 use k6_operator::operator::Clock;
+use k6_operator::protocol::tokens::Tokens;
 use k6_operator::runners::http::ask;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -53,7 +54,7 @@ async fn compressed_export_counts_as_one_that_is_not() {
     for (encoding, time, value) in [("gzip", 1, 5.0), ("identity", 2, 7.0)] {
         let headers = [
             PROTOBUF,
-            ("k6-run", RUN),
+            ("authorization", authorization()),
             ("k6-runner", "1"),
             ("k6-process", "a"),
             ("content-encoding", encoding),
@@ -70,7 +71,7 @@ async fn compressed_export_counts_as_one_that_is_not() {
 async fn send(service: &Service, runner: &str, process: &str, body: Vec<u8>) -> (u16, String) {
     let headers = [
         PROTOBUF,
-        ("k6-run", RUN),
+        ("authorization", authorization()),
         ("k6-runner", runner),
         ("k6-process", process),
     ];
@@ -81,20 +82,26 @@ async fn send(service: &Service, runner: &str, process: &str, body: Vec<u8>) -> 
 async fn an_export_that_is_not_this_runs_or_cannot_be_merged_is_refused_with_the_reason() {
     let service = Service::open(2, json!({}));
     let good = || export([counter("http_reqs", 1, 5.0)]);
-    let headers = |run, runner, process| {
+    let headers = |shown, runner, process| {
         vec![
             PROTOBUF,
-            ("k6-run", run),
+            ("authorization", shown),
             ("k6-runner", runner),
             ("k6-process", process),
         ]
     };
     let json = [
         vec![("content-type", "application/json")],
-        headers(RUN, "1", "a")[1..].to_vec(),
+        headers(authorization(), "1", "a")[1..].to_vec(),
     ]
     .concat();
-    let encoded = |encoding| [headers(RUN, "1", "a"), vec![("content-encoding", encoding)]].concat();
+    let encoded = |encoding| {
+        [
+            headers(authorization(), "1", "a"),
+            vec![("content-encoding", encoding)],
+        ]
+        .concat()
+    };
     let explicit = metric("waits", Data::Histogram(Histogram::default()));
     let two = || [counter("waits", 1, 1.0), gauge("waits", 1, 1.0)];
     for (headers, body, status, why) in [
@@ -117,23 +124,39 @@ async fn an_export_that_is_not_this_runs_or_cannot_be_merged_is_refused_with_the
             413,
             "it has more than 67108864 bytes",
         ),
-        (vec![PROTOBUF], good(), 400, "the header k6-run is missing"),
         (
-            headers("another", "1", "a"),
+            headers(authorization(), "1", "a")[..2].to_vec(),
             good(),
             400,
-            "aggregator of the run run-1, not of another",
+            "the header k6-runner is missing",
         ),
         (
-            headers(RUN, "one", "a"),
+            headers(authorization(), "3", "a"),
+            good(),
+            400,
+            "there are 2 runners, and no runner 3",
+        ),
+        (
+            headers(authorization(), "0", "a"),
+            good(),
+            400,
+            "there are 2 runners, and no runner 0",
+        ),
+        (
+            headers(authorization(), "one", "a"),
             good(),
             400,
             "\"one\" is not a runner's number",
         ),
-        (headers(RUN, "1", "../a"), good(), 400, "does not name a process"),
-        (headers(RUN, "1", "a"), b"nonsense".to_vec(), 400, ""),
         (
-            headers(RUN, "1", "a"),
+            headers(authorization(), "1", "../a"),
+            good(),
+            400,
+            "does not name a process",
+        ),
+        (headers(authorization(), "1", "a"), b"nonsense".to_vec(), 400, ""),
+        (
+            headers(authorization(), "1", "a"),
             export([sum(
                 "http_reqs",
                 DELTA,
@@ -143,19 +166,19 @@ async fn an_export_that_is_not_this_runs_or_cannot_be_merged_is_refused_with_the
             "http_reqs is not cumulative",
         ),
         (
-            headers(RUN, "1", "a"),
+            headers(authorization(), "1", "a"),
             export([explicit]),
             400,
             "waits is a histogram of explicit buckets",
         ),
         (
-            headers(RUN, "1", "a"),
+            headers(authorization(), "1", "a"),
             export([trend("waits", 1, &[1, 2], 4)]),
             400,
             "do not add up",
         ),
         (
-            headers(RUN, "1", "a"),
+            headers(authorization(), "1", "a"),
             export(two()),
             400,
             "waits is a gauge here, and a counter",
@@ -258,7 +281,7 @@ async fn say(service: &Service, runner: &str, word: serde_json::Value) -> String
         &address,
         hyper::Method::POST,
         &path,
-        &[("k6-run", RUN)],
+        &[("authorization", authorization())],
         body,
         limit,
     )
@@ -440,8 +463,9 @@ fn an_aggregator_that_has_just_begun_judges_nothing_before_all_runners_have_sent
 async fn announced(address: SocketAddr, bytes: usize) -> String {
     let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
     let head = format!(
-        "POST /v1/metrics HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-protobuf\r\nk6-run: {RUN}\r\n\
-         k6-runner: 2\r\nk6-process: a\r\ncontent-length: {bytes}\r\n\r\n"
+        "POST /v1/metrics HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-protobuf\r\nauthorization: {}\r\n\
+         k6-runner: 2\r\nk6-process: a\r\ncontent-length: {bytes}\r\n\r\n",
+        authorization()
     );
     tokio::io::AsyncWriteExt::write_all(&mut connection, head.as_bytes())
         .await
@@ -873,5 +897,115 @@ async fn a_scrape_has_the_merged_metrics_by_the_names_of_k6s_own_output() {
             text.lines().any(|found| found == line),
             "{line:?} is not in\n{text}"
         );
+    }
+}
+
+/// Every path that a runner asks for, as it would.
+const OF_RUNNERS: [&str; 5] = [
+    "/v1/metrics",
+    "/runners/1/a",
+    "/runners/1/a/task",
+    "/runners/1/a/handled",
+    "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_not_the_token_of_the_run_changes_nothing_and_is_told_nothing() {
+    let service = Service::open(1, json!({}));
+    let body = export([counter("http_reqs", 1, 5.0)]);
+    assert_eq!(send(&service, "1", "a", body).await.0, 200);
+    let before = json!(service.aggregator().report());
+    let other = Tokens::random().unwrap();
+    let stolen = format!("Bearer {}", other.aggregator.text());
+    let hash = format!("Bearer {}", tokens().aggregator.hash());
+    let orders = format!("Bearer {}", tokens().runners.text());
+    let own = authorization().to_owned();
+    let shown = [
+        None,
+        Some(stolen),
+        Some(hash),
+        Some(orders),
+        Some("Bearer ".to_owned()),
+        Some(own[..own.len() - 1].to_owned()),
+        Some(own.replace("Bearer", "Basic")),
+    ];
+    for path in OF_RUNNERS {
+        for shown in &shown {
+            let mut headers = vec![PROTOBUF, ("k6-runner", "1"), ("k6-process", "a")];
+            headers.extend(shown.as_deref().map(|shown| ("authorization", shown)));
+            let (address, limit) = (service.address.to_string(), Duration::from_secs(10));
+            let body = export([counter("http_reqs", 2, 500.0)]);
+            let answer = ask(&address, hyper::Method::POST, path, &headers, body, limit).await;
+            let (status, body) = answer.unwrap();
+            assert_eq!(
+                (status.as_u16(), body.as_ref()),
+                (401, b"".as_slice()),
+                "{path} {shown:?}"
+            );
+        }
+    }
+    let mut after = json!(service.aggregator().report());
+    after["now"] = before["now"].clone();
+    let requests = service.aggregator().live().store.total("http_reqs", None);
+    assert_eq!(requests, Some(Sink::Counter(5.0)));
+    assert_eq!(after["totals"], before["totals"]);
+}
+
+/// No body is read of whom is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_not_the_token_is_refused_before_a_body_comes() {
+    let service = Service::open(1, json!({}));
+    for path in OF_RUNNERS {
+        let mut connection = tokio::net::TcpStream::connect(service.address).await.unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n");
+        tokio::io::AsyncWriteExt::write_all(&mut connection, head.as_bytes())
+            .await
+            .unwrap();
+        let mut answer = vec![0; 1_000];
+        let read = tokio::io::AsyncReadExt::read(&mut connection, &mut answer)
+            .await
+            .unwrap();
+        let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{path}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn page_of_another_name_cannot_read_the_report() {
+    let service = Service::open(1, json!({}));
+    let ask_as = async |host: &str| {
+        let mut connection = tokio::net::TcpStream::connect(service.address).await.unwrap();
+        let head = format!("GET /report.json HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        tokio::io::AsyncWriteExt::write_all(&mut connection, head.as_bytes())
+            .await
+            .unwrap();
+        let mut answer = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut connection, &mut answer)
+            .await
+            .unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    for host in [
+        "127.0.0.1:4318",
+        "10.0.0.7",
+        "[::1]:4318",
+        "[fd00::7]",
+        "localhost:8080",
+        "load-aggregator",
+        "load-aggregator.team-a.svc:4318",
+        "load-aggregator.team-a.svc.cluster.local.:4318",
+    ] {
+        let answer = ask_as(host).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{host}: {answer}");
+    }
+    for host in [
+        "evil.example",
+        "evil.example:4318",
+        "127.0.0.1.evil.example",
+        "svc.evil.example",
+        "a.svc.evil",
+    ] {
+        let answer = ask_as(host).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{host}: {answer}");
     }
 }

@@ -2,7 +2,7 @@
 //! once.
 
 use crate::exports::{counter, export, gauge};
-use crate::run::{Runners, Service, Site};
+use crate::run::{Runners, Service, Site, tokens};
 use axum::Router;
 use axum::routing::get;
 use k6_operator::aggregate::live::Live;
@@ -179,7 +179,7 @@ async fn setup_data_that_is_too_large_is_refused_with_its_size_and_the_limit() {
         setup: Some(Duration::from_secs(30)),
         ..Limits::default()
     };
-    let report = start(&targets, &limits).await;
+    let report = start(&targets, &limits, None).await;
     assert_eq!(report.confirmed, 0);
     let message = "setup() failed: it returned 80.0 MB, and at most 67.1 MB can be brought to all runners: return less, \
                    or set spec.setup to perRunner";
@@ -277,10 +277,10 @@ async fn settings_of_opentelemetry_in_the_environment_change_no_result() {
         ("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", ca.as_str()),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:1"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "k6-run=another,api-key=abc"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=another,api-key=abc"),
         ("OTEL_EXPORTER_OTLP_INSECURE", "false"),
         ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "https://127.0.0.1:1/x"),
-        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "k6-run=another"),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "k6-runner=7"),
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "1"),
@@ -416,7 +416,7 @@ async fn duration_and_rates_of_a_test_that_ends_early_are_those_of_its_load() {
                 stop: Duration::from_secs(10),
                 ..Limits::default()
             };
-            let report = stop(&runners.targets, &limits).await;
+            let report = stop(&runners.targets, &limits, Some(&tokens().runners)).await;
             assert!(report.complete(), "{report:?}");
         }
         let codes = runners.end().await;

@@ -173,7 +173,8 @@ impl Reader<'_> {
                 }
             }
             ("pods", "status", "patch") => self.pod(at, text(&object["name"]), &entry["requestObject"]),
-            ("events", "", "create" | "patch" | "update") | ("configmaps" | "services", "", "create") => {}
+            ("events", "", "create" | "patch" | "update")
+            | ("configmaps" | "secrets" | "services", "", "create") => {}
             ("k6s" | "testruns", _, _) => {}
             (kind, _, verb) => {
                 if let Some(by) = by {

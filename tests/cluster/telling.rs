@@ -120,6 +120,7 @@ async fn a_run_costs_few_writes_and_a_finished_one_none() {
     assert_eq!(count("jobs", "delete"), 1, "{before:#?}");
     assert_eq!(count("services", "create"), 1, "{before:#?}");
     assert_eq!(count("configmaps", "create"), 1, "{before:#?}");
+    assert_eq!(count("secrets", "create"), 1, "{before:#?}");
     // N + 20 for what has happened; beside it the live view, at most once in five seconds.
     let (first, last) = (status.history.first().unwrap(), status.history.last().unwrap());
     let views = usize::try_from(last.time.duration_since(first.time).as_secs() / 5).unwrap();

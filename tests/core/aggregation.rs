@@ -11,7 +11,8 @@ use k6_operator::aggregate::runner::{corrections, outputs_beside, tagging};
 use k6_operator::api::Progress;
 use k6_operator::api::Spec;
 use k6_operator::build::{
-    Checked, Wiring, aggregator, aggregator_name, check, runner, service, starter, summary, summary_name,
+    Checked, Port, Wiring, aggregator, aggregator_name, check, runner, service, starter, summary,
+    summary_name,
 };
 use k6_operator::k6::Version;
 use k6_operator::machine::{
@@ -1435,7 +1436,7 @@ mod objects {
                 &checked(&spec),
                 &defaults(),
                 &targets,
-                setup,
+                (Port::K6, setup),
             );
             let job = job.spec.unwrap();
             let words = job.template.spec.unwrap().containers[0].args.clone().unwrap();

@@ -276,13 +276,19 @@ fn a_starter_is_given_every_runner_by_address() {
         &checked,
         &defaults(),
         &targets(),
-        None
+        (Port::K6, None)
     ));
 }
 
 #[test]
 fn a_stopper_has_the_image_that_the_spec_sets() {
-    insta::assert_yaml_snapshot!(stopper(&owner("k6-sample"), &full(), &defaults(), &targets()));
+    insta::assert_yaml_snapshot!(stopper(
+        &owner("k6-sample"),
+        &full(),
+        &defaults(),
+        &targets(),
+        Port::K6
+    ));
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn starter_of(spec: &Spec) -> Job {
         &check(spec).unwrap(),
         &defaults(json!({})),
         &[target],
-        None,
+        (Port::K6, None),
     )
 }
 
@@ -560,7 +560,14 @@ fn that_each_runner_would_be_a_cloud_run_of_its_own_is_told() {
 fn a_starter_cannot_be_labelled_as_a_runner() {
     let labelled = spec(json!({"podTemplate": {"metadata": {"labels": {"runner": "true", "team": "shop"}}}}));
     let defaults = defaults(json!({}));
-    let job = starter(&k6(), &labelled, &check(&labelled).unwrap(), &defaults, &[], None);
+    let job = starter(
+        &k6(),
+        &labelled,
+        &check(&labelled).unwrap(),
+        &defaults,
+        &[],
+        (Port::K6, None),
+    );
     let labels = job.spec.unwrap().template.metadata.unwrap().labels.unwrap();
     assert_eq!(labels.get("runner"), None);
     assert_eq!(labels["team"], "shop");
@@ -689,8 +696,8 @@ fn the_second_run_of_a_test_run_has_names_of_its_own_and_the_test_run_as_owner()
     let of = [
         initializer(&owner, &spec, &checked, &defaults),
         runner(&owner, &spec, &checked, &defaults, (1, 2), None),
-        starter(&owner, &spec, &checked, &defaults, &[], None),
-        stopper(&owner, &spec, &defaults, &[]),
+        starter(&owner, &spec, &checked, &defaults, &[], (Port::K6, None)),
+        stopper(&owner, &spec, &defaults, &[], Port::K6),
     ]
     .map(|job| job.metadata);
     let all: Vec<_> = std::iter::once(script.metadata).chain(of).collect();
@@ -718,8 +725,11 @@ fn the_labels_of_the_peer_are_on_the_jobs_and_pods_that_it_has_too_and_on_no_oth
             runner(&owner, &spec, &checked, &defaults, (1, 2), Some(wiring)),
             true,
         ),
-        (starter(&owner, &spec, &checked, &defaults, &[], None), true),
-        (stopper(&owner, &spec, &defaults, &[]), false),
+        (
+            starter(&owner, &spec, &checked, &defaults, &[], (Port::K6, None)),
+            true,
+        ),
+        (stopper(&owner, &spec, &defaults, &[], Port::K6), false),
         (aggregator(&owner, &spec, &checked, &defaults, "{}", false), false),
     ];
     let others = [
@@ -761,8 +771,8 @@ fn children(kind: Kind, name: &str, attempt: u32, runners: u32) -> (Vec<String>,
         .collect();
     let rest = [
         initializer(&owner, &spec, &checked, &defaults),
-        starter(&owner, &spec, &checked, &defaults, &[], None),
-        stopper(&owner, &spec, &defaults, &[]),
+        starter(&owner, &spec, &checked, &defaults, &[], (Port::K6, None)),
+        stopper(&owner, &spec, &defaults, &[], Port::K6),
     ];
     let hosts = runners
         .iter()
@@ -837,7 +847,7 @@ fn a_test_run_with_every_field_of_the_peer_is_read_and_built_and_what_is_not_don
     insta::assert_yaml_snapshot!((
         initializer(&owner, &test.spec, &checked, &defaults),
         runner(&owner, &test.spec, &checked, &defaults, (1, 4), None),
-        starter(&owner, &test.spec, &checked, &defaults, &[], None),
+        starter(&owner, &test.spec, &checked, &defaults, &[], (Port::K6, None)),
     ));
 }
 

@@ -70,9 +70,19 @@ fn jobs() -> BTreeMap<&'static str, Job> {
         ),
         (
             "starter",
-            starter(&owner, &spec, &checked, &defaults, &targets, Some(60)),
+            starter(
+                &owner,
+                &spec,
+                &checked,
+                &defaults,
+                &targets,
+                (Port::Linger, Some(60)),
+            ),
         ),
-        ("stopper", stopper(&owner, &spec, &defaults, &targets)),
+        (
+            "stopper",
+            stopper(&owner, &spec, &defaults, &targets, Port::Linger),
+        ),
         (
             "aggregator",
             aggregator(&owner, &spec, &checked, &defaults, "{}", true),
@@ -146,8 +156,8 @@ fn table_of_flows_has_the_parts_that_are_given_an_address() {
                 .iter()
                 .flatten()
                 .filter_map(|variable| variable.value.as_ref());
-            // The address at which k6 itself listens.
-            let words = words.chain(values).filter(|word| !word.starts_with("--address="));
+            // The address at which the part itself listens.
+            let words = words.chain(values).filter(|word| !word.starts_with("--listen="));
             for word in words {
                 for (to, port) in [("runner", 6565), ("aggregator", 4318)] {
                     if word.contains(&format!(":{port}")) {

@@ -2,7 +2,7 @@
 
 use crate::k6::k6_binary;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, PodSpec, Secret};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,27 @@ impl Pod {
             more: Vec::new(),
             asks: None,
         }
+    }
+
+    /// What of a Secret the kubelet would mount, and of that what a container that only copies would.
+    pub fn mounting(self, secret: &Secret) -> Self {
+        let mut items = Vec::new();
+        for volume in self.spec.volumes.iter().flatten() {
+            let Some(source) = &volume.secret else { continue };
+            assert_eq!(source.secret_name, secret.metadata.name);
+            for item in source.items.iter().flatten() {
+                let value = secret.data.as_ref().unwrap()[&item.key].0.clone();
+                std::fs::write(self.folder.join(&volume.name).join(&item.path), &value).unwrap();
+                items.push((item.path.clone(), value));
+            }
+        }
+        for (path, value) in items {
+            let copies = self.folder.join("k6-operator-tokens");
+            if copies.is_dir() {
+                std::fs::write(copies.join(path), value).unwrap();
+            }
+        }
+        self
     }
 
     pub fn with(mut self, environment: impl IntoIterator<Item = (String, String)>) -> Self {

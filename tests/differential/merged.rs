@@ -15,6 +15,7 @@ use k6_operator::machine::{
 };
 use k6_operator::operator::Clock;
 use k6_operator::protocol::inspected::Inspected;
+use k6_operator::protocol::tokens::Tokens;
 use k6_operator::runners::report::Report;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -226,8 +227,11 @@ pub async fn run(script: &Script, site: &Site) -> Came {
 
     let network = Network::new();
     let (at, once) = (network.aggregator(), aggregation.setup_seconds.is_some());
+    let secret = build::tokens(&owner, &Tokens::random().unwrap());
     let job = build::aggregator(&owner, &spec, &checked, &defaults, &options, once);
-    let aggregator = Pod::of("aggregator", job, folder.path()).listening(&at);
+    let aggregator = Pod::of("aggregator", job, folder.path())
+        .mounting(&secret)
+        .listening(&at);
     let containers = aggregator.containers();
     let _aggregates = aggregator.begin(&containers[0]);
     listens(&at).await;
@@ -241,14 +245,12 @@ pub async fn run(script: &Script, site: &Site) -> Came {
         .map(|i| {
             let job = build::runner(&owner, &spec, &checked, &defaults, (i, RUNNERS), Some(wiring));
             let name = ["first", "second", "third"][i as usize - 1];
-            let api = format!("{}:{}", network.ip(i), build::PORT);
+            let (address, api) = (network.ip(i), format!("{}:16565", network.ip(i)));
             let uid = ("K6_OPERATOR_POD_UID".to_owned(), format!("uid-{i}"));
             Pod::of(name, job, folder.path())
+                .mounting(&secret)
                 .with([uid])
-                .replacing(
-                    &format!("--address=0.0.0.0:{}", build::PORT),
-                    &format!("--address={api}"),
-                )
+                .replacing("--listen=[::]:", &format!("--listen={address}:"))
                 .asking(&api)
         })
         .collect();
@@ -269,8 +271,15 @@ pub async fn run(script: &Script, site: &Site) -> Came {
         })
         .collect();
     let setup = aggregation.setup_seconds;
-    let starter = build::starter(&owner, &spec, &checked, &defaults, &targets, setup);
-    let starter = Pod::of("starter", starter, folder.path());
+    let starter = build::starter(
+        &owner,
+        &spec,
+        &checked,
+        &defaults,
+        &targets,
+        (build::Port::Linger, setup),
+    );
+    let starter = Pod::of("starter", starter, folder.path()).mounting(&secret);
     starter.run(PROGRAM).await;
     play.seen.starter = Fact::Known(match Report::from_message(&starter.message(PROGRAM)) {
         Ok(report) => Program::Reported(report),
@@ -282,8 +291,9 @@ pub async fn run(script: &Script, site: &Site) -> Came {
         return play.came(None);
     }
     if let State::Stopping(_) = play.run.state {
-        let stopper = build::stopper(&owner, &spec, &defaults, &targets);
-        Pod::of("stopper", stopper, folder.path()).run(PROGRAM).await;
+        let stopper = build::stopper(&owner, &spec, &defaults, &targets, build::Port::Linger);
+        let stopper = Pod::of("stopper", stopper, folder.path()).mounting(&secret);
+        stopper.run(PROGRAM).await;
     }
 
     for (i, (pod, child)) in (1..).zip(pods.iter().zip(&mut running.0)) {

@@ -202,8 +202,8 @@ fn starter_and_stopper_end_in_time_and_count_nobody_that_did_not_confirm() {
             let address = served(answer, Manner::Whole).await;
             let targets = [Target { runner: 1, address }];
             let began = Instant::now();
-            let started = start(&targets, &limits).await;
-            let stopped = stop(&targets, &limits).await;
+            let started = start(&targets, &limits, None).await;
+            let stopped = stop(&targets, &limits, None).await;
             (started, stopped, began.elapsed())
         });
         assert!(took < 3 * DEADLINE + SLACK, "{name}: {took:?}");

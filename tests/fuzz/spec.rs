@@ -4,7 +4,7 @@ use crate::bend;
 use crate::support::at;
 use k6_operator::api::LoadTest;
 use k6_operator::build::{
-    self, Common, Defaults, Owner, check, child_name, runner_name, starter_name, stem, stopper_name,
+    self, Common, Defaults, Owner, Port, check, child_name, runner_name, starter_name, stem, stopper_name,
 };
 use k6_operator::machine::{Observed, Run, Target};
 use k8s_openapi::api::batch::v1::Job;
@@ -97,9 +97,12 @@ fn tried(input: &[u8]) -> Result<bool, TestCaseError> {
         }
         bounded(
             input,
-            &build::starter(&owner, spec, &checked, &defaults, &targets, None),
+            &build::starter(&owner, spec, &checked, &defaults, &targets, (Port::Linger, None)),
         )?;
-        bounded(input, &build::stopper(&owner, spec, &defaults, &targets))?;
+        bounded(
+            input,
+            &build::stopper(&owner, spec, &defaults, &targets, Port::Linger),
+        )?;
         if let Some(script) = build::script(&owner, &checked) {
             prop_assert!(script.metadata.name.unwrap().len() <= 63);
         }

@@ -278,6 +278,7 @@ impl World {
                 | Table::TestRuns
                 | Table::Jobs
                 | Table::ConfigMaps
+                | Table::Secrets
                 | Table::Services
                 | Table::CoreEvents
                 | Table::Events
@@ -881,7 +882,15 @@ fn slim(spec: &Value) -> Value {
         };
         all.into_iter().flatten().map(fields).collect()
     };
-    json!({"containers": containers("containers"), "initContainers": containers("initContainers")})
+    let volumes = spec.get("volumes").and_then(Value::as_array);
+    let secrets = volumes
+        .into_iter()
+        .flatten()
+        .filter(|volume| volume.get("secret").is_some());
+    json!({
+        "containers": containers("containers"), "initContainers": containers("initContainers"),
+        "volumes": secrets.collect::<Vec<_>>()
+    })
 }
 
 /// Which part of its run a Job is.

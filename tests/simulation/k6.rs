@@ -3,7 +3,7 @@
 use super::cluster::{End, Pod, Stage, Step, Work};
 use super::faults::{OnPod, Part};
 use super::scenario::{Ending, Inspected};
-use super::store::{Table, label, text};
+use super::store::{Key, Table, label, text};
 use super::world::{Reply, World};
 use k6_operator::aggregate::documents::Documents;
 use k6_operator::aggregate::handler::Content;
@@ -385,7 +385,7 @@ impl World {
     }
 
     /// The pod that listens behind the Service with this address, for this run.
-    fn aggregator_at(&self, address: &str, run: &str) -> Option<String> {
+    fn aggregator_at(&self, address: &str, secret: &str) -> Option<String> {
         let (ip, _) = address.rsplit_once(':')?;
         let (_, service) = self
             .store
@@ -402,16 +402,27 @@ impl World {
                 && pod.stage == Stage::Running
                 && !pod.lost
                 && self.port(pod).is_none()
-                && word(pod, "--run=") == Some(run)
+                && self.tokens_of(pod).as_deref() == Some(secret)
                 && self.store.get(&pod.key).is_some_and(|pod| selected(pod))
         };
         let mut behind = self.pods.iter().filter(|(_, pod)| answers(pod));
         behind.next().map(|(id, _)| id.clone())
     }
 
+    /// The Secret with the tokens that a pod has, which tells the runs apart. It must be there.
+    fn tokens_of(&self, pod: &Pod) -> Option<String> {
+        let object = self.store.get(&pod.key)?;
+        let volumes = object.pointer("/spec/volumes")?.as_array()?;
+        let mut secrets = volumes.iter().map(|volume| text(volume, "/secret/secretName"));
+        let name = secrets.find(|name| !name.is_empty())?;
+        let namespace = text(object, "/metadata/namespace");
+        let key = Key::new(Table::Secrets, namespace, name);
+        self.store.get(&key).map(|_| name.to_owned())
+    }
+
     /// To whom a pod speaks that is given an aggregator.
     fn asked_by(&self, pod: &Pod) -> Option<String> {
-        self.aggregator_at(word(pod, "--aggregator=")?, word(pod, "--run=")?)
+        self.aggregator_at(word(pod, "--aggregator=")?, &self.tokens_of(pod)?)
     }
 
     /// A runner's k6 exports for the last time.

@@ -16,6 +16,7 @@ pub enum Table {
     Jobs,
     Pods,
     ConfigMaps,
+    Secrets,
     Services,
     /// `v1`: what the kubelet and the scheduler say.
     CoreEvents,
@@ -25,12 +26,13 @@ pub enum Table {
 }
 
 impl Table {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::K6s,
         Self::TestRuns,
         Self::Jobs,
         Self::Pods,
         Self::ConfigMaps,
+        Self::Secrets,
         Self::Services,
         Self::CoreEvents,
         Self::Events,
@@ -45,6 +47,7 @@ impl Table {
             Self::Jobs => ("batch", "v1", "jobs", "Job"),
             Self::Pods => ("", "v1", "pods", "Pod"),
             Self::ConfigMaps => ("", "v1", "configmaps", "ConfigMap"),
+            Self::Secrets => ("", "v1", "secrets", "Secret"),
             Self::Services => ("", "v1", "services", "Service"),
             Self::CoreEvents => ("", "v1", "events", "Event"),
             Self::Events => ("events.k8s.io", "v1", "events", "Event"),

@@ -697,6 +697,7 @@ fn named(request: &Request) -> String {
         | Table::Jobs
         | Table::Pods
         | Table::ConfigMaps
+        | Table::Secrets
         | Table::Services
         | Table::CoreEvents
         | Table::Leases => format!("{}{}", request.key().name, request.query.labels),

@@ -32,6 +32,10 @@
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, create]
+# By what the pods of a run know each other. Once made it is only theirs.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
 # What `kubectl describe k6` shows, and why a pod was not created or
 # scheduled.
 - apiGroups: [events.k8s.io]
