@@ -16,6 +16,7 @@ mod invariants;
 
 mod aggregation;
 mod article;
+mod attacks;
 mod deadlines;
 mod facts;
 mod field;
