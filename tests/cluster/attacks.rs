@@ -321,20 +321,16 @@ async fn pods_without_the_tokens_of_a_run_change_nothing_of_it_and_read_no_secre
     assert_eq!(at["data"]["attributes"]["stopped"], false, "{body}");
     test.kubectl(&["delete", "k6", "held", "--wait=false"]);
 
-    for name in ["victim", "thief"] {
-        test.passes(name).await;
-        // Nothing that people read has a token in it.
-        let mut told = test.kubectl(&["get", "k6,jobs,pods,services,configmaps,events", "-o", "json"]);
-        for component in ["runner", "starter"] {
-            for pod in test.pods_of(name, component).await {
-                told += &test.log(&pod);
-            }
+    test.passes("thief").await;
+    test.passes("victim").await;
+    // Nothing that people read has a token in it. Those of the thief are in the attacks.
+    let mut told = test.kubectl(&["get", "k6,jobs,pods,services,configmaps,events", "-o", "json"]);
+    for component in ["runner", "starter"] {
+        for pod in test.pods_of("victim", component).await {
+            told += &test.log(&pod);
         }
-        for (key, text) in tokens(&test, name).await {
-            assert!(
-                key.ends_with(".sha256") || !told.contains(&text),
-                "{name}: {key} is told"
-            );
-        }
+    }
+    for (key, text) in tokens(&test, "victim").await {
+        assert!(!told.contains(&text), "{key} is told");
     }
 }
