@@ -382,19 +382,20 @@ fn variants(source: &str, name: &str) -> Vec<(String, String)> {
 /// States, results and reasons: what each means is the comment of its variant.
 #[test]
 fn states_results_and_reasons_are_those_of_the_machine() {
-    const SOURCE: &str = "src/machine/state.rs";
-    for (name, enumeration, head) in [
-        ("states", "State", "state"),
-        ("results", "RunResult", "result"),
-        ("reasons", "Reason", "reason"),
+    const STATES: &str = "src/machine/state.rs";
+    const VERDICTS: &str = "src/protocol/verdict.rs";
+    for (name, source, enumeration, head) in [
+        ("states", STATES, "State", "state"),
+        ("results", VERDICTS, "RunResult", "result"),
+        ("reasons", VERDICTS, "Reason", "reason"),
     ] {
         let mut table = format!("| {head} | meaning |\n| --- | --- |\n");
-        for (variant, meaning) in variants(SOURCE, enumeration) {
+        for (variant, meaning) in variants(source, enumeration) {
             writeln!(table, "| {variant} | {meaning} |").unwrap();
         }
         generated("docs/states.md", name, &table);
     }
-    let states: Vec<String> = variants(SOURCE, "State")
+    let states: Vec<String> = variants(STATES, "State")
         .into_iter()
         .map(|(name, _)| name)
         .collect();

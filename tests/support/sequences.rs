@@ -57,7 +57,7 @@ const WORK: &str = r#"{"apiVersion": "batch/v1", "kind": "Job", "metadata": {"na
 /// Each sequence has a name; what an earlier one made, a later one may find.
 const SEQUENCES: &[(&str, &[Step])] = &[
     (
-        "what is made has no status yet, and can't be made twice",
+        "what is made has the status that nobody has seen it, and can't be made twice",
         &[
             step(
                 "POST",
