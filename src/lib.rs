@@ -33,11 +33,19 @@
 //! A resource can have several runs, one after the other: `spec.rerun` orders the next. The history is that of
 //! the present run; of each before it one line is kept.
 //!
-//! Where things are: [`k6`] has what is known of k6, by version; [`api`] has the resource as users write and read it; [`machine`] and [`build`] are pure,
-//! without async, client or clock: the decisions, and the shapes of the Jobs; [`operator`] is the only code
-//! that talks to Kubernetes; [`runners`] has the small programs that run as Jobs and talk to k6; [`aggregate`] makes one
-//! result of what many runners measure. The
-//! diagrams in `state-diagrams/` are generated from [`machine::step()`] by running it.
+//! Where things are, from the ground up. Imports point down only; `tests/core/layers.rs` holds that.
+//!
+//! | layer | what it has |
+//! |---|---|
+//! | [`k6`], [`clock`], [`limits`], [`listen`], [`exposition`] | what is known of k6, by version; what stands on nothing else |
+//! | [`protocol`] | what the pods of a run and the operator say to each other |
+//! | [`machine`], [`aggregate`] | the decisions, without async, client or clock; one result of what many runners measure |
+//! | [`api`] | the resource as users write and read it, and its status |
+//! | [`build`] | the shapes of the Jobs, of a checked spec |
+//! | [`operator`], [`runners`] | the only code that talks to Kubernetes; the programs that talk to k6 |
+//! | [`programs`] | what runs in the initializer |
+//!
+//! The diagrams in `state-diagrams/` are generated from [`machine::step()`] by running it.
 
 pub mod aggregate;
 pub mod api;
