@@ -3,7 +3,7 @@
 //! Those that are ignored need `K6OP_NAMESPACES`: they go on in namespaces that the operator does not watch.
 
 use crate::support::{LIMIT, Test, http, sleeps, variable};
-use k6_operator::api::Kind;
+use k6_operator::api::{Kind, Status};
 use kube::api::ListParams;
 use serde_json::{Value, json};
 use std::net::TcpListener;
@@ -201,7 +201,16 @@ async fn a_test_in_a_namespace_that_is_not_watched_is_left_alone() {
     watched.passes("served").await;
 
     for (kind, name) in [(Kind::K6, "alone"), (Kind::TestRun, "alone-too")] {
-        assert_eq!(test.of(kind).get(name).await.unwrap().status, None, "{name}");
+        // As the definition gives it to each new resource.
+        let unseen = Status {
+            observed_generation: Some(-1),
+            ..Status::default()
+        };
+        assert_eq!(
+            test.of(kind).get(name).await.unwrap().status,
+            Some(unseen),
+            "{name}"
+        );
     }
     assert_eq!(test.job_names().await, Vec::<String>::new());
     let pods = test.pods().list(&ListParams::default()).await.unwrap().items;
