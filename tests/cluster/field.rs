@@ -344,7 +344,8 @@ async fn variables_of_opentelemetry_change_no_result() {
 
 #[tokio::test]
 async fn abort_in_one_runner_ends_the_others_within_seconds() {
-    let test = Test::new("abort-one").await;
+    // What it measures is how long it takes, so no other test may load the machine.
+    let test = Test::alone("abort-one").await;
     let script = "import http from 'k6/http';
 import exec from 'k6/execution';
 import { sleep } from 'k6';
