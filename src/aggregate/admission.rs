@@ -21,7 +21,7 @@ pub(super) const ARRIVAL: Duration = Duration::from_secs(30);
 pub(super) const LARGEST_WORD: usize = 1024 * 1024;
 /// The largest answer of handleSummary() that is taken: what is kept of it is bounded where it comes from.
 pub(super) const LARGEST_HANDLED: usize = 16 * 1024 * 1024;
-/// So many bytes of words are read at the same time, of all runners, and as many of answers: others wait.
+/// The most bytes of words that are read at the same time, over all runners; the same for answers. Others wait.
 const IN_FLIGHT: usize = 2 * LARGEST_HANDLED;
 
 /// Room for bodies, of which none is larger than `largest`.

@@ -83,7 +83,7 @@ pub enum Order {
     GoOn {},
     /// A threshold that aborts was crossed: end the test.
     Stop {
-        /// Which.
+        /// The metric and its threshold: `http_reqs: count<10`.
         why: String,
     },
     /// The test was aborted on another runner: end it here too.
@@ -158,7 +158,7 @@ pub struct Runner {
 /// A threshold, and how it stands.
 #[derive(Clone, Debug)]
 pub struct Judged {
-    /// Which.
+    /// The threshold, as the script has it.
     pub threshold: Threshold,
     /// How it stands.
     pub verdict: Verdict,

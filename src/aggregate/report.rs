@@ -50,7 +50,7 @@ pub struct About {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
-    /// When.
+    /// The time of the event, as a timestamp of RFC 3339.
     pub time: String,
     /// What, in a word.
     pub event: String,

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 /// To what a runner brings its metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct Wiring<'a> {
-    /// How.
+    /// What the run's plan says of merging.
     pub aggregation: &'a Aggregation,
     /// Where the aggregator is: `IP:PORT`.
     pub address: &'a str,

@@ -29,9 +29,9 @@ pub(super) const REASON_LIMIT: usize = 60;
 /// An event and when it was recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// When, to the millisecond.
+    /// The time of the record, to the millisecond.
     pub time: Timestamp,
-    /// What.
+    /// What has happened.
     #[serde(flatten)]
     pub event: Event,
 }
@@ -130,12 +130,12 @@ pub enum Event {
     },
     /// Before the start, what was to merge the metrics of the runners ended.
     AggregatorLost {
-        /// Why.
+        /// Why it ended, in a sentence.
         message: String,
     },
     /// Every runner has ended.
     RunnersEnded {
-        /// How.
+        /// How many ended in which way.
         tally: Tally,
     },
     /// What came of the whole test is known.
