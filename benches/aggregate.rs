@@ -7,13 +7,13 @@
 mod exports;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use k6_operator::aggregate::live::Live;
-use k6_operator::aggregate::report::About;
-use k6_operator::aggregate::server::{Aggregator, Names};
+use k6_operator::aggregate::report::RunInfo;
+use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::summary::Options;
-use k6_operator::aggregate::threshold::thresholds;
-use k6_operator::operator::Clock;
+use k6_operator::clock::Clock;
+use k6_operator::k6::threshold::thresholds;
+use k6_operator::programs::aggregate::server::{Aggregator, Names};
 use k6_operator::protocol::tokens::Tokens;
 use opentelemetry_proto::tonic::metrics::v1::ExponentialHistogramDataPoint;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -28,12 +28,12 @@ const EXPORT: &[u8] = include_bytes!("export.otlp");
 fn aggregator(runners: u32) -> Aggregator {
     let names = Names {
         token: Tokens::random().unwrap().aggregator.hash(),
-        about: About::default(),
+        about: RunInfo::default(),
         options: Options::of(&Value::Null),
     };
     Aggregator::new(
         names,
-        Live::new(runners, false, Vec::new()),
+        Session::new(runners, false, Vec::new()),
         None,
         &Clock::system(),
     )
@@ -83,7 +83,7 @@ fn view(c: &mut Criterion) {
             aggregator.take(sender, EXPORT).unwrap();
         }
         group.bench_function(BenchmarkId::from_parameter(runners), |b| {
-            b.iter(|| black_box(aggregator.live().store.view()));
+            b.iter(|| black_box(aggregator.session().store.view()));
         });
     }
     group.finish();
@@ -119,19 +119,19 @@ fn judging(c: &mut Criterion) {
         .map(|metric| (format!("http_req_{metric}"), ["p(95)<500", "max<1000"]))
         .collect();
     let given = json!({"thresholds": given});
-    let live = Live::new(RUNNERS, false, thresholds(&given).unwrap());
+    let session = Session::new(RUNNERS, false, thresholds(&given).unwrap());
     let names = Names {
         token: Tokens::random().unwrap().aggregator.hash(),
-        about: About::default(),
+        about: RunInfo::default(),
         options: Options::of(&Value::Null),
     };
-    let aggregator = Aggregator::new(names, live, None, &Clock::system());
+    let aggregator = Aggregator::new(names, session, None, &Clock::system());
     let word = |word: Value| serde_json::from_value(word).unwrap();
     let now = aggregator.now();
     for sender in &senders(RUNNERS) {
         aggregator.take(sender, &of_many_series(sender.runner)).unwrap();
         let running = word(json!({"phase": "running", "startedAgo": 60_000}));
-        aggregator.live().hear(sender, running, now);
+        aggregator.session().hear(sender, running, now);
     }
     let mut group = c.benchmark_group("judging 200 runners of 490 series");
     group.sample_size(10);

@@ -4,10 +4,10 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 use k6_operator::api::{Kind, Spec};
-use k6_operator::build::{Common, Defaults, Owner, check, runner};
 use k6_operator::machine::{
     Event, Fact, Observed, Plan, PodSeen, Record, Run, Runner, Terms, classify, effects, replay, step,
 };
+use k6_operator::objects::{Common, Defaults, Owner, runner, validate};
 use std::hint::black_box;
 
 const SIZES: [u32; 3] = [1, 100, 1000];
@@ -111,7 +111,7 @@ fn build(criterion: &mut Criterion, n: u32) {
         script: "crocodile-stress-test".into(),
         ..Spec::default()
     };
-    let Ok(checked) = check(&spec) else {
+    let Ok(checked) = validate(&spec) else {
         panic!("the run of {n} runners does not get here");
     };
     let owner = Owner {

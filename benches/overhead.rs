@@ -8,15 +8,15 @@ mod k6;
 use axum::Router;
 use axum::routing::get;
 use k6::{k6_binary, unused_address};
-use k6_operator::aggregate::live::Live;
-use k6_operator::aggregate::report::About;
+use k6_operator::aggregate::report::RunInfo;
 use k6_operator::aggregate::runner::{ENDPOINT, arguments, environment};
-use k6_operator::aggregate::server::{Aggregator, Names};
+use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::summary::Options;
+use k6_operator::clock::Clock;
 use k6_operator::k6::Version;
-use k6_operator::operator::Clock;
+use k6_operator::programs::aggregate::server::{Aggregator, Names};
+use k6_operator::programs::http::ask;
 use k6_operator::protocol::tokens::{Token, Tokens};
-use k6_operator::runners::http::ask;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -175,11 +175,11 @@ fn main() {
         let token = Tokens::random().unwrap().aggregator;
         let names = Names {
             token: token.hash(),
-            about: About::default(),
+            about: RunInfo::default(),
             options: Options::of(&Value::Null),
         };
-        let live = Live::new(1, false, Vec::new());
-        let aggregator = Arc::new(Aggregator::new(names, live, None, &Clock::system()));
+        let session = Session::new(1, false, Vec::new());
+        let aggregator = Arc::new(Aggregator::new(names, session, None, &Clock::system()));
         tokio::spawn(aggregator.serve(socket));
         let mut spent: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
         for _ in 0..pairs {

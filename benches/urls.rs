@@ -9,15 +9,15 @@ mod k6;
 use axum::Router;
 use axum::routing::get;
 use k6::{k6_binary, unused_address};
-use k6_operator::aggregate::live::Live;
-use k6_operator::aggregate::outcome::Outcome;
-use k6_operator::aggregate::report::About;
+use k6_operator::aggregate::report::RunInfo;
 use k6_operator::aggregate::runner::{arguments, environment};
-use k6_operator::aggregate::server::{Aggregator, Names};
+use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::summary::Options;
-use k6_operator::aggregate::threshold::thresholds;
+use k6_operator::clock::Clock;
 use k6_operator::k6::Version;
-use k6_operator::operator::Clock;
+use k6_operator::k6::threshold::thresholds;
+use k6_operator::programs::aggregate::server::{Aggregator, Names};
+use k6_operator::protocol::outcome::Outcome;
 use k6_operator::protocol::tokens::{AGGREGATOR, RUNNERS_HASH, Tokens};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -68,13 +68,13 @@ async fn measure(variant: Variant, urls: u64, site: SocketAddr, folder: &Path) -
     std::fs::write(handed_over.join(RUNNERS_HASH), tokens.runners.hash().to_string()).unwrap();
     let names = Names {
         token: tokens.aggregator.hash(),
-        about: About::default(),
+        about: RunInfo::default(),
         options: Options::of(&json!({})),
     };
     let limit =
         json!({"thresholds": {"http_reqs": [format!("count=={urls}")], "http_req_duration": ["p(95)<5000"]}});
-    let live = Live::new(1, false, thresholds(&limit).unwrap());
-    let aggregator = Arc::new(Aggregator::new(names, live, None, &Clock::system()));
+    let session = Session::new(1, false, thresholds(&limit).unwrap());
+    let aggregator = Arc::new(Aggregator::new(names, session, None, &Clock::system()));
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap().to_string();
     let serving = tokio::spawn(Arc::clone(&aggregator).serve(socket));
@@ -131,9 +131,9 @@ async fn measure(variant: Variant, urls: u64, site: SocketAddr, folder: &Path) -
         .to_owned();
     if variant != Variant::Alone {
         let now = aggregator.now();
-        let mut live = aggregator.live();
-        live.conclude(now);
-        let outcome = Outcome::of(&live, now);
+        let mut session = aggregator.session();
+        session.conclude(now);
+        let outcome = Outcome::of(&session, now);
         told = format!(
             "{told}; {} requests in {:.2} s, {}{}",
             outcome.totals.requests,

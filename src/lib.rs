@@ -4,14 +4,14 @@
 //! to it is a short list of events in its status; everything else is derived.
 //!
 //! ```text
-//!  watch ──► observe ──► classify ──► step ──► persist ──► execute ──► announce
+//!  watch ──► observe ──► classify ──► step ──► persist ──► execute ──► publish
 //!  (kube)    (gather)     (pure)      (pure)   (status,     (effects,   (Events,
 //!                                              compare-     idempotent)  log)
 //!                                              and-swap)
 //! ```
 //!
 //! - **watch**: reflectors of the resources and of the Jobs and Pods that carry a run's label trigger the
-//!   driver, `operator::controller`, which reads as the list of these steps.
+//!   driver, `operator::reconcile`, which reads as the list of these steps.
 //! - **observe** gathers one snapshot of the world of one run, [`machine::Observed`]. Each fact is known,
 //!   absent or unknown; a failure of the API is unknown, never an empty list.
 //! - **classify** finds the next [`machine::Event`] that has happened and is not in the history yet:
@@ -22,9 +22,9 @@
 //!   cache or a second operator loses and looks again. An order is recorded before it is carried out.
 //! - **execute** performs [`machine::effects`]: what this state wants to exist and does not. Effects are
 //!   derived from the state, not from the way into it, so a crash anywhere derives them again.
-//! - **announce** tells transitions as Kubernetes Events.
+//! - **publish** tells transitions as Kubernetes Events.
 //!
-//! Of several operators one acts, the holder of a Lease: [`operator::lease`]. It is checked before each write; what
+//! Of several operators one acts, the holder of a Lease: [`operator::leadership`]. It is checked before each write; what
 //! would slip through is met by the compare-and-swap of persist and the fixed names of execute.
 //!
 //! [`machine::replay`] folds a history into a run, and a run into the status that users see; for every status
@@ -41,22 +41,20 @@
 //! | [`protocol`] | what the pods of a run and the operator say to each other |
 //! | [`machine`], [`aggregate`] | the decisions, without async, client or clock; one result of what many runners measure |
 //! | [`api`] | the resource as users write and read it, and its status |
-//! | [`build`] | the shapes of the Jobs, of a checked spec |
-//! | [`operator`], [`runners`] | the only code that talks to Kubernetes; the programs that talk to k6 |
-//! | [`programs`] | what runs in the initializer |
+//! | [`objects`] | a validated spec -> the Kubernetes objects of a run |
+//! | [`operator`], [`programs`] | the only code that talks to the API server; what runs in the pods of a run |
 //!
 //! The diagrams in `state-diagrams/` are generated from [`machine::step()`] by running it.
 
 pub mod aggregate;
 pub mod api;
-pub mod build;
 pub mod clock;
 pub mod exposition;
 pub mod k6;
 pub mod limits;
 pub mod listen;
 pub mod machine;
+pub mod objects;
 pub mod operator;
 pub mod programs;
 pub mod protocol;
-pub mod runners;

@@ -1,11 +1,11 @@
 //! The command line: one thin arm per subcommand.
 
 use clap::{Parser, Subcommand};
-use k6_operator::aggregate::program::{AggregateArgs, run_aggregate};
 use k6_operator::api::Kind;
 use k6_operator::operator::telemetry::{self, TelemetryArgs};
+use k6_operator::programs::aggregate::{AggregateArgs, run_aggregate};
 use k6_operator::programs::inspect::{InspectArgs, run_inspect};
-use k6_operator::runners::{self, linger::LingerArgs, start::StartArgs, stop::StopArgs};
+use k6_operator::programs::{self, linger::LingerArgs, start::StartArgs, stop::StopArgs};
 use k6_operator::{api, machine, operator};
 use std::error::Error;
 use std::io::{Read, Write};
@@ -85,11 +85,11 @@ async fn main() -> ExitCode {
     };
     let done = match command {
         Command::Run { run, telemetry } => operate(run, &telemetry).await,
-        Command::Start(args) => return runners::start::run_start(args).await,
-        Command::Stop(args) => return runners::stop::run_stop(args).await,
+        Command::Start(args) => return programs::start::run_start(args).await,
+        Command::Stop(args) => return programs::stop::run_stop(args).await,
         Command::Aggregate(args) => run_aggregate(args).await,
         Command::Inspect(args) => return run_inspect(args).await,
-        Command::Linger(args) => return runners::linger::run_linger(args).await,
+        Command::Linger(args) => return programs::linger::run_linger(args).await,
         Command::Replay => replay(),
         Command::Crd { kind } => crd(kind),
         Command::Copy { to, files, into } => copy(&to).and_then(|()| match files.zip(into) {

@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use k6_operator::runners::client::{Client, Status};
-use k6_operator::runners::report::Report;
-use k6_operator::runners::start::{StartArgs, run_start, start};
-use k6_operator::runners::stop::{StopArgs, run_stop, stop};
-use k6_operator::runners::{Limits, Target};
+use k6_operator::programs::k6_client::{Client, Status};
+use k6_operator::programs::runners::{Limits, Target};
+use k6_operator::programs::start::{StartArgs, run_start, start};
+use k6_operator::programs::stop::{StopArgs, run_stop, stop};
+use k6_operator::protocol::report::Report;
 
 const SCRIPT: &str = r#"
 import { sleep } from "k6";

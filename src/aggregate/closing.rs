@@ -5,8 +5,8 @@
 //! other is asked, whatever becomes of the first, since a handleSummary() may do what must not be done twice. All that
 //! is waited for here has a limit.
 
-use super::handler::Handled;
-use super::live::Live;
+use super::handle_summary::Handled;
+use super::session::Session;
 use super::store::Sender;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -113,9 +113,9 @@ impl Closing {
     }
 
     /// What a runner is told that has ended and of which all is there.
-    pub fn turn(&mut self, sender: &Sender, live: &Live, now: u64) -> Turn {
-        let settled = live.is_settled(now);
-        let present = live.present(now);
+    pub fn turn(&mut self, sender: &Sender, session: &Session, now: u64) -> Turn {
+        let settled = session.is_settled(now);
+        let present = session.present(now);
         let kept: BTreeSet<&Sender> = present
             .iter()
             .filter(|present| !self.passed_over.contains(present))
@@ -174,8 +174,8 @@ impl Closing {
     }
 
     /// Looks whether what is waited for is still to come; whether all that will come is there.
-    pub fn tick(&mut self, live: &Live, now: u64) -> bool {
-        let is_silent = |sender: &Sender| live.is_lost(sender, now);
+    pub fn tick(&mut self, session: &Session, now: u64) -> bool {
+        let is_silent = |sender: &Sender| session.is_lost(sender, now);
         match &self.stage {
             Stage::Done(..) => return true,
             Stage::Claimed(sender, at) => {
@@ -201,12 +201,12 @@ impl Closing {
             }
             Stage::Open => {}
         }
-        let heard = live.started().is_some() || now.saturating_sub(live.began) >= NEVER_HEARD;
-        if self.stage == Stage::Open && heard && live.is_settled(now) {
-            let left = live.present(now);
+        let heard = session.started().is_some() || now.saturating_sub(session.began) >= NEVER_HEARD;
+        if self.stage == Stage::Open && heard && session.is_settled(now) {
+            let left = session.present(now);
             if left.iter().all(|sender| self.passed_over.contains(sender)) {
                 let why = "no runner was left to call handleSummary()";
-                let error = live.handles().then(|| why.to_owned());
+                let error = session.handles().then(|| why.to_owned());
                 self.stage = Stage::Done(
                     None,
                     Handled {
@@ -266,7 +266,7 @@ impl Closing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aggregate::live::{Phase, Word};
+    use crate::aggregate::session::{Heartbeat, Phase};
 
     fn sender(runner: u32) -> Sender {
         Sender {
@@ -275,8 +275,8 @@ mod tests {
         }
     }
 
-    fn word(phase: Phase) -> Word {
-        Word {
+    fn word(phase: Phase) -> Heartbeat {
+        Heartbeat {
             phase,
             started_ago: Some(5_000),
             ended_ago: (phase >= Phase::Ended).then_some(0),
@@ -291,31 +291,32 @@ mod tests {
     }
 
     /// Runners that said at these times that they had ended, and of which all was awaited.
-    fn ended(runners: u32, now: u64) -> Live {
-        let mut live = Live::new(runners, false, Vec::new());
+    fn ended(runners: u32, now: u64) -> Session {
+        let mut session = Session::new(runners, false, Vec::new());
         for runner in 1..=runners {
-            live.hear(&sender(runner), word(Phase::Ended), now);
+            session.hear(&sender(runner), word(Phase::Ended), now);
         }
-        live
+        session
     }
 
-    fn hear(live: &mut Live, runner: u32, now: u64) {
-        live.hear(&sender(runner), word(Phase::Ended), now);
+    fn hear(session: &mut Session, runner: u32, now: u64) {
+        session.hear(&sender(runner), word(Phase::Ended), now);
     }
 
     /// After the last export is waited for no more.
     const IN: u64 = 16_000;
 
-    fn all_in(runners: u32) -> Live {
-        let mut live = ended(runners, 0);
-        (1..=runners).for_each(|runner| hear(&mut live, runner, IN));
-        live
+    fn all_in(runners: u32) -> Session {
+        let mut session = ended(runners, 0);
+        (1..=runners).for_each(|runner| hear(&mut session, runner, IN));
+        session
     }
 
     #[test]
     fn lowest_runner_is_asked_and_the_others_end_once_it_has_the_data() {
-        let (live, mut closing) = (all_in(4), Closing::default());
-        let turns = |closing: &mut Closing, now| [1, 2, 3, 4].map(|i| closing.turn(&sender(i), &live, now));
+        let (session, mut closing) = (all_in(4), Closing::default());
+        let turns =
+            |closing: &mut Closing, now| [1, 2, 3, 4].map(|i| closing.turn(&sender(i), &session, now));
         assert_eq!(
             turns(&mut closing, IN),
             [Turn::Sum, Turn::Wait, Turn::End, Turn::End]
@@ -326,10 +327,10 @@ mod tests {
             turns(&mut closing, IN),
             [Turn::Wait, Turn::End, Turn::End, Turn::End]
         );
-        assert!(!closing.tick(&live, IN));
+        assert!(!closing.tick(&session, IN));
         assert!(!closing.handled(&sender(2), Handled::default()));
         assert!(closing.handled(&sender(1), Handled::default()));
-        assert!(closing.tick(&live, IN) && closing.is_due(IN));
+        assert!(closing.tick(&session, IN) && closing.is_due(IN));
         // It ends when the result is told, and not before.
         assert_eq!(turns(&mut closing, IN)[0], Turn::Wait);
         closing.tell(IN);
@@ -338,102 +339,102 @@ mod tests {
 
     #[test]
     fn runner_that_does_not_fetch_the_data_is_passed_over() {
-        let (mut live, mut closing) = (all_in(2), Closing::default());
-        assert_eq!(closing.turn(&sender(1), &live, IN), Turn::Sum);
+        let (mut session, mut closing) = (all_in(2), Closing::default());
+        assert_eq!(closing.turn(&sender(1), &session, IN), Turn::Sum);
         let late = IN + CLAIM_LIMIT;
-        (1..=2).for_each(|runner| hear(&mut live, runner, late));
-        assert!(!closing.tick(&live, late));
-        assert_eq!(closing.turn(&sender(1), &live, late), Turn::End);
-        assert_eq!(closing.turn(&sender(2), &live, late), Turn::Sum);
+        (1..=2).for_each(|runner| hear(&mut session, runner, late));
+        assert!(!closing.tick(&session, late));
+        assert_eq!(closing.turn(&sender(1), &session, late), Turn::End);
+        assert_eq!(closing.turn(&sender(2), &session, late), Turn::Sum);
         assert!(!closing.claim(&sender(1), late) && closing.claim(&sender(2), late));
     }
 
     #[test]
     fn nobody_is_asked_again_once_the_data_was_taken() {
-        let (mut live, mut closing) = (all_in(2), Closing::default());
-        closing.turn(&sender(1), &live, IN);
+        let (mut session, mut closing) = (all_in(2), Closing::default());
+        closing.turn(&sender(1), &session, IN);
         assert!(closing.claim(&sender(1), IN));
         // Its answer was lost.
         assert!(closing.claim(&sender(1), IN + 1));
         let claim = closing.claim_taken().unwrap();
-        let lost = IN + crate::aggregate::live::SILENT;
-        hear(&mut live, 2, lost);
+        let lost = IN + crate::aggregate::session::SILENT;
+        hear(&mut session, 2, lost);
         let mut again = Closing::restored(claim, lost);
         for closing in [&mut closing, &mut again] {
-            assert!(closing.tick(&live, lost));
+            assert!(closing.tick(&session, lost));
             let error = closing.outcome().unwrap().error.clone().unwrap();
             assert!(
                 error.contains("runner 1 called handleSummary(), and was lost"),
                 "{error}"
             );
-            assert_eq!(closing.turn(&sender(2), &live, lost), Turn::End);
+            assert_eq!(closing.turn(&sender(2), &session, lost), Turn::End);
         }
         // What came of it survives, too.
         let claim = closing.claim_taken().unwrap();
-        assert!(Closing::restored(claim, lost).tick(&live, lost));
+        assert!(Closing::restored(claim, lost).tick(&session, lost));
     }
 
     #[test]
     fn handle_summary_that_does_not_end_is_given_up() {
-        let (mut live, mut closing) = (all_in(1), Closing::default());
-        closing.turn(&sender(1), &live, IN);
+        let (mut session, mut closing) = (all_in(1), Closing::default());
+        closing.turn(&sender(1), &session, IN);
         assert!(closing.claim(&sender(1), IN));
         for now in (IN..IN + HANDLING_LIMIT).step_by(1_000) {
-            hear(&mut live, 1, now);
-            assert!(!closing.tick(&live, now));
+            hear(&mut session, 1, now);
+            assert!(!closing.tick(&session, now));
         }
-        hear(&mut live, 1, IN + HANDLING_LIMIT);
-        assert!(closing.tick(&live, IN + HANDLING_LIMIT));
+        hear(&mut session, 1, IN + HANDLING_LIMIT);
+        assert!(closing.tick(&session, IN + HANDLING_LIMIT));
     }
 
     #[test]
     fn two_of_those_that_have_ended_are_kept_while_another_goes_on() {
-        let mut live = Live::new(4, false, Vec::new());
+        let mut session = Session::new(4, false, Vec::new());
         let mut closing = Closing::default();
-        live.hear(&sender(4), word(Phase::Running), 0);
+        session.hear(&sender(4), word(Phase::Running), 0);
         for i in [1, 2, 3] {
-            live.hear(&sender(i), word(Phase::Ended), 0);
+            session.hear(&sender(i), word(Phase::Ended), 0);
         }
-        live.hear(&sender(4), word(Phase::Running), IN);
+        session.hear(&sender(4), word(Phase::Running), IN);
         for i in [1, 2, 3] {
-            hear(&mut live, i, IN);
+            hear(&mut session, i, IN);
         }
-        let turns = [1, 2, 3].map(|i| closing.turn(&sender(i), &live, IN));
+        let turns = [1, 2, 3].map(|i| closing.turn(&sender(i), &session, IN));
         assert_eq!(turns, [Turn::Wait, Turn::Wait, Turn::End]);
-        assert!(!closing.tick(&live, IN));
+        assert!(!closing.tick(&session, IN));
     }
 
     #[test]
     fn result_of_runners_that_are_all_lost_is_told_and_taken_back_if_one_comes_back() {
-        let mut live = Live::new(2, false, Vec::new());
+        let mut session = Session::new(2, false, Vec::new());
         let mut closing = Closing::default();
-        (1..=2).for_each(|i| drop(live.hear(&sender(i), word(Phase::Running), 1_000)));
-        let silent = 1_000 + crate::aggregate::live::SILENT;
-        assert!(!closing.tick(&live, silent - 1));
-        assert!(closing.tick(&live, silent));
+        (1..=2).for_each(|i| drop(session.hear(&sender(i), word(Phase::Running), 1_000)));
+        let silent = 1_000 + crate::aggregate::session::SILENT;
+        assert!(!closing.tick(&session, silent - 1));
+        assert!(closing.tick(&session, silent));
         let error = closing.outcome().unwrap().error.as_deref();
         assert_eq!(error, Some("no runner was left to call handleSummary()"));
         closing.tell(silent);
         closing.reopen();
-        live.hear(&sender(1), word(Phase::Running), silent + 1);
-        assert!(!closing.tick(&live, silent + 1) && !closing.is_told());
+        session.hear(&sender(1), word(Phase::Running), silent + 1);
+        assert!(!closing.tick(&session, silent + 1) && !closing.is_told());
     }
 
     #[test]
     fn aggregator_of_which_no_runner_has_heard_waits_longer() {
-        let (live, mut closing) = (Live::new(2, false, Vec::new()), Closing::default());
-        assert!(!closing.tick(&live, NEVER_HEARD - 1));
-        assert!(closing.tick(&live, NEVER_HEARD));
+        let (session, mut closing) = (Session::new(2, false, Vec::new()), Closing::default());
+        assert!(!closing.tick(&session, NEVER_HEARD - 1));
+        assert!(closing.tick(&session, NEVER_HEARD));
         // Nobody has said that there is a handleSummary().
         assert_eq!(closing.outcome().unwrap().error, None);
     }
 
     #[test]
     fn result_is_told_again_a_few_times() {
-        let (live, mut closing) = (Live::new(1, false, Vec::new()), Closing::default());
+        let (session, mut closing) = (Session::new(1, false, Vec::new()), Closing::default());
         let mut told = Vec::new();
         for now in (0..600_000).step_by(500) {
-            if closing.tick(&live, now) && closing.is_due(now) {
+            if closing.tick(&session, now) && closing.is_due(now) {
                 closing.tell(now);
                 told.push(now - NEVER_HEARD);
             }

@@ -1,14 +1,14 @@
 //! Whose numbers are not all, and why: as it stands during the test, and at its end. Pure.
 
 use super::judge::Gap;
-use super::live::{Live, Phase, SILENT};
+use super::session::{Phase, SILENT, Session};
 use super::store::of;
 
 /// How long a runner that runs may export nothing before its numbers count as incomplete. It exports each second; but
 /// an export that takes long delays the next.
 const STALE: u64 = 20_000;
 
-impl Live {
+impl Session {
     /// Why the numbers of runners are not all, by runner: the reasons that stand now, or once nothing more can come.
     pub fn gaps(&self, now: u64) -> Vec<(u32, Gap)> {
         self.gaps_of(now, self.concluded.is_some())
@@ -54,14 +54,14 @@ impl Live {
             };
         }
         // Its last export is on the way.
-        let is_awaited = runner.phase == Some(Phase::Ended) && runner.lacking.is_none();
+        let is_awaited = runner.phase == Some(Phase::Ended) && runner.discrepancies.is_none();
         if is_awaited && !at_end && now.saturating_sub(runner.heard.max(self.began)) < SILENT {
             return None;
         }
-        let lacking = || self.lacking_of(number, runner);
-        let lacking = runner.lacking.clone().unwrap_or_else(lacking);
-        if !lacking.is_empty() {
-            return Some(Gap::Behind(lacking));
+        let discrepancies = || self.discrepancies_of(number, runner);
+        let discrepancies = runner.discrepancies.clone().unwrap_or_else(discrepancies);
+        if !discrepancies.is_empty() {
+            return Some(Gap::Behind(discrepancies));
         }
         (!(self.has_told(sender) && runner.let_go)).then_some(Gap::Untold)
     }

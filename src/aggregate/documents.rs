@@ -3,8 +3,8 @@
 //! The aggregator prints all of it at once, in numbered lines of its log, and no more than the operator will read: what
 //! there is no room for is left out, by name, and never the text of the summary.
 
-use super::handler::{Content, Handled};
-use super::pieces;
+use super::handle_summary::{Content, Handled};
+use super::log_chunks;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -104,12 +104,12 @@ impl Documents {
 
     /// In a log.
     pub fn printed(&self) -> String {
-        pieces::framed(&serde_json::to_string(self).unwrap_or_default())
+        log_chunks::framed(&serde_json::to_string(self).unwrap_or_default())
     }
 
     /// Those in the log of an aggregator, if they are there as a whole.
     pub fn parse(log: &str) -> Option<Self> {
-        serde_json::from_str(&pieces::unframed(log)?).ok()
+        serde_json::from_str(&log_chunks::unframed(log)?).ok()
     }
 }
 

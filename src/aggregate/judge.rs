@@ -11,9 +11,9 @@
 //!
 //! Nothing is told as held while anything is missing: a verdict on less than all is none.
 
+use super::empty_metrics::is_builtin;
 use super::sink::{Aggregate, Sink};
-use super::threshold::{Expression, Operator};
-use super::unmeasured::is_builtin;
+use crate::k6::threshold::{Expression, Operator};
 
 /// Why the numbers of a runner may not be all of its numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +27,7 @@ pub enum Gap {
     /// Its last export was refused, such as one that is too large.
     Refused(String),
     /// k6 itself has counted more than has arrived.
-    Behind(Vec<Lack>),
+    Behind(Vec<Discrepancy>),
     /// k6's exporter has put series together that it does not keep apart: their samples have lost their tags.
     Overflow,
     /// There are more series than are kept apart here.
@@ -36,7 +36,7 @@ pub enum Gap {
 
 /// A number that differs.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Lack {
+pub struct Discrepancy {
     /// Of what, as in `http_reqs count`.
     pub number: String,
     /// What has come.
@@ -81,11 +81,11 @@ impl Gap {
                 "runner {runner} ended before it had told what it measured: its last export may be missing"
             )],
             Self::Refused(error) => vec![format!("an export of runner {runner} was refused: {error}")],
-            Self::Behind(lacking) => {
-                let lacking = lacking.iter().map(|Lack { number, came, own }| {
+            Self::Behind(discrepancies) => {
+                let discrepancies = discrepancies.iter().map(|Discrepancy { number, came, own }| {
                     format!("the {number} of runner {runner} has come to {came}, and k6 has {own}")
                 });
-                lacking.collect()
+                discrepancies.collect()
             }
             // Told once for all runners.
             Self::Overflow => Vec::new(),

@@ -3,13 +3,13 @@
 //! To merge many series takes long: so it is done on a snapshot, while runners are answered.
 
 use super::judge::{Gap, Missing, Standing, standing};
-use super::live::{Judged, Live};
-use super::own::{Own, complete};
+use super::k6_metrics::{K6Metrics, complete};
+use super::session::{Judged, Session};
 use super::sink::{Aggregate, Sink};
 use super::store::{View, of};
-use super::threshold::Threshold;
 use super::timeline::Timeline;
 use super::verdict::Verdict;
+use crate::k6::threshold::Threshold;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl Stands {
     }
 }
 
-impl Live {
+impl Session {
     /// Takes the next step of the timeline, and judges the thresholds, when it is time to.
     pub fn tick(&mut self, now: u64) {
         if self.is_due(now) {
@@ -239,7 +239,7 @@ impl Live {
     }
 
     /// What a runner's k6 has measured by its own numbers, if they are all.
-    fn told_all(&self, number: u32) -> Option<&Own> {
+    fn told_all(&self, number: u32) -> Option<&K6Metrics> {
         let mut processes = of(&self.runners, Some(number));
         let (sender, runner) = processes.next().filter(|_| processes.next().is_none())?;
         let all = runner.ended.is_some() && runner.let_go && self.has_told(sender);

@@ -25,14 +25,14 @@ const NONZERO: &str = "nonzero";
 
 /// A part of a rate.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Part {
+pub(super) enum RateCounter {
     Occurred(u64),
     Total(u64),
     Zero(u64),
     Nonzero(u64),
 }
 
-impl Part {
+impl RateCounter {
     /// What it is of a rate.
     pub(super) fn sink(&self) -> Sink {
         let (nonzero, total) = match self {
@@ -129,22 +129,22 @@ pub(super) fn trend(point: &ExponentialHistogramDataPoint) -> Histogram {
 }
 
 /// Of which part of which rate a sum is, if it is of one.
-pub(super) fn part_of_rate<'a>(name: &'a str, point: &NumberDataPoint) -> Option<(&'a str, Part)> {
+pub(super) fn part_of_rate<'a>(name: &'a str, point: &NumberDataPoint) -> Option<(&'a str, RateCounter)> {
     match &point.value {
         Some(Number::AsInt(count)) => {
             let count = u64::try_from(*count).unwrap_or_default();
             if let Some(metric) = name.strip_suffix(OCCURRED) {
-                Some((metric, Part::Occurred(count)))
+                Some((metric, RateCounter::Occurred(count)))
             } else if let Some(nonzero) = condition(point) {
                 let part = if nonzero {
-                    Part::Nonzero(count)
+                    RateCounter::Nonzero(count)
                 } else {
-                    Part::Zero(count)
+                    RateCounter::Zero(count)
                 };
                 Some((name.strip_suffix(TOTAL).unwrap_or(name), part))
             } else {
                 let metric = name.strip_suffix(TOTAL);
-                metric.map(|metric| (metric, Part::Total(count)))
+                metric.map(|metric| (metric, RateCounter::Total(count)))
             }
         }
         Some(Number::AsDouble(_)) | None => None,

@@ -1,27 +1,26 @@
 //! What came of a test, of what was measured. Pure.
 
-use super::live::{Judged, Live};
-use super::report::{About, finite, totals};
-pub use crate::protocol::outcome::*;
-use crate::protocol::outcome::{LONGEST, MOST, short};
+use super::report::{RunInfo, finite, totals};
+use super::session::{Judged, Session};
+use crate::protocol::outcome::{Crossed, LONGEST, MOST, Outcome, short};
 use crate::protocol::verdict::{Reason, RunResult};
 
 impl Outcome {
     /// Of what is known now.
-    pub fn of(live: &Live, now: u64) -> Self {
-        let seconds = live.elapsed(now);
+    pub fn of(session: &Session, now: u64) -> Self {
+        let seconds = session.elapsed(now);
         let crossed = |judged: &&Judged| judged.is_crossed();
-        let failed = live.judged().iter().filter(crossed);
+        let failed = session.judged().iter().filter(crossed);
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Self {
-            thresholds: count(live.judged().len()),
+            thresholds: count(session.judged().len()),
             crossed: count(failed.clone().count()),
             failed: failed.take(MOST).map(Crossed::of).collect(),
-            unknown: count(live.judged().iter().filter(|judged| judged.unknown).count()),
-            silent: live.silent(),
-            totals: totals(&live.view(), seconds),
+            unknown: count(session.judged().iter().filter(|judged| judged.unknown).count()),
+            silent: session.silent(),
+            totals: totals(&session.view(), seconds),
             duration_ms: seconds * 1e3,
-            incomplete: live
+            incomplete: session
                 .incomplete_now(now)
                 .iter()
                 .take(MOST)
@@ -31,9 +30,9 @@ impl Outcome {
     }
 
     /// What is known of the end of a run, with what came of its thresholds.
-    pub fn judging(&self, about: About) -> About {
+    pub fn judging(&self, about: RunInfo) -> RunInfo {
         let passed = about.result.as_deref() == Some(RunResult::Passed.as_str());
-        let told = |result: RunResult, reason: Reason, message: String, about: About| About {
+        let told = |result: RunResult, reason: Reason, message: String, about: RunInfo| RunInfo {
             result: Some(result.as_str().to_owned()),
             reason: Some(reason.as_str().to_owned()),
             message: Some(message),

@@ -4,7 +4,7 @@
 //! counters, `_rate` for rates, and a number of a trend by its name:
 //! <https://grafana.com/docs/k6/latest/results-output/real-time/prometheus-remote-write/>.
 
-use super::live::Live;
+use super::session::Session;
 use super::sink::{Aggregate, Sink};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
@@ -28,10 +28,10 @@ const NUMBERS: [(&str, Aggregate); 9] = [
 ];
 
 /// What a scrape gets.
-pub fn text(live: &Live) -> Result<String, fmt::Error> {
+pub fn text(session: &Session) -> Result<String, fmt::Error> {
     let mut out = String::new();
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Merged(samples(live))));
+    registry.register_collector(Box::new(Merged(samples(session))));
     prometheus_client::encoding::text::encode(&mut out, &registry)?;
     Ok(out)
 }
@@ -45,8 +45,8 @@ struct Sample {
     values: Vec<(Vec<(&'static str, String)>, f64)>,
 }
 
-fn samples(live: &Live) -> Vec<Sample> {
-    let view = live.store.view();
+fn samples(session: &Session) -> Vec<Sample> {
+    let view = session.store.view();
     let mut samples = Vec::new();
     let mut sample = |name: String, help: String, counter: bool, value: f64| {
         samples.push(Sample {
@@ -88,7 +88,7 @@ fn samples(live: &Live) -> Vec<Sample> {
             }
         }
     }
-    let crossed = live.judged().iter().map(|judged| {
+    let crossed = session.judged().iter().map(|judged| {
         let labels = vec![
             ("metric", judged.threshold.name.clone()),
             ("threshold", judged.threshold.source.clone()),

@@ -1,6 +1,6 @@
 //! The report of a test: what the page shows, and the page, one file with all that it needs. Pure.
 
-use super::live::{Live, Phase};
+use super::session::{Phase, Session};
 use super::sink::{Aggregate, Sink};
 use super::store::View;
 use super::summary::{self, Check, Options, checks};
@@ -23,7 +23,7 @@ const UNNAMED: &str = "(requests without a name tag)";
 /// What is known of the run beside what its runners measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct About {
+pub struct RunInfo {
     /// Namespace and name of the resource.
     pub name: String,
     /// Its kind.
@@ -63,7 +63,7 @@ pub struct Line {
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     #[serde(flatten)]
-    about: About,
+    about: RunInfo,
     live: bool,
     started: Option<String>,
     duration_ms: f64,
@@ -248,28 +248,34 @@ pub fn totals(view: &View, seconds: f64) -> Totals {
 
 impl Report {
     /// Of what is known now.
-    pub fn of(about: About, live: &Live, options: &Options, started: Option<Timestamp>, now: u64) -> Self {
-        let lines = usize::try_from(live.expected.clamp(1, MOST_LINES)).unwrap_or(1);
-        let steps = live.timeline.at_most((MOST_POINTS / lines).clamp(60, 600));
-        let view = live.view();
-        let seconds = live.elapsed(now);
+    pub fn of(
+        about: RunInfo,
+        session: &Session,
+        options: &Options,
+        started: Option<Timestamp>,
+        now: u64,
+    ) -> Self {
+        let lines = usize::try_from(session.expected.clamp(1, MOST_LINES)).unwrap_or(1);
+        let steps = session.timeline.at_most((MOST_POINTS / lines).clamp(60, 600));
+        let view = session.view();
+        let seconds = session.elapsed(now);
         let is_live = about.result.is_none();
-        let incomplete = live.incomplete_now(now);
+        let incomplete = session.incomplete_now(now);
         Self {
             live: is_live,
             started: started.map(|started| started.to_string()),
             duration_ms: seconds * 1e3,
-            runners: live.expected,
+            runners: session.expected,
             totals: totals(&view, seconds),
             complete: incomplete.is_empty(),
             incomplete,
             time: time(&steps),
-            per_runner: per_runner(live, &steps, &about, now),
-            thresholds: thresholds(live, &view),
-            checks: checks(live).into_iter().map(ShownCheck::from).collect(),
-            groups: groups(live, &view, seconds),
-            scenarios: scenarios(live, &view, seconds),
-            requests: requests(live, &view, seconds),
+            per_runner: per_runner(session, &steps, &about, now),
+            thresholds: thresholds(session, &view),
+            checks: checks(session).into_iter().map(ShownCheck::from).collect(),
+            groups: groups(session, &view, seconds),
+            scenarios: scenarios(session, &view, seconds),
+            requests: requests(session, &view, seconds),
             metrics: view
                 .metrics
                 .iter()
@@ -313,7 +319,7 @@ impl Report {
 }
 
 /// The page of a report that was told as JSON, of a run of which more is known by now.
-pub fn page(report: &Value, about: &About) -> String {
+pub fn page(report: &Value, about: &RunInfo) -> String {
     let mut report = report.clone();
     if let (Some(shown), Ok(Value::Object(about))) = (report.as_object_mut(), serde_json::to_value(about)) {
         shown.extend(about);
@@ -385,15 +391,15 @@ fn time(steps: &[Step]) -> Time {
     time
 }
 
-fn per_runner(live: &Live, steps: &[Step], about: &About, now: u64) -> Vec<PerRunner> {
+fn per_runner(session: &Session, steps: &[Step], about: &RunInfo, now: u64) -> Vec<PerRunner> {
     let mut incomplete: BTreeMap<u32, Vec<String>> = BTreeMap::new();
-    for (runner, gap) in live.gaps(now) {
+    for (runner, gap) in session.gaps(now) {
         let why = gap.describe(runner, about.result.is_some());
         incomplete.entry(runner).or_default().extend(why);
     }
     let runner = |runner: u32| {
-        let known = live.runner(runner);
-        let of = |name: &str| live.store.total(name, Some(runner));
+        let known = session.runner(runner);
+        let of = |name: &str| session.store.total(name, Some(runner));
         let (requests_over_time, p95_over_time) = steps
             .iter()
             .filter(|_| runner <= MOST_LINES)
@@ -421,11 +427,11 @@ fn per_runner(live: &Live, steps: &[Step], about: &About, now: u64) -> Vec<PerRu
             p95_over_time,
         }
     };
-    (1..=live.expected).map(runner).collect()
+    (1..=session.expected).map(runner).collect()
 }
 
-fn thresholds(live: &Live, view: &View) -> Vec<Shown> {
-    let shown = live.judged().iter().map(|judged| {
+fn thresholds(session: &Session, view: &View) -> Vec<Shown> {
+    let shown = session.judged().iter().map(|judged| {
         let (threshold, value) = (&judged.threshold, judged.verdict.value);
         let metric = view.metrics.get(&threshold.selector.metric);
         let is_time = metric.is_some_and(|metric| metric.contains == "time");
@@ -447,7 +453,7 @@ fn thresholds(live: &Live, view: &View) -> Vec<Shown> {
 
 /// The sums of the series of a metric that have the same values of some tags.
 fn by_tags<const N: usize>(
-    live: &Live,
+    session: &Session,
     view: &View,
     metric: &str,
     tags: [&str; N],
@@ -455,7 +461,7 @@ fn by_tags<const N: usize>(
     let mut sums: BTreeMap<[String; N], Sink> = BTreeMap::new();
     let series = view.metrics.get(metric).map(|metric| metric.series.as_slice());
     for (number, sink) in series.unwrap_or_default() {
-        let Some(series) = live.store.series(*number) else {
+        let Some(series) = session.store.series(*number) else {
             continue;
         };
         let key = tags.map(|tag| series.tag(tag).unwrap_or_default().to_owned());
@@ -469,8 +475,8 @@ fn by_tags<const N: usize>(
     sums
 }
 
-fn groups(live: &Live, view: &View, seconds: f64) -> Vec<Group> {
-    let groups = by_tags(live, view, "group_duration", ["group"]);
+fn groups(session: &Session, view: &View, seconds: f64) -> Vec<Group> {
+    let groups = by_tags(session, view, "group_duration", ["group"]);
     let groups = groups.into_iter().map(|([name], sink)| {
         let of = |aggregate| ask(Some(&sink), aggregate, seconds).unwrap_or_default();
         Group {
@@ -485,8 +491,8 @@ fn groups(live: &Live, view: &View, seconds: f64) -> Vec<Group> {
     groups.collect()
 }
 
-fn scenarios(live: &Live, view: &View, seconds: f64) -> Vec<Scenario> {
-    let of = |metric| by_tags(live, view, metric, ["scenario"]);
+fn scenarios(session: &Session, view: &View, seconds: f64) -> Vec<Scenario> {
+    let of = |metric| by_tags(session, view, metric, ["scenario"]);
     let (iterations, requests) = (of("iterations"), of("http_reqs"));
     let (durations, failed) = (of("http_req_duration"), of("http_req_failed"));
     let scenarios = iterations.iter().map(|(key, sink)| Scenario {
@@ -499,8 +505,8 @@ fn scenarios(live: &Live, view: &View, seconds: f64) -> Vec<Scenario> {
     scenarios.collect()
 }
 
-fn requests(live: &Live, view: &View, seconds: f64) -> Vec<Request> {
-    let requests = by_tags(live, view, "http_req_duration", ["name", "method", "status"]);
+fn requests(session: &Session, view: &View, seconds: f64) -> Vec<Request> {
+    let requests = by_tags(session, view, "http_req_duration", ["name", "method", "status"]);
     let requests = requests.into_iter().map(|([name, method, status], sink)| {
         let of = |aggregate| ask(Some(&sink), aggregate, seconds).unwrap_or_default();
         let name = if name.is_empty() { UNNAMED.to_owned() } else { name };

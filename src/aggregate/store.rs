@@ -5,13 +5,13 @@
 //! which they come, whatever its clock says.
 
 use super::otlp::{
-    OVERFLOW_TAG, Part, TOTAL, acceptable, condition, is_half, is_overflow, number, part_of_rate, progress,
-    text, trend,
+    OVERFLOW_TAG, RateCounter, TOTAL, acceptable, condition, is_half, is_overflow, number, part_of_rate,
+    progress, text, trend,
 };
-use super::sent::{Rest, State};
 use super::sink::Sink;
-use super::threshold::{RUNNER_TAG, Selector};
+use super::source::{Overflow, State};
 use super::users::Users;
+use crate::k6::threshold::{RUNNER_TAG, Selector};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use thiserror::Error;
 
-pub use super::sent::Sent;
+pub use super::source::SourceState;
 pub use super::view::{Metric, View};
 
 /// Gauges of which the test as a whole has the sum.
@@ -154,7 +154,7 @@ impl Series {
 
 /// What is known of a metric.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
+pub(super) struct MetricMeta {
     pub(super) number: usize,
     pub(super) kind: Kind,
     pub(super) unit: String,
@@ -168,22 +168,22 @@ pub(super) struct Catalog {
     /// How long the tags of all series are.
     tagged: usize,
     series: Vec<Arc<Series>>,
-    pub(super) metrics: BTreeMap<String, Known>,
+    pub(super) metrics: BTreeMap<String, MetricMeta>,
 }
 
 /// Where a point belongs.
-enum Place {
+enum Slot {
     Series(usize, usize),
     /// To the rest of its metric.
-    Rest,
+    Overflow,
     Nowhere,
 }
 
 /// An export while it is taken.
-struct Taking<'a> {
+struct Ingest<'a> {
     own_number: &'a str,
-    sent: &'a mut Sent,
-    rest: Rest,
+    sent: &'a mut SourceState,
+    rest: Overflow,
     /// Whether a series had no room.
     crowded: bool,
     /// A buffer.
@@ -196,7 +196,7 @@ pub struct Store {
     /// The numbers of metric and series, by their names and tags.
     index: BTreeMap<Box<[u8]>, (usize, usize)>,
     pub(super) catalog: Arc<Catalog>,
-    senders: BTreeMap<Sender, Arc<Sent>>,
+    senders: BTreeMap<Sender, Arc<SourceState>>,
     pub(super) users: BTreeMap<Sender, Arc<Users>>,
     /// Whether a whole metric had no room.
     lost: bool,
@@ -243,10 +243,10 @@ impl Store {
             return Ok(());
         }
         (sent.made, sent.much) = (made, much);
-        let mut taking = Taking {
+        let mut taking = Ingest {
             own_number: &own_number,
             sent: &mut sent,
-            rest: Rest::default(),
+            rest: Overflow::default(),
             crowded: false,
             key: Vec::new(),
         };
@@ -265,7 +265,7 @@ impl Store {
         taken
     }
 
-    fn take_all(&mut self, metrics: &[&Exported], taking: &mut Taking) -> Result<(), ExportError> {
+    fn take_all(&mut self, metrics: &[&Exported], taking: &mut Ingest) -> Result<(), ExportError> {
         for metric in metrics {
             match &metric.data {
                 Some(Data::Sum(sum)) => {
@@ -284,10 +284,10 @@ impl Store {
                         let of = (metric.name.as_str(), Kind::Gauge, metric.unit.as_str());
                         let (value, time) = (number(point), point.time_unix_nano);
                         match self.place_of(of, &point.attributes, taking)? {
-                            Place::Series(metric, series) => {
+                            Slot::Series(metric, series) => {
                                 taking.sent.set_gauge(metric, series, time, value);
                             }
-                            Place::Rest => taking.add(
+                            Slot::Overflow => taking.add(
                                 &metric.name,
                                 Sink::Gauge {
                                     value,
@@ -297,7 +297,7 @@ impl Store {
                                     summed: SUMMED.contains(&metric.name.as_str()),
                                 },
                             ),
-                            Place::Nowhere => {}
+                            Slot::Nowhere => {}
                         }
                     }
                 }
@@ -305,12 +305,12 @@ impl Store {
                     for point in &histogram.data_points {
                         let of = (metric.name.as_str(), Kind::Trend, metric.unit.as_str());
                         match self.place_of(of, &point.attributes, taking)? {
-                            Place::Series(metric, series) => {
+                            Slot::Series(metric, series) => {
                                 let state = State::Trend(Arc::new(trend(point)));
                                 taking.sent.set(metric, series, state);
                             }
-                            Place::Rest => taking.add(&metric.name, Sink::Trend(Box::new(trend(point)))),
-                            Place::Nowhere => {}
+                            Slot::Overflow => taking.add(&metric.name, Sink::Trend(Box::new(trend(point)))),
+                            Slot::Nowhere => {}
                         }
                     }
                 }
@@ -325,7 +325,7 @@ impl Store {
         name: &str,
         unit: &str,
         point: &NumberDataPoint,
-        taking: &mut Taking,
+        taking: &mut Ingest,
     ) -> Result<(), ExportError> {
         let rate = part_of_rate(name, point);
         let (metric, kind) = rate
@@ -333,15 +333,15 @@ impl Store {
             .map_or((name, Kind::Counter), |(metric, _)| (*metric, Kind::Rate));
         let (number_of_metric, series) =
             match self.place_of((metric, kind, unit), &point.attributes, taking)? {
-                Place::Series(metric, series) => (metric, series),
-                Place::Rest => {
+                Slot::Series(metric, series) => (metric, series),
+                Slot::Overflow => {
                     let sink = rate
                         .as_ref()
                         .map_or_else(|| Sink::Counter(number(point)), |(_, part)| part.sink());
                     taking.add(metric, sink);
                     return Ok(());
                 }
-                Place::Nowhere => return Ok(()),
+                Slot::Nowhere => return Ok(()),
             };
         let state = match rate {
             None => State::Counter(number(point)),
@@ -357,10 +357,10 @@ impl Store {
                     Some(State::Counter(_) | State::Gauge { .. } | State::Trend(_)) | None => (0, 0, 0, 0),
                 };
                 match part {
-                    Part::Occurred(count) => occurred = count,
-                    Part::Total(count) => total = count,
-                    Part::Zero(count) => zero = count,
-                    Part::Nonzero(count) => nonzero = count,
+                    RateCounter::Occurred(count) => occurred = count,
+                    RateCounter::Total(count) => total = count,
+                    RateCounter::Zero(count) => zero = count,
+                    RateCounter::Nonzero(count) => nonzero = count,
                 }
                 State::Rate {
                     occurred,
@@ -375,7 +375,7 @@ impl Store {
     }
 
     /// Values of a rate without the tag that tells zeros from others.
-    fn take_unknown(&mut self, name: &str, point: &NumberDataPoint, sent: &mut Sent) {
+    fn take_unknown(&mut self, name: &str, point: &NumberDataPoint, sent: &mut SourceState) {
         let metric = name.strip_suffix(TOTAL).unwrap_or(name);
         match self.catalog.metrics.get(metric) {
             None => return,
@@ -415,8 +415,8 @@ impl Store {
         &mut self,
         (metric, kind, unit): (&str, Kind, &str),
         attributes: &[KeyValue],
-        taking: &mut Taking,
-    ) -> Result<Place, ExportError> {
+        taking: &mut Ingest,
+    ) -> Result<Slot, ExportError> {
         let (own_number, key) = (taking.own_number, &mut taking.key);
         let rate = kind == Kind::Rate;
         let kept = |attribute: &&KeyValue| {
@@ -446,7 +446,7 @@ impl Store {
         if let Some((number, series)) = self.index.get(key.as_slice()) {
             let known = self.catalog.metrics.get(metric).map_or(kind, |known| known.kind);
             return if known == kind {
-                Ok(Place::Series(*number, *series))
+                Ok(Slot::Series(*number, *series))
             } else {
                 Err(conflict(metric, kind, known))
             };
@@ -457,20 +457,23 @@ impl Store {
         let metrics = catalog.metrics.len();
         if crowded && metrics >= MOST_SERIES && !catalog.metrics.contains_key(metric) {
             self.lost = true;
-            return Ok(Place::Nowhere);
+            return Ok(Slot::Nowhere);
         }
         let series = catalog.series.len();
-        let known = catalog.metrics.entry(metric.to_owned()).or_insert_with(|| Known {
-            number: metrics,
-            kind,
-            unit: unit.to_owned(),
-            overflown: false,
-        });
+        let known = catalog
+            .metrics
+            .entry(metric.to_owned())
+            .or_insert_with(|| MetricMeta {
+                number: metrics,
+                kind,
+                unit: unit.to_owned(),
+                overflown: false,
+            });
         if known.kind != kind {
             return Err(conflict(metric, kind, known.kind));
         }
         if crowded {
-            return Ok(Place::Rest);
+            return Ok(Slot::Overflow);
         }
         let mut tags: Vec<_> = attributes
             .iter()
@@ -488,7 +491,7 @@ impl Store {
             tags,
         }));
         self.index.insert(key.as_slice().into(), (number, series));
-        Ok(Place::Series(number, series))
+        Ok(Slot::Series(number, series))
     }
 
     /// That a process runs no more: its virtual users are not counted any longer.
@@ -509,7 +512,7 @@ impl Store {
     }
 
     /// Who has sent.
-    pub fn senders(&self) -> &BTreeMap<Sender, Arc<Sent>> {
+    pub fn senders(&self) -> &BTreeMap<Sender, Arc<SourceState>> {
         &self.senders
     }
 
@@ -541,7 +544,7 @@ impl Store {
             return self.lost;
         };
         let apart = selector.is_by_tags();
-        let has_rest = |sent: &Arc<Sent>| sent.rest.contains_key(&selector.metric);
+        let has_rest = |sent: &Arc<SourceState>| sent.rest.contains_key(&selector.metric);
         apart && (known.overflown || self.senders.values().any(has_rest))
     }
 }
@@ -560,7 +563,7 @@ pub(super) fn of<T>(
         .take_while(move |(sender, _)| runner.is_none_or(|runner| sender.runner == runner))
 }
 
-impl Taking<'_> {
+impl Ingest<'_> {
     /// Adds a point to the rest of its metric.
     fn add(&mut self, metric: &str, sink: Sink) {
         match self.rest.get_mut(metric) {

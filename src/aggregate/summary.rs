@@ -1,11 +1,11 @@
 //! The summary of a test, as k6 makes one of a single process: the data that its `handleSummary()` receives, and a
 //! text. Pure. <https://grafana.com/docs/k6/latest/results-output/end-of-test/custom-summary/>
 
-use super::live::Live;
 use super::otlp::OVERFLOW_TAG;
+use super::session::Session;
 use super::sink::{Aggregate, Sink};
 use super::store::Metric;
-use super::threshold::{Selector, Threshold};
+use crate::k6::threshold::{Selector, Threshold};
 use md5::{Digest, Md5};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -56,13 +56,13 @@ struct Entry {
 }
 
 /// With those that have a threshold and no sample, and the metric of such a submetric, as k6 has them.
-fn entries(live: &Live) -> BTreeMap<String, Entry> {
-    let view = live.store.view_at_end();
+fn entries(session: &Session) -> BTreeMap<String, Entry> {
+    let view = session.store.view_at_end();
     let mut entries = BTreeMap::new();
-    for threshold in live.judged().iter().map(|judged| &judged.threshold) {
+    for threshold in session.judged().iter().map(|judged| &judged.threshold) {
         let selector = &threshold.selector;
-        let (empty, contains) = live.unmeasured(&selector.metric, &view);
-        let sink = live.store.select(&view, selector);
+        let (empty, contains) = session.unmeasured(&selector.metric, &view);
+        let sink = session.store.select(&view, selector);
         let sink = sink.unwrap_or_else(|| empty.clone());
         let parent = entries.entry(selector.metric.clone());
         parent.or_insert(Entry {
@@ -72,7 +72,7 @@ fn entries(live: &Live) -> BTreeMap<String, Entry> {
         entries.insert(name_of(threshold), Entry { contains, sink });
     }
     if let Ok(selector) = Selector::parse(EXPECTED)
-        && let Some(sink) = live.store.select(&view, &selector)
+        && let Some(sink) = session.store.select(&view, &selector)
     {
         let contains = "time";
         entries.insert(EXPECTED.to_owned(), Entry { contains, sink });
@@ -161,12 +161,12 @@ pub fn values(sink: &Sink, statistics: &[String], seconds: f64) -> Map<String, V
 }
 
 /// What `handleSummary()` receives.
-pub fn data(live: &Live, options: &Options, now: u64) -> Value {
-    let seconds = live.elapsed(now);
+pub fn data(session: &Session, options: &Options, now: u64) -> Value {
+    let seconds = session.elapsed(now);
     let mut metrics = Map::new();
-    for (name, entry) in entries(live) {
+    for (name, entry) in entries(session) {
         let mut thresholds = Map::new();
-        for judged in live
+        for judged in session
             .judged()
             .iter()
             .filter(|judged| name_of(&judged.threshold) == name)
@@ -185,7 +185,7 @@ pub fn data(live: &Live, options: &Options, now: u64) -> Value {
         metrics.insert(name, metric);
     }
     json!({
-        "root_group": groups(live).json("", ""),
+        "root_group": groups(session).json("", ""),
         "options": {
             "summaryTrendStats": options.statistics,
             "summaryTimeUnit": options.time_unit.as_deref().unwrap_or_default(),
@@ -212,8 +212,8 @@ const LEFT_OUT: [&str; 2] = ["checks", "group_duration"];
 /// What `handleSummary()` receives from a k6 that was told `--new-machine-readable-summary` (1.5 and newer), but for
 /// what only that k6 knows: the version of the schema, `metadata`, and the source of the script. `phases` has the
 /// metrics that belong to it in the mode `full` only.
-pub fn machine_readable(live: &Live, options: &Options, now: u64) -> Value {
-    let entries = entries(live);
+pub fn machine_readable(session: &Session, options: &Options, now: u64) -> Value {
+    let entries = entries(session);
     let is_of = |names: &[&str], name: &str| names.iter().any(|prefix| name.starts_with(prefix));
     let kept = entries.iter().filter(|(name, _)| !is_of(&LEFT_OUT, name));
     let (phases, metrics): (Vec<_>, Vec<_>) = kept.partition(|(name, _)| is_of(&PHASES, name));
@@ -250,7 +250,7 @@ pub fn machine_readable(live: &Live, options: &Options, now: u64) -> Value {
     }
     // k6 adds up those of one name, whatever their groups.
     let mut by_name: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for check in checks(live) {
+    for check in checks(session) {
         let (passes, fails) = by_name.entry(check.name).or_default();
         *passes += check.passes;
         *fails += check.fails;
@@ -260,7 +260,7 @@ pub fn machine_readable(live: &Live, options: &Options, now: u64) -> Value {
         .map(|(name, (passes, fails))| json!({"name": name, "passes": passes, "fails": fails}));
     json!({
         "summary": {
-            "config": {"duration": live.elapsed(now), "execution": "local"},
+            "config": {"duration": session.elapsed(now), "execution": "local"},
             "results": {
                 "checks": {"metrics": totals, "results": results.collect::<Vec<_>>()},
                 "metrics": listed(metrics),
@@ -312,12 +312,12 @@ pub struct Check {
 }
 
 /// All checks, by group and name.
-pub fn checks(live: &Live) -> Vec<Check> {
-    let view = live.store.view();
+pub fn checks(session: &Session) -> Vec<Check> {
+    let view = session.store.view();
     let mut checks: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
     let series = view.metrics.get("checks").map(|metric| metric.series.as_slice());
     for (number, sink) in series.unwrap_or_default() {
-        if let (Some(series), Sink::Rate { nonzero, total }) = (live.store.series(*number), sink) {
+        if let (Some(series), Sink::Rate { nonzero, total }) = (session.store.series(*number), sink) {
             if series.tag(OVERFLOW_TAG).is_some() {
                 continue;
             }
@@ -378,36 +378,36 @@ fn id(path: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn groups(live: &Live) -> Group {
+fn groups(session: &Session) -> Group {
     let mut root = Group::default();
-    let view = live.store.view();
+    let view = session.store.view();
     // k6 has the groups that were entered or have checks, so not that of a setup() without either.
     let entered = view
         .metrics
         .get("group_duration")
         .map(|metric| metric.series.as_slice());
     let series = entered.unwrap_or_default().iter();
-    for group in series.filter_map(|(number, _)| live.store.series(*number)?.tag("group")) {
+    for group in series.filter_map(|(number, _)| session.store.series(*number)?.tag("group")) {
         root.at(group);
     }
-    for check in checks(live) {
+    for check in checks(session) {
         root.at(&check.group).checks.push(check);
     }
     root
 }
 
 /// The text, much as k6 prints one.
-pub fn text(live: &Live, options: &Options, now: u64) -> String {
-    let seconds = live.elapsed(now);
-    let entries = entries(live);
+pub fn text(session: &Session, options: &Options, now: u64) -> String {
+    let seconds = session.elapsed(now);
+    let entries = entries(session);
     let mut out = String::new();
-    let thresholds = threshold_lines(live, options);
+    let thresholds = threshold_lines(session, options);
     if !thresholds.is_empty() {
         out.push_str("  █ THRESHOLDS\n\n");
         out.push_str(&thresholds);
     }
     out.push_str("\n  █ TOTAL RESULTS\n");
-    let checks = checks(live);
+    let checks = checks(session);
     if !checks.is_empty() {
         let (passes, fails) = checks.iter().fold((0, 0), |(passes, fails), check| {
             (
@@ -535,17 +535,17 @@ fn line(entry: &Entry, options: &Options, seconds: f64) -> String {
     }
 }
 
-fn threshold_lines(live: &Live, options: &Options) -> String {
-    let view = live.store.view();
+fn threshold_lines(session: &Session, options: &Options) -> String {
+    let view = session.store.view();
     let mut out = String::new();
     let mut last = "";
-    for judged in live.judged() {
+    for judged in session.judged() {
         let (threshold, verdict) = (&judged.threshold, &judged.verdict);
         if threshold.name != last {
             let _ = writeln!(out, "    {}", threshold.name);
             last = &threshold.name;
         }
-        let (_, contains) = live.unmeasured(&threshold.selector.metric, &view);
+        let (_, contains) = session.unmeasured(&threshold.selector.metric, &view);
         let is_rate = threshold.expression.aggregate == Aggregate::Rate;
         let contains = if is_rate { "default" } else { contains };
         let mark = match verdict.passed {

@@ -1,6 +1,6 @@
 //! The virtual users of a process, as k6 has them at the end of its part of the test. Pure.
 
-use super::sent::State;
+use super::source::State;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// That a runner's part has ended is seen so late at most, in ms: `linger` looks each 250.

@@ -3,10 +3,10 @@
 //! It costs as many steps as there are points: each of the series of each process that sends.
 
 use super::histogram::Histogram;
-use super::sent::State;
 use super::sink::Sink;
-use super::store::{Known, RUNNING, SUMMED, Store, of};
-use super::threshold::{RUNNER_TAG, Selector};
+use super::source::State;
+use super::store::{MetricMeta, RUNNING, SUMMED, Store, of};
+use crate::k6::threshold::{RUNNER_TAG, Selector};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The merged state of one metric.
@@ -102,7 +102,7 @@ impl Store {
         }
     }
 
-    fn metric_of(&self, name: &str, known: &Known, runner: Option<u32>, at_end: bool) -> Option<Metric> {
+    fn metric_of(&self, name: &str, known: &MetricMeta, runner: Option<u32>, at_end: bool) -> Option<Metric> {
         let mut series: BTreeMap<usize, Option<Sink>> = BTreeMap::new();
         let mut halves = None;
         let last = at_end && name == RUNNING;

@@ -3,9 +3,9 @@
 //! `history` is the truth. Every other field but the live view (`observedGeneration`, `argv`, `runners`, and
 //! `message` while the run lives) is computed from it by [`crate::machine::replay`].
 
-use crate::aggregate::outcome::Outcome;
 use crate::aggregate::summary;
 use crate::machine::{Plan, Reason, Record, RunResult, RunnerFailure, StateName};
+use crate::protocol::outcome::Outcome;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::{JsonSchema, Schema, SchemaGenerator};

@@ -28,7 +28,7 @@ pub(crate) use event::{MESSAGE_LIMIT, OUTCOME_LIMIT, clipped, length};
 pub use inspection::{Inspection, InspectionError};
 pub use observed::{End, Fact, Initializer, Left, Observed, PodSeen, Program, Refusal, Retention, Runner};
 pub use pod_refusal::{Part, PodRefusal, REFUSAL_GRACE, Rule};
-pub use replay::{ReplayError, Run, chronicle, replay};
+pub use replay::{ReplayError, Run, append, replay};
 pub use state::{
     Accepted, Aggregation, Created, Ended, Finished, Initializing, Plan, Reason, RunResult,
     STOP_GRACE_SECONDS, Started, Starting, State, StateName, Stopping, Terms, Verdict,

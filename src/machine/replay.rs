@@ -150,7 +150,7 @@ impl Run {
         Some(run)
     }
 
-    /// Begins again with an edited spec, as if the one before had not been: see [`chronicle`].
+    /// Begins again with an edited spec, as if the one before had not been: see [`append`].
     fn renewed(&mut self, now: Timestamp, rerun: &Option<String>) {
         *self = Self {
             state: self.state.clone(),
@@ -183,7 +183,7 @@ impl Run {
 
 /// Adds a record to a history, which stays as short as what it says: an edit before the runners are made
 /// takes the place of the terms before it, and of a former run only one line is kept.
-pub fn chronicle(history: &mut Vec<Record>, record: Record) {
+pub fn append(history: &mut Vec<Record>, record: Record) {
     let is_former = |record: &Record| matches!(record.event, Event::RerunOrdered { .. });
     match &record.event {
         Event::Accepted { .. } | Event::SpecRejected { .. } => {

@@ -1,7 +1,7 @@
 //! The administrator's settings for all resources, from a file: most often a key of a ConfigMap, mounted.
 
 use crate::api::crd::unknown_fields;
-use crate::build::Common;
+use crate::objects::Common;
 use std::path::Path;
 use thiserror::Error;
 
@@ -77,8 +77,8 @@ mod tests {
 
     #[test]
     fn defaults_may_be_empty() {
-        assert_eq!(parse(""), Ok(crate::build::Common::default()));
-        assert_eq!(parse("{}"), Ok(crate::build::Common::default()));
+        assert_eq!(parse(""), Ok(crate::objects::Common::default()));
+        assert_eq!(parse("{}"), Ok(crate::objects::Common::default()));
     }
 
     #[test]

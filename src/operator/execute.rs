@@ -1,16 +1,16 @@
 //! Performs effects. Each is idempotent: names are fixed, an object that exists is looked at before it is
 //! taken for one of ours, and one that is not ours is never adopted, changed or deleted.
 
-use super::announce::announce_left_out;
-use super::controller::{Context, Error, bounded};
-use super::{about, pods};
+use super::events::publish_left_out;
+use super::reconcile::{Context, Error, bounded};
+use super::{pods, run_info};
 use crate::aggregate::documents::Documents;
-use crate::aggregate::outcome::Outcome;
 use crate::api::LoadTest;
-use crate::build::{
-    self, Checked, Owner, Port, Wiring, aggregator_name, initializer_name, runner_name, starter_name,
-};
 use crate::machine::{Aggregation, Effect, Fact, Observed, Refusal, Run};
+use crate::objects::{
+    self, Owner, Port, ValidatedRun, Wiring, aggregator_name, initializer_name, runner_name, starter_name,
+};
+use crate::protocol::outcome::Outcome;
 use crate::protocol::tokens::Tokens;
 use futures::{StreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
@@ -35,7 +35,7 @@ pub async fn execute(
     resource: &LoadTest,
     run: &Run,
     seen: &Observed,
-    checked: Option<&Checked>,
+    validated: Option<&ValidatedRun>,
     effects: Vec<Effect>,
 ) -> Result<Option<Refusal>, Error> {
     let owner = Owner {
@@ -51,7 +51,7 @@ pub async fn execute(
         resource,
         run,
         seen,
-        checked,
+        validated,
         owner: &owner,
     };
     let results: Vec<Result<Option<Refusal>, Error>> = stream::iter(effects)
@@ -71,16 +71,16 @@ struct Task<'a> {
     resource: &'a LoadTest,
     run: &'a Run,
     seen: &'a Observed,
-    checked: Option<&'a Checked>,
+    validated: Option<&'a ValidatedRun>,
     owner: &'a Owner,
 }
 
 impl Task<'_> {
     async fn perform(&self, effect: Effect) -> Result<Option<Refusal>, Error> {
-        self.context.gate.check()?;
+        self.context.leadership.check()?;
         let (spec, defaults, owner) = (&self.resource.spec, &self.context.defaults, self.owner);
         let stem = owner.stem();
-        let job = match (effect, self.checked) {
+        let job = match (effect, self.validated) {
             (Effect::DeleteInitializer, _) => {
                 return self
                     .delete(&initializer_name(&stem), DeleteParams::background())
@@ -118,37 +118,39 @@ impl Task<'_> {
                 | Effect::CreateStopper(_),
                 None,
             ) => return Ok(None),
-            (Effect::CreateScript, Some(checked)) => {
-                return match build::script(owner, checked) {
+            (Effect::CreateScript, Some(validated)) => {
+                return match objects::script(owner, validated) {
                     Some(script) => self.create(script).await,
                     None => Ok(None),
                 };
             }
-            (Effect::CreateInitializer, Some(checked)) => build::initializer(owner, spec, checked, defaults),
-            (Effect::CreateAggregator { options }, Some(checked)) => {
+            (Effect::CreateInitializer, Some(validated)) => {
+                objects::initializer(owner, spec, validated, defaults)
+            }
+            (Effect::CreateAggregator { options }, Some(validated)) => {
                 // Before the pods that have it mounted.
                 if let Some(refused) = self.create_tokens().await? {
                     return Ok(Some(refused));
                 }
                 let once = self.aggregation().is_some_and(|how| how.setup_seconds.is_some());
-                build::aggregator(owner, spec, checked, defaults, &options, once)
+                objects::aggregator(owner, spec, validated, defaults, &options, once)
             }
-            (Effect::CreateRunner { runner, of }, Some(checked)) => {
-                let planned = self.run.plan.as_ref().map(|plan| checked.planned(plan));
-                let checked = planned.as_ref().unwrap_or(checked);
+            (Effect::CreateRunner { runner, of }, Some(validated)) => {
+                let planned = self.run.plan.as_ref().map(|plan| validated.planned(plan));
+                let validated = planned.as_ref().unwrap_or(validated);
                 let wiring = match (self.aggregation(), &self.seen.address) {
                     (None, _) => None,
                     (Some(aggregation), Fact::Known(address)) => Some(Wiring { aggregation, address }),
                     (Some(_), Fact::Absent | Fact::Unknown) => return Ok(None),
                 };
-                build::runner(owner, spec, checked, defaults, (runner, of), wiring)
+                objects::runner(owner, spec, validated, defaults, (runner, of), wiring)
             }
-            (Effect::CreateStarter(targets), Some(checked)) => {
+            (Effect::CreateStarter(targets), Some(validated)) => {
                 let setup = self.aggregation().and_then(|how| how.setup_seconds);
-                build::starter(owner, spec, checked, defaults, &targets, (self.port(), setup))
+                objects::starter(owner, spec, validated, defaults, &targets, (self.port(), setup))
             }
             (Effect::CreateStopper(targets), Some(_)) => {
-                build::stopper(owner, spec, defaults, &targets, self.port())
+                objects::stopper(owner, spec, defaults, &targets, self.port())
             }
         };
         self.create(job).await
@@ -177,7 +179,7 @@ impl Task<'_> {
             Ok(tokens) => tokens,
             Err(error) => return Ok(Some(Refusal::Failed(format!("no random numbers: {error}")))),
         };
-        let secret = build::tokens(self.owner, &tokens);
+        let secret = objects::tokens(self.owner, &tokens);
         let name = secret.name_any();
         let created = bounded(self.api().create(&PostParams::default(), &secret)).await;
         match created {
@@ -199,18 +201,18 @@ impl Task<'_> {
     /// It is owned by the aggregator Job, with which it goes.
     async fn create_service(&self, name: &str) -> Result<Option<Refusal>, Error> {
         let key = ObjectRef::new(name).within(&self.owner.namespace);
-        let Some(job) = self.context.world.jobs.get(&key) else {
+        let Some(job) = self.context.caches.jobs.get(&key) else {
             return Ok(None);
         };
-        let service = build::service(self.owner, &job);
+        let service = objects::service(self.owner, &job);
         self.create_for(service, &job.uid().unwrap_or_default()).await
     }
 
     /// The documents that the aggregator has told, out of its log.
     async fn keep_summary(&self, name: &str) -> Result<Option<Refusal>, Error> {
         let key = ObjectRef::new(name).within(&self.owner.namespace);
-        let pods = self.context.world.pods.state();
-        let job = self.context.world.jobs.get(&key);
+        let pods = self.context.caches.pods.state();
+        let job = self.context.caches.jobs.get(&key);
         let Some(pod) = job.as_ref().and_then(|job| pods::pod_of(job, &pods)) else {
             return Ok(Some(Refusal::ForNow(
                 "the pod of the aggregator is gone".to_owned(),
@@ -219,7 +221,7 @@ impl Task<'_> {
         // One at a time: it takes many times its size while it is read.
         let _turn = self.context.large_logs.acquire().await;
         let parameters = LogParams {
-            container: Some(build::AGGREGATE.to_owned()),
+            container: Some(objects::AGGREGATE.to_owned()),
             tail_lines: Some(LOG_LINES),
             limit_bytes: Some(LOG_LIMIT),
             ..LogParams::default()
@@ -238,11 +240,11 @@ impl Task<'_> {
             Fact::Known(outcome) => outcome.as_ref().clone(),
             Fact::Absent | Fact::Unknown => Outcome::default(),
         };
-        let about = outcome.judging(about::about(self.run, self.resource, self.seen));
-        let (map, left_out) = build::summary(self.owner, documents, &about);
+        let about = outcome.judging(run_info::about(self.run, self.resource, self.seen));
+        let (map, left_out) = objects::summary(self.owner, documents, &about);
         let refused = self.create(map).await?;
         if refused.is_none() && !left_out.is_empty() {
-            announce_left_out(self.context, self.resource, &left_out).await;
+            publish_left_out(self.context, self.resource, &left_out).await;
         }
         Ok(refused)
     }
@@ -301,7 +303,7 @@ impl Task<'_> {
 
     async fn delete(&self, name: &str, how: DeleteParams) -> Result<Option<Refusal>, Error> {
         let key = ObjectRef::new(name).within(&self.owner.namespace);
-        let cached = self.context.world.jobs.get(&key);
+        let cached = self.context.caches.jobs.get(&key);
         let job = match cached.map(|job| job.metadata.clone()) {
             Some(metadata) => metadata,
             // The caches do not show one whose labels somebody has removed.

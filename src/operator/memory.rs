@@ -1,9 +1,9 @@
 //! What the operator itself has done and its caches may not show yet. Losing it is harmless: everything in
 //! it is found again, it only spares the API server repeated requests, and keeps actions off stale views.
 
-use crate::aggregate::outcome::Outcome;
 use crate::api::LoadTest;
 use crate::machine::{Part, PodRefusal, Refusal, Rule};
+use crate::protocol::outcome::Outcome;
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -351,9 +351,9 @@ fn age(resource: &LoadTest) -> (u32, usize, u64) {
 #[cfg(test)]
 mod tests {
     use super::{Memory, PODLESS_GRACE, PODLESS_INTERVAL, Why};
-    use crate::aggregate::outcome::Outcome;
     use crate::api::{Kind, LoadTest, Spec};
     use crate::machine::{Part, PodRefusal};
+    use crate::protocol::outcome::Outcome;
     use jiff::SignedDuration;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use std::time::Duration;

@@ -1,29 +1,28 @@
 //! The only asynchronous code that talks to Kubernetes.
 //!
-//! `program` is the subcommand, `lead` the operator as one future, and `controller` the driver of one run. [`lease`]
+//! `command` is the subcommand, `manager` the operator as one future, and `reconcile` the driver of one run. [`leadership`]
 //! sees to it that one operator acts at a time. `observe` gathers the world of one run, `persist` is the one place
-//! that writes status, `execute` performs effects, `announce` tells transitions as Kubernetes Events.
+//! that writes status, `execute` performs effects, `publish` tells transitions as Kubernetes Events.
 
-mod about;
-mod announce;
 mod backoff;
+mod caches;
 mod client;
-mod controller;
+mod command;
 pub mod defaults;
+mod events;
 mod execute;
-mod lead;
-pub mod lease;
+pub mod leadership;
+mod manager;
 mod memory;
 mod observe;
-mod patience;
 mod persist;
 mod pods;
-mod program;
+mod reconcile;
+mod run_info;
 mod server_time;
 pub mod telemetry;
-mod world;
+mod timeout;
 
-pub use crate::clock::Clock;
-pub use controller::Error;
-pub use lead::{Settings, operate};
-pub use program::{RunArgs, run};
+pub use command::{RunArgs, run};
+pub use manager::{Settings, operate};
+pub use reconcile::Error;

@@ -1,22 +1,22 @@
 //! Gathers one immutable snapshot of the world of one run. What is watched comes from the caches; only what
 //! can't be watched is asked for, and only in the state that needs it.
 
-use super::controller::{Context, Error, bounded};
+use super::caches::{PAGE, slim_job, slim_pod, slim_test};
 use super::memory::Why;
 use super::pods::{self, InitializerPod};
-use super::world::{PAGE, slim_job, slim_pod, slim_test};
-use crate::aggregate::outcome::{Outcome, Told};
+use super::reconcile::{Context, Error, bounded};
 use crate::api::{LoadTest, Spec};
-use crate::build::{
-    self, AGGREGATE, AGGREGATOR_PORT, ATTEMPT_LABEL, COMPONENT_LABEL, Checked, GENERATION_ANNOTATION,
-    RUN_LABEL, RUNNER_LABEL, Script, aggregator_name, initializer_name, runner_name, script_name,
-    service_name, starter_name, stem, stopper_name, summary_name,
-};
 use crate::machine::{
     Fact, Initializer, Initializing, Inspection, Left, Observed, Part, PodRefusal, Program, Retention, Run,
     Runner, Started, State, are_as_ordered, overdue,
 };
+use crate::objects::{
+    self, AGGREGATE, AGGREGATOR_PORT, ATTEMPT_LABEL, COMPONENT_LABEL, GENERATION_ANNOTATION, RUN_LABEL,
+    RUNNER_LABEL, Script, ValidatedRun, aggregator_name, initializer_name, runner_name, script_name,
+    service_name, starter_name, stem, stopper_name, summary_name,
+};
 use crate::protocol::inspected::Inspected;
+use crate::protocol::outcome::{Outcome, Told};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Service};
@@ -49,12 +49,12 @@ pub async fn observe(
     context: &Context,
     resource: &LoadTest,
     run: &Run,
-    checked: &Result<Checked, String>,
+    validated: &Result<ValidatedRun, String>,
     now: Timestamp,
 ) -> Observed {
-    let terms = checked
+    let terms = validated
         .as_ref()
-        .map(|checked| checked.terms.clone())
+        .map(|validated| validated.terms.clone())
         .map_err(Clone::clone);
     let mut seen = Observed::unknown(resource.metadata.generation.unwrap_or_default(), terms);
     seen.deleting = resource.metadata.deletion_timestamp.is_some();
@@ -102,8 +102,8 @@ pub async fn observe(
         &run.state,
         State::Initializing(Initializing { accepted: Some(accepted) }) if !accepted.terms.suspended
     );
-    if let (true, Fact::Absent, Ok(checked)) = (needs_script, &seen.initializer, checked) {
-        seen.script = script(context, &uid, &children.namespace, &name, checked).await;
+    if let (true, Fact::Absent, Ok(validated)) = (needs_script, &seen.initializer, validated) {
+        seen.script = script(context, &uid, &children.namespace, &name, validated).await;
     }
     seen.pod_refused = children.pod_refused(context, &name, run, &seen).await;
     if overdue(&run.state, now) && seen.pod_refused.is_none() {
@@ -188,8 +188,8 @@ impl Children {
     fn cached(context: &Context, resource: &LoadTest, uid: &str, of: (u32, Timestamp)) -> Self {
         let owned = |job: &Job| job.owner_references().iter().any(|owner| owner.uid == uid);
         let of_it = |pod: &Pod| pod.labels().get(RUN_LABEL).is_some_and(|label| label == uid);
-        let jobs = context.world.jobs.state_filter(owned);
-        let pods = context.world.pods.state_filter(of_it);
+        let jobs = context.caches.jobs.state_filter(owned);
+        let pods = context.caches.pods.state_filter(of_it);
         Self::of(resource, uid, of, jobs, pods)
     }
 
@@ -597,7 +597,7 @@ impl Children {
     async fn inspection(&self, context: &Context, pod: &Pod, inspected: &Inspected) -> Fact<Initializer> {
         let api: Api<Pod> = Api::namespaced(context.client.clone(), &self.namespace);
         let parameters = LogParams {
-            container: Some(build::INSPECT.to_owned()),
+            container: Some(objects::INSPECT.to_owned()),
             limit_bytes: Some(INSPECTION_LIMIT),
             ..LogParams::default()
         };
@@ -741,10 +741,10 @@ async fn script(
     uid: &str,
     namespace: &str,
     stem: &str,
-    checked: &Checked,
+    validated: &ValidatedRun,
 ) -> Fact<Result<(), String>> {
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
-    let (name, file) = match &checked.script {
+    let (name, file) = match &validated.script {
         Script::VolumeClaim { .. } | Script::LocalFile(_) => return Fact::Known(Ok(())),
         Script::ConfigMap { name, file } => (name.clone(), Some(file)),
         Script::Inline(text) => (script_name(stem, text), None),

@@ -1,12 +1,12 @@
 //! The one place that writes status.
 
-use super::announce::announce_unwritten;
-use super::controller::{Context, Error, bounded};
+use super::events::publish_unwritten;
 use super::execute::execute;
 use super::observe::newest;
+use super::reconcile::{Context, Error, bounded};
 use crate::api::{LoadTest, Progress};
-use crate::build::Checked;
 use crate::machine::{Observed, Record, Run, effects, effects_unwritten};
+use crate::objects::ValidatedRun;
 use jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
@@ -21,7 +21,7 @@ pub async fn persist(
     history: Vec<Record>,
     progress: &Progress,
 ) -> Result<LoadTest, Error> {
-    context.gate.check()?;
+    context.leadership.check()?;
     let mut written = resource.clone();
     written.status = Some(run.status(history, progress));
     let api: Api<LoadTest> = Api::namespaced_with(
@@ -39,7 +39,7 @@ pub async fn persist(
 }
 
 /// How often in a row a status may be refused before a run that is to end is ended without it.
-const PATIENCE: u32 = 5;
+const TIMEOUT: u32 = 5;
 
 /// A run at a look whose status is not written.
 pub struct Unwritten<'a> {
@@ -50,7 +50,7 @@ pub struct Unwritten<'a> {
     /// What was observed.
     pub seen: &'a Observed,
     /// The spec, if it can be carried out.
-    pub checked: Option<&'a Checked>,
+    pub validated: Option<&'a ValidatedRun>,
     /// The moment of the look.
     pub now: Timestamp,
 }
@@ -81,25 +81,25 @@ pub async fn unwritten(
     let uid = resource.uid().unwrap_or_default();
     let (told, times) = context.memory.unwritten(&uid, why);
     if !told {
-        announce_unwritten(context, resource, why).await;
+        publish_unwritten(context, resource, why).await;
     }
     let Unwritten {
         before,
         after,
         seen,
-        checked,
+        validated,
         now,
     } = look;
     let wanted = if before == after {
         effects(&before.state, seen, *now)
-    } else if times >= PATIENCE {
+    } else if times >= TIMEOUT {
         effects_unwritten(&before.state, &after.state, seen)
     } else {
         Vec::new()
     };
     let is_newest = |newest: LoadTest| newest.resource_version() == resource.resource_version();
     if !wanted.is_empty() && newest(context, resource).await?.is_some_and(is_newest) {
-        execute(context, resource, before, seen, *checked, wanted).await?;
+        execute(context, resource, before, seen, *validated, wanted).await?;
     }
     Ok(())
 }
@@ -107,7 +107,7 @@ pub async fn unwritten(
 #[cfg(test)]
 mod tests {
     use super::refusal;
-    use crate::operator::controller::Error;
+    use crate::operator::reconcile::Error;
 
     #[test]
     fn status_that_is_refused_is_told_from_one_that_is_overtaken_or_late() {

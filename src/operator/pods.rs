@@ -1,11 +1,11 @@
 //! Reads what Kubernetes says of Jobs and Pods into the words of the state machine. Pure.
 
-use crate::aggregate::outcome::Outcome;
-use crate::build::{AGGREGATE, INSPECT, PROGRAM_CONTAINER, RUNNER, VOLUME};
 use crate::k6::log::{self, last_words};
 use crate::k6::{Arguments, Flags, exit_code};
 use crate::machine::{End, Part, PodRefusal, PodSeen, Program, Runner};
+use crate::objects::{AGGREGATE, INSPECT, PROGRAM_CONTAINER, RUNNER, VOLUME};
 use crate::protocol::inspected::{Inspected, NOT_STARTED};
+use crate::protocol::outcome::Outcome;
 use crate::protocol::report::Report;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
@@ -597,10 +597,10 @@ mod tests {
     use super::{
         InitializerPod, SETTLING, aggregator, initializer, left_outcome, pod_refusal, program, runner,
     };
-    use crate::aggregate::outcome::Outcome;
-    use crate::build::RUNNER;
     use crate::machine::{Part, Program, Rule};
+    use crate::objects::RUNNER;
     use crate::protocol::inspected::Inspected;
+    use crate::protocol::outcome::Outcome;
     use jiff::{SignedDuration, Timestamp};
     use k8s_openapi::api::batch::v1::Job;
     use k8s_openapi::api::core::v1::{Event, Pod};

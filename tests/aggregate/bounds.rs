@@ -120,7 +120,7 @@ fn what_was_written_down_and_cannot_be_read_is_set_aside() {
     std::fs::write(kept.join("1-c.otlp"), [255; 20]).unwrap();
     std::fs::write(kept.join("1-d.json"), "{").unwrap();
     service.begin();
-    let requests = |service: &Service| service.aggregator().live().store.total("http_reqs", None);
+    let requests = |service: &Service| service.aggregator().session().store.total("http_reqs", None);
     assert_eq!(requests(&service), Some(Sink::Counter(5.0)));
     let names = |kept: &std::path::Path| {
         let entries = std::fs::read_dir(kept).unwrap();

@@ -2,7 +2,7 @@
 //! that runner ends.
 
 use crate::run::{Runners, Service, Site};
-use k6_operator::aggregate::handler::Content;
+use k6_operator::aggregate::handle_summary::Content;
 use serde_json::{Value, json};
 
 const SCRIPT: &str = r#"

@@ -4,9 +4,9 @@
 use crate::k6::{k6_binary, unused_address};
 use crate::run::{hand_over, tokens};
 use hyper::Method;
+use k6_operator::programs::http::ask;
+use k6_operator::programs::k6_client::Client;
 use k6_operator::protocol::tokens::Tokens;
-use k6_operator::runners::client::Client;
-use k6_operator::runners::http::ask;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};

@@ -1,8 +1,8 @@
 //! The report: small enough to be kept, whatever the test was, and harmless, whatever the script calls things.
 
 use crate::exports::{counter, export, point, sum, tags, trend};
-use k6_operator::aggregate::live::{Live, Phase, Word};
-use k6_operator::aggregate::report::{About, Report};
+use k6_operator::aggregate::report::{Report, RunInfo};
+use k6_operator::aggregate::session::{Heartbeat, Phase, Session};
 use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::summary::Options;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -19,13 +19,13 @@ fn sender(runner: u32) -> Sender {
     }
 }
 
-fn word(phase: Phase) -> Word {
+fn word(phase: Phase) -> Heartbeat {
     serde_json::from_value(json!({"phase": phase})).unwrap()
 }
 
-fn take(live: &mut Live, runner: u32, metrics: impl IntoIterator<Item = Metric>, now: u64) {
+fn take(session: &mut Session, runner: u32, metrics: impl IntoIterator<Item = Metric>, now: u64) {
     let export = ExportMetricsServiceRequest::decode(export(metrics).as_slice()).unwrap();
-    live.export(&sender(runner), &export, now).unwrap();
+    session.export(&sender(runner), &export, now).unwrap();
 }
 
 /// The data of a page.
@@ -37,9 +37,9 @@ fn data(page: &str) -> Value {
 #[test]
 fn a_report_of_two_hundred_runners_and_forty_minutes_fits_into_a_config_map() {
     const RUNNERS: u32 = 200;
-    let mut live = Live::new(RUNNERS, false, Vec::new());
+    let mut session = Session::new(RUNNERS, false, Vec::new());
     for runner in 1..=RUNNERS {
-        live.hear(&sender(runner), word(Phase::Running), 0);
+        session.hear(&sender(runner), word(Phase::Running), 0);
     }
     for second in (20..=2_400).step_by(20) {
         let now = second * 1_000;
@@ -53,22 +53,22 @@ fn a_report_of_two_hundred_runners_and_forty_minutes_fits_into_a_config_map() {
             );
             waits.unit = "ms".to_owned();
             take(
-                &mut live,
+                &mut session,
                 runner,
                 [counter("http_reqs", time, requests as f64), waits],
                 now,
             );
         }
-        live.tick(now);
+        session.tick(now);
     }
     for steps in 1..=1_200_u64 {
-        live.tick(2_400_000 + steps * 2_000);
+        session.tick(2_400_000 + steps * 2_000);
     }
-    let about = About {
+    let about = RunInfo {
         result: Some("Passed".to_owned()),
-        ..About::default()
+        ..RunInfo::default()
     };
-    let report = Report::of(about, &live, &Options::of(&Value::Null), None, 4_800_000);
+    let report = Report::of(about, &session, &Options::of(&Value::Null), None, 4_800_000);
     let page = report.page();
     println!("{} KiB, {} steps", page.len() / 1024, report.steps());
     assert!(page.len() < 900 * 1024, "{} bytes", page.len());
@@ -85,32 +85,32 @@ fn a_report_of_two_hundred_runners_and_forty_minutes_fits_into_a_config_map() {
 fn a_report_of_a_thousand_runners_and_the_longest_timeline_fits_into_a_config_map() {
     const RUNNERS: u32 = 1_000;
     const LINES: u32 = 200;
-    let mut live = Live::new(RUNNERS, false, Vec::new());
+    let mut session = Session::new(RUNNERS, false, Vec::new());
     for runner in 1..=RUNNERS {
-        live.hear(&sender(runner), word(Phase::Running), 0);
-        take(&mut live, runner, [counter("http_reqs", 1, 123_456.0)], 1);
+        session.hear(&sender(runner), word(Phase::Running), 0);
+        take(&mut session, runner, [counter("http_reqs", 1, 123_456.0)], 1);
     }
     for step in 1..=120 {
         for runner in 1..=LINES {
             let (requests, time) = (step * (7_654 + u64::from(runner)), step * 2_111_000_000);
             let waits = trend("http_req_duration", time, &[step, requests], step + requests);
             take(
-                &mut live,
+                &mut session,
                 runner,
                 [counter("http_reqs", time, requests as f64), waits],
                 step,
             );
         }
-        std::sync::Arc::make_mut(&mut live.timeline).look(&live.store, RUNNERS, step as f64 * 2.111);
+        std::sync::Arc::make_mut(&mut session.timeline).look(&session.store, RUNNERS, step as f64 * 2.111);
     }
-    let about = About {
+    let about = RunInfo {
         result: Some("Error".to_owned()),
         ends: (1..=RUNNERS)
             .map(|runner| (runner, "OOMKilled".to_owned()))
             .collect(),
-        ..About::default()
+        ..RunInfo::default()
     };
-    let report = Report::of(about, &live, &Options::of(&Value::Null), None, 253_000);
+    let report = Report::of(about, &session, &Options::of(&Value::Null), None, 253_000);
     let page = report.page();
     println!("{} bytes, {} steps", page.len(), report.steps());
     assert!(page.len() < 900_000, "{} bytes", page.len());
@@ -134,8 +134,8 @@ fn a_report_of_a_thousand_runners_and_the_longest_timeline_fits_into_a_config_ma
 #[test]
 fn what_a_script_calls_things_is_text_in_the_page() {
     let name = "</script><script>alert(1)</script>{{data}}{{title}}<!--";
-    let mut live = Live::new(1, false, Vec::new());
-    live.hear(&sender(1), word(Phase::Running), 0);
+    let mut session = Session::new(1, false, Vec::new());
+    session.hear(&sender(1), word(Phase::Running), 0);
     let mut check = sum(
         "checks.total",
         2,
@@ -144,12 +144,12 @@ fn what_a_script_calls_things_is_text_in_the_page() {
     if let Some(Data::Sum(sum)) = &mut check.data {
         sum.data_points[0].attributes.extend(tags(&[("name", name)]));
     }
-    take(&mut live, 1, [check], 1_000);
-    let about = About {
+    take(&mut session, 1, [check], 1_000);
+    let about = RunInfo {
         name: format!("load/{name}"),
-        ..About::default()
+        ..RunInfo::default()
     };
-    let page = Report::of(about, &live, &Options::of(&Value::Null), None, 2_000).page();
+    let page = Report::of(about, &session, &Options::of(&Value::Null), None, 2_000).page();
     assert!(!page.contains("<script>alert"), "it is markup");
     assert_eq!(page.matches("</script>").count(), 3, "the page's own");
     let data = data(&page);

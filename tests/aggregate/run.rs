@@ -6,20 +6,20 @@ use axum::extract::Path as At;
 use axum::http::StatusCode;
 use axum::routing::get;
 use k6_operator::aggregate::documents::Documents;
-use k6_operator::aggregate::live::Live;
-use k6_operator::aggregate::outcome::Outcome;
-use k6_operator::aggregate::report::About;
+use k6_operator::aggregate::report::RunInfo;
 use k6_operator::aggregate::runner::{arguments, environment, measuring};
-use k6_operator::aggregate::server::{Aggregator, Names, Teller, Telling};
+use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::summary::Options;
-use k6_operator::aggregate::threshold::thresholds;
-use k6_operator::build::segments;
+use k6_operator::clock::Clock;
 use k6_operator::k6::Version;
-use k6_operator::operator::Clock;
+use k6_operator::k6::threshold::thresholds;
+use k6_operator::objects::segments;
+use k6_operator::programs::aggregate::server::{Aggregator, Names, Teller, Telling};
+use k6_operator::programs::runners::{Limits, Target};
+use k6_operator::programs::start::start;
+use k6_operator::protocol::outcome::Outcome;
+use k6_operator::protocol::report::Report;
 use k6_operator::protocol::tokens::{AGGREGATOR, RUNNERS_HASH, Tokens};
-use k6_operator::runners::report::Report;
-use k6_operator::runners::start::start;
-use k6_operator::runners::{Limits, Target};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -132,10 +132,10 @@ pub fn hand_over(folder: &std::path::Path) {
 fn names(options: &Value) -> Names {
     Names {
         token: tokens().aggregator.hash(),
-        about: About {
+        about: RunInfo {
             name: "load/shop".to_owned(),
             kind: "K6".to_owned(),
-            ..About::default()
+            ..RunInfo::default()
         },
         options: Options::of(options),
     }
@@ -167,7 +167,7 @@ impl Service {
 
     /// A new process has none of the memory of the one before, but what that wrote down.
     pub fn begin(&mut self) {
-        let live = Live::new(self.runners, self.once, thresholds(&self.options).unwrap());
+        let session = Session::new(self.runners, self.once, thresholds(&self.options).unwrap());
         let folder = Some(self.folder.path().to_owned());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -181,7 +181,7 @@ impl Service {
                 Telling::Withdrawn => None,
             });
         });
-        let aggregator = Aggregator::new(names(&self.options), live, folder, &Clock::system());
+        let aggregator = Aggregator::new(names(&self.options), session, folder, &Clock::system());
         let aggregator = Arc::new(aggregator.telling(teller));
         // The one before lets go of the address when its runtime has ended.
         let until = Instant::now() + Duration::from_secs(10);

@@ -3,13 +3,13 @@
 use crate::exports::{CUMULATIVE, export, gauge, metric, point, sum, tags, trend};
 use crate::run::Service;
 use k6_operator::aggregate::Sink;
-use k6_operator::aggregate::live::Live;
-use k6_operator::aggregate::outcome::Outcome;
 use k6_operator::aggregate::runner::environment;
+use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::store::{ExportError, Sender};
 use k6_operator::aggregate::summary;
-use k6_operator::aggregate::threshold::thresholds;
 use k6_operator::k6::Version;
+use k6_operator::k6::threshold::thresholds;
+use k6_operator::protocol::outcome::Outcome;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
@@ -27,22 +27,26 @@ fn sender(runner: u32) -> Sender {
     }
 }
 
-fn live(runners: u32, given: &Value) -> Live {
-    Live::new(runners, false, thresholds(&json!({"thresholds": given})).unwrap())
+fn session(runners: u32, given: &Value) -> Session {
+    Session::new(runners, false, thresholds(&json!({"thresholds": given})).unwrap())
 }
 
-fn send(live: &mut Live, runner: u32, metrics: impl IntoIterator<Item = Metric>) -> Result<(), ExportError> {
+fn send(
+    session: &mut Session,
+    runner: u32,
+    metrics: impl IntoIterator<Item = Metric>,
+) -> Result<(), ExportError> {
     let export = ExportMetricsServiceRequest::decode(export(metrics).as_slice()).unwrap();
-    live.export(&sender(runner), &export, 1_000)
+    session.export(&sender(runner), &export, 1_000)
 }
 
 /// All runners have ended, and told that their k6 has nothing that did not come.
-fn conclude(live: &mut Live) {
-    for runner in 1..=live.expected {
+fn conclude(session: &mut Session) {
+    for runner in 1..=session.expected {
         let word = json!({"phase": "exited", "endedAgo": 0, "own": {"vus": {"value": 1.0}}, "letGo": true});
-        live.hear(&sender(runner), serde_json::from_value(word).unwrap(), 5_000);
+        session.hear(&sender(runner), serde_json::from_value(word).unwrap(), 5_000);
     }
-    live.conclude(5_000);
+    session.conclude(5_000);
 }
 
 fn int(time: u64, count: i64, of: &[(&str, &str)]) -> NumberDataPoint {
@@ -68,9 +72,9 @@ fn requests(time: u64, counts: &[(&str, f64)]) -> Metric {
     sum("http_reqs", CUMULATIVE, points.collect())
 }
 
-fn verdicts(live: &Live) -> Vec<Option<bool>> {
-    let verdict = |judged: &k6_operator::aggregate::live::Judged| judged.verdict.passed;
-    live.judged().iter().map(verdict).collect()
+fn verdicts(session: &Session) -> Vec<Option<bool>> {
+    let verdict = |judged: &k6_operator::aggregate::session::Judged| judged.verdict.passed;
+    session.judged().iter().map(verdict).collect()
 }
 
 #[test]
@@ -79,9 +83,9 @@ fn series_that_have_no_room_count_in_their_metric_and_keep_nothing_else_from_it(
         "checks": ["rate>0.5"], "http_reqs": ["count>=100000"], "http_reqs{url:new}": ["count<5"],
         "http_reqs{url:1}": ["count>1", "count<1"], "waits": ["value<5"],
     });
-    let mut live = live(2, &given);
-    send(&mut live, 1, [checks(1, 8, 2, "ok")]).unwrap();
-    send(&mut live, 2, [others()]).unwrap();
+    let mut session = session(2, &given);
+    send(&mut session, 1, [checks(1, 8, 2, "ok")]).unwrap();
+    send(&mut session, 2, [others()]).unwrap();
     for (time, new, last) in [(2, 3.0, 9.0), (3, 7.0, 4.0)] {
         let crowded = [
             requests(time, &[("new", new), ("newer", 1.0)]),
@@ -89,12 +93,12 @@ fn series_that_have_no_room_count_in_their_metric_and_keep_nothing_else_from_it(
             checks(time, 10, 40, "ok"),
             checks(time, 100, 0, "another"),
         ];
-        let taken = send(&mut live, 1, crowded);
+        let taken = send(&mut session, 1, crowded);
         assert!(matches!(taken, Err(ExportError::TooMany)), "{taken:?}");
     }
-    let before = send(&mut live, 1, [requests(2, &[("new", 4.0)])]);
+    let before = send(&mut session, 1, [requests(2, &[("new", 4.0)])]);
     assert_eq!(before, Ok(()), "it is an earlier one: it changes nothing");
-    let view = live.store.view();
+    let view = session.store.view();
     let checks = &view.metrics["checks"];
     assert_eq!(
         checks.sink,
@@ -111,34 +115,37 @@ fn series_that_have_no_room_count_in_their_metric_and_keep_nothing_else_from_it(
         }
     );
     assert_eq!(view.metrics["http_reqs"].sink, Sink::Counter(100_007.0));
-    assert_eq!(live.store.total("http_reqs", Some(1)), Some(Sink::Counter(8.0)));
-    let Some(Sink::Gauge { value, min, max, .. }) = live.store.total("waits", None) else {
+    assert_eq!(
+        session.store.total("http_reqs", Some(1)),
+        Some(Sink::Counter(8.0))
+    );
+    let Some(Sink::Gauge { value, min, max, .. }) = session.store.total("waits", None) else {
         panic!("{view:?}");
     };
     assert_eq!((value, min, max), (4.0, 4.0, 9.0));
 
-    conclude(&mut live);
+    conclude(&mut session);
     assert_eq!(
-        verdicts(&live),
+        verdicts(&session),
         // What is missing could mend the first of the two on `url:1`, and not the second.
         [Some(true), Some(true), None, Some(false), None, Some(true)],
         "{:?}",
-        live.judged()
+        session.judged()
     );
 }
 
 #[test]
 fn thresholds_that_hold_only_without_the_samples_that_are_missing_are_no_pass() {
-    let mut live = live(
+    let mut session = session(
         2,
         &json!({"http_reqs": ["count>1"], "http_reqs{url:new}": ["count<5"]}),
     );
-    send(&mut live, 2, [others()]).unwrap();
+    send(&mut session, 2, [others()]).unwrap();
     let new = [checks(1, 1, 0, "ok"), requests(1, &[("new", 7.0)])];
-    assert!(send(&mut live, 1, new).is_err());
-    conclude(&mut live);
-    let outcome = Outcome::of(&live, 5_000);
-    assert_eq!(verdicts(&live), [Some(true), None]);
+    assert!(send(&mut session, 1, new).is_err());
+    conclude(&mut session);
+    let outcome = Outcome::of(&session, 5_000);
+    assert_eq!(verdicts(&session), [Some(true), None]);
     assert_eq!(
         (outcome.crossed, outcome.unknown, outcome.is_judged()),
         (0, 1, false)
@@ -158,11 +165,11 @@ fn thresholds_that_hold_only_without_the_samples_that_are_missing_are_no_pass() 
 
 #[test]
 fn thresholds_are_no_pass_while_an_export_of_a_runner_is_refused() {
-    let mut live = live(1, &json!({"checks": ["rate>0.5"]}));
+    let mut session = session(1, &json!({"checks": ["rate>0.5"]}));
     let conflict = [checks(1, 1, 0, "ok"), gauge("checks", 1, 1.0)];
-    assert!(send(&mut live, 1, conflict).is_err());
-    conclude(&mut live);
-    assert!(!Outcome::of(&live, 5_000).is_judged());
+    assert!(send(&mut session, 1, conflict).is_err());
+    conclude(&mut session);
+    assert!(!Outcome::of(&session, 5_000).is_judged());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -175,7 +182,7 @@ async fn series_that_have_no_room_survive_a_restart_of_the_aggregator() {
     take(&service, 1, vec![requests(1, &[("new", 7.0), ("newer", 1.0)])]).unwrap_err();
     service.end();
     service.begin();
-    let requests = service.aggregator().live().store.total("http_reqs", None);
+    let requests = service.aggregator().session().store.total("http_reqs", None);
     assert_eq!(requests, Some(Sink::Counter(100_007.0)));
 }
 
@@ -194,8 +201,8 @@ fn undivided() -> [Metric; 1] {
     [sum("checks", CUMULATIVE, points)]
 }
 
-fn hear(live: &mut Live, word: Value) {
-    live.hear(&sender(1), serde_json::from_value(word).unwrap(), 5_000);
+fn hear(session: &mut Session, word: Value) {
+    session.hear(&sender(1), serde_json::from_value(word).unwrap(), 5_000);
 }
 
 #[test]
@@ -205,22 +212,22 @@ fn values_that_no_export_divides_are_divided_by_the_share_that_k6_has_of_all() {
             "checks": ["rate>0.42", "rate>=0.43", "rate>0.43"],
             "checks{check:ok}": ["rate>0.9"],
         });
-        let mut live = live(1, &given);
+        let mut session = session(1, &given);
         let word = json!({"phase": "ended", "endedAgo": 0, "own": {"checks": {"rate": 0.43}}, "letGo": true});
         if export_is_last {
-            hear(&mut live, word.clone());
+            hear(&mut session, word.clone());
         }
-        send(&mut live, 1, undivided()).unwrap();
-        hear(&mut live, word);
-        live.conclude(5_000);
+        send(&mut session, 1, undivided()).unwrap();
+        hear(&mut session, word);
+        session.conclude(5_000);
         let whole = Sink::Rate {
             nonzero: 43,
             total: 100,
         };
-        assert_eq!(live.store.total("checks", None).as_ref(), Some(&whole));
-        assert_eq!(live.view().metrics["checks"].sink, whole);
-        assert_eq!(verdicts(&live), [Some(true), Some(true), Some(false), None]);
-        let incomplete = Outcome::of(&live, 5_000).incomplete;
+        assert_eq!(session.store.total("checks", None).as_ref(), Some(&whole));
+        assert_eq!(session.view().metrics["checks"].sink, whole);
+        assert_eq!(verdicts(&session), [Some(true), Some(true), Some(false), None]);
+        let incomplete = Outcome::of(&session, 5_000).incomplete;
         let why = "a runner had more series of checks than are kept apart: give requests a `name` tag, or drop tags \
                    with options.systemTags (submetrics, checks and requests lack samples)";
         assert_eq!(incomplete, [why]);
@@ -231,35 +238,35 @@ fn values_that_no_export_divides_are_divided_by_the_share_that_k6_has_of_all() {
 fn share_that_is_not_one_of_the_values_that_came_divides_none() {
     // Of 100 values none can be 0.435, none more than 0.99 or less than 0.05 if 5 of 5 are nonzero.
     for share in [0.435, 0.04, 1.01, f64::MAX] {
-        let mut live = live(1, &json!({"checks": ["rate>0.4"]}));
-        send(&mut live, 1, undivided()).unwrap();
+        let mut session = session(1, &json!({"checks": ["rate>0.4"]}));
+        send(&mut session, 1, undivided()).unwrap();
         let own = json!({"checks": {"rate": share}});
         hear(
-            &mut live,
+            &mut session,
             json!({"phase": "ended", "endedAgo": 0, "own": own, "letGo": true}),
         );
-        live.conclude(5_000);
-        assert_eq!(verdicts(&live), [None], "{share}");
+        session.conclude(5_000);
+        assert_eq!(verdicts(&session), [None], "{share}");
     }
 }
 
 #[test]
 fn running_test_is_aborted_by_a_rate_of_which_k6_has_the_share() {
     let abort = json!({"threshold": "rate<0.5", "abortOnFail": true});
-    let mut live = live(1, &json!({"checks": [abort]}));
+    let mut session = session(1, &json!({"checks": [abort]}));
     let mut running = json!({"phase": "running", "startedAgo": 4_000});
-    hear(&mut live, running.clone());
-    assert!(!live.wants_rates(&sender(1)));
-    send(&mut live, 1, undivided()).unwrap();
-    assert!(live.wants_rates(&sender(1)));
-    live.tick(6_000);
-    assert_eq!(verdicts(&live), [None]);
+    hear(&mut session, running.clone());
+    assert!(!session.wants_rates(&sender(1)));
+    send(&mut session, 1, undivided()).unwrap();
+    assert!(session.wants_rates(&sender(1)));
+    session.tick(6_000);
+    assert_eq!(verdicts(&session), [None]);
     // It has counted more than was exported by then.
     running["rates"] = json!({"checks": 0.8765});
-    hear(&mut live, running);
-    live.tick(8_000);
-    assert_eq!(verdicts(&live), [Some(false)]);
-    assert!(live.judged()[0].aborted.is_some());
+    hear(&mut session, running);
+    session.tick(8_000);
+    assert_eq!(verdicts(&session), [Some(false)]);
+    assert!(session.judged()[0].aborted.is_some());
 }
 
 #[test]
@@ -268,18 +275,18 @@ fn values_of_a_rate_that_may_be_zeros_or_not_decide_no_threshold() {
         for first in [true, false] {
             let given =
                 json!({"checks": ["rate<0.01", "rate<0.5", "rate==0.5", "rate>0.01", "rate>0.9", "rate>=0"]});
-            let mut live = live(1, &given);
+            let mut session = session(1, &given);
             let overflow = int(1, 95, &[("otel.metric.overflow", "true")]);
             let counted = int(1, 5, &[("condition", "nonzero"), ("check", "ok")]);
             let mut points = vec![counted];
             points.insert(usize::from(!first), overflow);
-            send(&mut live, 1, [sum(name, CUMULATIVE, points)]).unwrap();
-            conclude(&mut live);
+            send(&mut session, 1, [sum(name, CUMULATIVE, points)]).unwrap();
+            conclude(&mut session);
             assert_eq!(
-                verdicts(&live),
+                verdicts(&session),
                 [Some(false), None, None, Some(true), None, Some(true)]
             );
-            let checks = summary::checks(&live);
+            let checks = summary::checks(&session);
             let names: Vec<_> = checks.iter().map(|check| check.name.as_str()).collect();
             assert_eq!(names, ["ok"]);
         }
@@ -288,7 +295,7 @@ fn values_of_a_rate_that_may_be_zeros_or_not_decide_no_threshold() {
 
 #[test]
 fn a_run_does_not_pass_if_values_that_may_be_zeros_could_cross_its_threshold() {
-    let mut live = live(1, &json!({"checks": ["rate>0.9"], "http_reqs": ["count>1"]}));
+    let mut session = session(1, &json!({"checks": ["rate>0.9"], "http_reqs": ["count>1"]}));
     let points = vec![
         int(1, 95, &[("otel.metric.overflow", "true")]),
         int(1, 5, &[("condition", "nonzero")]),
@@ -297,9 +304,9 @@ fn a_run_does_not_pass_if_values_that_may_be_zeros_could_cross_its_threshold() {
         sum("checks.total", CUMULATIVE, points),
         requests(1, &[("url", 3.0)]),
     ];
-    send(&mut live, 1, metrics).unwrap();
-    conclude(&mut live);
-    let outcome = Outcome::of(&live, 5_000);
+    send(&mut session, 1, metrics).unwrap();
+    conclude(&mut session);
+    let outcome = Outcome::of(&session, 5_000);
     assert_eq!(
         (outcome.crossed, outcome.unknown, outcome.is_judged()),
         (0, 1, false)
@@ -355,11 +362,11 @@ fn overflow_leaves_every_threshold_unjudged_that_it_can_decide() {
         .chain(rate);
     let all: Vec<Metric> = all.collect();
     let verdicts_of = |given: Value| {
-        let mut live = live(1, &given);
-        send(&mut live, 1, all.clone()).unwrap();
-        conclude(&mut live);
-        let verdicts = verdicts(&live);
-        let outcome = Outcome::of(&live, 5_000);
+        let mut session = session(1, &given);
+        send(&mut session, 1, all.clone()).unwrap();
+        conclude(&mut session);
+        let verdicts = verdicts(&session);
+        let outcome = Outcome::of(&session, 5_000);
         let open = verdicts.iter().filter(|verdict| verdict.is_none()).count();
         assert_eq!(outcome.unknown as usize, open, "{outcome:?}");
         verdicts
@@ -404,7 +411,7 @@ fn overflow_leaves_every_threshold_unjudged_that_it_can_decide() {
 
 #[test]
 fn the_overflow_of_a_rate_of_two_counters_is_counted() {
-    let mut live = live(
+    let mut session = session(
         1,
         &json!({"checks": ["rate>0.5"], "checks{check:ok}": ["rate>0.5"]}),
     );
@@ -413,9 +420,9 @@ fn the_overflow_of_a_rate_of_two_counters_is_counted() {
         sum("checks.occurred", CUMULATIVE, vec![int(1, 60, of)]),
         sum("checks.total", CUMULATIVE, vec![int(1, 90, of)]),
     ];
-    send(&mut live, 1, metrics).unwrap();
-    conclude(&mut live);
-    let sink = live.store.total("checks", None);
+    send(&mut session, 1, metrics).unwrap();
+    conclude(&mut session);
+    let sink = session.store.total("checks", None);
     assert_eq!(
         sink,
         Some(Sink::Rate {
@@ -423,13 +430,13 @@ fn the_overflow_of_a_rate_of_two_counters_is_counted() {
             total: 90
         })
     );
-    assert_eq!(verdicts(&live), [Some(true), None]);
+    assert_eq!(verdicts(&session), [Some(true), None]);
 }
 
 /// Each of the two counters keeps other series apart.
 #[test]
 fn series_of_a_rate_of_which_one_counter_was_put_together_are_not_listed_and_count_in_the_whole() {
-    let mut live = live(1, &json!({"checks": ["rate==0.6"]}));
+    let mut session = session(1, &json!({"checks": ["rate==0.6"]}));
     let of = &[("otel.metric.overflow", "true")];
     let (both, first, second) = (&[("check", "both")], &[("check", "hits")], &[("check", "all")]);
     let metrics = [
@@ -444,23 +451,23 @@ fn series_of_a_rate_of_which_one_counter_was_put_together_are_not_listed_and_cou
             vec![int(1, 4, both), int(1, 5, second), int(1, 1, of)],
         ),
     ];
-    send(&mut live, 1, metrics).unwrap();
-    conclude(&mut live);
-    assert_eq!(verdicts(&live), [Some(true)]);
-    let names: Vec<_> = summary::checks(&live)
+    send(&mut session, 1, metrics).unwrap();
+    conclude(&mut session);
+    assert_eq!(verdicts(&session), [Some(true)]);
+    let names: Vec<_> = summary::checks(&session)
         .into_iter()
         .map(|check| check.name)
         .collect();
     assert_eq!(names, ["both"]);
-    let data = summary::data(&live, &summary::Options::of(&json!({})), 5_000);
+    let data = summary::data(&session, &summary::Options::of(&json!({})), 5_000);
     assert_eq!(data["metrics"]["checks"]["values"]["rate"], json!(0.6));
 }
 
 #[test]
 fn a_runner_takes_room_for_its_own_series_only() {
-    let mut live = live(2, &json!({}));
-    send(&mut live, 2, [others()]).unwrap();
-    send(&mut live, 1, [requests(1, &[("new", 1.0)])]).unwrap();
-    let kept: Vec<_> = live.store.senders().values().map(|sent| sent.kept()).collect();
+    let mut session = session(2, &json!({}));
+    send(&mut session, 2, [others()]).unwrap();
+    send(&mut session, 1, [requests(1, &[("new", 1.0)])]).unwrap();
+    let kept: Vec<_> = session.store.senders().values().map(|sent| sent.kept()).collect();
     assert_eq!(kept, [1, MOST - 1]);
 }

@@ -6,15 +6,15 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use k6_operator::aggregate::Sink;
-use k6_operator::aggregate::live::{Live, Order, Word};
-use k6_operator::aggregate::outcome::Outcome;
-use k6_operator::aggregate::server::LARGEST_EXPORT;
+use k6_operator::aggregate::session::{Directive, Heartbeat, Session};
 use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::summary::{Options, data, text};
-use k6_operator::aggregate::threshold::thresholds;
-use k6_operator::operator::Clock;
+use k6_operator::clock::Clock;
+use k6_operator::k6::threshold::thresholds;
+use k6_operator::programs::aggregate::server::LARGEST_EXPORT;
+use k6_operator::programs::http::ask;
+use k6_operator::protocol::outcome::Outcome;
 use k6_operator::protocol::tokens::Tokens;
-use k6_operator::runners::http::ask;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
@@ -63,7 +63,7 @@ async fn compressed_export_counts_as_one_that_is_not() {
         let body = if encoding == "gzip" { gzip(&body) } else { body };
         let answered = post(service.address, &headers, body).await;
         assert_eq!(answered, (200, String::new()), "{encoding}");
-        let requests = service.aggregator().live().store.total("http_reqs", None);
+        let requests = service.aggregator().session().store.total("http_reqs", None);
         assert_eq!(requests, Some(Sink::Counter(value)), "{encoding}");
     }
 }
@@ -190,8 +190,8 @@ async fn an_export_that_is_not_this_runs_or_cannot_be_merged_is_refused_with_the
     }
     let (answered, said) = send(&service, "1", "a", good()).await;
     assert_eq!((answered, said.as_str()), (200, ""));
-    let live = service.aggregator().live();
-    let view = live.store.view();
+    let session = service.aggregator().session();
+    let view = session.store.view();
     assert_eq!(view.metrics["http_reqs"].sink, Sink::Counter(5.0));
 }
 
@@ -205,7 +205,7 @@ async fn an_export_that_comes_after_a_later_one_changes_nothing() {
         ]);
         assert_eq!(send(&service, "1", "a", body).await.0, 200);
     }
-    let view = service.aggregator().live().store.view();
+    let view = service.aggregator().session().store.view();
     assert_eq!(view.metrics["http_reqs"].sink, Sink::Counter(7.0));
     let Sink::Trend(waits) = &view.metrics["waits"].sink else {
         panic!("{view:?}");
@@ -238,8 +238,8 @@ async fn a_rate_is_the_same_in_the_form_of_each_version_of_k6() {
     ] {
         assert_eq!(send(&service, runner, "a", export(form)).await.0, 200);
     }
-    let live = service.aggregator().live();
-    let view = live.store.view();
+    let session = service.aggregator().session();
+    let view = session.store.view();
     let checks = &view.metrics["checks"];
     assert_eq!(
         checks.sink,
@@ -250,7 +250,7 @@ async fn a_rate_is_the_same_in_the_form_of_each_version_of_k6() {
     );
     assert_eq!(checks.series.len(), 1, "one series of three runners");
     for runner in [1, 2, 3] {
-        let of_one = live.store.total("checks", Some(runner)).unwrap();
+        let of_one = session.store.total("checks", Some(runner)).unwrap();
         assert_eq!(of_one, Sink::Rate { nonzero: 3, total: 4 });
     }
 }
@@ -268,7 +268,7 @@ async fn a_tag_of_the_user_that_is_named_as_the_halves_of_a_rate_are_keeps_its_s
         sum("checks.total", CUMULATIVE, vec![int(4, "cold"), int(2, "warm")]),
     ];
     assert_eq!(send(&service, "1", "a", export(checks)).await.0, 200);
-    let checks = service.aggregator().live().store.total("checks", None);
+    let checks = service.aggregator().session().store.total("checks", None);
     assert_eq!(checks, Some(Sink::Rate { nonzero: 4, total: 6 }));
 }
 
@@ -309,9 +309,12 @@ async fn what_runners_had_sent_and_said_that_are_no_more_survives_a_restart_of_t
     assert_eq!(send(&service, "2", "a", body).await.0, 200);
     let own = json!({"http_reqs": {"count": 10.0}});
     say(&service, "2", json!({"phase": "exited", "own": own})).await;
-    let live = service.aggregator().live();
-    assert_eq!(live.store.view().metrics["http_reqs"].sink, Sink::Counter(16.0));
-    let incomplete = live.incomplete();
+    let session = service.aggregator().session();
+    assert_eq!(
+        session.store.view().metrics["http_reqs"].sink,
+        Sink::Counter(16.0)
+    );
+    let incomplete = session.incomplete();
     assert_eq!(
         incomplete,
         [
@@ -324,11 +327,11 @@ async fn what_runners_had_sent_and_said_that_are_no_more_survives_a_restart_of_t
 #[test]
 fn a_k6_that_ended_before_it_told_what_it_measured_leaves_the_result_incomplete() {
     let words = |words: &[(u64, Value)]| {
-        let mut live = Live::new(1, false, Vec::new());
+        let mut session = Session::new(1, false, Vec::new());
         for (now, word) in words {
-            live.hear(&sender(1), serde_json::from_value(word.clone()).unwrap(), *now);
+            session.hear(&sender(1), serde_json::from_value(word.clone()).unwrap(), *now);
         }
-        live.incomplete()
+        session.incomplete()
     };
     let own = json!({});
     let ended = |own: &Value| json!({"phase": "ended", "endedAgo": 0, "own": own});
@@ -357,19 +360,23 @@ fn a_k6_that_ended_before_it_told_what_it_measured_leaves_the_result_incomplete(
 
 #[test]
 fn a_k6_that_says_it_measured_nothing_though_it_sent_something_leaves_the_result_incomplete() {
-    let mut live = Live::new(1, false, Vec::new());
+    let mut session = Session::new(1, false, Vec::new());
     let ended = || said(json!({"phase": "ended", "endedAgo": 0, "own": {}}));
-    take(&mut live, 1, counter("http_reqs", 1, 5.0), 50);
+    take(&mut session, 1, counter("http_reqs", 1, 5.0), 50);
     for now in [100, 1_000, 2_000] {
-        assert_eq!(live.hear(&sender(1), ended(), now), Order::GoOn {}, "{now}");
-        take(&mut live, 1, counter("http_reqs", now, 5.0), now + 50);
+        assert_eq!(
+            session.hear(&sender(1), ended(), now),
+            Directive::Continue {},
+            "{now}"
+        );
+        take(&mut session, 1, counter("http_reqs", now, 5.0), now + 50);
     }
     assert_eq!(
-        live.hear(&sender(1), ended(), 16_000),
-        Order::End { crossed: None }
+        session.hear(&sender(1), ended(), 16_000),
+        Directive::End { crossed: None }
     );
     assert_eq!(
-        live.incomplete(),
+        session.incomplete(),
         ["runner 1 ended before it had told what it measured: its last export may be missing"]
     );
 }
@@ -416,20 +423,20 @@ async fn a_test_that_ended_before_the_aggregator_began_again_has_its_times() {
 #[test]
 fn a_runner_that_ended_while_the_aggregator_was_away_has_time_to_bring_its_last_export() {
     const BEGAN: u64 = 1_000_000;
-    let mut live = Live::new(1, false, Vec::new());
-    live.began = BEGAN;
+    let mut session = Session::new(1, false, Vec::new());
+    session.began = BEGAN;
     let own = json!({"http_reqs": {"count": 5.0}});
     let ended = |ago: u64| said(json!({"phase": "ended", "startedAgo": 60_000, "endedAgo": ago, "own": own}));
     for now in [100, 400] {
-        let order = live.hear(&sender(1), ended(20_000 + now), BEGAN + now);
-        assert_eq!(order, Order::GoOn {}, "{now}");
+        let order = session.hear(&sender(1), ended(20_000 + now), BEGAN + now);
+        assert_eq!(order, Directive::Continue {}, "{now}");
     }
-    take(&mut live, 1, counter("http_reqs", 1, 5.0), BEGAN + 500);
+    take(&mut session, 1, counter("http_reqs", 1, 5.0), BEGAN + 500);
     assert_eq!(
-        live.hear(&sender(1), ended(20_700), BEGAN + 700),
-        Order::End { crossed: None }
+        session.hear(&sender(1), ended(20_700), BEGAN + 700),
+        Directive::End { crossed: None }
     );
-    assert_eq!(live.incomplete(), Vec::<String>::new());
+    assert_eq!(session.incomplete(), Vec::<String>::new());
 }
 
 #[test]
@@ -438,21 +445,21 @@ fn an_aggregator_that_has_just_begun_judges_nothing_before_all_runners_have_sent
     let abort = json!({"thresholds": {"http_reqs": [{"threshold": "rate>5", "abortOnFail": true}]}});
     let running = || said(json!({"phase": "running", "startedAgo": 300_000}));
     let begun = || {
-        let mut live = Live::new(2, false, thresholds(&abort).unwrap());
-        live.began = BEGAN;
-        live.hear(&sender(1), running(), BEGAN + 100);
-        take(&mut live, 1, counter("http_reqs", 1, 1_000.0), BEGAN + 200);
-        live.tick(BEGAN + 500);
-        assert_eq!(live.judged()[0].verdict.passed, None);
-        live
+        let mut session = Session::new(2, false, thresholds(&abort).unwrap());
+        session.began = BEGAN;
+        session.hear(&sender(1), running(), BEGAN + 100);
+        take(&mut session, 1, counter("http_reqs", 1, 1_000.0), BEGAN + 200);
+        session.tick(BEGAN + 500);
+        assert_eq!(session.judged()[0].verdict.passed, None);
+        session
     };
-    let mut live = begun();
-    take(&mut live, 2, counter("http_reqs", 1, 1_000.0), BEGAN + 900);
-    live.tick(BEGAN + 2_600);
-    assert_eq!(live.judged()[0].verdict.passed, Some(true));
-    let mut live = begun();
-    live.tick(BEGAN + 10_000);
-    let judged = &live.judged()[0];
+    let mut session = begun();
+    take(&mut session, 2, counter("http_reqs", 1, 1_000.0), BEGAN + 900);
+    session.tick(BEGAN + 2_600);
+    assert_eq!(session.judged()[0].verdict.passed, Some(true));
+    let mut session = begun();
+    session.tick(BEGAN + 10_000);
+    let judged = &session.judged()[0];
     assert_eq!(
         (judged.verdict.passed, judged.unknown, judged.aborted),
         (None, true, None)
@@ -497,14 +504,17 @@ async fn export_that_is_too_large_or_unreadable_is_held_against_its_runner_at_on
         assert_eq!(report["incomplete"], json!([why]));
         assert_eq!(report["perRunner"][0].get("incomplete"), None);
         assert_eq!(report["perRunner"][1]["incomplete"], json!([why]));
-        let live = service.aggregator().live();
-        assert_eq!(Outcome::of(&live, service.aggregator().now()).incomplete, [why]);
+        let session = service.aggregator().session();
+        assert_eq!(
+            Outcome::of(&session, service.aggregator().now()).incomplete,
+            [why]
+        );
     };
     incomplete(&too_large);
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let stands = |service: &Service| -> Vec<_> {
-        let live = service.aggregator().live();
-        let judged = live.judged().iter();
+        let session = service.aggregator().session();
+        let judged = session.judged().iter();
         judged
             .map(|judged| (judged.verdict.passed, judged.unknown))
             .collect()
@@ -527,103 +537,109 @@ async fn export_that_is_too_large_or_unreadable_is_held_against_its_runner_at_on
 }
 
 /// Two runners that have ended and told what they measured, the first of them in the second before.
-fn ended_one_after_the_other(source: &str) -> Live {
+fn ended_one_after_the_other(source: &str) -> Session {
     let options = json!({"thresholds": {"http_reqs": [source]}});
-    let mut live = Live::new(2, false, thresholds(&options).unwrap());
+    let mut session = Session::new(2, false, thresholds(&options).unwrap());
     for runner in [1, 2] {
-        live.hear(
+        session.hear(
             &sender(runner),
             said(json!({"phase": "running", "startedAgo": 0})),
             1_000,
         );
-        take(&mut live, runner, counter("http_reqs", 1, 50.0), 10_500);
-        live.hear(
+        take(&mut session, runner, counter("http_reqs", 1, 50.0), 10_500);
+        session.hear(
             &sender(runner),
             said(json!({"phase": "running", "startedAgo": 9_600})),
             10_600,
         );
     }
-    live
+    session
 }
 
-fn ended() -> Word {
+fn ended() -> Heartbeat {
     let own = json!({"http_reqs": {"count": 50.0, "rate": 5.0}});
     said(json!({"phase": "ended", "endedAgo": 0, "own": own}))
 }
 
 /// What it is told once what it measured has come.
-fn end(live: &mut Live, runner: u32, now: u64) -> Order {
-    assert_eq!(live.hear(&sender(runner), ended(), now), Order::GoOn {});
+fn end(session: &mut Session, runner: u32, now: u64) -> Directive {
+    assert_eq!(
+        session.hear(&sender(runner), ended(), now),
+        Directive::Continue {}
+    );
     let told = said(
         json!({"phase": "ended", "endedAgo": 2_000, "own": {"http_reqs": {"count": 50.0, "rate": 4.0}}}),
     );
-    live.hear(&sender(runner), told, now + 2_000)
+    session.hear(&sender(runner), told, now + 2_000)
 }
 
 #[test]
 fn abort_on_one_runner_is_ordered_on_those_that_run_and_on_no_others() {
-    let mut live = Live::new(3, false, Vec::new());
+    let mut session = Session::new(3, false, Vec::new());
     let running = || said(json!({"phase": "running", "startedAgo": 100}));
     for runner in [1, 2] {
-        assert_eq!(live.hear(&sender(runner), running(), 1_000), Order::GoOn {});
+        assert_eq!(
+            session.hear(&sender(runner), running(), 1_000),
+            Directive::Continue {}
+        );
     }
     let aborted = said(json!({"phase": "ended", "startedAgo": 2_000, "endedAgo": 0, "aborted": true}));
-    assert_eq!(live.hear(&sender(2), aborted, 3_000), Order::GoOn {});
+    assert_eq!(session.hear(&sender(2), aborted, 3_000), Directive::Continue {});
     assert_eq!(
-        live.hear(&sender(1), running(), 3_500),
-        Order::Abort { runner: 2 }
+        session.hear(&sender(1), running(), 3_500),
+        Directive::Abort { runner: 2 }
     );
     let waiting = said(json!({"phase": "waiting"}));
-    assert_eq!(live.hear(&sender(3), waiting, 3_500), Order::GoOn {});
+    assert_eq!(session.hear(&sender(3), waiting, 3_500), Directive::Continue {});
     // Its own part was ended by that order.
     let ended = said(json!({"phase": "ended", "startedAgo": 3_000, "endedAgo": 0}));
-    assert_eq!(live.hear(&sender(1), ended, 4_000), Order::GoOn {});
+    assert_eq!(session.hear(&sender(1), ended, 4_000), Directive::Continue {});
 }
 
 #[test]
 fn runner_that_completes_the_whole_is_told_of_the_thresholds_that_are_crossed() {
-    let crossed = |text: &str| Order::End {
+    let crossed = |text: &str| Directive::End {
         crossed: Some(text.to_owned()),
     };
-    let mut live = ended_one_after_the_other("count<100");
-    assert_eq!(end(&mut live, 2, 11_000), Order::End { crossed: None });
-    assert_eq!(end(&mut live, 1, 14_000), crossed("http_reqs count<100"));
+    let mut session = ended_one_after_the_other("count<100");
+    assert_eq!(end(&mut session, 2, 11_000), Directive::End { crossed: None });
+    assert_eq!(end(&mut session, 1, 14_000), crossed("http_reqs count<100"));
     // Its answer was lost.
     assert_eq!(
-        live.hear(&sender(1), ended(), 16_500),
+        session.hear(&sender(1), ended(), 16_500),
         crossed("http_reqs count<100")
     );
-    live.conclude(20_000);
-    assert_eq!(Outcome::of(&live, 20_000).crossed, 1);
+    session.conclude(20_000);
+    assert_eq!(Outcome::of(&session, 20_000).crossed, 1);
 
-    let mut live = ended_one_after_the_other("count<101");
-    assert_eq!(end(&mut live, 2, 11_000), Order::End { crossed: None });
-    assert_eq!(end(&mut live, 1, 14_000), Order::End { crossed: None });
+    let mut session = ended_one_after_the_other("count<101");
+    assert_eq!(end(&mut session, 2, 11_000), Directive::End { crossed: None });
+    assert_eq!(end(&mut session, 1, 14_000), Directive::End { crossed: None });
 }
 
 #[test]
 fn runner_that_is_lost_is_not_waited_for_to_tell_of_the_thresholds_and_may_come_back() {
     for (source, told) in [("count<99", Some("http_reqs count<99")), ("count>=100", None)] {
-        let mut live = ended_one_after_the_other(source);
-        take(&mut live, 2, counter("http_reqs", 2, 49.0), 10_800);
+        let mut session = ended_one_after_the_other(source);
+        take(&mut session, 2, counter("http_reqs", 2, 49.0), 10_800);
         let crossed = told.map(str::to_owned);
         assert_eq!(
-            end(&mut live, 1, 24_000),
-            Order::End { crossed },
+            end(&mut session, 1, 24_000),
+            Directive::End { crossed },
             "runner 2 is silent"
         );
         // It brings what it had measured after all: the outcome decides.
-        take(&mut live, 2, counter("http_reqs", 3, 50.0), 27_000);
+        take(&mut session, 2, counter("http_reqs", 3, 50.0), 27_000);
         let crossed = told.map(str::to_owned);
-        assert_eq!(end(&mut live, 2, 27_100), Order::End { crossed });
-        live.conclude(30_000);
-        assert_eq!(Outcome::of(&live, 30_000).passed(), told.is_none());
+        assert_eq!(end(&mut session, 2, 27_100), Directive::End { crossed });
+        session.conclude(30_000);
+        assert_eq!(Outcome::of(&session, 30_000).passed(), told.is_none());
     }
 }
 
 #[test]
 fn virtual_users_of_the_summary_are_those_of_the_test_and_not_of_the_wait_before_it() {
-    let mut live = Live::new(1, false, Vec::new());
+    let mut session = Session::new(1, false, Vec::new());
     for (now, vus) in [
         (1_000, 0.0),
         (2_000, 0.0),
@@ -633,36 +649,36 @@ fn virtual_users_of_the_summary_are_those_of_the_test_and_not_of_the_wait_before
         (6_500, 0.0),
     ] {
         if now == 3_000 {
-            live.hear(
+            session.hear(
                 &sender(1),
                 said(json!({"phase": "running", "startedAgo": 500})),
                 now,
             );
         }
-        take(&mut live, 1, gauge("vus", now, vus), now);
+        take(&mut session, 1, gauge("vus", now, vus), now);
     }
     let own = json!({"vus": {"value": 5.0}});
     let word = json!({"phase": "exited", "endedAgo": 600, "own": own, "letGo": true});
-    live.hear(&sender(1), said(word), 6_600);
-    live.conclude(7_000);
-    let Sink::Gauge { value, min, max, .. } = live.view().metrics["vus"].sink else {
-        panic!("{:?}", live.view());
+    session.hear(&sender(1), said(word), 6_600);
+    session.conclude(7_000);
+    let Sink::Gauge { value, min, max, .. } = session.view().metrics["vus"].sink else {
+        panic!("{:?}", session.view());
     };
     assert_eq!((value, min, max), (5.0, 2.0, 5.0));
-    assert_eq!(Outcome::of(&live, 7_000).totals.vus, 5.0);
-    assert_eq!(json!(Outcome::of(&live, 7_000))["totals"]["vus"], json!(5.0));
+    assert_eq!(Outcome::of(&session, 7_000).totals.vus, 5.0);
+    assert_eq!(json!(Outcome::of(&session, 7_000))["totals"]["vus"], json!(5.0));
 
     // A scenario that begins later has none for long.
-    let mut live = Live::new(1, false, Vec::new());
-    live.hear(
+    let mut session = Session::new(1, false, Vec::new());
+    session.hear(
         &sender(1),
         said(json!({"phase": "running", "startedAgo": 0})),
         1_000,
     );
     for (now, vus) in [(2_000, 0.0), (5_000, 0.0), (6_000, 4.0)] {
-        take(&mut live, 1, gauge("vus", now, vus), now);
+        take(&mut session, 1, gauge("vus", now, vus), now);
     }
-    let Sink::Gauge { min, .. } = live.store.view_at_end().metrics["vus"].sink else {
+    let Sink::Gauge { min, .. } = session.store.view_at_end().metrics["vus"].sink else {
         panic!("no gauge");
     };
     assert_eq!(min, 0.0);
@@ -670,17 +686,17 @@ fn virtual_users_of_the_summary_are_those_of_the_test_and_not_of_the_wait_before
 
 #[test]
 fn negative_zero_is_written_as_zero() {
-    let mut live = Live::new(1, false, Vec::new());
-    take(&mut live, 1, counter("http_reqs", 1, -0.0), 1);
-    take(&mut live, 1, gauge("level", 1, -1e-9), 1);
-    take(&mut live, 1, gauge("vus", 1, -0.0), 1);
-    live.conclude(2);
+    let mut session = Session::new(1, false, Vec::new());
+    take(&mut session, 1, counter("http_reqs", 1, -0.0), 1);
+    take(&mut session, 1, gauge("level", 1, -1e-9), 1);
+    take(&mut session, 1, gauge("vus", 1, -0.0), 1);
+    session.conclude(2);
     let options = Options::of(&Value::Null);
-    let outcome = Outcome::of(&live, 2);
+    let outcome = Outcome::of(&session, 2);
     let texts = [
-        text(&live, &options, 2),
+        text(&session, &options, 2),
         outcome.to_message(),
-        json!(data(&live, &options, 2)["metrics"]["http_reqs"]).to_string(),
+        json!(data(&session, &options, 2)["metrics"]["http_reqs"]).to_string(),
     ];
     for text in texts {
         assert!(
@@ -691,78 +707,86 @@ fn negative_zero_is_written_as_zero() {
 }
 
 /// A test of two runners: one ended after 10 s, of the other nothing was heard after 8 s.
-fn half_lost() -> Live {
+fn half_lost() -> Session {
     let options = json!({"thresholds": {"http_reqs": ["rate>15"]}});
-    let mut live = Live::new(2, false, thresholds(&options).unwrap());
+    let mut session = Session::new(2, false, thresholds(&options).unwrap());
     for runner in [1, 2] {
-        live.hear(
+        session.hear(
             &sender(runner),
             said(json!({"phase": "running", "startedAgo": 0})),
             1_000,
         );
     }
-    take(&mut live, 2, counter("http_reqs", 1, 80.0), 9_000);
+    take(&mut session, 2, counter("http_reqs", 1, 80.0), 9_000);
     let own = json!({"http_reqs": {"count": 100.0}});
     let word = json!({"phase": "exited", "endedAgo": 500, "own": own, "letGo": true});
-    take(&mut live, 1, counter("http_reqs", 1, 100.0), 11_200);
-    live.hear(&sender(1), said(word), 11_500);
-    live
+    take(&mut session, 1, counter("http_reqs", 1, 100.0), 11_200);
+    session.hear(&sender(1), said(word), 11_500);
+    session
 }
 
 #[test]
 fn a_test_of_which_a_runner_is_lost_has_taken_until_the_last_that_was_heard_of_it() {
-    let mut live = half_lost();
-    assert_eq!(live.elapsed(31_000), 30.0, "while it may still be heard");
-    live.conclude(31_000);
-    assert_eq!(live.elapsed(60_000), 10.0);
-    let verdict = live.judged()[0].verdict;
+    let mut session = half_lost();
+    assert_eq!(session.elapsed(31_000), 30.0, "while it may still be heard");
+    session.conclude(31_000);
+    assert_eq!(session.elapsed(60_000), 10.0);
+    let verdict = session.judged()[0].verdict;
     assert_eq!(verdict.value.unwrap().value, 18.0, "180 in 10 s");
     assert_eq!(verdict.passed, None, "the other may have gone on");
-    let mut live = half_lost();
-    take(&mut live, 2, counter("http_reqs", 2, 90.0), 13_000);
-    live.conclude(31_000);
-    assert_eq!(live.elapsed(60_000), 12.0, "the other went on for longer");
+    let mut session = half_lost();
+    take(&mut session, 2, counter("http_reqs", 2, 90.0), 13_000);
+    session.conclude(31_000);
+    assert_eq!(session.elapsed(60_000), 12.0, "the other went on for longer");
 }
 
 #[test]
 fn what_came_of_a_test_stays_whatever_comes_after_it_was_told() {
-    let mut live = half_lost();
-    let told = |live: &Live, now| {
+    let mut session = half_lost();
+    let told = |session: &Session, now| {
         let options = Options::of(&Value::Null);
-        let (data, text) = (data(live, &options, now), text(live, &options, now));
-        (Outcome::of(live, now), data, text, live.timeline.steps().len())
+        let (data, text) = (data(session, &options, now), text(session, &options, now));
+        (
+            Outcome::of(session, now),
+            data,
+            text,
+            session.timeline.steps().len(),
+        )
     };
-    live.conclude(31_000);
-    let first = told(&live, 31_000);
+    session.conclude(31_000);
+    let first = told(&session, 31_000);
     assert_eq!(first.0.incomplete, ["runner 2 never said that it had ended"]);
-    live.tick(40_000);
+    session.tick(40_000);
     let running = said(json!({"phase": "running", "startedAgo": 40_000}));
-    assert_eq!(live.hear(&sender(2), running, 41_000), Order::GoOn {});
-    take(&mut live, 2, counter("http_reqs", 9, 1.0), 41_500);
+    assert_eq!(session.hear(&sender(2), running, 41_000), Directive::Continue {});
+    take(&mut session, 2, counter("http_reqs", 9, 1.0), 41_500);
     let ended = said(json!({"phase": "ended", "endedAgo": 0, "own": {"http_reqs": {"count": 1.0}}}));
-    assert_eq!(live.hear(&sender(2), ended, 42_000), Order::End { crossed: None });
-    live.tick(50_000);
-    live.conclude(60_000);
-    assert_eq!(told(&live, 70_000), first);
+    assert_eq!(
+        session.hear(&sender(2), ended, 42_000),
+        Directive::End { crossed: None }
+    );
+    session.tick(50_000);
+    session.conclude(60_000);
+    assert_eq!(told(&session, 70_000), first);
 }
 
 #[test]
 fn a_mean_near_zero_of_numbers_that_are_not_is_compared_as_exactly_as_it_can_be() {
     let incomplete = |came: f64| {
-        let mut live = Live::new(1, false, Vec::new());
+        let mut session = Session::new(1, false, Vec::new());
         let mut signed = trend("signed", 1, &[4], 4);
         if let Some(Data::ExponentialHistogram(histogram)) = &mut signed.data {
             let point = &mut histogram.data_points[0];
             (point.sum, point.min, point.max) = (Some(came * 4.0), Some(-10.0), Some(10.0));
         }
-        take(&mut live, 1, signed, 100);
+        take(&mut session, 1, signed, 100);
         let own = json!({"signed": {"avg": 1e-13, "min": -10.0, "max": 10.0}});
-        live.hear(
+        session.hear(
             &sender(1),
             said(json!({"phase": "exited", "endedAgo": 0, "own": own, "letGo": true})),
             200,
         );
-        live.incomplete()
+        session.incomplete()
     };
     assert_eq!(incomplete(2e-13), Vec::<String>::new());
     assert_eq!(
@@ -781,13 +805,13 @@ fn of_a_gauge_with_tags_the_value_that_was_set_last_counts_and_virtual_users_are
         };
         metric(name, Data::Gauge(gauge))
     };
-    let mut live = Live::new(1, false, Vec::new());
+    let mut session = Session::new(1, false, Vec::new());
     for (time, east, west) in [(1, 5.0, 7.0), (2, 6.0, 7.0)] {
         let points = [(east, "east"), (west, "west")];
-        take(&mut live, 1, gauge("level", time, &points), time);
-        take(&mut live, 1, gauge("vus", time, &points), time);
+        take(&mut session, 1, gauge("level", time, &points), time);
+        take(&mut session, 1, gauge("vus", time, &points), time);
     }
-    let view = live.store.view();
+    let view = session.store.view();
     let values = |name: &str| match view.metrics[name].sink {
         Sink::Gauge { value, min, max, .. } => (value, min, max),
         Sink::Counter(_) | Sink::Rate { .. } | Sink::Trend(_) => panic!("{name} is no gauge"),
@@ -803,38 +827,50 @@ fn sender(runner: u32) -> Sender {
     }
 }
 
-fn said(word: Value) -> Word {
+fn said(word: Value) -> Heartbeat {
     serde_json::from_value(word).unwrap()
 }
 
-fn take(live: &mut Live, runner: u32, metric: Metric, now: u64) {
+fn take(session: &mut Session, runner: u32, metric: Metric, now: u64) {
     let export = ExportMetricsServiceRequest::decode(export([metric]).as_slice()).unwrap();
-    live.export(&sender(runner), &export, now).unwrap();
+    session.export(&sender(runner), &export, now).unwrap();
 }
 
 #[test]
 fn teardown_waits_for_all_runners_also_those_that_have_not_been_heard_since_a_restart() {
-    let mut live = Live::new(2, true, Vec::new());
-    let word = |phase| serde_json::from_value::<Word>(json!({"phase": phase, "endedAgo": 0})).unwrap();
-    assert_eq!(live.hear(&sender(1), word("ended"), 100), Order::GoOn {});
-    assert_eq!(live.hear(&sender(2), word("running"), 200), Order::GoOn {});
+    let mut session = Session::new(2, true, Vec::new());
+    let word = |phase| serde_json::from_value::<Heartbeat>(json!({"phase": phase, "endedAgo": 0})).unwrap();
     assert_eq!(
-        live.hear(&sender(1), word("ended"), 15_000),
-        Order::TearDown {},
+        session.hear(&sender(1), word("ended"), 100),
+        Directive::Continue {}
+    );
+    assert_eq!(
+        session.hear(&sender(2), word("running"), 200),
+        Directive::Continue {}
+    );
+    assert_eq!(
+        session.hear(&sender(1), word("ended"), 15_000),
+        Directive::TearDown {},
         "runner 2 is silent"
     );
-    live.hear(&sender(2), word("running"), 15_100);
+    session.hear(&sender(2), word("running"), 15_100);
     assert_eq!(
-        live.hear(&sender(1), word("ended"), 15_200),
-        Order::GoOn {},
+        session.hear(&sender(1), word("ended"), 15_200),
+        Directive::Continue {},
         "it is there again"
     );
-    live.hear(&sender(2), word("ended"), 15_300);
-    assert_eq!(live.hear(&sender(1), word("ended"), 15_400), Order::TearDown {});
-    let mut live = Live::new(2, true, Vec::new());
-    live.began = 1_000_000;
-    for (now, order) in [(1_000_100, Order::GoOn {}), (1_010_000, Order::TearDown {})] {
-        assert_eq!(live.hear(&sender(1), word("ended"), now), order, "{now}");
+    session.hear(&sender(2), word("ended"), 15_300);
+    assert_eq!(
+        session.hear(&sender(1), word("ended"), 15_400),
+        Directive::TearDown {}
+    );
+    let mut session = Session::new(2, true, Vec::new());
+    session.began = 1_000_000;
+    for (now, order) in [
+        (1_000_100, Directive::Continue {}),
+        (1_010_000, Directive::TearDown {}),
+    ] {
+        assert_eq!(session.hear(&sender(1), word("ended"), now), order, "{now}");
     }
 }
 
@@ -850,7 +886,7 @@ async fn virtual_users_are_summed_and_other_gauges_have_the_last_value() {
         let body = export([gauge("vus", time, vus), gauge("level", time, level)]);
         assert_eq!(send(&service, runner, "a", body).await.0, 200);
     }
-    let view = service.aggregator().live().store.view();
+    let view = service.aggregator().session().store.view();
     let value = |name: &str| match view.metrics[name].sink {
         Sink::Gauge { value, .. } => value,
         Sink::Counter(_) | Sink::Rate { .. } | Sink::Trend(_) => panic!("{name} is no gauge"),
@@ -876,7 +912,7 @@ async fn a_scrape_has_the_merged_metrics_by_the_names_of_k6s_own_output() {
         sum("checks.total", CUMULATIVE, vec![int(4)]),
     ];
     assert_eq!(send(&service, "1", "a", export(body)).await.0, 200);
-    service.aggregator().live().conclude(0);
+    service.aggregator().session().conclude(0);
     let limit = Duration::from_secs(10);
     let address = service.address.to_string();
     let scraped = ask(&address, hyper::Method::GET, "/metrics", &[], Vec::new(), limit)
@@ -946,7 +982,7 @@ async fn whoever_has_not_the_token_of_the_run_changes_nothing_and_is_told_nothin
     }
     let mut after = json!(service.aggregator().report());
     after["now"] = before["now"].clone();
-    let requests = service.aggregator().live().store.total("http_reqs", None);
+    let requests = service.aggregator().session().store.total("http_reqs", None);
     assert_eq!(requests, Some(Sink::Counter(5.0)));
     assert_eq!(after["totals"], before["totals"]);
 }

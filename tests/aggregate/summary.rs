@@ -4,12 +4,12 @@
 use crate::exports::{counter, export, gauge};
 use crate::k6::k6_binary;
 use crate::run::{Runners, Service, Site};
-use k6_operator::aggregate::handler::{Content, Handled, Task};
-use k6_operator::aggregate::live::Live;
+use k6_operator::aggregate::handle_summary::{Content, Handled, Task};
+use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::summary::{Options, data, text, time};
-use k6_operator::aggregate::threshold::thresholds;
-use k6_operator::runners::summing::Plan;
+use k6_operator::k6::threshold::thresholds;
+use k6_operator::programs::summing::Plan;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use prost::Message;
@@ -113,7 +113,7 @@ async fn the_summary_is_that_of_k6_itself() {
     let data = log.lines().find_map(|line| line.strip_prefix("DATA")).unwrap();
     let mut theirs: Value = serde_json::from_str(data).unwrap();
     let now = service.aggregator().now();
-    service.aggregator().live().conclude(now);
+    service.aggregator().session().conclude(now);
     let (mut ours, text) = service.aggregator().summary();
     println!("{text}");
     for data in [&mut ours, &mut theirs] {
@@ -182,27 +182,27 @@ fn the_virtual_users_of_a_test_are_those_that_its_runners_had_last_though_they_l
     let options =
         json!({"thresholds": {"vus": ["value>=10", "value<10"], "vus{instance_id:1}": ["value==4"]}});
     let judged = |exports: &[(u32, u64, f64)], ended: &[(u32, u64)], late: &[(u32, u64, f64)]| {
-        let mut live = Live::new(2, false, thresholds(&options).unwrap());
+        let mut session = Session::new(2, false, thresholds(&options).unwrap());
         let sender = |runner| Sender {
             runner,
             process: "a".to_owned(),
         };
-        let take = |live: &mut Live, (runner, now, vus): (u32, u64, f64)| {
+        let take = |session: &mut Session, (runner, now, vus): (u32, u64, f64)| {
             let export = export([gauge("vus", now, vus)]);
             let export = ExportMetricsServiceRequest::decode(export.as_slice()).unwrap();
-            live.export(&sender(runner), &export, now).unwrap();
+            session.export(&sender(runner), &export, now).unwrap();
         };
-        exports.iter().for_each(|export| take(&mut live, *export));
+        exports.iter().for_each(|export| take(&mut session, *export));
         for (runner, now) in ended {
             let own = json!({"vus": {"value": 0.0}});
             let word = json!({"phase": "ended", "endedAgo": 50, "own": own, "letGo": true});
-            live.hear(&sender(*runner), serde_json::from_value(word).unwrap(), *now);
+            session.hear(&sender(*runner), serde_json::from_value(word).unwrap(), *now);
         }
-        late.iter().for_each(|export| take(&mut live, *export));
-        live.conclude(30_000);
-        let data = data(&live, &Options::of(&options), 30_000);
-        let text = text(&live, &Options::of(&options), 30_000);
-        let passed: Vec<_> = live
+        late.iter().for_each(|export| take(&mut session, *export));
+        session.conclude(30_000);
+        let data = data(&session, &Options::of(&options), 30_000);
+        let text = text(&session, &Options::of(&options), 30_000);
+        let passed: Vec<_> = session
             .judged()
             .iter()
             .map(|judged| judged.verdict.passed == Some(true))
@@ -292,22 +292,22 @@ fn times_are_written_as_k6_writes_them() {
 
 #[test]
 fn a_counter_of_time_has_a_time_by_second() {
-    let mut live = Live::new(1, false, Vec::new());
+    let mut session = Session::new(1, false, Vec::new());
     let sender = Sender {
         runner: 1,
         process: "a".to_owned(),
     };
     let said = |word: Value| serde_json::from_value(word).unwrap();
-    live.hear(&sender, said(json!({"phase": "running", "startedAgo": 0})), 1_000);
+    session.hear(&sender, said(json!({"phase": "running", "startedAgo": 0})), 1_000);
     let spent = Metric {
         unit: "ms".to_owned(),
         ..counter("spent", 1, 7_001.0)
     };
     let export = ExportMetricsServiceRequest::decode(export([spent]).as_slice()).unwrap();
-    live.export(&sender, &export, 2_000).unwrap();
-    live.hear(&sender, said(json!({"phase": "ended", "endedAgo": 0})), 3_000);
+    session.export(&sender, &export, 2_000).unwrap();
+    session.hear(&sender, said(json!({"phase": "ended", "endedAgo": 0})), 3_000);
     for (unit, line) in [("", ": 7s 3.5s/s\n"), ("ms", ": 7001.00ms 3500.50ms/s\n")] {
-        let text = text(&live, &Options::of(&json!({"summaryTimeUnit": unit})), 3_000);
+        let text = text(&session, &Options::of(&json!({"summaryTimeUnit": unit})), 3_000);
         assert!(text.contains(line), "{text}");
     }
 }
@@ -635,7 +635,7 @@ async fn handle_summary_receives_the_shape_that_k6_itself_gives() {
     let data = log.lines().find_map(|line| line.strip_prefix("DATA")).unwrap();
     let mut theirs: Value = serde_json::from_str(data).unwrap();
     let now = service.aggregator().now();
-    service.aggregator().live().conclude(now);
+    service.aggregator().session().conclude(now);
     let document = Task {
         machine_readable: service.aggregator().machine_readable().to_string(),
         ..task(&service.aggregator().summary().0)

@@ -2,8 +2,8 @@
 
 use crate::k6::k6_binary;
 use crate::run::{Runners, Service, Site};
-use k6_operator::aggregate::threshold::{Expression, Selector, thresholds};
 use k6_operator::aggregate::verdict::Verdict;
+use k6_operator::k6::threshold::{Expression, Selector, thresholds};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -220,11 +220,11 @@ async fn each_threshold_is_judged_as_k6_judges_it() {
     let of_k6: BTreeMap<String, bool> = serde_json::from_str(verdicts).unwrap();
 
     let now = service.aggregator().now();
-    let mut live = service.aggregator().live();
-    live.conclude(now);
+    let mut session = service.aggregator().session();
+    session.conclude(now);
     let mut differing = Vec::new();
     let mut judged = 0;
-    for here in live.judged() {
+    for here in session.judged() {
         let name = format!("{} {}", plain(&here.threshold.name), here.threshold.source);
         let there = of_k6.get(&name).copied();
         assert!(there.is_some(), "k6 does not judge {name:?}: {of_k6:?}");
@@ -236,7 +236,7 @@ async fn each_threshold_is_judged_as_k6_judges_it() {
     assert!(differing.is_empty(), "{}", differing.join("\n"));
     assert_eq!((of_k6.len(), judged), (judged, of_k6.len()));
     assert!(judged >= 60, "only {judged}");
-    let ours = live
+    let ours = session
         .judged()
         .iter()
         .filter(|here| here.verdict.passed == Some(false))
@@ -294,9 +294,9 @@ async fn a_number_that_the_type_of_a_metric_has_not_is_told() {
     runners.release().await;
     assert_eq!(runners.end().await, [Some(0)]);
     let now = service.aggregator().now();
-    let mut live = service.aggregator().live();
-    live.conclude(now);
-    for here in live.judged() {
+    let mut session = service.aggregator().session();
+    session.conclude(now);
+    for here in session.judged() {
         let Verdict {
             passed, unsupported, ..
         } = here.verdict;
@@ -308,7 +308,7 @@ async fn a_number_that_the_type_of_a_metric_has_not_is_told() {
             here.threshold.source
         );
     }
-    assert_eq!(live.judged().len(), OF_ANOTHER_TYPE.len());
+    assert_eq!(session.judged().len(), OF_ANOTHER_TYPE.len());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use crate::run::{Runners, Service, Site};
 use k6_operator::aggregate::Sink;
 use k6_operator::aggregate::store::{Store, View};
-use k6_operator::aggregate::threshold::Selector;
+use k6_operator::k6::threshold::Selector;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -228,7 +228,7 @@ async fn run(count: u32, trouble: Trouble) -> (Errors, Vec<String>) {
     for runner in (1..=count).filter(|runner| Some(*runner) != lost) {
         union.read(&runners.samples(runner));
     }
-    let live = service.aggregator().live();
+    let session = service.aggregator().session();
     let mut errors = Errors::default();
     if let Some(lost) = lost {
         let requests = |view: &View| match view.metrics["http_reqs"].sink {
@@ -237,11 +237,11 @@ async fn run(count: u32, trouble: Trouble) -> (Errors, Vec<String>) {
         };
         let others: f64 = (1..=count)
             .filter(|runner| *runner != lost)
-            .map(|runner| requests(&live.store.view_of_runner(runner)))
+            .map(|runner| requests(&session.store.view_of_runner(runner)))
             .sum();
         let (kept, all) = (
-            requests(&live.store.view_of_runner(lost)),
-            requests(&live.store.view()),
+            requests(&session.store.view_of_runner(lost)),
+            requests(&session.store.view()),
         );
         assert!(
             kept > 0.0 && (all - others - kept).abs() < 1e-9,
@@ -255,17 +255,23 @@ async fn run(count: u32, trouble: Trouble) -> (Errors, Vec<String>) {
             let mut union = Union::default();
             union.read(&runners.samples(runner));
             compare(
-                &live.store,
-                &live.store.view_of_runner(runner),
+                &session.store,
+                &session.store.view_of_runner(runner),
                 &union,
                 &mut errors,
                 &[],
             );
         }
     } else {
-        compare(&live.store, &live.store.view(), &union, &mut errors, &SUBMETRICS);
+        compare(
+            &session.store,
+            &session.store.view(),
+            &union,
+            &mut errors,
+            &SUBMETRICS,
+        );
     }
-    (errors, live.incomplete())
+    (errors, session.incomplete())
 }
 
 fn print(title: &str, mut errors: Errors) {

@@ -5,13 +5,13 @@ use crate::exports::{counter, export, gauge};
 use crate::run::{Runners, Service, Site, tokens};
 use axum::Router;
 use axum::routing::get;
-use k6_operator::aggregate::live::Live;
-use k6_operator::aggregate::outcome::{Crossed, Outcome};
+use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::store::Sender;
-use k6_operator::aggregate::threshold::thresholds;
-use k6_operator::runners::start::start;
-use k6_operator::runners::stop::stop;
-use k6_operator::runners::{Limits, Target};
+use k6_operator::k6::threshold::thresholds;
+use k6_operator::programs::runners::{Limits, Target};
+use k6_operator::programs::start::start;
+use k6_operator::programs::stop::stop;
+use k6_operator::protocol::outcome::{Crossed, Outcome};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message;
 use serde_json::json;
@@ -57,9 +57,9 @@ async fn setup_and_teardown_run_once_for_all_runners() {
         ("setup", "teardown-abc")
     );
     assert!(iterations > 10, "{said:?}");
-    let live = service.aggregator().live();
-    assert_eq!(live.incomplete(), Vec::<String>::new());
-    let view = live.store.view();
+    let session = service.aggregator().session();
+    assert_eq!(session.incomplete(), Vec::<String>::new());
+    let view = session.store.view();
     let counted = |name: &str| {
         view.metrics[name]
             .sink
@@ -96,7 +96,7 @@ async fn a_teardown_that_fails_is_told() {
     assert!(runners.set_up_and_release().await.complete());
     // As a k6 that runs it by itself.
     assert_eq!(runners.end().await, [Some(107), Some(0)]);
-    let incomplete = service.aggregator().live().incomplete();
+    let incomplete = service.aggregator().session().incomplete();
     assert_eq!(incomplete.len(), 1, "{incomplete:?}");
     assert!(
         incomplete[0].starts_with("teardown() failed: Error: still there"),
@@ -125,7 +125,7 @@ async fn abort_in_setup_or_teardown_is_told_from_a_failure() {
     let mut runners = Runners::with_one_setup(2, &script, site.address, service.address);
     assert!(runners.set_up_and_release().await.complete());
     assert_eq!(runners.end().await, [Some(108), Some(0)]);
-    let incomplete = service.aggregator().live().incomplete();
+    let incomplete = service.aggregator().session().incomplete();
     assert_eq!(
         incomplete,
         ["teardown() failed: the script aborted the test in teardown(): still busy"]
@@ -367,16 +367,16 @@ async fn a_threshold_that_only_the_whole_crosses_stops_all_runners_in_time() {
         documents.text
     );
     assert_eq!(documents.report["reason"], "ThresholdsCrossed");
-    let live = service.aggregator().live();
-    assert_eq!(live.incomplete(), Vec::<String>::new());
-    let judged = &live.judged()[0];
+    let session = service.aggregator().session();
+    assert_eq!(session.incomplete(), Vec::<String>::new());
+    let judged = &session.judged()[0];
     assert_eq!(
         (judged.verdict.passed, judged.verdict.value.unwrap().value),
         (Some(false), counted as f64)
     );
     assert!(judged.aborted.is_some());
     for runner in [1, 2] {
-        let view = live.store.view_of_runner(runner);
+        let view = session.store.view_of_runner(runner);
         let requests = view.metrics["http_reqs"]
             .sink
             .ask(k6_operator::aggregate::Aggregate::Count, 1.0);
@@ -449,10 +449,10 @@ async fn runners_that_are_told_not_to_sum_up_tell_what_they_measured_nevertheles
     let mut runners = Runners::that_do_not_sum_up(2, &script, site.address, service.address);
     runners.release().await;
     assert_eq!(runners.end().await, [Some(0); 2]);
-    let live = service.aggregator().live();
-    assert_eq!(live.incomplete(), Vec::<String>::new());
+    let session = service.aggregator().session();
+    assert_eq!(session.incomplete(), Vec::<String>::new());
     for runner in [1, 2] {
-        let own = live
+        let own = session
             .runner(runner)
             .and_then(|runner| runner.own.as_ref())
             .unwrap();
@@ -463,7 +463,7 @@ async fn runners_that_are_told_not_to_sum_up_tell_what_they_measured_nevertheles
 #[test]
 fn a_threshold_that_infinity_crosses_can_be_read_by_the_operator() {
     let options = json!({"thresholds": {"http_reqs": ["count<10"]}});
-    let mut live = Live::new(1, false, thresholds(&options).unwrap());
+    let mut session = Session::new(1, false, thresholds(&options).unwrap());
     let sender = Sender {
         runner: 1,
         process: "a".to_owned(),
@@ -473,9 +473,9 @@ fn a_threshold_that_infinity_crosses_can_be_read_by_the_operator() {
         gauge("vus", 1, f64::NEG_INFINITY),
     ]);
     let body = ExportMetricsServiceRequest::decode(body.as_slice()).unwrap();
-    live.export(&sender, &body, 0).unwrap();
-    live.conclude(0);
-    let outcome = Outcome::of(&live, 0);
+    session.export(&sender, &body, 0).unwrap();
+    session.conclude(0);
+    let outcome = Outcome::of(&session, 0);
     let read: Outcome = serde_json::from_str(&outcome.to_message()).unwrap();
     assert_eq!(read, outcome);
     assert_eq!((read.crossed, read.failed[0].value), (1, f64::MAX));

@@ -9,7 +9,7 @@ use crate::run::Run;
 use crate::support::{OPERATOR, Sighting, http, variable};
 use jiff::Timestamp;
 use k6_operator::api::Status;
-use k6_operator::build::{ATTEMPT_LABEL, RUNNER_LABEL};
+use k6_operator::objects::{ATTEMPT_LABEL, RUNNER_LABEL};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,19 +1,14 @@
 //! Runs whose metrics are merged: what is found in an observed world, what is then wanted of it, and the objects
 //! that carry it out. Each scenario asserts the event and all effects.
 
-use crate::build::{defaults, owner, spec};
+use crate::objects::{defaults, owner, spec};
 use crate::support::*;
 use k6_operator::aggregate::documents::Documents;
-use k6_operator::aggregate::handler::Content;
-use k6_operator::aggregate::outcome::{Crossed, Outcome};
-use k6_operator::aggregate::report::About;
+use k6_operator::aggregate::handle_summary::Content;
+use k6_operator::aggregate::report::RunInfo;
 use k6_operator::aggregate::runner::{corrections, outputs_beside, tagging};
 use k6_operator::api::Progress;
 use k6_operator::api::Spec;
-use k6_operator::build::{
-    Checked, Port, Wiring, aggregator, aggregator_name, check, runner, service, starter, summary,
-    summary_name,
-};
 use k6_operator::k6::Version;
 use k6_operator::machine::{
     Aggregation, COLLECTION_GRACE, Effect, End, Event, Fact, Finished, HISTORY_LIMIT, Initializer,
@@ -21,7 +16,12 @@ use k6_operator::machine::{
     State, Step, Stopping, Tally, Target, Terms, Verdict, classify, effects, replay, step, waiting_for,
     wake_at,
 };
+use k6_operator::objects::{
+    Port, ValidatedRun, Wiring, aggregator, aggregator_name, runner, service, starter, summary, summary_name,
+    validate,
+};
 use k6_operator::protocol::inspected::Inspected;
+use k6_operator::protocol::outcome::{Crossed, Outcome};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Container};
 use serde_json::json;
@@ -1184,8 +1184,8 @@ mod keeping {
 mod objects {
     use super::*;
 
-    fn checked(spec: &Spec) -> Checked {
-        check(spec).unwrap()
+    fn checked(spec: &Spec) -> ValidatedRun {
+        validate(spec).unwrap()
     }
 
     fn plain() -> Spec {
@@ -1261,7 +1261,7 @@ mod objects {
             .unwrap()
             .extend(fields.as_object().unwrap().clone());
         let spec = spec(all);
-        let defaults = k6_operator::build::Defaults {
+        let defaults = k6_operator::objects::Defaults {
             common: serde_json::from_value(common).unwrap(),
             ..defaults()
         };
@@ -1463,11 +1463,11 @@ mod objects {
     }
 
     fn kept(documents: Documents) -> (ConfigMap, Vec<String>) {
-        let about = About {
+        let about = RunInfo {
             name: "default/k6-sample".to_owned(),
             result: Some("Passed".to_owned()),
             ends: BTreeMap::from([(1, "exit code 99, Error".to_owned())]),
-            ..About::default()
+            ..RunInfo::default()
         };
         summary(&owner("k6-sample"), documents, &about)
     }
@@ -1565,7 +1565,7 @@ mod objects {
     #[test]
     fn a_service_has_a_name_that_it_may_have_whatever_the_run_is_called() {
         let long = "a".repeat(253);
-        let names = ["k6-sample", "1st", "a.b.c", long.as_str()].map(k6_operator::build::service_name);
+        let names = ["k6-sample", "1st", "a.b.c", long.as_str()].map(k6_operator::objects::service_name);
         assert_eq!(names[0], "k6-sample-aggregator");
         for name in names {
             let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -1590,7 +1590,7 @@ mod specs {
     fn terms_with(key: &str, value: serde_json::Value) -> Terms {
         let mut all = json!({"parallelism": 2, "script": "s"});
         all[key] = value;
-        check(&spec(all)).unwrap().terms
+        validate(&spec(all)).unwrap().terms
     }
 
     fn with_arguments(arguments: &str) -> Terms {
@@ -1816,6 +1816,6 @@ mod specs {
             "runner": {"env": [{"name": "K6_NO_THRESHOLDS", "value": "true"}]},
         }))
         .unwrap();
-        assert!(!check(&both).unwrap().terms.unjudged);
+        assert!(!validate(&both).unwrap().terms.unjudged);
     }
 }

@@ -3,11 +3,11 @@
 
 use crate::exports::{CUMULATIVE, export, metric, point, sum, tags};
 use k6_operator::aggregate::histogram::Histogram;
-use k6_operator::aggregate::judge::{Gap, Lack, Missing, Standing, standing};
-use k6_operator::aggregate::live::Live;
+use k6_operator::aggregate::judge::{Discrepancy, Gap, Missing, Standing, standing};
+use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::store::{ExportError, Sender};
-use k6_operator::aggregate::threshold::{Expression, thresholds};
 use k6_operator::aggregate::{Aggregate, Sink};
+use k6_operator::k6::threshold::{Expression, thresholds};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -117,7 +117,7 @@ const TABLE: &str = "
 
 /// What each kind of gap takes from a threshold on a metric as a whole, and from one that asks for tags.
 fn kinds() -> [(Gap, Missing, Missing); 7] {
-    let lack = Lack {
+    let lack = Discrepancy {
         number: "http_reqs count".to_owned(),
         came: 1.0,
         own: 2.0,
@@ -379,7 +379,7 @@ fn told(runners: &[Measured], given: &[(String, String)]) -> [Vec<Option<bool>>;
         by_metric.entry(metric).or_default().push(source);
     }
     let count = u32::try_from(runners.len()).unwrap();
-    let mut live = Live::new(
+    let mut session = Session::new(
         count,
         false,
         thresholds(&json!({"thresholds": by_metric})).unwrap(),
@@ -395,32 +395,38 @@ fn told(runners: &[Measured], given: &[(String, String)]) -> [Vec<Option<bool>>;
         if *fate == Fate::Never {
             continue;
         }
-        live.hear(
+        session.hear(
             &sender,
             words(json!({"phase": "running", "startedAgo": 0})),
             1_000,
         );
-        live.export(&sender, &exported(first, 1), 2_000).unwrap();
+        session.export(&sender, &exported(first, 1), 2_000).unwrap();
         if *fate == Fate::Silent {
             continue;
         }
-        live.hear(
+        session.hear(
             &sender,
             words(json!({"phase": "running", "startedAgo": 29_000})),
             30_000,
         );
         match fate {
-            Fate::Refused { .. } => live.refuse(&sender, ExportError::TooLarge(1)),
+            Fate::Refused { .. } => session.refuse(&sender, ExportError::TooLarge(1)),
             Fate::SecondLost | Fate::Never | Fate::Silent => {}
             Fate::All | Fate::Untold | Fate::Behind => {
                 let until_now = [first.as_slice(), second].concat();
-                live.export(&sender, &exported(&until_now, 2), 30_000).unwrap();
+                session.export(&sender, &exported(&until_now, 2), 30_000).unwrap();
             }
         }
     }
-    let verdicts = |live: &Live| live.judged().iter().map(|judged| judged.verdict.passed).collect();
-    live.tick(31_000);
-    let during = verdicts(&live);
+    let verdicts = |session: &Session| {
+        session
+            .judged()
+            .iter()
+            .map(|judged| judged.verdict.passed)
+            .collect()
+    };
+    session.tick(31_000);
+    let during = verdicts(&session);
     for (runner, measured) in (1..).zip(runners) {
         let sender = Sender {
             runner,
@@ -432,22 +438,22 @@ fn told(runners: &[Measured], given: &[(String, String)]) -> [Vec<Option<bool>>;
         match fate {
             Fate::Never | Fate::Silent => continue,
             Fate::Untold => {
-                live.hear(&sender, words(json!({"phase": "exited", "endedAgo": 0})), now);
+                session.hear(&sender, words(json!({"phase": "exited", "endedAgo": 0})), now);
                 continue;
             }
-            Fate::All | Fate::SecondLost => live.export(&sender, &exported(&all, 3), now + 50).unwrap(),
-            Fate::Refused { .. } => live.refuse(&sender, ExportError::TooLarge(1)),
+            Fate::All | Fate::SecondLost => session.export(&sender, &exported(&all, 3), now + 50).unwrap(),
+            Fate::Refused { .. } => session.refuse(&sender, ExportError::TooLarge(1)),
             Fate::Behind => {}
         }
         let tells = *fate != Fate::Refused { tells: false };
         let own = if tells { own(&all, *seconds) } else { Value::Null };
         for ago in [0, 2_000, 16_000] {
             let word = json!({"phase": "ended", "endedAgo": ago, "own": own});
-            live.hear(&sender, words(word), now + ago);
+            session.hear(&sender, words(word), now + ago);
         }
     }
-    live.conclude(100_000);
-    [during, verdicts(&live)]
+    session.conclude(100_000);
+    [during, verdicts(&session)]
 }
 
 proptest! {
@@ -494,8 +500,8 @@ fn rate_of_one_runner_is_not_told_while_nobody_knows_how_long_the_test_took() {
 }
 
 /// One runner whose k6 measured 10, and after that 1000 in an export that was refused.
-fn refused(source: &str, own: Value) -> Live {
-    let mut live = Live::new(
+fn refused(source: &str, own: Value) -> Session {
+    let mut session = Session::new(
         1,
         false,
         thresholds(&json!({"thresholds": {"t": [source]}})).unwrap(),
@@ -505,15 +511,17 @@ fn refused(source: &str, own: Value) -> Live {
         process: "a".to_owned(),
     };
     let word = |word: Value| serde_json::from_value(word).unwrap();
-    live.hear(&sender, word(json!({"phase": "running", "startedAgo": 0})), 1_000);
-    live.export(&sender, &exported(&[(10, true)], 1), 2_000).unwrap();
-    live.refuse(&sender, ExportError::TooLarge(1));
+    session.hear(&sender, word(json!({"phase": "running", "startedAgo": 0})), 1_000);
+    session
+        .export(&sender, &exported(&[(10, true)], 1), 2_000)
+        .unwrap();
+    session.refuse(&sender, ExportError::TooLarge(1));
     for ago in [0, 2_000, 16_000] {
         let word = word(json!({"phase": "ended", "endedAgo": ago, "own": own}));
-        live.hear(&sender, word, 31_000 + ago);
+        session.hear(&sender, word, 31_000 + ago);
     }
-    live.conclude(60_000);
-    live
+    session.conclude(60_000);
+    session
 }
 
 #[test]
@@ -526,17 +534,17 @@ fn threshold_is_judged_by_what_k6_itself_told_of_a_runner_whose_export_was_refus
         ("avg<50", own(40.0), None),
         ("max<5", Value::Null, Some(false)),
     ] {
-        let live = refused(source, own.clone());
-        let judged = &live.judged()[0];
+        let session = refused(source, own.clone());
+        let judged = &session.judged()[0];
         assert_eq!(judged.verdict.passed, passed, "{source}, {own}");
         assert_eq!(judged.unknown, passed.is_none(), "{source}, {own}");
-        assert!(live.incomplete().iter().any(|why| why.contains("was refused")));
+        assert!(session.incomplete().iter().any(|why| why.contains("was refused")));
     }
 }
 
 #[test]
 fn clock_that_is_set_back_loses_nothing() {
-    let mut live = Live::new(
+    let mut session = Session::new(
         1,
         false,
         thresholds(&json!({"thresholds": {"iterations": ["count<100"]}})).unwrap(),
@@ -547,20 +555,23 @@ fn clock_that_is_set_back_loses_nothing() {
     };
     let samples = |count: usize| vec![(7, true); count];
     const MINUTE: u64 = 60_000_000_000;
-    live.export(&sender, &exported(&samples(10), 2 * MINUTE), 1_000)
+    session
+        .export(&sender, &exported(&samples(10), 2 * MINUTE), 1_000)
         .unwrap();
-    live.export(&sender, &exported(&samples(500), MINUTE), 2_000)
+    session
+        .export(&sender, &exported(&samples(500), MINUTE), 2_000)
         .unwrap();
-    let count = live
+    let count = session
         .store
         .total("iterations", None)
         .unwrap()
         .ask(Aggregate::Count, 1.0);
     assert_eq!(count.unwrap().value, 500.0);
     // One that was on its way for longer than the next is no news.
-    live.export(&sender, &exported(&samples(400), MINUTE - 1), 3_000)
+    session
+        .export(&sender, &exported(&samples(400), MINUTE - 1), 3_000)
         .unwrap();
-    let count = live
+    let count = session
         .store
         .total("iterations", None)
         .unwrap()

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod aggregation;
-mod build;
 mod empties;
 #[allow(dead_code)]
 #[path = "../aggregate/exports.rs"]
@@ -14,6 +13,7 @@ mod judging;
 mod kstatus;
 mod layers;
 mod mutants;
+mod objects;
 mod properties;
 mod refused_pods;
 mod scenarios;

@@ -3,7 +3,6 @@
 use crate::kstatus::{self, Kstatus};
 use crate::support::{accepted, at, created, digest, empty_world, inspection, started, starting, terms};
 use jiff::{SignedDuration, Timestamp};
-use k6_operator::aggregate::outcome::{Crossed, Outcome};
 use k6_operator::aggregate::report::Totals;
 use k6_operator::api::Progress;
 use k6_operator::api::{Cleanup, Status};
@@ -11,9 +10,10 @@ use k6_operator::k6::Version;
 use k6_operator::machine::{
     Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Initializing, Inspection, InspectionError, Left,
     Observed, Part, PodRefusal, PodSeen, Program, Reason, Record, Refusal, Retention, Run, RunResult, Runner,
-    State, Step, Terms, chronicle, classify, diagram, effects, replay, step, waiting_for, wake_at,
+    State, Step, Terms, append, classify, diagram, effects, replay, step, waiting_for, wake_at,
 };
-use k6_operator::runners::report::{Failure, Report};
+use k6_operator::protocol::outcome::{Crossed, Outcome};
+use k6_operator::protocol::report::{Failure, Report};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -419,7 +419,7 @@ impl Driven {
             let is_rerun = matches!(record.event, Event::RerunOrdered { .. });
             prop_assert_eq!(from_finished, is_rerun, "only a new run leaves Finished");
             let after = self.run.after(&record).unwrap();
-            chronicle(&mut self.history, record.clone());
+            append(&mut self.history, record.clone());
             if matches!(record.event, Event::Accepted { .. } | Event::SpecRejected { .. }) {
                 self.acceptances += 1;
             }

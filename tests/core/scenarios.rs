@@ -8,10 +8,10 @@ use k6_operator::machine::{
     Accepted, Effect, Event, FORMER_AT_MOST, Fact, Former, HISTORY_LIMIT, Initializer, Initializing,
     Inspection, InspectionError, LEFTOVER_GRACE, Left, Observed, PodSeen, Program, Reason, Record, Refusal,
     Retention, Run, RunResult, Runner, RunnerFailure, SCRIPT_GRACE, STOP_GRACE_SECONDS, State, StateName,
-    Step, Terms, chronicle, classify, effects, effects_unwritten, expiry, expiry_of_jobs, replay, step,
+    Step, Terms, append, classify, effects, effects_unwritten, expiry, expiry_of_jobs, replay, step,
     waiting_for, wake_at,
 };
-use k6_operator::runners::report::{Failure, Report};
+use k6_operator::protocol::report::{Failure, Report};
 use std::collections::BTreeMap;
 
 fn rejected(reason: Reason, message: &str) -> Option<Event> {
@@ -1018,7 +1018,7 @@ impl Resource {
             .run
             .after(&record)
             .unwrap_or_else(|| panic!("{record:?} is refused in {:?}", self.run.state));
-        chronicle(&mut self.history, record);
+        append(&mut self.history, record);
         assert_eq!(replay(&self.history).as_ref(), Ok(&self.run));
     }
 

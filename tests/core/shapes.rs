@@ -2,10 +2,10 @@
 //! what manifests of grafana/k6-operator have.
 
 use k6_operator::aggregate::documents::Documents;
-use k6_operator::aggregate::report::About;
+use k6_operator::aggregate::report::RunInfo;
 use k6_operator::api::{Flag, Kind, LoadTest, Spec};
-use k6_operator::build::*;
 use k6_operator::machine::{Aggregation, Target};
+use k6_operator::objects::*;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use proptest::prelude::*;
@@ -48,7 +48,7 @@ fn runner_of(spec: &Spec) -> Job {
     runner(
         &k6(),
         spec,
-        &check(spec).unwrap(),
+        &validate(spec).unwrap(),
         &defaults(json!({})),
         (1, 2),
         None,
@@ -56,7 +56,7 @@ fn runner_of(spec: &Spec) -> Job {
 }
 
 fn initializer_of(spec: &Spec) -> Job {
-    initializer(&k6(), spec, &check(spec).unwrap(), &defaults(json!({})))
+    initializer(&k6(), spec, &validate(spec).unwrap(), &defaults(json!({})))
 }
 
 fn starter_of(spec: &Spec) -> Job {
@@ -67,7 +67,7 @@ fn starter_of(spec: &Spec) -> Job {
     starter(
         &k6(),
         spec,
-        &check(spec).unwrap(),
+        &validate(spec).unwrap(),
         &defaults(json!({})),
         &[target],
         (Port::K6, None),
@@ -106,7 +106,7 @@ fn each_source_of_a_script_is_mounted_and_given_to_k6_as_it_is() {
         .into_iter()
         .map(|(what, source)| {
             let spec = spec(json!({"script": source}));
-            let checked = check(&spec).unwrap();
+            let checked = validate(&spec).unwrap();
             let run = pod(runner_of(&spec));
             let inspect = pod(initializer_of(&spec)).containers.remove(0);
             let mounts = inspect.volume_mounts.unwrap();
@@ -133,7 +133,7 @@ fn each_source_of_a_script_is_mounted_and_given_to_k6_as_it_is() {
 fn another_script_in_the_spec_is_another_config_map() {
     let named = |text: &str| {
         let spec = spec(json!({"script": {"inline": text}}));
-        script(&k6(), &check(&spec).unwrap())
+        script(&k6(), &validate(&spec).unwrap())
             .unwrap()
             .metadata
             .name
@@ -163,7 +163,7 @@ fn an_initializer_is_as_the_runners_unless_it_has_settings_of_its_own() {
         json!({what: {
             "image": pod.containers[0].image, "env": pod.containers[0].env, "nodeSelector": pod.node_selector,
             "volumes": pod.volumes, "mounts": pod.containers[0].volume_mounts,
-            "uninspected": check(&spec).unwrap().terms.uninspected,
+            "uninspected": validate(&spec).unwrap().terms.uninspected,
         }})
     })
     .collect();
@@ -349,7 +349,7 @@ fn initializer_of_the_defaults_is_completed_and_compared_too() {
         "initializer": {"env": [{"name": "OTHER", "value": "x"}]}
     });
     let spec = spec(json!({}));
-    let job = initializer(&k6(), &spec, &check(&spec).unwrap(), &defaults(common.clone()));
+    let job = initializer(&k6(), &spec, &validate(&spec).unwrap(), &defaults(common.clone()));
     let env: Vec<_> = main(job).env.unwrap().into_iter().map(|env| env.name).collect();
     assert_eq!(env, ["K6_AUTO_EXTENSION_RESOLUTION", "STAGE", "OTHER"]);
     assert!(
@@ -415,7 +415,7 @@ fn a_part_comes_before_the_pod_template_and_that_before_the_defaults_of_the_oper
     fourth["imagePullPolicy"] = json!("Never");
     let spec = spec(json!({"runner": layer("first"), "podTemplate": second}));
     let defaults = defaults(json!({"runner": third, "podTemplate": fourth}));
-    let checked = check(&spec).unwrap();
+    let checked = validate(&spec).unwrap();
     insta::assert_yaml_snapshot!(runner(&k6(), &spec, &checked, &defaults, (1, 2), None));
 }
 
@@ -521,7 +521,7 @@ fn labels_and_annotations_of_the_operator_cannot_be_overridden() {
 #[test]
 fn scuttle_that_is_off_asks_for_nothing() {
     let told = |scuttle: Value| {
-        check(&spec(json!({"scuttle": scuttle})))
+        validate(&spec(json!({"scuttle": scuttle})))
             .unwrap()
             .terms
             .unsupported
@@ -545,14 +545,14 @@ fn that_each_runner_would_be_a_cloud_run_of_its_own_is_told() {
         "--out=cloud",
         "--out json=/tmp/x --out cloud",
     ] {
-        let checked = check(&spec(json!({"arguments": arguments}))).unwrap();
+        let checked = validate(&spec(json!({"arguments": arguments}))).unwrap();
         let told = checked.terms.unsupported.unwrap();
         assert!(
             told.starts_with("with --out cloud every runner is a test run of its own"),
             "{told}"
         );
     }
-    let checked = check(&spec(json!({"arguments": "--out json=cloud"}))).unwrap();
+    let checked = validate(&spec(json!({"arguments": "--out json=cloud"}))).unwrap();
     assert_eq!(checked.terms.unsupported, None);
 }
 
@@ -563,7 +563,7 @@ fn a_starter_cannot_be_labelled_as_a_runner() {
     let job = starter(
         &k6(),
         &labelled,
-        &check(&labelled).unwrap(),
+        &validate(&labelled).unwrap(),
         &defaults,
         &[],
         (Port::K6, None),
@@ -626,7 +626,7 @@ fn quiet_and_paused_are_what_they_say_in_either_spelling_and_else_the_default_of
     let has = |kind: Kind, fields: Value, word: &str| {
         let owner = owner(kind, "k6-sample", 1);
         let spec = spec(fields);
-        let checked = check(&spec).unwrap();
+        let checked = validate(&spec).unwrap();
         let job = runner(&owner, &spec, &checked, &defaults(json!({})), (1, 2), None);
         main(job).command.unwrap().contains(&word.to_owned())
     };
@@ -652,7 +652,7 @@ fn quiet_and_paused_are_what_they_say_in_either_spelling_and_else_the_default_of
             );
         }
         let expected = said.unwrap_or(true);
-        let unpaused = check(&spec(json!({"paused": value}))).unwrap().terms.unpaused;
+        let unpaused = validate(&spec(json!({"paused": value}))).unwrap().terms.unpaused;
         assert_eq!(unpaused, !expected, "{value}");
     }
 }
@@ -690,7 +690,7 @@ fn a_flag_is_a_boolean_or_its_name_and_nothing_else() {
 fn the_second_run_of_a_test_run_has_names_of_its_own_and_the_test_run_as_owner() {
     let owner = owner(Kind::TestRun, "checkout", 2);
     let spec = spec(json!({"script": {"inline": "x"}}));
-    let checked = check(&spec).unwrap();
+    let checked = validate(&spec).unwrap();
     let defaults = defaults(json!({}));
     let script = script(&owner, &checked).unwrap();
     let of = [
@@ -707,7 +707,7 @@ fn the_second_run_of_a_test_run_has_names_of_its_own_and_the_test_run_as_owner()
 #[test]
 fn the_labels_of_the_peer_are_on_the_jobs_and_pods_that_it_has_too_and_on_no_others() {
     let (owner, spec) = (k6(), spec(json!({"script": {"inline": "x"}})));
-    let (checked, defaults) = (check(&spec).unwrap(), defaults(json!({})));
+    let (checked, defaults) = (validate(&spec).unwrap(), defaults(json!({})));
     let how = Aggregation {
         output: "experimental-opentelemetry".to_owned(),
         k6_version: "1.1".to_owned(),
@@ -735,7 +735,7 @@ fn the_labels_of_the_peer_are_on_the_jobs_and_pods_that_it_has_too_and_on_no_oth
     let others = [
         script(&owner, &checked).unwrap().metadata,
         service(&owner, &jobs[4].0).metadata,
-        summary(&owner, Documents::default(), &About::default())
+        summary(&owner, Documents::default(), &RunInfo::default())
             .0
             .metadata,
     ];
@@ -762,7 +762,7 @@ fn is_label(name: &str) -> bool {
 fn children(kind: Kind, name: &str, attempt: u32, runners: u32) -> (Vec<String>, Vec<String>) {
     let owner = owner(kind, name, attempt);
     let spec = spec(json!({"script": {"inline": "x"}}));
-    let checked = check(&spec).unwrap();
+    let checked = validate(&spec).unwrap();
     let defaults = defaults(json!({}));
     let runners = [1, 2, 10, runners].into_iter().collect::<BTreeSet<u32>>();
     let runners: Vec<Job> = runners
@@ -837,7 +837,7 @@ fn a_test_run_with_every_field_of_the_peer_is_read_and_built_and_what_is_not_don
     let test: LoadTest = serde_saphyr::from_str(EVERY_FIELD).unwrap();
     assert_eq!(test.kind, Kind::TestRun);
     let owner = owner(test.kind, "every-field", 1);
-    let checked = check(&test.spec).unwrap();
+    let checked = validate(&test.spec).unwrap();
     assert_eq!(checked.arguments, ["--tag", "team=a b"]);
     let told = checked.terms.unsupported.clone().unwrap();
     for field in ["spec.testRunId", "spec.token", "spec.scuttle"] {

@@ -1,8 +1,8 @@
 //! What is shipped in `manifests/`, as files.
 
 use k6_operator::api::{Kind, Spec};
-use k6_operator::build::*;
 use k6_operator::machine::{Aggregation, Target};
+use k6_operator::objects::*;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Container;
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ fn jobs() -> BTreeMap<&'static str, Job> {
         attempt: 1,
     };
     let spec: Spec = serde_json::from_value(json!({"parallelism": 2, "script": "s"})).unwrap();
-    let checked = check(&spec).unwrap();
+    let checked = validate(&spec).unwrap();
     let defaults = Defaults {
         runner_image: "grafana/k6:1.1.0".to_owned(),
         starter_image: "k6-operator.invalid/operator:dev".to_owned(),

@@ -26,7 +26,7 @@ use k6_operator::machine::{
     Effect, End, Event, Fact, Initializer, Inspection, Observed, Plan, PodSeen, Program, Record, Runner,
     State, Step, Target, Terms, classify, effects, step,
 };
-use k6_operator::runners::report::Report;
+use k6_operator::protocol::report::Report;
 use std::collections::BTreeMap;
 
 /// Seconds after the beginning of time.

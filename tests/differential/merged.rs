@@ -5,18 +5,18 @@ use crate::jobs::Pod;
 use crate::script::Script;
 use crate::site::Site;
 use k6_operator::aggregate::documents::Documents;
-use k6_operator::aggregate::outcome::Told;
 use k6_operator::api::{Kind, Spec};
-use k6_operator::build::{self, Checked, Common, Defaults, Owner, Wiring};
+use k6_operator::clock::Clock;
 use k6_operator::k6::exit_code::SCRIPT_ABORTED;
 use k6_operator::k6::log::last_words;
 use k6_operator::machine::{
     End, Fact, Initializer, Inspection, Observed, PodSeen, Program, Record, Run, Runner, State, Target,
 };
-use k6_operator::operator::Clock;
+use k6_operator::objects::{self, Common, Defaults, Owner, ValidatedRun, Wiring};
 use k6_operator::protocol::inspected::Inspected;
+use k6_operator::protocol::outcome::Told;
+use k6_operator::protocol::report::Report;
 use k6_operator::protocol::tokens::Tokens;
-use k6_operator::runners::report::Report;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -30,7 +30,7 @@ use tokio::time::sleep;
 const RUNNERS: u32 = 3;
 
 /// The containers of the Jobs in which what is looked for happens.
-const PROGRAM: &str = build::PROGRAM_CONTAINER;
+const PROGRAM: &str = objects::PROGRAM_CONTAINER;
 
 /// One run, and what is known of it.
 struct Play {
@@ -140,15 +140,15 @@ async fn inspected(pod: &Pod) -> Initializer {
     let containers = pod.containers();
     for container in &containers {
         let code = pod.run(container).await;
-        if container == build::INSPECT && code == Some(SCRIPT_ABORTED.into()) {
+        if container == objects::INSPECT && code == Some(SCRIPT_ABORTED.into()) {
             return Initializer::Aborted(last_words(&pod.message(container)));
         }
         if code != Some(0) {
             return Initializer::Failed(last_words(&pod.log(container)));
         }
     }
-    let inspection = Inspection::parse(&pod.log(build::INSPECT));
-    let inspected = Inspected::from_message(&pod.message(build::INSPECT)).unwrap();
+    let inspection = Inspection::parse(&pod.log(objects::INSPECT));
+    let inspected = Inspected::from_message(&pod.message(objects::INSPECT)).unwrap();
     Initializer::Succeeded(inspection.map(|inspection| inspection.by(inspected.version())))
 }
 
@@ -191,7 +191,7 @@ pub async fn run(script: &Script, site: &Site) -> Came {
         starter_image: "k6-operator".to_owned(),
         common: Common::default(),
     };
-    let checked = build::check(&spec).unwrap();
+    let checked = objects::validate(&spec).unwrap();
     let mut play = Play {
         run: Run::default(),
         seen: Observed {
@@ -209,7 +209,7 @@ pub async fn run(script: &Script, site: &Site) -> Came {
     play.go_on();
     sleep(Duration::from_millis(2)).await;
 
-    let initializer = build::initializer(&owner, &spec, &checked, &defaults);
+    let initializer = objects::initializer(&owner, &spec, &checked, &defaults);
     let initializer = Pod::of("initializer", initializer, folder.path());
     let found = inspected(&initializer).await;
     let mut options = String::new();
@@ -223,12 +223,12 @@ pub async fn run(script: &Script, site: &Site) -> Came {
     };
     let plan = created.plan.clone();
     let aggregation = plan.aggregation.as_ref().expect("it is merged");
-    let checked: Checked = checked.planned(&plan);
+    let checked: ValidatedRun = checked.planned(&plan);
 
     let network = Network::new();
     let (at, once) = (network.aggregator(), aggregation.setup_seconds.is_some());
-    let secret = build::tokens(&owner, &Tokens::random().unwrap());
-    let job = build::aggregator(&owner, &spec, &checked, &defaults, &options, once);
+    let secret = objects::tokens(&owner, &Tokens::random().unwrap());
+    let job = objects::aggregator(&owner, &spec, &checked, &defaults, &options, once);
     let aggregator = Pod::of("aggregator", job, folder.path())
         .mounting(&secret)
         .listening(&at);
@@ -243,7 +243,7 @@ pub async fn run(script: &Script, site: &Site) -> Came {
     };
     let pods: Vec<Pod> = (1..=RUNNERS)
         .map(|i| {
-            let job = build::runner(&owner, &spec, &checked, &defaults, (i, RUNNERS), Some(wiring));
+            let job = objects::runner(&owner, &spec, &checked, &defaults, (i, RUNNERS), Some(wiring));
             let name = ["first", "second", "third"][i as usize - 1];
             let (address, api) = (network.ip(i), format!("{}:16565", network.ip(i)));
             let uid = ("K6_OPERATOR_POD_UID".to_owned(), format!("uid-{i}"));
@@ -254,7 +254,7 @@ pub async fn run(script: &Script, site: &Site) -> Came {
                 .asking(&api)
         })
         .collect();
-    let mut running = Running(pods.iter().map(|pod| pod.begin(build::RUNNER)).collect());
+    let mut running = Running(pods.iter().map(|pod| pod.begin(objects::RUNNER)).collect());
     let all = (1..=RUNNERS).map(|i| (i, ready(i, &network.ip(i))));
     play.seen.runners = Fact::Known(all.collect());
     play.go_on();
@@ -271,13 +271,13 @@ pub async fn run(script: &Script, site: &Site) -> Came {
         })
         .collect();
     let setup = aggregation.setup_seconds;
-    let starter = build::starter(
+    let starter = objects::starter(
         &owner,
         &spec,
         &checked,
         &defaults,
         &targets,
-        (build::Port::Linger, setup),
+        (objects::Port::Linger, setup),
     );
     let starter = Pod::of("starter", starter, folder.path()).mounting(&secret);
     starter.run(PROGRAM).await;
@@ -291,7 +291,7 @@ pub async fn run(script: &Script, site: &Site) -> Came {
         return play.came(None);
     }
     if let State::Stopping(_) = play.run.state {
-        let stopper = build::stopper(&owner, &spec, &defaults, &targets, build::Port::Linger);
+        let stopper = objects::stopper(&owner, &spec, &defaults, &targets, objects::Port::Linger);
         let stopper = Pod::of("stopper", stopper, folder.path()).mounting(&secret);
         stopper.run(PROGRAM).await;
     }
@@ -301,7 +301,7 @@ pub async fn run(script: &Script, site: &Site) -> Came {
         let end = End {
             code,
             reason: None,
-            message: last_words(&pod.log(build::RUNNER)),
+            message: last_words(&pod.log(objects::RUNNER)),
         };
         let runner = Runner {
             end: Some(end),

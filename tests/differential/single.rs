@@ -4,8 +4,8 @@ use crate::Came;
 use crate::k6::{k6_binary, unused_address};
 use crate::script::{Script, version as read};
 use crate::site::Site;
-use k6_operator::build::split;
 use k6_operator::k6::log::last_words;
+use k6_operator::objects::split;
 use serde_json::Value;
 use std::process::{Command, Stdio};
 

@@ -1,7 +1,7 @@
 //! The administrator's file of defaults.
 
-use crate::bend;
-use k6_operator::build::Common;
+use crate::mutate;
+use k6_operator::objects::Common;
 use k6_operator::operator::defaults::{DefaultsError, read};
 use proptest::prelude::*;
 
@@ -20,7 +20,7 @@ fn tried(input: &[u8]) -> Result<Result<Common, DefaultsError>, TestCaseError> {
 #[test]
 fn every_file_of_the_corpus_is_read_or_refused_by_its_name() {
     let mut good = Vec::new();
-    for (name, input) in bend::corpus("defaults") {
+    for (name, input) in mutate::corpus("defaults") {
         match tried(&input) {
             Ok(Ok(_)) => good.push(name),
             Ok(Err(_)) => {}
@@ -45,15 +45,15 @@ fn every_file_of_the_corpus_is_read_or_refused_by_its_name() {
 }
 
 proptest! {
-    #![proptest_config(bend::config(24))]
+    #![proptest_config(mutate::config(24))]
 
     #[test]
-    fn a_bent_file_is_read_or_refused_by_its_name(input in bend::bent("defaults")) {
+    fn a_bent_file_is_read_or_refused_by_its_name(input in mutate::mutated("defaults")) {
         tried(&input)?.ok();
     }
 
     #[test]
-    fn other_values_are_read_or_refused_by_its_name(value in bend::bent_json("defaults", "json.json")) {
+    fn other_values_are_read_or_refused_by_its_name(value in mutate::bent_json("defaults", "json.json")) {
         let found = tried(&serde_json::to_vec(&value).unwrap())?;
         if let Ok(common) = found {
             let image = value.get("runner").and_then(|runner| runner.get("image")).and_then(|image| image.as_str());

@@ -3,14 +3,14 @@
 //!
 //! `corpus/export` is made by [`seeds`]: write it anew with `WRITE_SEEDS=1`.
 
-use crate::bend;
-use k6_operator::aggregate::live::{Live, Word};
-use k6_operator::aggregate::outcome::Outcome;
-use k6_operator::aggregate::report::{About, Report};
+use crate::mutate;
+use k6_operator::aggregate::report::{Report, RunInfo};
+use k6_operator::aggregate::session::{Heartbeat, Session};
 use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::summary::{self, Options};
-use k6_operator::aggregate::threshold::thresholds;
-use k6_operator::aggregate::{handler, prometheus};
+use k6_operator::aggregate::{handle_summary, prometheus};
+use k6_operator::k6::threshold::thresholds;
+use k6_operator::protocol::outcome::Outcome;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -274,7 +274,7 @@ fn corpus_of_exports_is_that_of_the_seeds() {
     assert_eq!(std::fs::read_dir(folder()).unwrap().count(), seeds().len());
 }
 
-fn live() -> Live {
+fn session() -> Session {
     let given = json!({
         "thresholds": {
             "checks": ["rate>0.5"], "checks{check:ok}": ["rate>0.5"], "http_reqs": ["count>1", "rate<9"],
@@ -282,7 +282,7 @@ fn live() -> Live {
             "http_reqs{instance_id:1}": ["count<9"],
         }
     });
-    Live::new(2, false, thresholds(&given).unwrap())
+    Session::new(2, false, thresholds(&given).unwrap())
 }
 
 fn sender(runner: u32) -> Sender {
@@ -293,48 +293,48 @@ fn sender(runner: u32) -> Sender {
 }
 
 /// All that is made of what has come.
-fn all_of(live: &Live, now: u64) {
+fn all_of(session: &Session, now: u64) {
     let options = Options::of(&json!({}));
-    let report = Report::of(About::default(), live, &options, None, now);
+    let report = Report::of(RunInfo::default(), session, &options, None, now);
     json!(report).to_string();
     report.page();
-    summary::data(live, &options, now).to_string();
-    summary::text(live, &options, now);
-    summary::machine_readable(live, &options, now).to_string();
-    let scraped = prometheus::text(live).unwrap();
+    summary::data(session, &options, now).to_string();
+    summary::text(session, &options, now);
+    summary::machine_readable(session, &options, now).to_string();
+    let scraped = prometheus::text(session).unwrap();
     assert!(
         scraped
             .lines()
             .all(|line| line.starts_with("k6_") || line.starts_with("# ")),
         "{scraped}"
     );
-    Outcome::of(live, now);
-    serde_json::to_string(&handler::Handled::default()).unwrap();
+    Outcome::of(session, now);
+    serde_json::to_string(&handle_summary::Handled::default()).unwrap();
 }
 
 fn tried(exports: &[Vec<u8>], words: &[Vec<u8>]) -> Result<(), TestCaseError> {
     let began = Instant::now();
-    let mut live = live();
+    let mut session = session();
     let mut now = 1_000;
     for (at, bytes) in exports.iter().enumerate() {
         let runner = u32::try_from(at % 2).unwrap() + 1;
         if let Ok(export) = ExportMetricsServiceRequest::decode(bytes.as_slice()) {
-            let _ = live.export(&sender(runner), &export, now);
+            let _ = session.export(&sender(runner), &export, now);
         }
         now += 1_000;
-        live.tick(now);
+        session.tick(now);
     }
     for (at, word) in words.iter().enumerate() {
         let runner = u32::try_from(at % 2).unwrap() + 1;
-        if let Ok(word) = serde_json::from_slice::<Word>(word) {
-            live.hear(&sender(runner), word, now);
+        if let Ok(word) = serde_json::from_slice::<Heartbeat>(word) {
+            session.hear(&sender(runner), word, now);
         }
         now += 500;
-        live.tick(now);
+        session.tick(now);
     }
-    all_of(&live, now);
-    live.conclude(now);
-    all_of(&live, now);
+    all_of(&session, now);
+    session.conclude(now);
+    all_of(&session, now);
     prop_assert!(began.elapsed() < LONGEST, "{:?}", began.elapsed());
     Ok(())
 }
@@ -346,16 +346,19 @@ fn ended() -> Vec<u8> {
 
 #[test]
 fn each_export_and_each_word_of_the_corpus_leaves_a_result() {
-    let exports: Vec<_> = bend::corpus("export")
+    let exports: Vec<_> = mutate::corpus("export")
         .into_iter()
         .map(|(_, bytes)| bytes)
         .collect();
-    let words: Vec<_> = bend::corpus("word").into_iter().map(|(_, bytes)| bytes).collect();
-    for (name, bytes) in bend::corpus("export") {
+    let words: Vec<_> = mutate::corpus("word")
+        .into_iter()
+        .map(|(_, bytes)| bytes)
+        .collect();
+    for (name, bytes) in mutate::corpus("export") {
         let tried = tried(&[bytes.clone(), exports[0].clone(), bytes], &[ended(), ended()]);
         tried.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
-    for (name, word) in bend::corpus("word") {
+    for (name, word) in mutate::corpus("word") {
         let tried = tried(&exports, &[word.clone(), ended(), word]);
         tried.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
@@ -447,22 +450,22 @@ fn replaced(bytes: &[u8], with: &[(Index, i64)]) -> Vec<u8> {
 }
 
 /// An export of the corpus with other bytes, or with other numbers.
-fn bent() -> impl Strategy<Value = Vec<u8>> {
+fn mutated() -> impl Strategy<Value = Vec<u8>> {
     let all: Vec<Vec<u8>> = seeds().into_iter().map(|(_, bytes)| bytes).collect();
     let with = vec((any::<Index>(), odd()), 1..6);
     prop_oneof![
-        2 => bend::bent("export"),
+        2 => mutate::mutated("export"),
         3 => (any::<Index>(), with).prop_map(move |(which, with): (Index, Vec<(Index, i64)>)| replaced(which.get(&all).as_slice(), &with)),
     ]
 }
 
 proptest! {
-    #![proptest_config(bend::config(100))]
+    #![proptest_config(mutate::config(100))]
 
     #[test]
     fn whatever_is_exported_and_said_leaves_a_result(
-        exports in vec(bent(), 1..4),
-        words in vec(bend::bent("word"), 0..3),
+        exports in vec(mutated(), 1..4),
+        words in vec(mutate::mutated("word"), 0..3),
     ) {
         let words: Vec<_> = words.into_iter().chain([ended(), ended()]).collect();
         tried(&exports, &words)?;

@@ -1,9 +1,9 @@
 //! The log of an initializer: what k6 says of the script, and what else stands there.
 
-use crate::bend;
+use crate::mutate;
 use crate::support::{at, empty_world, initializing};
-use k6_operator::build::seconds;
 use k6_operator::machine::{Event, Fact, Initializer, Inspection, Observed, classify};
+use k6_operator::objects::seconds;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::path::Path;
@@ -64,7 +64,7 @@ fn every_output_of_the_corpus_is_read_or_refused() {
         let path = entry.unwrap().path();
         (path.display().to_string(), std::fs::read(path).unwrap())
     });
-    for (name, input) in bend::corpus("inspect").into_iter().chain(captured) {
+    for (name, input) in mutate::corpus("inspect").into_iter().chain(captured) {
         let tried = tried(&input);
         assert!(tried.is_ok(), "{name}: {tried:?}");
     }
@@ -73,7 +73,7 @@ fn every_output_of_the_corpus_is_read_or_refused() {
 #[test]
 fn what_a_script_logs_with_braces_is_not_taken_for_the_answer() {
     for name in ["braces-in-the-log.txt", "json-log.txt"] {
-        let found = tried(&bend::file("inspect", name)).unwrap();
+        let found = tried(&mutate::file("inspect", name)).unwrap();
         assert_eq!(
             found.map(|found| (found.max_vus, found.thresholds)),
             Ok((3, 1)),
@@ -83,16 +83,16 @@ fn what_a_script_logs_with_braces_is_not_taken_for_the_answer() {
 }
 
 proptest! {
-    #![proptest_config(bend::config(400))]
+    #![proptest_config(mutate::config(400))]
 
     #[test]
-    fn a_bent_output_is_read_or_refused(input in bend::bent("inspect")) {
+    fn a_bent_output_is_read_or_refused(input in mutate::mutated("inspect")) {
         tried(&input)?.ok();
     }
 
     #[test]
     fn an_answer_with_other_values_is_read_for_what_it_says_after_whatever_was_logged(
-        value in bend::bent_json("inspect", "one-line.txt"), noise in 0..NOISE.len(), pretty in any::<bool>(),
+        value in mutate::bent_json("inspect", "one-line.txt"), noise in 0..NOISE.len(), pretty in any::<bool>(),
     ) {
         let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
         let text = text.unwrap();

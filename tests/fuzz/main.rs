@@ -10,11 +10,11 @@
 #[allow(dead_code)]
 mod support;
 
-mod bend;
 mod defaults;
 mod exports;
 mod inspect;
 mod message;
+mod mutate;
 mod rest;
 mod spec;
 mod status;

@@ -1,10 +1,10 @@
 //! Termination messages: the report of a starter, and the last words of k6.
 
-use crate::bend;
+use crate::mutate;
 use crate::support::{at, empty_world, ended, ready, runners, started, starting};
 use k6_operator::k6::log::last_words;
 use k6_operator::machine::{Event, Fact, Observed, Program, classify};
-use k6_operator::runners::report::{MESSAGE_AT_MOST, Report};
+use k6_operator::protocol::report::{MESSAGE_AT_MOST, Report};
 use proptest::prelude::*;
 
 const N: u32 = 4;
@@ -58,14 +58,14 @@ fn tried(input: &[u8]) -> Result<(), TestCaseError> {
 
 #[test]
 fn every_message_of_the_corpus_is_read_or_quoted() {
-    for (name, input) in bend::corpus("message") {
+    for (name, input) in mutate::corpus("message") {
         tried(&input).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
 
 #[test]
 fn the_words_of_k6_are_told() {
-    let words = |name: &str| last_words(&String::from_utf8(bend::file("message", name)).unwrap());
+    let words = |name: &str| last_words(&String::from_utf8(mutate::file("message", name)).unwrap());
     let told = [
         (
             "k6-error.txt",
@@ -83,15 +83,15 @@ fn the_words_of_k6_are_told() {
 }
 
 proptest! {
-    #![proptest_config(bend::config(400))]
+    #![proptest_config(mutate::config(400))]
 
     #[test]
-    fn a_bent_message_is_read_or_quoted(input in bend::bent("message")) {
+    fn a_bent_message_is_read_or_quoted(input in mutate::mutated("message")) {
         tried(&input)?;
     }
 
     #[test]
-    fn the_last_error_is_told_whatever_stands_before_it(before in bend::bent("message"), words in "[ -~&&[^\"\\\\]]{1,80}") {
+    fn the_last_error_is_told_whatever_stands_before_it(before in mutate::mutated("message"), words in "[ -~&&[^\"\\\\]]{1,80}") {
         let before = String::from_utf8_lossy(&before);
         let log = format!("{before}\ntime=\"x\" level=error msg=\"{words}\"\n");
         let expected = words.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,10 +1,10 @@
 //! What a runner's address answers: k6's REST API, or whatever else listens there.
 
-use crate::bend;
-use k6_operator::runners::client::{Client, Error, Status};
-use k6_operator::runners::start::start;
-use k6_operator::runners::stop::stop;
-use k6_operator::runners::{Limits, Target};
+use crate::mutate;
+use k6_operator::programs::k6_client::{Client, Error, Status};
+use k6_operator::programs::runners::{Limits, Target};
+use k6_operator::programs::start::start;
+use k6_operator::programs::stop::stop;
 use proptest::prelude::*;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -123,7 +123,7 @@ fn with_body(body: &[u8]) -> Vec<u8> {
 #[test]
 fn every_answer_of_the_corpus_is_read_or_refused_in_time() {
     let mut good = Vec::new();
-    for (name, answer) in bend::corpus("rest") {
+    for (name, answer) in mutate::corpus("rest") {
         for manner in [Manner::Whole, Manner::Pieces(7), Manner::Hang] {
             match asked(&answer, manner) {
                 Ok(Ok(_)) if matches!(manner, Manner::Whole) => good.push(name.clone()),
@@ -151,7 +151,7 @@ fn every_answer_of_the_corpus_is_read_or_refused_in_time() {
 fn an_answer_without_end_is_given_up() {
     let repeated: [(&str, Vec<u8>); 6] = [
         ("continue", b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()),
-        ("answers", bend::file("rest", "paused.http")),
+        ("answers", mutate::file("rest", "paused.http")),
         ("nul", vec![0; 4096]),
         ("spaces", b" ".repeat(4096)),
         ("lines", b"\r\n".repeat(4096)),
@@ -197,7 +197,7 @@ fn starter_and_stopper_end_in_time_and_count_nobody_that_did_not_confirm() {
         stop: few,
         setup: None,
     };
-    for (name, answer) in bend::corpus("rest") {
+    for (name, answer) in mutate::corpus("rest") {
         let (started, stopped, took) = runtime().block_on(async {
             let address = served(answer, Manner::Whole).await;
             let targets = [Target { runner: 1, address }];
@@ -216,16 +216,16 @@ fn starter_and_stopper_end_in_time_and_count_nobody_that_did_not_confirm() {
 }
 
 proptest! {
-    #![proptest_config(bend::config(150))]
+    #![proptest_config(mutate::config(150))]
 
     #[test]
-    fn a_bent_answer_is_read_or_refused_in_time(answer in bend::bent("rest"), manner in manner()) {
+    fn a_bent_answer_is_read_or_refused_in_time(answer in mutate::mutated("rest"), manner in manner()) {
         asked(&answer, manner)?.ok();
     }
 
     #[test]
-    fn a_body_is_a_status_or_it_is_refused(body in bend::bent("rest"), pieces in 1..400usize) {
-        // The body of an answer of the corpus, bent or not, after a head that is right.
+    fn a_body_is_a_status_or_it_is_refused(body in mutate::mutated("rest"), pieces in 1..400usize) {
+        // The body of an answer of the corpus, mutated or not, after a head that is right.
         let start = body.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |at| at + 4);
         let body = &body[start..];
         let found = asked(&with_body(body), Manner::Pieces(pieces))?;

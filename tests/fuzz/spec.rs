@@ -1,12 +1,12 @@
 //! A resource as somebody applied it: read, checked, and built into the objects of its run.
 
-use crate::bend;
+use crate::mutate;
 use crate::support::at;
 use k6_operator::api::LoadTest;
-use k6_operator::build::{
-    self, Common, Defaults, Owner, Port, check, child_name, runner_name, starter_name, stem, stopper_name,
-};
 use k6_operator::machine::{Observed, Run, Target};
+use k6_operator::objects::{
+    self, Common, Defaults, Owner, Port, child_name, runner_name, starter_name, stem, stopper_name, validate,
+};
 use k8s_openapi::api::batch::v1::Job;
 use proptest::prelude::*;
 
@@ -54,7 +54,7 @@ fn tried(input: &[u8]) -> Result<bool, TestCaseError> {
     };
     let again: LoadTest = serde_json::from_value(serde_json::to_value(&test).unwrap()).unwrap();
     prop_assert_eq!(&again, &test);
-    let checked = check(&test.spec);
+    let checked = validate(&test.spec);
     let terms = match &checked {
         Ok(checked) => Ok(checked.terms.clone()),
         Err(error) => Err(error.to_string()),
@@ -86,24 +86,24 @@ fn tried(input: &[u8]) -> Result<bool, TestCaseError> {
             ip: ip.to_owned(),
         });
         let (spec, defaults) = (&test.spec, defaults());
-        bounded(input, &build::initializer(&owner, spec, &checked, &defaults))?;
+        bounded(input, &objects::initializer(&owner, spec, &checked, &defaults))?;
         for i in [1, n / 2 + 1, n] {
-            let job = build::runner(&owner, spec, &checked, &defaults, (i, n), None);
+            let job = objects::runner(&owner, spec, &checked, &defaults, (i, n), None);
             prop_assert_eq!(
                 &job,
-                &build::runner(&owner, spec, &checked, &defaults, (i, n), None)
+                &objects::runner(&owner, spec, &checked, &defaults, (i, n), None)
             );
             bounded(input, &job)?;
         }
         bounded(
             input,
-            &build::starter(&owner, spec, &checked, &defaults, &targets, (Port::Linger, None)),
+            &objects::starter(&owner, spec, &checked, &defaults, &targets, (Port::Linger, None)),
         )?;
         bounded(
             input,
-            &build::stopper(&owner, spec, &defaults, &targets, Port::Linger),
+            &objects::stopper(&owner, spec, &defaults, &targets, Port::Linger),
         )?;
-        if let Some(script) = build::script(&owner, &checked) {
+        if let Some(script) = objects::script(&owner, &checked) {
             prop_assert!(script.metadata.name.unwrap().len() <= 63);
         }
     }
@@ -113,7 +113,7 @@ fn tried(input: &[u8]) -> Result<bool, TestCaseError> {
 #[test]
 fn every_spec_of_the_corpus_is_built_or_refused() {
     let mut built = Vec::new();
-    for (name, input) in bend::corpus("spec") {
+    for (name, input) in mutate::corpus("spec") {
         match tried(&input) {
             Ok(true) => built.push(name),
             Ok(false) => {}
@@ -165,15 +165,15 @@ fn no_two_objects_of_a_run_have_the_same_name_however_long_the_name_of_the_resou
 }
 
 proptest! {
-    #![proptest_config(bend::config(400))]
+    #![proptest_config(mutate::config(400))]
 
     #[test]
-    fn a_bent_spec_is_built_or_refused(input in bend::bent("spec")) {
+    fn a_bent_spec_is_built_or_refused(input in mutate::mutated("spec")) {
         tried(&input)?;
     }
 
     #[test]
-    fn a_spec_with_other_values_is_built_or_refused(value in bend::bent_json("spec", "full.json")) {
+    fn a_spec_with_other_values_is_built_or_refused(value in mutate::bent_json("spec", "full.json")) {
         tried(&serde_json::to_vec(&value).unwrap())?;
     }
 }

@@ -1,12 +1,12 @@
 //! A status that was edited by hand: replayed, told, and gone on with.
 
-use crate::bend;
+use crate::mutate;
 use crate::support::{at, empty_world, ended, ready, reported, runners};
 use k6_operator::api::LoadTest;
 use k6_operator::api::status::Status;
 use k6_operator::api::{Progress, replay_report};
 use k6_operator::machine::{Event, HISTORY_LIMIT, Record};
-use k6_operator::machine::{Observed, Refusal, chronicle, effects, replay, wake_at};
+use k6_operator::machine::{Observed, Refusal, append, effects, replay, wake_at};
 use proptest::prelude::*;
 
 /// What may be seen next.
@@ -58,7 +58,7 @@ fn gone_on_with(test: &LoadTest, status: &Status) -> Result<(), TestCaseError> {
                     break;
                 };
                 let rerun = matches!(record.event, Event::RerunOrdered { .. });
-                chronicle(&mut history, record);
+                append(&mut history, record);
                 run = after;
                 if rerun {
                     break;
@@ -96,7 +96,7 @@ fn tried(input: &[u8]) -> Result<bool, TestCaseError> {
 #[test]
 fn every_status_of_the_corpus_is_replayed_or_refused() {
     let mut good = Vec::new();
-    for (name, input) in bend::corpus("status") {
+    for (name, input) in mutate::corpus("status") {
         match tried(&input) {
             Ok(true) => good.push(name),
             Ok(false) => {}
@@ -124,27 +124,27 @@ fn a_history_with_another_number_of_runners_than_was_accepted_is_refused() {
         ("plan-zero.json", "event 1"),
         ("parallelism-max.json", "event 0"),
     ] {
-        let text = String::from_utf8(bend::file("status", name)).unwrap();
+        let text = String::from_utf8(mutate::file("status", name)).unwrap();
         let error = replay_report(&text).unwrap_err().to_string();
         assert!(error.starts_with(event), "{name}: {error}");
     }
 }
 
 proptest! {
-    #![proptest_config(bend::config(200))]
+    #![proptest_config(mutate::config(200))]
 
     #[test]
-    fn a_bent_status_is_replayed_or_refused(input in bend::bent("status")) {
+    fn a_bent_status_is_replayed_or_refused(input in mutate::mutated("status")) {
         tried(&input)?;
     }
 
     #[test]
-    fn a_status_with_other_values_is_right_only_where_it_says_the_same(value in bend::bent_json("status", "failed.json")) {
+    fn a_status_with_other_values_is_right_only_where_it_says_the_same(value in mutate::bent_json("status", "failed.json")) {
         let text = serde_json::to_vec(&value).unwrap();
         let right = tried(&text)?;
         let read = serde_json::from_slice::<LoadTest>(&text).ok();
         let status = read.and_then(|test| test.status);
-        let before = serde_json::from_slice::<LoadTest>(&bend::file("status", "failed.json")).unwrap().status;
+        let before = serde_json::from_slice::<LoadTest>(&mutate::file("status", "failed.json")).unwrap().status;
         prop_assert!(right || status != before, "the status is as it was, and is refused");
         // The same history says the same, but for the live view.
         if let (true, Some(status), Some(before)) = (right, status, before)

@@ -2,14 +2,14 @@
 
 use crate::model::{Action, Configuration};
 use crate::table::Fault;
-use crate::world::{Deed, Role};
+use crate::world::{Request, Role};
 
 /// The fault that this action is in this configuration, if it is one.
 pub fn fault(action: &Action, configuration: &Configuration) -> Option<Fault> {
     match action {
         Action::LooksUnanswered(_) | Action::DoesUnanswered(..) => Some(Fault::ReplyLost),
         Action::IsRefused(..) | Action::PodIsDenied(..) => Some(Fault::RequestRefused),
-        Action::Does(_, Deed::Create(role)) if configuration.foreign == Some(*role) => {
+        Action::Does(_, Request::Create(role)) if configuration.foreign == Some(*role) => {
             Some(Fault::ForeignObject)
         }
         Action::Forgets(_) => Some(Fault::StaleView),

@@ -2,7 +2,7 @@
 //! steps, replies are lost, candidates are killed, and somebody deletes the Lease. One that starts just after the
 //! deletion is left out: it can't know that there was a Lease, and leads at once, as on the day of installation.
 
-use k6_operator::operator::lease::{DURATION, Decision, Found, RENEWED_WITHIN, decide};
+use k6_operator::operator::leadership::{DURATION, Decision, Found, RENEWED_WITHIN, decide};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 

@@ -10,22 +10,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../support/coverage.rs"]
+mod coverage;
 mod covered;
-#[path = "../support/happened.rs"]
-mod happened;
 #[path = "../support/invariants.rs"]
 mod invariants;
 mod lease;
-mod look;
 mod model;
 mod monitor;
+mod reconcile;
 mod search;
 #[path = "../support/faults.rs"]
 mod table;
 mod world;
 
-use look::Spec;
 use model::{Configuration, Runs};
+use reconcile::Spec;
 use search::{Counterexample, explore};
 use world::{Budget, Role};
 

@@ -1,16 +1,16 @@
 //! What can happen to a run, its Jobs and its operators.
 
+use crate::coverage::happens;
 use crate::covered::fault;
-use crate::happened::happens;
 use crate::invariants::{Fact, Fencing, Monitor, RunnerId, Told};
-use crate::look::{AGAIN, Ended, Looks, Outcome, Seen, Sight, Spec};
+use crate::reconcile::{AGAIN, Ended, Looks, Outcome, Seen, Snapshot, Spec};
 use crate::search::Model;
 use crate::world::{
-    ATTEMPTS, Budget, Deed, Effects, Exit, Family, HistoryId, Initializer, N, Operator, Phase, Program,
-    Refused, Resource, Role, Runner, Stage, Task, Unwatched, World,
+    ATTEMPTS, Budget, Effects, Exit, Family, HistoryId, Initializer, N, Operator, Phase, Program, Refused,
+    Request, Resource, Role, Runner, Stage, Task, Unwatched, World,
 };
-use k6_operator::build::segment;
 use k6_operator::machine::{Event, StateName};
+use k6_operator::objects::segment;
 use std::fmt::Write;
 
 /// What is explored together.
@@ -91,9 +91,9 @@ pub enum Action {
     /// The same, and the answer to its write is lost.
     LooksUnanswered(usize),
     /// It does one of the things that follow.
-    Does(usize, Deed),
-    DoesUnanswered(usize, Deed),
-    IsRefused(usize, Deed),
+    Does(usize, Request),
+    DoesUnanswered(usize, Request),
+    IsRefused(usize, Request),
     /// Its memory of what it made has run out.
     Forgets(usize),
     Crashes(usize),
@@ -160,10 +160,10 @@ impl Runs {
     }
 
     /// What an operator sees of its run, as `operator::observe` has it.
-    fn sight(&self, world: &World, operator: &mut Operator, resource: &Resource) -> Sight {
-        let chronicle = self.looks.chronicle(resource.history);
-        let attempt = chronicle.attempt();
-        let state = chronicle.state();
+    fn sight(&self, world: &World, operator: &mut Operator, resource: &Resource) -> Snapshot {
+        let append = self.looks.append(resource.history);
+        let attempt = append.attempt();
+        let state = append.state();
         let family = operator.families[attempt];
         let before_end = matches!(
             state,
@@ -226,8 +226,8 @@ impl Runs {
         let stopper = program(found(Role::Stopper, false), family.stopper);
         let initializer = found(Role::Initializer, false)
             .map(|()| (family.initializer.stage, family.initializer.generation));
-        let merged = chronicle.is_merged();
-        let ended = chronicle.run.state.awaits_result().is_some();
+        let merged = append.is_merged();
+        let ended = append.run.state.awaits_result().is_some();
         let created = state == StateName::Created;
         // Runners are told its address.
         let told = created && runners.iter().any(|runner| *runner != Seen::Absent);
@@ -270,7 +270,7 @@ impl Runs {
                 !leaving && operator.deleted[other][role.index()] >> uid & 1 == 0
             })
         });
-        Sight {
+        Snapshot {
             history: resource.history,
             generation: resource.generation,
             observed: resource.observed,
@@ -294,9 +294,9 @@ impl Runs {
 
     /// Orders versions of a resource as `operator::memory` does.
     fn age(&self, resource: &Resource) -> (usize, usize, u8) {
-        let chronicle = self.looks.chronicle(resource.history);
-        let events = chronicle.records.len();
-        let attempt = if events == 0 { 0 } else { chronicle.attempt() + 1 };
+        let append = self.looks.append(resource.history);
+        let events = append.records.len();
+        let attempt = if events == 0 { 0 } else { append.attempt() + 1 };
         (attempt, events, resource.version)
     }
 
@@ -308,7 +308,7 @@ impl Runs {
         };
         let mut resource = view;
         let sight = self.sight(world, &mut operator, &resource);
-        let former = ATTEMPTS - 1 - self.looks.chronicle(resource.history).attempt();
+        let former = ATTEMPTS - 1 - self.looks.append(resource.history).attempt();
         let outcome: std::rc::Rc<Outcome> = self.looks.look(&sight)?;
         self.has_had_time(&sight, &outcome)?;
         operator.awake = false;
@@ -394,9 +394,9 @@ impl Runs {
 
     /// A merged run that was started ends with its result, or with what is told of why it has none.
     fn has_result(&self, history: HistoryId, told: &Told) -> Result<(), String> {
-        let chronicle = self.looks.chronicle(history);
-        let is_over = told.confirmed && chronicle.is_merged() && chronicle.state() == StateName::Finished;
-        let asked = chronicle.records.last().is_some_and(|record| {
+        let append = self.looks.append(history);
+        let is_over = told.confirmed && append.is_merged() && append.state() == StateName::Finished;
+        let asked = append.records.last().is_some_and(|record| {
             matches!(
                 record.event,
                 Event::ResultCollected { .. } | Event::CollectionFailed { .. } | Event::DeadlinePassed { .. }
@@ -410,22 +410,27 @@ impl Runs {
 
     /// A run that has its result is Finished when its summary can be read, unless it says that it is not kept.
     fn is_kept(&self, world: &World, history: HistoryId, told: &Told) -> Result<(), String> {
-        let chronicle = self.looks.chronicle(history);
-        let last = chronicle.records.last();
+        let append = self.looks.append(history);
+        let last = append.records.last();
         let kept =
             last.is_some_and(|record| matches!(record.event, Event::ResultCollected { unkept: None, .. }));
-        if told.confirmed && kept && !world.unwatched[chronicle.attempt()].summary {
+        if told.confirmed && kept && !world.unwatched[append.attempt()].summary {
             return Err("a run is Finished, and its summary can't be read".to_owned());
         }
         Ok(())
     }
 
     /// What else is in the pod of a runner that has ended has time to end by itself.
-    fn has_had_time(&self, sight: &Sight, outcome: &Outcome) -> Result<(), String> {
+    fn has_had_time(&self, sight: &Snapshot, outcome: &Outcome) -> Result<(), String> {
         let in_time = self.looks.aged(outcome.history) != outcome.history;
         let left = |i: &usize| sight.leftovers >> i & 1 == 1;
         let mut all = (0..self.n()).filter(left);
-        let deleted = |i| outcome.effects.iter().any(|deed| deed == Deed::Delete(number(i)));
+        let deleted = |i| {
+            outcome
+                .effects
+                .iter()
+                .any(|request| request == Request::Delete(number(i)))
+        };
         if in_time && all.any(deleted) {
             return Err("a runner that has ended is deleted before its sidecar had time to end".to_owned());
         }
@@ -450,10 +455,10 @@ impl Runs {
     }
 
     /// One effect, as `operator::execute` performs it.
-    fn does(&self, world: &mut World, by: usize, deed: Deed, answer: Answer) -> Result<(), String> {
+    fn does(&self, world: &mut World, by: usize, request: Request, answer: Answer) -> Result<(), String> {
         let mut operator = world.operators[by];
         let task = operator.task;
-        operator.task.effects.remove(deed);
+        operator.task.effects.remove(request);
         self.tell(
             world,
             Fact::Acted {
@@ -462,8 +467,8 @@ impl Runs {
             },
         )?;
         let attempt = usize::from(task.attempt);
-        match deed {
-            Deed::Create(role) => {
+        match request {
+            Request::Create(role) => {
                 let foreign = self.configuration.foreign == Some(role) && attempt == 0;
                 let there = world.has(attempt, role);
                 operator.task.again |= !role.is_job();
@@ -495,13 +500,13 @@ impl Runs {
                     }
                 }
             }
-            Deed::Delete(role) => {
+            Request::Delete(role) => {
                 self.delete(world, &mut operator, attempt, role)?;
             }
-            Deed::DeleteFormer(role) => {
+            Request::DeleteFormer(role) => {
                 self.delete(world, &mut operator, task.former.into(), role)?;
             }
-            Deed::DeleteResource => match world.resource {
+            Request::DeleteResource => match world.resource {
                 Some(truth) if truth.version == task.version => world.resource = None,
                 Some(_) => operator.task.failed = true,
                 None => {}
@@ -957,14 +962,14 @@ impl Runs {
                 }
             }
         } else {
-            for deed in next_deeds(operator.task.effects) {
-                all.push(Action::Does(by, deed));
-                if let Deed::Create(_) = deed {
+            for request in next_deeds(operator.task.effects) {
+                all.push(Action::Does(by, request));
+                if let Request::Create(_) = request {
                     if world.left.lost > 0 {
-                        all.push(Action::DoesUnanswered(by, deed));
+                        all.push(Action::DoesUnanswered(by, request));
                     }
                     if world.left.refusals > 0 {
-                        all.push(Action::IsRefused(by, deed));
+                        all.push(Action::IsRefused(by, request));
                     }
                 }
             }
@@ -1084,18 +1089,21 @@ enum Answer {
 /// Effects are performed in any order, but for some that only make more states: what is done to several runners is
 /// done in the order of their numbers, and the initializer and the aggregator, on which nothing depends by then, are
 /// deleted first.
-fn next_deeds(effects: Effects) -> Vec<Deed> {
-    let mut all: Vec<Deed> = effects.iter().collect();
-    let moot = [Deed::Delete(Role::Initializer), Deed::Delete(Role::Aggregator)];
-    if let Some(first) = moot.into_iter().find(|deed| all.contains(deed)) {
+fn next_deeds(effects: Effects) -> Vec<Request> {
+    let mut all: Vec<Request> = effects.iter().collect();
+    let moot = [
+        Request::Delete(Role::Initializer),
+        Request::Delete(Role::Aggregator),
+    ];
+    if let Some(first) = moot.into_iter().find(|request| all.contains(request)) {
         return vec![first];
     }
-    let is_same = |a: &Deed, b: &Deed| {
+    let is_same = |a: &Request, b: &Request| {
         matches!(
             (a, b),
-            (Deed::Create(Role::Runner(_)), Deed::Create(Role::Runner(_)))
-                | (Deed::Delete(Role::Runner(_)), Deed::Delete(Role::Runner(_)))
-                | (Deed::DeleteFormer(_), Deed::DeleteFormer(_))
+            (Request::Create(Role::Runner(_)), Request::Create(Role::Runner(_)))
+                | (Request::Delete(Role::Runner(_)), Request::Delete(Role::Runner(_)))
+                | (Request::DeleteFormer(_), Request::DeleteFormer(_))
         )
     };
     all.dedup_by(|later, first| is_same(later, first));
@@ -1236,7 +1244,7 @@ impl Model for Runs {
 
     fn next(&self, world: &World, action: &Action) -> Result<World, String> {
         if let (Some(fault), Some(resource)) = (fault(action, &self.configuration), &world.resource) {
-            happens(fault, self.looks.chronicle(resource.history).state());
+            happens(fault, self.looks.append(resource.history).state());
         }
         let mut next = *world;
         let world = &mut next;
@@ -1261,9 +1269,9 @@ impl Model for Runs {
             }
             Action::Looks(by) => self.looks(world, by, true)?,
             Action::LooksUnanswered(by) => self.looks(world, by, false)?,
-            Action::Does(by, deed) => self.does(world, by, deed, Answer::Given)?,
-            Action::DoesUnanswered(by, deed) => self.does(world, by, deed, Answer::Lost)?,
-            Action::IsRefused(by, deed) => self.does(world, by, deed, Answer::Refused)?,
+            Action::Does(by, request) => self.does(world, by, request, Answer::Given)?,
+            Action::DoesUnanswered(by, request) => self.does(world, by, request, Answer::Lost)?,
+            Action::IsRefused(by, request) => self.does(world, by, request, Answer::Refused)?,
             Action::Forgets(by) => {
                 let made = self.forgotten(world, by);
                 world.left.lags -= u8::from(self.forgets_too_early(world, by));
@@ -1458,7 +1466,7 @@ impl Model for Runs {
     fn is_settled(&self, world: &World) -> bool {
         let over = match &world.resource {
             Some(resource) => {
-                self.looks.chronicle(resource.history).state() == StateName::Finished
+                self.looks.append(resource.history).state() == StateName::Finished
                     && !world.families.iter().any(Family::is_alive)
             }
             None => world.is_empty(),
@@ -1470,12 +1478,12 @@ impl Model for Runs {
         let mut text = String::new();
         let told = |resource: &Option<Resource>| match resource {
             Some(resource) => {
-                let chronicle = self.looks.chronicle(resource.history);
-                let events: Vec<&str> = chronicle.records.iter().map(|r| r.event.name()).collect();
+                let append = self.looks.append(resource.history);
+                let events: Vec<&str> = append.records.iter().map(|r| r.event.name()).collect();
                 format!(
                     "v{} {} [{}]{}{}",
                     resource.version,
-                    chronicle.state().as_str(),
+                    append.state().as_str(),
                     events.join(" "),
                     if resource.stop { " stop" } else { "" },
                     if resource.rerun { " rerun" } else { "" }

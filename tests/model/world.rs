@@ -242,7 +242,7 @@ pub struct Effects(pub u32);
 
 /// Something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Deed {
+pub enum Request {
     Create(Role),
     Delete(Role),
     /// A Job of the other run.
@@ -250,7 +250,7 @@ pub enum Deed {
     DeleteResource,
 }
 
-impl Deed {
+impl Request {
     fn bit(self) -> usize {
         match self {
             Self::Create(role) => role.index(),
@@ -261,7 +261,7 @@ impl Deed {
     }
 
     fn all() -> impl Iterator<Item = Self> {
-        let roles = |deed: fn(Role) -> Self| Role::ALL.into_iter().map(deed);
+        let roles = |request: fn(Role) -> Self| Role::ALL.into_iter().map(request);
         roles(Self::Create)
             .chain([Self::Create(Role::Service), Self::Create(Role::Summary)])
             .chain(roles(Self::Delete))
@@ -271,20 +271,20 @@ impl Deed {
 }
 
 impl Effects {
-    pub fn insert(&mut self, deed: Deed) {
-        self.0 |= 1 << deed.bit();
+    pub fn insert(&mut self, request: Request) {
+        self.0 |= 1 << request.bit();
     }
 
-    pub fn remove(&mut self, deed: Deed) {
-        self.0 &= !(1 << deed.bit());
+    pub fn remove(&mut self, request: Request) {
+        self.0 &= !(1 << request.bit());
     }
 
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    pub fn iter(self) -> impl Iterator<Item = Deed> {
-        Deed::all().filter(move |deed| self.0 >> deed.bit() & 1 == 1)
+    pub fn iter(self) -> impl Iterator<Item = Request> {
+        Request::all().filter(move |request| self.0 >> request.bit() & 1 == 1)
     }
 }
 

@@ -8,8 +8,8 @@ use super::faults::{Denial, Fault, OnPod, Part};
 use super::scenario::NAMESPACE;
 use super::store::{Change, How, Key, Table, is_leaving, label, owners, text, time, uid, within};
 use super::world::{Event, World};
-use k6_operator::build::{ATTEMPT_LABEL, COMPONENT_LABEL, RUN_ANNOTATION, RUN_LABEL, RUNNER_LABEL};
-use k6_operator::runners::report::Failure;
+use k6_operator::objects::{ATTEMPT_LABEL, COMPONENT_LABEL, RUN_ANNOTATION, RUN_LABEL, RUNNER_LABEL};
+use k6_operator::protocol::report::Failure;
 use serde_json::{Value, json};
 
 /// What happens in the cluster, by UID of the Job or pod.
@@ -136,18 +136,18 @@ impl World {
                 if let Some(limit) = limit {
                     self.later(delay + limit * 1000, Step::Deadline(id));
                 }
-                self.witness.job_made(object);
+                self.recorder.job_made(object);
             }
             (Table::Jobs, How::Deleted) => {
-                self.witness.job_gone(object);
+                self.recorder.job_gone(object);
                 self.collect_later(&id);
             }
             (Table::K6s | Table::TestRuns, How::Deleted) => {
-                self.witness.gone(&id, self.now);
+                self.recorder.gone(&id, self.now);
                 self.collect_later(&id);
             }
             (Table::K6s | Table::TestRuns, How::Added) => {
-                self.witness.made(&id, text(object, "/metadata/name"));
+                self.recorder.made(&id, text(object, "/metadata/name"));
             }
             (Table::Pods, How::Deleted) => self.sync_later(object),
             (Table::Pods, How::Modified) => {
@@ -312,7 +312,7 @@ impl World {
         let name = format!(
             "{}-{:05x}",
             key.name,
-            self.dice.number(job, retry.into()) & 0xf_ffff
+            self.rng.number(job, retry.into()) & 0xf_ffff
         );
         let mut metadata = template.get("metadata").cloned().unwrap_or_else(|| json!({}));
         if let Value::Object(fields) = &mut metadata {
@@ -788,7 +788,7 @@ impl World {
             self.free_since.insert(address.clone(), self.now);
         }
         if let (true, Part::Runner(_)) = (ran, pod.part) {
-            self.witness.exited(&pod, id, end.code);
+            self.recorder.exited(&pod, id, end.code);
             let now = self.now;
             if let Some(pod) = self.pods.get_mut(id) {
                 pod.work.since = now;

@@ -1,8 +1,8 @@
 //! Which faults of the simulation are those of the table, and which runs they meet in which state.
 
-use super::faults::{Blow, ByHand, Fault, OnPod, OnRequest, OnWatch, Part};
+use super::faults::{ByHand, Fault, Injection, OnPod, OnRequest, OnWatch, Part};
 use super::world::World;
-use crate::happened::happens;
+use crate::coverage::happens;
 use crate::table;
 
 /// What a fault that strikes is in the table; of requests see [`of_request`].
@@ -15,13 +15,13 @@ pub fn of(fault: &Fault) -> Option<table::Fault> {
         Fault::Crash { .. } => Some(table::Fault::OperatorKilled),
         Fault::Freeze { .. } => Some(table::Fault::OperatorFrozen),
         Fault::Clock { .. } => Some(table::Fault::ClockJump),
-        Fault::Blow {
+        Fault::Injection {
             part: Part::Runner(_),
-            what: Blow::OutOfMemory,
+            what: Injection::OutOfMemory,
             ..
         } => Some(table::Fault::RunnerOomKilled),
-        Fault::Blow {
-            what: Blow::Evicted | Blow::NodeLost,
+        Fault::Injection {
+            what: Injection::Evicted | Injection::NodeLost,
             ..
         } => Some(table::Fault::NodeLost),
         Fault::Hand { what, .. } => match what {
@@ -44,7 +44,7 @@ pub fn of(fault: &Fault) -> Option<table::Fault> {
         Fault::Refused { .. } => Some(table::Fault::RequestRefused),
         Fault::Watch { .. }
         | Fault::Compacted { .. }
-        | Fault::Blow { .. }
+        | Fault::Injection { .. }
         | Fault::Write { .. }
         | Fault::Read { .. }
         | Fault::Request { .. }

@@ -1,6 +1,6 @@
 //! How a run comes to its end: with the containers that count, and soon.
 
-use crate::faults::{Blow, ByHand, Fault, OnPod, Part, Plan, When};
+use crate::faults::{ByHand, Fault, Injection, OnPod, Part, Plan, When};
 use crate::scenario::{Ending, Scenario};
 use crate::sim::{Outcome, simulate};
 use crate::store::Table;
@@ -98,11 +98,11 @@ fn sidecars_of_all_runners_keep_no_stop_and_no_rerun_from_its_end() {
 #[test]
 fn evicted_runner_is_told_with_the_reason_that_comes_after_its_container_has_ended() {
     for seed in 0..5 {
-        let evicted = Fault::Blow {
+        let evicted = Fault::Injection {
             test: 0,
             part: Part::Runner(1),
             when: When::In(0, StateName::Started, 1_000),
-            what: Blow::Evicted,
+            what: Injection::Evicted,
         };
         let outcome = simulate(seed, &Scenario::plain(2), &Plan(vec![evicted]));
         let trace = outcome.lines.join("\n");

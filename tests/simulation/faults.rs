@@ -94,7 +94,7 @@ pub enum OnPod {
 
 /// What happens to a pod that is there at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blow {
+pub enum Injection {
     OutOfMemory,
     Evicted,
     NodeLost,
@@ -183,11 +183,11 @@ pub enum Fault {
         part: Part,
         what: OnPod,
     },
-    Blow {
+    Injection {
         test: usize,
         part: Part,
         when: When,
-        what: Blow,
+        what: Injection,
     },
     Hand {
         test: usize,
@@ -217,7 +217,7 @@ impl Fault {
             Self::Freeze { ms, .. } => *ms < 20_000,
             Self::Clock { .. }
             | Self::Pod { .. }
-            | Self::Blow { .. }
+            | Self::Injection { .. }
             | Self::Hand { .. }
             | Self::Refused { .. } => false,
         }
@@ -404,11 +404,11 @@ fn of_the_world(rng: &mut fastrand::Rng, scenario: &Scenario) -> Fault {
                 _ => OnPod::KilledAfter(rng.u32(0..=runners)),
             },
         },
-        5..=8 => Fault::Blow {
+        5..=8 => Fault::Injection {
             test,
             part,
             when,
-            what: [Blow::OutOfMemory, Blow::Evicted, Blow::NodeLost][rng.usize(..3)],
+            what: [Injection::OutOfMemory, Injection::Evicted, Injection::NodeLost][rng.usize(..3)],
         },
         9..=16 => Fault::Hand {
             test,

@@ -6,9 +6,9 @@ use super::scenario::{Ending, Inspected};
 use super::store::{Key, Table, label, text};
 use super::world::{Reply, World};
 use k6_operator::aggregate::documents::Documents;
-use k6_operator::aggregate::handler::Content;
-use k6_operator::aggregate::outcome::{Crossed, Outcome};
-use k6_operator::runners::report::{Failure, Report};
+use k6_operator::aggregate::handle_summary::Content;
+use k6_operator::protocol::outcome::{Crossed, Outcome};
+use k6_operator::protocol::report::{Failure, Report};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ impl World {
                 self.later(20, Step::Stop(id.to_owned()));
             }
             Part::Aggregator => {
-                self.witness.judged(&pod, None);
+                self.recorder.judged(&pod, None);
                 let delay = self.draw(&what, 50, 1_500);
                 self.later(delay, Step::Listen(id.to_owned()));
             }
@@ -142,7 +142,7 @@ impl World {
                 self.judge(&pod);
             } else if pod.paused {
                 self.note(&format!("{} waits", pod.key.name));
-                self.witness.ready(&pod, id);
+                self.recorder.ready(&pod, id);
             } else {
                 self.release(id);
             }
@@ -164,7 +164,7 @@ impl World {
         pod.released = true;
         let pod = pod.clone();
         self.note(&format!("{} is released", pod.key.name));
-        self.witness.released(&pod, id);
+        self.recorder.released(&pod, id);
         let Part::Runner(i) = pod.part else { return };
         let test = pod.test.and_then(|test| self.scenario.tests.get(test));
         let ending = test.and_then(|test| test.endings.get(i.saturating_sub(1) as usize).copied());
@@ -186,7 +186,7 @@ impl World {
             .get(address)
             .and_then(|id| Some((id, self.pods.get(id)?)));
         // Of a stranger's pod at an address that was a runner's, nobody knows its port.
-        let is_runner = |pod: &Pod| matches!(pod.part, Part::Runner(_)) && self.witness.is_test(&pod.run);
+        let is_runner = |pod: &Pod| matches!(pod.part, Part::Runner(_)) && self.recorder.is_test(&pod.run);
         let answers = |pod: &Pod| pod.listens && pod.stage == Stage::Running && is_runner(pod);
         let Some((id, pod)) = found.filter(|(_, pod)| answers(pod)) else {
             return Answers::Refuses;
@@ -374,7 +374,7 @@ impl World {
         pod.stopped = true;
         let pod = pod.clone();
         self.note(&format!("{} is told to stop", pod.key.name));
-        self.witness.stopped(&pod, by, self.now);
+        self.recorder.stopped(&pod, by, self.now);
         let stubborn = pod
             .test
             .and_then(|test| self.scenario.tests.get(test))
@@ -496,7 +496,7 @@ impl World {
         let outcome = self.merged(&id);
         // What is not heard may cross it, and can't take back what has crossed.
         let known = outcome.silent == 0 || outcome.crossed > 0;
-        self.witness.judged(&pod, known.then_some(outcome.crossed));
+        self.recorder.judged(&pod, known.then_some(outcome.crossed));
     }
 
     /// When an aggregator tells the result: the last runner ends when it has, unless that one was lost.

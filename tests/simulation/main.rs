@@ -3,19 +3,21 @@
 
 mod api;
 mod cluster;
+#[path = "../support/coverage.rs"]
+mod coverage;
 mod covered;
-mod dice;
 mod ends;
 mod faults;
 mod fidelity;
-#[path = "../support/happened.rs"]
-mod happened;
+mod inject;
 #[path = "../support/invariants.rs"]
 mod invariants;
 mod k6;
 mod merged;
 mod process;
+mod recorder;
 mod refused;
+mod rng;
 mod scenario;
 mod seeds;
 #[path = "../support/sequences.rs"]
@@ -23,11 +25,9 @@ mod sequences;
 mod sim;
 mod states;
 mod store;
-mod strike;
 #[path = "../support/faults.rs"]
 mod table;
 mod watch;
-mod witness;
 mod world;
 
 use faults::{ByHand, Fault, OnRequest, OnWatch, Part, Plan, When};

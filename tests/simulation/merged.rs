@@ -1,6 +1,6 @@
 //! Runs whose metrics are merged.
 
-use crate::faults::{Blow, ByHand, Fault, OnPod, OnRequest, OnWatch, Part, Plan, When};
+use crate::faults::{ByHand, Fault, Injection, OnPod, OnRequest, OnWatch, Part, Plan, When};
 use crate::scenario::{Ending, Scenario, Source};
 use crate::sim::{Outcome, simulate};
 use crate::store::Table;
@@ -160,7 +160,7 @@ fn a_crash_in_any_state_changes_no_end_of_a_merged_run_and_loses_no_summary() {
 
 #[test]
 fn an_aggregator_whose_pod_is_deleted_or_lost_during_the_test_is_replaced_and_has_the_result() {
-    let blow = |what| Fault::Blow {
+    let injection = |what| Fault::Injection {
         test: 0,
         part: Part::Aggregator,
         when: When::In(0, StateName::Started, 1_000),
@@ -169,8 +169,8 @@ fn an_aggregator_whose_pod_is_deleted_or_lost_during_the_test_is_replaced_and_ha
     let deleted = by_hand(StateName::Started, 1_000, ByHand::DeletePod(Part::Aggregator));
     for (fault, pods) in [
         (deleted, 2),
-        (blow(Blow::Evicted), 2),
-        (blow(Blow::OutOfMemory), 1),
+        (injection(Injection::Evicted), 2),
+        (injection(Injection::OutOfMemory), 1),
     ] {
         let outcome = ends(&Scenario::merged(2, 0), Plan(vec![fault]), PASSED);
         is_kept(&outcome);
@@ -235,11 +235,11 @@ fn an_aggregator_that_is_never_ready_starts_nobody() {
 
 #[test]
 fn aggregator_that_hangs_at_the_end_ends_the_run_at_its_deadline_and_never_passes() {
-    let hangs = Fault::Blow {
+    let hangs = Fault::Injection {
         test: 0,
         part: Part::Aggregator,
         when: When::In(0, StateName::Started, 1_000),
-        what: Blow::NodeLost,
+        what: Injection::NodeLost,
     };
     let outcome = simulate(7, &Scenario::merged(2, 0), &Plan(vec![hangs]));
     let trace = outcome.lines.join("\n");

@@ -7,9 +7,10 @@ use futures::future::BoxFuture;
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Bytes;
 use hyper::http::{self, Response};
-use k6_operator::build::{Common, Defaults};
+use k6_operator::clock::Clock;
+use k6_operator::objects::{Common, Defaults};
 use k6_operator::operator::telemetry::{Health, Metrics};
-use k6_operator::operator::{Clock, Settings, lease, operate};
+use k6_operator::operator::{Settings, leadership, operate};
 use kube::Client;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -114,7 +115,7 @@ pub fn start(shared: &Shared, operator: usize, began: Instant, leased: bool) {
             common: Common::default(),
         },
         keep_jobs_seconds: shared.lock().scenario.keep_jobs_seconds,
-        lease: leased.then(|| lease::Settings {
+        lease: leased.then(|| leadership::Settings {
             namespace: "system".to_owned(),
             name: "k6-operator".to_owned(),
             identity: identity.clone(),

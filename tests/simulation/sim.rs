@@ -7,7 +7,7 @@ use super::process::start;
 use super::scenario::{NAMESPACE, Operators, RUN_TIMEOUT, Scenario, TIMEOUT};
 use super::store::{Key, Table, label, owners, text, uid};
 use super::world::{Shared, World, fault_time};
-use k6_operator::build::COMPONENT_LABEL;
+use k6_operator::objects::COMPONENT_LABEL;
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -66,7 +66,7 @@ async fn simulation(seed: u64, scenario: Scenario, plan: Plan) -> Outcome {
     let mut world = World::new(seed, scenario, plan);
     world.began = Some(began);
     if world.plan.0.iter().any(is_late) {
-        world.witness.fencing = Fencing::ManyAct;
+        world.recorder.fencing = Fencing::ManyAct;
     }
     let shared = Shared(Arc::new((Mutex::new(world), Notify::new())));
     let leased = shared.lock().scenario.operators == Operators::Leased;
@@ -79,7 +79,7 @@ async fn simulation(seed: u64, scenario: Scenario, plan: Plan) -> Outcome {
     let ended = run.end();
     let broken = if ended.broken.is_empty() {
         run.aftermath().await;
-        run.shared.lock().witness.broken.clone()
+        run.shared.lock().recorder.broken.clone()
     } else {
         ended.broken
     };
@@ -109,7 +109,7 @@ fn is_late(fault: &Fault) -> bool {
         | Fault::Crash { .. }
         | Fault::Clock { .. }
         | Fault::Pod { .. }
-        | Fault::Blow { .. }
+        | Fault::Injection { .. }
         | Fault::Hand { .. }
         | Fault::Refused { .. } => false,
     }
@@ -158,7 +158,7 @@ impl Run {
             self.until(self.now() + 5_000).await;
             let settled = {
                 let world = self.shared.lock();
-                if !world.witness.broken.is_empty() {
+                if !world.recorder.broken.is_empty() {
                     return;
                 }
                 is_quiet(&world)
@@ -175,7 +175,7 @@ impl Run {
                 let stuck = (0..world.scenario.tests.len()).filter(|test| !is_over(&world, *test));
                 let stuck: Vec<String> = stuck.map(|test| end_of(&world, test)).collect();
                 let found = format!("stuck at {} s: {}", self.now() / 1000, stuck.join(", "));
-                world.witness.broken.push(found);
+                world.recorder.broken.push(found);
                 return;
             }
         }
@@ -187,8 +187,8 @@ impl Run {
         Outcome {
             hash: 0,
             lines: Vec::new(),
-            broken: world.witness.broken.clone(),
-            messages: world.witness.messages.clone(),
+            broken: world.recorder.broken.clone(),
+            messages: world.recorder.messages.clone(),
             ends: tests.clone().map(|test| end_of(&world, test)).collect(),
             histories: tests.map(|test| history_of(&world, test)).collect(),
             writes: world.operators.iter().map(|operator| operator.writes).collect(),
@@ -199,7 +199,7 @@ impl Run {
 
     /// After the end: nothing is written for five minutes, be the resource looked at or not, and nothing is left of what is deleted.
     async fn aftermath(&self) {
-        self.shared.lock().witness.writes = 0;
+        self.shared.lock().recorder.writes = 0;
         let idle = if self.leased { IDLE_LEASED } else { IDLE };
         self.until(self.now() + idle / 2).await;
         {
@@ -212,15 +212,15 @@ impl Run {
         self.until(self.now() + idle / 2).await;
         {
             let mut world = self.shared.lock();
-            let writes = world.witness.writes;
+            let writes = world.recorder.writes;
             let last = world
-                .witness
+                .recorder
                 .names
                 .keys()
                 .next_back()
                 .cloned()
                 .unwrap_or_default();
-            world.witness.see(&last, &Fact::Idle { writes });
+            world.recorder.see(&last, &Fact::Idle { writes });
             world.note("all resources are deleted");
             for test in world.scenario.tests.clone() {
                 let key = Key::new(test.table(), NAMESPACE, test.name);
@@ -229,10 +229,10 @@ impl Run {
         }
         self.until(self.now() + LEFT).await;
         let mut world = self.shared.lock();
-        let tests: Vec<String> = world.witness.names.keys().cloned().collect();
+        let tests: Vec<String> = world.recorder.names.keys().cloned().collect();
         for test in tests {
             let objects = left_of(&world, &test);
-            world.witness.see(&test, &Fact::Left { objects });
+            world.recorder.see(&test, &Fact::Left { objects });
         }
     }
 }
@@ -242,7 +242,7 @@ fn left_of(world: &World, test: &str) -> Vec<String> {
     let of_run = |object: &Value| {
         let labels = object.pointer("/metadata/labels");
         let label = labels
-            .and_then(|labels| labels.get(k6_operator::build::RUN_LABEL))
+            .and_then(|labels| labels.get(k6_operator::objects::RUN_LABEL))
             .and_then(Value::as_str);
         label == Some(test) || owners(object).any(|owner| owner == test) || uid(object) == test
     };
@@ -321,7 +321,7 @@ fn end_of(world: &World, test: usize) -> String {
             text(object, "/status/state"),
             text(object, "/status/result"),
             text(object, "/status/reason"),
-            world.witness.released_of(uid(object))
+            world.recorder.released_of(uid(object))
         ),
     }
 }

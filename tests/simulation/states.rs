@@ -1,6 +1,6 @@
 //! One fault at a time, in every state of a run.
 
-use crate::faults::{Blow, ByHand, Fault, OnPod, OnRequest, OnWatch, Part, Plan, When};
+use crate::faults::{ByHand, Fault, Injection, OnPod, OnRequest, OnWatch, Part, Plan, When};
 use crate::scenario::{Ending, Scenario, Source};
 use crate::sim::{Outcome, simulate};
 use crate::store::Table;
@@ -30,11 +30,11 @@ fn faults(when: When) -> Vec<Fault> {
             when,
             ms: 5_000,
         },
-        Fault::Blow {
+        Fault::Injection {
             test: 0,
             part: Part::Runner(1),
             when,
-            what: Blow::NodeLost,
+            what: Injection::NodeLost,
         },
     ]
 }
@@ -246,11 +246,11 @@ fn a_start_that_nobody_confirmed_is_stopped_before_its_end_is_told() {
 
 #[test]
 fn an_initializer_whose_pod_is_lost_is_made_again() {
-    let evicted = Fault::Blow {
+    let evicted = Fault::Injection {
         test: 0,
         part: Part::Initializer,
         when: When::In(0, StateName::Initializing, 1_500),
-        what: Blow::Evicted,
+        what: Injection::Evicted,
     };
     let deleted = |after| Fault::Hand {
         test: 0,

@@ -5,13 +5,13 @@
 
 use super::api::{self, Answer, Request, Verb};
 use super::cluster::{Pod, Step};
-use super::dice::{Dice, hash};
 use super::faults::{Fault, OnRequest, Plan, When};
 use super::process::Switch;
+use super::recorder::Recorder;
+use super::rng::{Rng, hash};
 use super::scenario::{NAMESPACE, Operators, Scenario};
 use super::store::{Change, Key, Refused, Store, Table, text, uid};
 use super::watch::Watches;
-use super::witness::Witness;
 use jiff::Timestamp;
 use k6_operator::machine::StateName;
 use serde_json::{Value, json};
@@ -92,14 +92,14 @@ pub struct Trace {
 /// All of it.
 #[derive(Debug)]
 pub struct World {
-    pub dice: Dice,
+    pub rng: Rng,
     pub now: u64,
     pub store: Store,
     pub scenario: Scenario,
     pub plan: Plan,
     pub watches: Watches,
     pub operators: Vec<Operator>,
-    pub witness: Witness,
+    pub recorder: Recorder,
     pub trace: Trace,
     pub pods: BTreeMap<String, Pod>,
     /// Which pod has an address.
@@ -163,12 +163,12 @@ impl World {
             clock: 0,
         };
         let mut world = Self {
-            dice: Dice(seed),
+            rng: Rng(seed),
             now: 0,
             store: Store::default(),
             watches: Watches::default(),
             operators: (0..operators).map(operator).collect(),
-            witness: Witness::new(scenario.operators),
+            recorder: Recorder::new(scenario.operators),
             trace: Trace {
                 lines: Vec::new(),
                 hash: 0xcbf2_9ce4_8422_2325,
@@ -207,7 +207,7 @@ impl World {
             self.create(&Key::new(Table::ConfigMaps, NAMESPACE, &name), script);
         }
         for operator in 0..self.operators.len() {
-            let at = self.dice.between("begin", operator as u64, 0, 1_500);
+            let at = self.rng.between("begin", operator as u64, 0, 1_500);
             self.after(at, "restart", Event::Restart(operator));
         }
         let times: Vec<u64> = self.scenario.tests.iter().map(|test| test.at).collect();
@@ -240,7 +240,7 @@ impl World {
     /// Queues what happens so many ms from now.
     pub fn after(&mut self, ms: u64, what: &str, event: Event) {
         self.sequence += 1;
-        let order = self.dice.number(what, self.now);
+        let order = self.rng.number(what, self.now);
         self.queue.insert((self.now + ms, order, self.sequence), event);
     }
 
@@ -248,7 +248,7 @@ impl World {
     pub fn draw(&mut self, what: &str, low: u64, high: u64) -> u64 {
         let count = self.counts.entry(hash(0, what.as_bytes())).or_default();
         *count += 1;
-        self.dice.between(what, *count, low, high)
+        self.rng.between(what, *count, low, high)
     }
 
     /// When the next event is.
@@ -275,7 +275,7 @@ impl World {
             Event::Deliver(watch) => self.deliver(watch),
             Event::EndWatch(watch) => self.end_watch(watch),
             Event::Cluster(step) => self.cluster(step),
-            Event::Fault(index) => self.strike(index),
+            Event::Fault(index) => self.inject(index),
             Event::Over(index) => self.over(index),
             Event::Restart(operator) => self.to_start.push(operator),
             Event::Thaw(operator) => {
@@ -394,7 +394,7 @@ impl World {
                 | Fault::Freeze { .. }
                 | Fault::Clock { .. }
                 | Fault::Pod { .. }
-                | Fault::Blow { .. }
+                | Fault::Injection { .. }
                 | Fault::Hand { .. }
                 | Fault::Refused { .. } => continue,
             };
@@ -533,9 +533,9 @@ impl World {
                 .map_or("", |lease| text(lease, "/spec/holderIdentity"))
                 .to_owned();
             let me = format!("operator-{}-{}", call.operator, call.process);
-            self.witness.led(by, request, leader.is_empty() || leader == me);
+            self.recorder.led(by, request, leader.is_empty() || leader == me);
         }
-        self.witness.request(by, request, before.as_deref(), code, &body);
+        self.recorder.request(by, request, before.as_deref(), code, &body);
         self.follow(from);
         if let Some((key, deletion)) = deletion {
             self.going(&key, deletion);
@@ -677,7 +677,7 @@ pub fn fault_time(fault: &Fault) -> Option<When> {
         | Fault::Crash { when, .. }
         | Fault::Freeze { when, .. }
         | Fault::Clock { when, .. }
-        | Fault::Blow { when, .. }
+        | Fault::Injection { when, .. }
         | Fault::Hand { when, .. }
         | Fault::Refused { when, .. } => Some(*when),
     }

@@ -1,0 +1,642 @@
+//! What the aggregator knows and decides while a test runs: who has sent what, how the thresholds stand, and what a
+//! runner is told to do. Pure: time is a parameter, in ms of one clock.
+
+use super::empty_metrics::unmeasured;
+use super::judge::Discrepancy;
+use super::k6_metrics::{counted, discrepancies, duration, rates};
+use super::sink::Sink;
+use super::store::{ExportError, Sender, Store, View, of};
+use super::timeline::Timeline;
+use super::verdict::Verdict;
+use crate::k6::threshold::Threshold;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use super::judging::JUDGED_EVERY;
+pub use super::k6_metrics::K6Metrics;
+
+/// How long after its end a runner may take to bring its last export.
+pub const LAST_EXPORT: u64 = 15_000;
+/// How long k6 has counted all that it measured at most after its end, in its own metrics: it does each 50 ms.
+const SURE: u64 = 1_000;
+/// How much later than it is a part's begin may be seen, in s: `linger` looks each 250 ms.
+const SEEN_LATE: f64 = 0.5;
+/// How long a runner may be silent before it counts as lost for what is shown of virtual users.
+pub const SILENT: u64 = 10_000;
+
+/// Where a runner's k6 is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Phase {
+    /// It waits for its release, or is on its way to.
+    Waiting,
+    /// It runs its part of the test.
+    Running,
+    /// Its part has ended, and its process lingers.
+    Ended,
+    /// Its process has ended.
+    Exited,
+}
+
+/// What a runner says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Heartbeat {
+    /// Where it is.
+    pub phase: Phase,
+    /// How long ago its part began, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ago: Option<u64>,
+    /// How long ago its part ended, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_ago: Option<u64>,
+    /// What k6 itself has measured, once its part has ended, if it could say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<K6Metrics>,
+    /// The shares that k6 has of its rates while its part runs, if they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rates: Option<BTreeMap<String, f64>>,
+    /// Whether that is all: k6 was let go after it had counted it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub let_go: bool,
+    /// How teardown() ended, once it has run here: what it failed of, or nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub torn_down: Option<String>,
+    /// The exit code, once its process has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Whether its part was ended before its time, by the script or through k6's API, and not by an order or a signal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub aborted: bool,
+    /// Whether its script may have a handleSummary() that k6 would call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handles: bool,
+}
+
+/// What a runner is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "camelCase")]
+pub enum Directive {
+    /// Nothing: go on, or go on waiting.
+    Continue {},
+    /// A threshold that aborts was crossed: end the test.
+    Stop {
+        /// The metric and its threshold: `http_reqs: count<10`.
+        why: String,
+    },
+    /// The test was aborted on another runner: end it here too.
+    Abort {
+        /// On which.
+        runner: u32,
+    },
+    /// All runners have ended: run the script's teardown().
+    TearDown {},
+    /// All that the runners measured is here: fetch the merged data, end k6, and call the script's handleSummary().
+    Summarize {},
+    /// All that it measured is here: end the process.
+    End {
+        /// The thresholds that were crossed over all runners, told to the last of them whose data came: it exits as
+        /// k6 does then, for those who read exit codes. The verdict does not depend on it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        crossed: Option<String>,
+    },
+}
+
+/// The answer to a word: an order, and what helps to carry it out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// The order.
+    #[serde(flatten)]
+    pub order: Directive,
+    /// How many series the runner has sent: k6 sums them up at its end, which takes its time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub series: u32,
+    /// Whether k6's own rates are wanted while its part runs: of what the runner exports, not all tells zeros from
+    /// other values.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rates: bool,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// What is known of a runner beside its metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Runner {
+    /// Its last word.
+    pub phase: Option<Phase>,
+    /// When it said anything last.
+    pub heard: u64,
+    /// When it said anything last after all was concluded, which no number depends on.
+    pub heard_since: u64,
+    /// When it was first heard to run.
+    pub started: Option<u64>,
+    /// When it was first heard to have ended.
+    pub ended: Option<u64>,
+    /// What k6 itself has measured, as it said last.
+    pub own: Option<Arc<K6Metrics>>,
+    /// The shares that k6 had of its rates when it was heard last, while its part ran.
+    pub rates: BTreeMap<String, f64>,
+    /// How long its part took, in s, as k6 said when it had ended. It says more later if the test was stopped.
+    pub took: Option<f64>,
+    /// Its exit code.
+    pub exit_code: Option<i32>,
+    /// How teardown() ended, and when.
+    pub torn_down: Option<(String, u64)>,
+    /// In what its exports differ from what k6 itself has measured, once nothing more is awaited.
+    pub discrepancies: Option<Vec<Discrepancy>>,
+    /// Whether its own numbers are all: it was let go, or lingers for longer than it counts.
+    pub let_go: bool,
+    /// Whether its script may have a handleSummary().
+    pub handles: bool,
+}
+
+/// A threshold, and how it stands.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The threshold, as the script has it.
+    pub threshold: Threshold,
+    /// How it stands.
+    pub verdict: Verdict,
+    /// Whether nobody can say how: it would hold, but for what is missing.
+    pub unknown: bool,
+    /// When it ended the test.
+    pub aborted: Option<u64>,
+}
+
+impl Judged {
+    /// Whether it was crossed: at the end, or earlier so that it ended the test.
+    pub fn is_crossed(&self) -> bool {
+        self.verdict.passed == Some(false) || self.aborted.is_some()
+    }
+}
+
+/// A test that goes on.
+#[derive(Debug)]
+pub struct Session {
+    /// How many runners there are to be.
+    pub expected: u32,
+    /// Whether setup() and teardown() run once for all, on the first runner.
+    pub once: bool,
+    /// All that was measured.
+    pub store: Store,
+    /// How it went.
+    pub timeline: Arc<Timeline>,
+    /// When this process began: it has heard nothing of what was before.
+    pub began: u64,
+    pub(super) runners: BTreeMap<Sender, Runner>,
+    pub(super) judged: Vec<Judged>,
+    pub(super) judged_at: Option<u64>,
+    pub(super) looked_at: Option<u64>,
+    /// All runners said that they had ended, and the timeline has its last step.
+    pub(super) settled: bool,
+    pub(super) concluded: Option<u64>,
+    pub(super) started: Option<u64>,
+    /// The runner on which the test was aborted first.
+    aborted: Option<u32>,
+    pub(super) refused: BTreeMap<Sender, ExportError>,
+}
+
+impl Session {
+    /// Nothing has come yet.
+    pub fn new(expected: u32, once: bool, thresholds: Vec<Threshold>) -> Self {
+        let open = Verdict {
+            passed: None,
+            value: None,
+            uncertain: false,
+            unsupported: false,
+        };
+        Self {
+            expected,
+            once,
+            store: Store::default(),
+            timeline: Arc::default(),
+            began: 0,
+            runners: BTreeMap::new(),
+            judged: thresholds
+                .into_iter()
+                .map(|threshold| Judged {
+                    threshold,
+                    verdict: open,
+                    unknown: false,
+                    aborted: None,
+                })
+                .collect(),
+            judged_at: None,
+            looked_at: None,
+            settled: false,
+            concluded: None,
+            started: None,
+            aborted: None,
+            refused: BTreeMap::new(),
+        }
+    }
+
+    /// An export has come. What came of the test has been told once it is concluded: nothing is added then.
+    pub fn export(
+        &mut self,
+        sender: &Sender,
+        export: &ExportMetricsServiceRequest,
+        now: u64,
+    ) -> Result<(), ExportError> {
+        if self.concluded.is_some() {
+            return Ok(());
+        }
+        let exports = |store: &Store| store.senders().get(sender).map(|sent| sent.exports);
+        let before = exports(&self.store);
+        let taken = self.store.take(sender, export, now);
+        match &taken {
+            Ok(()) if exports(&self.store) == before => {}
+            // It has all that those before it had.
+            Ok(()) => drop(self.refused.remove(sender)),
+            Err(error) => self.refuse(sender, error.clone()),
+        }
+        self.divide(sender);
+        taken
+    }
+
+    /// Tells the zeros from the other values where exports do not, by k6's own shares.
+    fn divide(&mut self, sender: &Sender) {
+        let Some(runner) = self.runners.get(sender) else {
+            return;
+        };
+        match &runner.own {
+            Some(own) if runner.ended.is_some() => self.store.divide(sender, &rates(own), true),
+            Some(_) | None => self.store.divide(sender, &runner.rates, false),
+        }
+    }
+
+    /// Whether k6's own rates are wanted of a process.
+    pub fn wants_rates(&self, sender: &Sender) -> bool {
+        let sent = self.store.senders().get(sender);
+        sent.is_some_and(|sent| sent.has_undivided())
+    }
+
+    /// An export was refused: until one is taken, the numbers of its sender are incomplete.
+    pub fn refuse(&mut self, sender: &Sender, error: ExportError) {
+        if self.concluded.is_none() {
+            self.refused.insert(sender.clone(), error);
+        }
+    }
+
+    /// The same as it is now, to be read while the other goes on. It costs little, and takes no exports.
+    pub fn snapshot(&self) -> Self {
+        let Self {
+            expected,
+            once,
+            store,
+            timeline,
+            began,
+            runners,
+            judged,
+            judged_at,
+            looked_at,
+            settled,
+            concluded,
+            started,
+            aborted,
+            refused,
+        } = self;
+        Self {
+            expected: *expected,
+            once: *once,
+            store: store.snapshot(),
+            timeline: Arc::clone(timeline),
+            began: *began,
+            runners: runners.clone(),
+            judged: judged.clone(),
+            judged_at: *judged_at,
+            looked_at: *looked_at,
+            settled: *settled,
+            concluded: *concluded,
+            started: *started,
+            aborted: *aborted,
+            refused: refused.clone(),
+        }
+    }
+
+    /// A runner says where it is, and is told what to do.
+    pub fn hear(&mut self, sender: &Sender, word: Heartbeat, now: u64) -> Directive {
+        if self.concluded.is_some() {
+            if let Some(runner) = self.runners.get_mut(sender) {
+                runner.phase = runner.phase.max(Some(word.phase));
+                runner.heard_since = now;
+                runner.exit_code = runner.exit_code.or(word.exit_code);
+            }
+            return if word.phase >= Phase::Ended {
+                Directive::End { crossed: None }
+            } else {
+                self.go_on()
+            };
+        }
+        let before = |ago: Option<u64>| ago.map(|ago| now.saturating_sub(ago));
+        let runner = self.runners.entry(sender.clone()).or_default();
+        runner.phase = runner.phase.max(Some(word.phase));
+        runner.heard = now;
+        runner.exit_code = runner.exit_code.or(word.exit_code);
+        // It is still counting as long as two words in a row differ.
+        let settled = match (&runner.own, &word.own) {
+            (Some(before), Some(own)) => counted(before).eq(counted(own)),
+            (None | Some(_), None | Some(_)) => false,
+        };
+        let took = word.own.as_ref().and_then(duration);
+        runner.took = match (runner.took, took) {
+            (Some(before), Some(took)) => Some(before.min(took)),
+            (before, took) => before.or(took),
+        };
+        runner.own = word.own.map(Arc::new).or_else(|| runner.own.take());
+        if let Some(rates) = word.rates {
+            runner.rates = rates;
+        }
+        runner.let_go |= word.let_go;
+        runner.handles |= word.handles;
+        if word.aborted {
+            self.aborted.get_or_insert(sender.runner);
+        }
+        if word.phase > Phase::Waiting {
+            let started = *runner
+                .started
+                .get_or_insert(before(word.started_ago).unwrap_or(now));
+            self.started = Some(self.started.map_or(started, |first| first.min(started)));
+            self.store.part_started(sender, started);
+        }
+        if word.phase >= Phase::Ended {
+            runner.ended.get_or_insert(before(word.ended_ago).unwrap_or(now));
+        }
+        self.divide(sender);
+        let Some(runner) = self.runners.get_mut(sender) else {
+            return Directive::Continue {};
+        };
+        match word.phase {
+            Phase::Waiting => Directive::Continue {},
+            Phase::Running => self.go_on(),
+            Phase::Ended | Phase::Exited => {
+                let mut ended = *runner.ended.get_or_insert(before(word.ended_ago).unwrap_or(now));
+                self.store.part_ended(sender, ended);
+                if let Some(said) = word.torn_down {
+                    ended = runner.torn_down.get_or_insert((said, now)).1;
+                } else if self.once && sender.runner == 1 && word.phase == Phase::Ended {
+                    return if self.all_ended(now) {
+                        Directive::TearDown {}
+                    } else {
+                        Directive::Continue {}
+                    };
+                }
+                self.last_export(sender, ended, settled, word.phase == Phase::Exited, now)
+            }
+        }
+    }
+
+    /// What a runner is told that runs.
+    fn go_on(&self) -> Directive {
+        match self.judged.iter().find(|judged| judged.aborted.is_some()) {
+            Some(judged) => Directive::Stop {
+                why: format!("{}: {}", judged.threshold.name, judged.threshold.source),
+            },
+            None => match self.aborted {
+                Some(runner) => Directive::Abort { runner },
+                None => Directive::Continue {},
+            },
+        }
+    }
+
+    /// Whether the last export of a runner that has ended is in.
+    fn last_export(
+        &mut self,
+        sender: &Sender,
+        ended: u64,
+        settled: bool,
+        exited: bool,
+        now: u64,
+    ) -> Directive {
+        let Some(discrepancies) = self
+            .runners
+            .get(sender)
+            .map(|runner| self.discrepancies_of(sender.runner, runner))
+        else {
+            return Directive::Continue {};
+        };
+        // It can't have brought anything while nobody was here.
+        let late = now.saturating_sub(ended.max(self.began)) >= LAST_EXPORT;
+        let told = self.has_told(sender);
+        // Of what came before it ended only k6's own numbers can say that it is all.
+        let since = self
+            .store
+            .senders()
+            .get(sender)
+            .is_some_and(|sent| sent.came > ended);
+        let Some(runner) = self.runners.get_mut(sender) else {
+            return Directive::Continue {};
+        };
+        let settled = settled && told;
+        let sure = told && now.saturating_sub(ended) >= SURE;
+        if (discrepancies.is_empty() && settled && (since || sure)) || late || exited {
+            runner.let_go |= sure || settled && !exited;
+            runner.discrepancies = Some(discrepancies);
+            self.store.ended(sender);
+            // One that has exited can't be told anything.
+            let crossed = (!exited).then(|| self.crossed_by_the_whole(now)).flatten();
+            return Directive::End { crossed };
+        }
+        Directive::Continue {}
+    }
+
+    /// The thresholds that are crossed, once there is all that will come of every runner.
+    fn crossed_by_the_whole(&mut self, now: u64) -> Option<String> {
+        if !self.is_settled(now) {
+            return None;
+        }
+        self.judge(now, true);
+        self.crossed()
+    }
+
+    /// The thresholds that are crossed, as they were judged last.
+    pub fn crossed(&self) -> Option<String> {
+        let mut crossed = self.judged.iter().filter(|judged| judged.is_crossed());
+        let Judged { threshold, .. } = crossed.next()?;
+        let first = format!("{} {}", threshold.name, threshold.source);
+        Some(match crossed.count() {
+            0 => first,
+            more => format!("{first}, and {more} more"),
+        })
+    }
+
+    /// Whether there is all that will come of every runner: one that says nothing for long is no more.
+    pub fn is_settled(&self, now: u64) -> bool {
+        let is_in = |number: u32| match self.runner(number) {
+            Some(runner) => runner.discrepancies.is_some() || now.saturating_sub(runner.heard) >= SILENT,
+            None => now.saturating_sub(self.began) >= SILENT,
+        };
+        (1..=self.expected).all(is_in)
+    }
+
+    /// The processes that have ended their part, whose data is all here, and that wait to be told to end.
+    pub fn present(&self, now: u64) -> Vec<Sender> {
+        let waits = |sender: &Sender, runner: &Runner| {
+            runner.phase == Some(Phase::Ended) && runner.discrepancies.is_some() && !self.is_lost(sender, now)
+        };
+        let waiting = self
+            .runners
+            .iter()
+            .filter(|(sender, runner)| waits(sender, runner));
+        waiting.map(|(sender, _)| sender.clone()).collect()
+    }
+
+    /// Whether a process is no more, as far as can be heard.
+    pub fn is_lost(&self, sender: &Sender, now: u64) -> bool {
+        self.runners.get(sender).is_none_or(|runner| {
+            let heard = runner.heard.max(runner.heard_since);
+            runner.phase == Some(Phase::Exited) || now.saturating_sub(heard) >= SILENT
+        })
+    }
+
+    /// Whether a runner has said that its script may have a handleSummary().
+    pub fn handles(&self) -> bool {
+        self.runners.values().any(|runner| runner.handles)
+    }
+
+    /// Whether the thresholds have been judged for the last time.
+    pub fn is_concluded(&self) -> bool {
+        self.concluded.is_some()
+    }
+
+    /// Goes on: a runner that counted as lost was not.
+    pub fn reopen(&mut self) {
+        self.concluded = None;
+        self.settled = false;
+    }
+
+    /// All metrics, as they are now, or as they were at the end of the test.
+    pub fn view(&self) -> View {
+        if self.concluded.is_some() || self.is_over() {
+            self.store.view_at_end()
+        } else {
+            self.store.view()
+        }
+    }
+
+    /// Whether a runner has said what k6 itself has measured. One that has sent something has measured something,
+    /// unless it was told not to.
+    pub(super) fn has_told(&self, sender: &Sender) -> bool {
+        let own = self.runners.get(sender).and_then(|runner| runner.own.as_ref());
+        let sent = || {
+            self.store
+                .senders()
+                .get(sender)
+                .is_some_and(|sent| !sent.is_empty())
+        };
+        own.is_some_and(|own| !own.is_empty() || !sent())
+    }
+
+    pub(super) fn discrepancies_of(&self, number: u32, runner: &Runner) -> Vec<Discrepancy> {
+        let own = runner.own.as_ref();
+        own.map_or_else(Vec::new, |own| discrepancies(&self.store.of_runner(number), own))
+    }
+
+    /// Whether none of the runners goes on, as far as can be heard: one that says nothing for long is no more, be it
+    /// that it never did since this began.
+    fn all_ended(&self, now: u64) -> bool {
+        let over = |number: u32| match self.runner(number) {
+            Some(runner) => runner.ended.is_some() || now.saturating_sub(runner.heard) >= SILENT,
+            None => now.saturating_sub(self.began) >= SILENT,
+        };
+        (1..=self.expected).all(over)
+    }
+
+    /// What a metric has come to of which there is no sample, and k6's word for what it measures.
+    pub fn unmeasured(&self, metric: &str, view: &View) -> (Sink, &'static str) {
+        let thresholds = self.judged.iter().map(|judged| &judged.threshold);
+        unmeasured(metric, view, thresholds)
+    }
+
+    /// Whether all runners that there are to be have ended.
+    pub fn is_over(&self) -> bool {
+        let ended = self.runners.iter().filter(|(_, runner)| runner.ended.is_some());
+        let numbers: BTreeSet<_> = ended.map(|(sender, _)| sender.runner).collect();
+        numbers.len() >= self.expected as usize
+    }
+
+    /// How long the test has taken, in s: until now, or until the last runner ended.
+    pub fn elapsed(&self, now: u64) -> f64 {
+        let Some(started) = self.started else {
+            return 0.0;
+        };
+        let since = |time: u64| time.saturating_sub(started) as f64 / 1e3;
+        if !self.is_over() {
+            return since(self.concluded.and_then(|_| self.last_seen()).unwrap_or(now));
+        }
+        // They are released together, and k6 knows its time better than who looks at it from time to time; but for a
+        // k6 that was stopped, its time goes on until it is asked.
+        let took = self.runners.values().filter_map(|runner| {
+            let seen = runner.ended?.saturating_sub(runner.started?) as f64 / 1e3;
+            runner.took.map(|took| took.min(seen + SEEN_LATE))
+        });
+        let last = self.runners.values().filter_map(|runner| runner.ended).max();
+        took.max_by(f64::total_cmp)
+            .unwrap_or_else(|| since(last.unwrap_or(now)))
+    }
+
+    /// When the last runner ended, or was last heard of if it never said that it had.
+    fn last_seen(&self) -> Option<u64> {
+        let ended = |sender: &Sender| self.runners.get(sender).and_then(|runner| runner.ended);
+        let sent = self.store.senders().iter();
+        let sent = sent.map(|(sender, sent)| ended(sender).unwrap_or(sent.came));
+        let began = self.runners.values().filter(|runner| runner.started.is_some());
+        let heard = began.map(|runner| runner.ended.unwrap_or(runner.heard));
+        sent.chain(heard).max()
+    }
+
+    /// Judges the thresholds for the last time, and takes the last step of the timeline. It does so once: what it
+    /// comes to stays, whatever comes later.
+    pub fn conclude(&mut self, now: u64) {
+        if self.concluded.is_none() {
+            self.concluded = Some(now);
+            self.settle(now);
+        }
+    }
+
+    fn settle(&mut self, now: u64) {
+        let elapsed = self.elapsed(now);
+        self.step(elapsed);
+        self.judge(now, true);
+    }
+
+    /// Whether the part of a process has ended.
+    pub fn has_ended(&self, sender: &Sender) -> bool {
+        let runner = self.runners.get(sender);
+        runner.is_some_and(|runner| runner.ended.is_some())
+    }
+
+    /// When the first runner began.
+    pub fn started(&self) -> Option<u64> {
+        self.started
+    }
+
+    /// The thresholds, and how they stand.
+    pub fn judged(&self) -> &[Judged] {
+        &self.judged
+    }
+
+    /// A runner by its number: of its processes, that which was heard last.
+    pub fn runner(&self, number: u32) -> Option<&Runner> {
+        self.process_of(number).map(|(_, runner)| runner)
+    }
+
+    pub(super) fn process_of(&self, number: u32) -> Option<(&Sender, &Runner)> {
+        of(&self.runners, Some(number)).max_by_key(|(_, runner)| runner.heard)
+    }
+
+    fn has_sent(&self, number: u32) -> bool {
+        of(self.store.senders(), Some(number)).next().is_some()
+    }
+
+    /// How many runners have sent nothing.
+    pub fn silent(&self) -> u32 {
+        let silent = (1..=self.expected).filter(|number| !self.has_sent(*number));
+        u32::try_from(silent.count()).unwrap_or(u32::MAX)
+    }
+}

@@ -1,0 +1,232 @@
+//! The Job that merges the metrics of the runners, the Service at which it is reached, and the ConfigMap in which the
+//! result is kept.
+
+use super::pod::{self, Defaults, Owner, Part};
+use super::{ValidatedRun, literal, names, programs, settings, tokens};
+use crate::aggregate::documents::Documents;
+use crate::aggregate::handle_summary::Content;
+use crate::aggregate::report::{self, RunInfo};
+use crate::api::{PodSettings, Resources, Spec};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, PodSpec, Probe, Service,
+    ServicePort, ServiceSpec, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use std::collections::BTreeMap;
+
+/// Where an aggregator listens: the port of OTLP over HTTP.
+pub const AGGREGATOR_PORT: i32 = 4318;
+
+/// The container that merges.
+pub const AGGREGATE: &str = "aggregator";
+
+const KEPT_VOLUME: &str = "k6-operator-kept";
+const KEPT_FOLDER: &str = "/kept";
+
+/// The most bytes of a ConfigMap's data, less some room: <https://kubernetes.io/docs/concepts/configuration/configmap/>
+const MAP_LIMIT: usize = 1_000_000;
+
+/// Which of its documents a ConfigMap has no room for.
+const LEFT_OUT_ANNOTATION: &str = "k6.io/left-out";
+
+/// The Job of the aggregator, which merges the metrics of this number of runners.
+pub fn aggregator(
+    owner: &Owner,
+    spec: &Spec,
+    validated: &ValidatedRun,
+    defaults: &Defaults,
+    options: &str,
+    once: bool,
+) -> Job {
+    let settings = of_operator(spec, defaults);
+    let base = pod::main_container(AGGREGATE, &defaults.starter_image, &settings);
+    let mut words = vec![
+        "aggregate".to_owned(),
+        format!("--name={}/{}", owner.namespace, owner.name),
+        format!("--kind={}", owner.kind.as_str()),
+        format!("--runners={}", validated.terms.parallelism),
+        format!("--keep={KEPT_FOLDER}"),
+    ];
+    if !validated.terms.unjudged {
+        words.push(format!("--options-json={options}"));
+    }
+    if once {
+        words.push("--once".to_owned());
+    }
+    let mut pod = PodSpec {
+        volumes: Some(vec![empty(KEPT_VOLUME)]),
+        ..PodSpec::default()
+    };
+    let kept = VolumeMount {
+        name: KEPT_VOLUME.to_owned(),
+        mount_path: KEPT_FOLDER.to_owned(),
+        ..VolumeMount::default()
+    };
+    let mounts: Vec<_> = base.volume_mounts.into_iter().flatten().chain([kept]).collect();
+    let mut container = Container {
+        command: Some(vec![programs::PROGRAM.to_owned()]),
+        ports: Some(vec![ContainerPort {
+            name: Some("otlp".to_owned()),
+            container_port: AGGREGATOR_PORT,
+            ..ContainerPort::default()
+        }]),
+        volume_mounts: Some(mounts),
+        readiness_probe: Some(Probe {
+            http_get: Some(HTTPGetAction {
+                path: Some("/healthz".to_owned()),
+                port: IntOrString::Int(AGGREGATOR_PORT),
+                ..HTTPGetAction::default()
+            }),
+            period_seconds: Some(1),
+            timeout_seconds: Some(5),
+            failure_threshold: Some(10),
+            ..Probe::default()
+        }),
+        security_context: programs::read_only(base.security_context, &settings),
+        ..base
+    };
+    let hash = tokens::mounted(&mut pod, &mut container, owner, tokens::OF_AGGREGATOR);
+    words.push(format!("--token-hash={hash}"));
+    container.args = Some(literal(&words, &settings.common.env));
+    pod.containers = vec![container];
+    pod::job(owner, Part::Aggregator, None, &settings, pod)
+}
+
+/// The Service at which the runners reach the aggregator, whichever pod it has: it goes with the Job.
+pub fn service(owner: &Owner, aggregator: &Job) -> Service {
+    let mut metadata = owner.metadata(names::service_name(&owner.stem()), "aggregator");
+    metadata.owner_references = Some(vec![OwnerReference {
+        api_version: "batch/v1".to_owned(),
+        kind: "Job".to_owned(),
+        name: aggregator.metadata.name.clone().unwrap_or_default(),
+        uid: aggregator.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    }]);
+    let selector = [
+        (names::RUN_LABEL, owner.uid.clone()),
+        (names::ATTEMPT_LABEL, owner.attempt.to_string()),
+        (names::COMPONENT_LABEL, "aggregator".to_owned()),
+    ];
+    Service {
+        metadata,
+        spec: Some(ServiceSpec {
+            selector: Some(selector.map(|(key, value)| (key.to_owned(), value)).into()),
+            ports: Some(vec![ServicePort {
+                name: Some("otlp".to_owned()),
+                port: AGGREGATOR_PORT,
+                target_port: Some(IntOrString::Int(AGGREGATOR_PORT)),
+                ..ServicePort::default()
+            }]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// The ConfigMap in which the documents are kept, and what handleSummary() returned, or why not. Its `summary.json` is
+/// what handleSummary() received, in the shape in which it did; `about` is what the report says of the run beside what
+/// was measured. Also gives what is left out, as there is no room for it.
+pub fn summary(owner: &Owner, documents: Documents, about: &RunInfo) -> (ConfigMap, Vec<String>) {
+    let Documents {
+        data,
+        text,
+        report,
+        outputs,
+        error,
+        mut left_out,
+    } = documents;
+    let page = if report.is_null() {
+        String::new()
+    } else {
+        report::page(&report, about)
+    };
+    let plain = |key: &str, text: String| (key.to_owned(), Kept::Text(text));
+    let error = error.map(|error| plain("handleSummary-error.txt", error));
+    let outputs = outputs.into_iter().map(|(file, content)| {
+        let content = match content {
+            Content::Text(text) => Kept::Text(text),
+            Content::Base64(text) => {
+                serde_json::from_value(text.into()).map_or(Kept::Text(String::new()), Kept::Bytes)
+            }
+        };
+        (key(&file), content)
+    });
+    let all = [plain("summary.txt", text), plain("summary.json", data)].into_iter();
+    let all = all
+        .chain(error)
+        .chain(outputs)
+        .chain([plain("report.html", page)]);
+    let mut room = MAP_LIMIT;
+    let (mut data, mut binary_data) = (BTreeMap::new(), BTreeMap::new());
+    for (key, content) in all {
+        let size = match &content {
+            Kept::Text(text) => text.len(),
+            Kept::Bytes(ByteString(bytes)) => bytes.len(),
+        };
+        match (size, room.checked_sub(key.len() + size)) {
+            (0, _) => {}
+            (_, Some(rest)) => {
+                room = rest;
+                match content {
+                    Kept::Text(text) => drop(data.insert(key, text)),
+                    Kept::Bytes(bytes) => drop(binary_data.insert(key, bytes)),
+                }
+            }
+            (_, None) => left_out.push(key),
+        }
+    }
+    let mut metadata = owner.metadata(names::summary_name(&owner.stem()), "summary");
+    if !left_out.is_empty() {
+        let annotations = metadata.annotations.get_or_insert_default();
+        annotations.insert(LEFT_OUT_ANNOTATION.to_owned(), left_out.join(", "));
+    }
+    let map = ConfigMap {
+        metadata,
+        data: Some(data),
+        binary_data: (!binary_data.is_empty()).then_some(binary_data),
+        ..ConfigMap::default()
+    };
+    (map, left_out)
+}
+
+/// What a key of the ConfigMap has.
+enum Kept {
+    Text(String),
+    Bytes(ByteString),
+}
+
+/// The key of a file that handleSummary() returned: of the letters that a key can have.
+fn key(file: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let file: String = file.chars().map(|c| if fits(c) { c } else { '_' }).collect();
+    format!(
+        "handleSummary-{}",
+        names::shortened(file.trim_start_matches(['.', '_']), 200)
+    )
+}
+
+/// Those of the starter, but for its image: only the operator's own has the program.
+fn of_operator(spec: &Spec, defaults: &Defaults) -> PodSettings {
+    let mut common = settings::of_starter(spec, &defaults.common).common;
+    let own = settings::of_aggregation(spec, &defaults.common);
+    if own != Resources::default() {
+        common.resources = own;
+    }
+    common.resources = programs::or_sized(common.resources, spec, defaults, "64Mi", "1Gi");
+    PodSettings {
+        common,
+        ..PodSettings::default()
+    }
+}
+
+fn empty(name: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    }
+}

@@ -1,0 +1,170 @@
+//! The user's arguments of k6: split as a POSIX shell would, without one, and validated against those that are
+//! the operator's to set.
+
+use crate::k6::{Arguments, Flags};
+use k8s_openapi::api::core::v1::EnvVar;
+use thiserror::Error;
+
+/// Arguments that can't be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ArgumentError {
+    /// A quote that is not closed, or a backslash at the end.
+    #[error("spec.arguments can't be split into words: a quote is not closed, or a backslash ends it")]
+    Quoting,
+    /// A flag that the operator sets itself.
+    #[error("spec.{field} may not contain {flag}: {remedy}")]
+    Reserved {
+        /// arguments or args.
+        field: &'static str,
+        /// The flag.
+        flag: String,
+        /// What to do instead.
+        remedy: &'static str,
+    },
+    /// What no program can be given.
+    #[error("spec.{field} has {what}, which no program can be given: remove it")]
+    Uncarried {
+        /// arguments or args.
+        field: &'static str,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A dash that a word processor made of a hyphen.
+    #[error("spec.{field} has {word:?}, which begins with a typographic dash: write it with plain hyphens")]
+    Dash {
+        /// arguments or args.
+        field: &'static str,
+        /// The word.
+        word: String,
+    },
+}
+
+/// The longest word that Linux gives to a program, without the NUL at its end.
+const LONGEST_WORD: usize = 131_071;
+
+/// The dashes of Unicode that look like a hyphen at the beginning of a flag.
+const DASHES: [char; 9] = [
+    '\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2015}', '\u{2212}', '\u{fe63}',
+    '\u{ff0d}',
+];
+
+const TERMINATOR: &str = "what follows it would be taken for scripts, and so would the operator's own flags";
+
+/// Flags that the operator sets itself.
+const RESERVED: [(&str, &str); 5] = [
+    (
+        "execution-segment",
+        "the operator cuts the test into segments; set spec.parallelism",
+    ),
+    (
+        "execution-segment-sequence",
+        "the operator cuts the test into segments; set spec.parallelism",
+    ),
+    ("paused", "the operator holds the runners until all are ready"),
+    ("address", "the operator reaches the runners on port 6565"),
+    ("linger", "a runner must end when its part of the test has ended"),
+];
+
+/// Splits and checks the user's arguments.
+pub fn split(arguments: &str) -> Result<Vec<String>, ArgumentError> {
+    let split = shlex::split(&one_line(arguments)).ok_or(ArgumentError::Quoting)?;
+    words("arguments", &split)
+}
+
+/// The text without the line ends that a backslash takes away: shlex makes an empty word of one that stands
+/// between blanks, as it does in arguments that are written on several lines.
+fn one_line(text: &str) -> String {
+    let mut out = String::new();
+    let mut quote = None;
+    let mut between = true;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '#' if between => while chars.next_if(|c| *c != '\n').is_some() {},
+            '\\' if quote.is_none() && chars.next_if_eq(&'\n').is_some() => continue,
+            '\\' if quote != Some('\'') => {
+                out.push(c);
+                out.extend(chars.next());
+            }
+            '\'' | '"' if quote.is_none() => {
+                quote = Some(c);
+                out.push(c);
+            }
+            c => {
+                if quote == Some(c) {
+                    quote = None;
+                }
+                out.push(c);
+            }
+        }
+        between = quote.is_none() && matches!(c, ' ' | '\t' | '\n');
+    }
+    out
+}
+
+/// Checks arguments that are words already.
+pub fn words(field: &'static str, words: &[String]) -> Result<Vec<String>, ArgumentError> {
+    for word in words {
+        if let Some(what) = uncarried(word) {
+            return Err(ArgumentError::Uncarried { field, what });
+        }
+        if word.starts_with(DASHES) {
+            return Err(ArgumentError::Dash {
+                field,
+                word: word.clone(),
+            });
+        }
+    }
+    let arguments = Arguments::parse(words, &Flags::of_run());
+    let reserved = arguments.flags().find_map(|given| {
+        let (_, remedy) = RESERVED.iter().find(|(name, _)| *name == given.name)?;
+        Some((given.spelling(), *remedy))
+    });
+    let terminator = arguments.has_terminator().then(|| ("--".to_owned(), TERMINATOR));
+    match reserved.or(terminator) {
+        Some((flag, remedy)) => Err(ArgumentError::Reserved { field, flag, remedy }),
+        None => Ok(words.to_vec()),
+    }
+}
+
+/// What in a text no program can be given, in its arguments or its environment.
+pub(super) fn uncarried(text: &str) -> Option<&'static str> {
+    if text.contains('\0') {
+        return Some("a NUL character");
+    }
+    (text.len() > LONGEST_WORD).then_some("more than 128 KiB in one word")
+}
+
+/// The outputs that the arguments ask for.
+pub(super) fn outputs(arguments: &Arguments) -> Vec<&str> {
+    arguments.values("out").collect()
+}
+
+/// The words as Kubernetes must be given them, which expands `$(NAME)` in commands: only variables that the
+/// user declared in env are left for it, all else stays as it is written.
+/// <https://kubernetes.io/docs/tasks/inject-data-application/define-command-argument-container/>
+pub fn literal(words: &[String], env: &[EnvVar]) -> Vec<String> {
+    words.iter().map(|word| escaped(word, env)).collect()
+}
+
+fn escaped(word: &str, env: &[EnvVar]) -> String {
+    let declared = |name: &str| env.iter().any(|variable| variable.name == name);
+    let mut text = String::new();
+    let mut rest = word;
+    while let Some((before, after)) = rest.split_once('$') {
+        text.push_str(before);
+        let reference = after.strip_prefix('(').and_then(|after| after.split_once(')'));
+        rest = match reference.filter(|(name, _)| declared(name)) {
+            Some((name, after)) => {
+                text.push_str(&format!("$({name})"));
+                after
+            }
+            None => {
+                text.push_str("$$");
+                after
+            }
+        };
+    }
+    text.push_str(rest);
+    text
+}

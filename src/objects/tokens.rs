@@ -1,0 +1,226 @@
+//! The Secret with a run's tokens, and how its pods get them.
+
+use super::names;
+use super::pod::Owner;
+use crate::protocol::tokens::{AGGREGATOR, AGGREGATOR_HASH, RUNNERS, RUNNERS_HASH, Tokens};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{
+    Container, EmptyDirVolumeSource, KeyToPath, PodSpec, Secret, SecretVolumeSource, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+/// Where the Secret is, in the pods that no script runs in.
+const SECRET_VOLUME: &str = "k6-operator-secret";
+const SECRET_FOLDER: &str = "/k6-operator-secret";
+
+/// Where a runner's copy of its part of the Secret is, until it has read it.
+const COPY_VOLUME: &str = "k6-operator-tokens";
+pub(super) const COPY_FOLDER: &str = "/k6-operator-tokens";
+
+/// What opens the port of the runners, for the starter and the stopper.
+pub(super) const OF_STARTER: &str = RUNNERS;
+/// By what the aggregator knows the runners.
+pub(super) const OF_AGGREGATOR: &str = AGGREGATOR_HASH;
+/// What opens the port of the aggregator, and by what a runner knows the starter and the stopper.
+const OF_RUNNER: [&str; 2] = [AGGREGATOR, RUNNERS_HASH];
+
+/// The Secret with these tokens. Its name has the UID of the resource in it: that of a resource that is gone, or of a
+/// former run, is never taken for it.
+pub fn tokens(owner: &Owner, tokens: &Tokens) -> Secret {
+    let hashes = [tokens.aggregator.hash(), tokens.runners.hash()].map(|hash| hash.to_string());
+    let data = [
+        (AGGREGATOR, tokens.aggregator.text()),
+        (AGGREGATOR_HASH, hashes[0].as_str()),
+        (RUNNERS, tokens.runners.text()),
+        (RUNNERS_HASH, hashes[1].as_str()),
+    ];
+    let data = data.map(|(key, text)| (key.to_owned(), ByteString(text.as_bytes().to_vec())));
+    Secret {
+        metadata: owner.metadata(names::tokens_name(&owner.stem(), &owner.uid), "tokens"),
+        data: Some(data.into()),
+        immutable: Some(true),
+        ..Secret::default()
+    }
+}
+
+/// Mounts one key of the Secret into a container that no script runs in, and gives its path.
+pub(super) fn mounted(pod: &mut PodSpec, container: &mut Container, owner: &Owner, key: &str) -> String {
+    pod.volumes.get_or_insert_default().push(secret(owner, &[key]));
+    let mount = mount(SECRET_VOLUME, SECRET_FOLDER, true);
+    container.volume_mounts.get_or_insert_default().push(mount);
+    format!("{SECRET_FOLDER}/{key}")
+}
+
+/// Has the container `copying`, which runs before `runner`, copy what a runner needs to where the runner can remove it:
+/// a script could read a Secret that is mounted.
+pub(super) fn handed_over(pod: &mut PodSpec, copying: &mut Container, runner: &mut Container, owner: &Owner) {
+    let copies = Volume {
+        name: COPY_VOLUME.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            medium: Some("Memory".to_owned()),
+            size_limit: Some(Quantity("1Mi".to_owned())),
+        }),
+        ..Volume::default()
+    };
+    let volumes = pod.volumes.get_or_insert_default();
+    volumes.extend([secret(owner, &OF_RUNNER), copies]);
+    let words = copying.args.get_or_insert_default();
+    words.push(format!("--files={SECRET_FOLDER}"));
+    words.push(format!("--into={COPY_FOLDER}"));
+    let mounts = copying.volume_mounts.get_or_insert_default();
+    mounts.push(mount(SECRET_VOLUME, SECRET_FOLDER, true));
+    mounts.push(mount(COPY_VOLUME, COPY_FOLDER, false));
+    let mounts = runner.volume_mounts.get_or_insert_default();
+    mounts.push(mount(COPY_VOLUME, COPY_FOLDER, false));
+}
+
+fn secret(owner: &Owner, keys: &[&str]) -> Volume {
+    let items = keys.iter().map(|key| KeyToPath {
+        key: (*key).to_owned(),
+        path: (*key).to_owned(),
+        mode: None,
+    });
+    Volume {
+        name: SECRET_VOLUME.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(names::tokens_name(&owner.stem(), &owner.uid)),
+            items: Some(items.collect()),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+fn mount(volume: &str, folder: &str, is_read_only: bool) -> VolumeMount {
+    VolumeMount {
+        name: volume.to_owned(),
+        mount_path: folder.to_owned(),
+        read_only: is_read_only.then_some(true),
+        ..VolumeMount::default()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::api::{Kind, Spec};
+    use crate::machine::{Aggregation, Target};
+    use crate::objects::{Common, Defaults, Port, Wiring, aggregator, runner, starter, stopper, validate};
+    use k8s_openapi::api::batch::v1::Job;
+    use std::collections::BTreeMap;
+
+    fn owner(uid: &str, attempt: u32) -> Owner {
+        Owner {
+            kind: Kind::K6,
+            name: "load".to_owned(),
+            namespace: "team-a".to_owned(),
+            uid: uid.to_owned(),
+            generation: 1,
+            attempt,
+        }
+    }
+
+    fn jobs() -> BTreeMap<&'static str, Job> {
+        let spec: Spec =
+            serde_json::from_value(serde_json::json!({"parallelism": 2, "script": "s"})).unwrap();
+        let (owner, validated) = (owner("u-1", 1), validate(&spec).unwrap());
+        let defaults = Defaults {
+            runner_image: "grafana/k6:2.2.0".to_owned(),
+            starter_image: "operator:dev".to_owned(),
+            common: Common::default(),
+        };
+        let aggregation: Aggregation =
+            serde_json::from_value(serde_json::json!({"output": "opentelemetry", "k6Version": "2.2.0"}))
+                .unwrap();
+        let wiring = Wiring {
+            aggregation: &aggregation,
+            address: "10.96.0.9:4318",
+        };
+        let targets = [Target {
+            runner: 1,
+            ip: "10.0.0.7".to_owned(),
+        }];
+        let setup = (Port::Linger, None);
+        BTreeMap::from([
+            (
+                "runner",
+                runner(&owner, &spec, &validated, &defaults, (1, 2), Some(wiring)),
+            ),
+            (
+                "starter",
+                starter(&owner, &spec, &validated, &defaults, &targets, setup),
+            ),
+            (
+                "stopper",
+                stopper(&owner, &spec, &defaults, &targets, Port::Linger),
+            ),
+            (
+                "aggregator",
+                aggregator(&owner, &spec, &validated, &defaults, "{}", false),
+            ),
+        ])
+    }
+
+    #[test]
+    fn each_part_is_given_what_it_shows_or_checks_and_nothing_else() {
+        let jobs = jobs();
+        for (part, keys) in [
+            ("runner", vec![AGGREGATOR, RUNNERS_HASH]),
+            ("starter", vec![RUNNERS]),
+            ("stopper", vec![RUNNERS]),
+            ("aggregator", vec![AGGREGATOR_HASH]),
+        ] {
+            let pod = jobs[part].spec.clone().unwrap().template.spec.unwrap();
+            let secrets = pod
+                .volumes
+                .iter()
+                .flatten()
+                .filter_map(|volume| volume.secret.as_ref());
+            let items = secrets.flat_map(|secret| secret.items.iter().flatten());
+            let items: Vec<_> = items.map(|item| item.key.clone()).collect();
+            assert_eq!(items, keys, "{part}");
+        }
+    }
+
+    #[test]
+    fn secret_is_not_mounted_where_a_script_runs() {
+        let pod = jobs()["runner"].spec.clone().unwrap().template.spec.unwrap();
+        let mounts = |container: &Container| -> Vec<String> {
+            let mounts = container.volume_mounts.iter().flatten();
+            mounts.map(|mount| mount.name.clone()).collect()
+        };
+        assert!(!mounts(&pod.containers[0]).contains(&SECRET_VOLUME.to_owned()));
+        assert!(mounts(&pod.init_containers.unwrap()[0]).contains(&SECRET_VOLUME.to_owned()));
+    }
+
+    #[test]
+    fn each_run_of_each_resource_has_a_secret_of_its_own_name_that_cannot_be_changed() {
+        let all = [owner("u-1", 1), owner("u-1", 2), owner("u-2", 1)];
+        let all = all.map(|owner| tokens(&owner, &Tokens::random().unwrap()));
+        let names: std::collections::BTreeSet<_> =
+            all.iter().map(|secret| secret.metadata.name.clone()).collect();
+        assert_eq!(names.len(), 3);
+        for secret in &all {
+            assert_eq!(secret.immutable, Some(true));
+            assert_eq!(secret.metadata.owner_references.iter().flatten().count(), 1);
+        }
+    }
+
+    #[test]
+    fn tokens_are_in_no_word_and_no_variable_of_a_pod() {
+        for (part, job) in jobs() {
+            let pod = job.spec.unwrap().template.spec.unwrap();
+            for container in pod.containers.iter().chain(pod.init_containers.iter().flatten()) {
+                let words = container.command.iter().chain(&container.args).flatten();
+                assert!(words.clone().all(|word| !word.contains("Bearer")), "{part}");
+                let mut variables = container.env.iter().flatten();
+                let from_secret = |variable: &k8s_openapi::api::core::v1::EnvVar| {
+                    let source = variable.value_from.as_ref();
+                    source.is_some_and(|source| source.secret_key_ref.is_some())
+                };
+                assert!(!variables.any(from_secret), "{part}");
+            }
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The operator as one future: it waits for its lease, watches, and reconciles what the watches say.
+
+use super::caches::{Caches, Guarded, Requests, Watch};
+use super::leadership::{self, Candidate, Leadership};
+use super::memory::Memory;
+use super::reconcile::{Context, Error, after_error, reconcile};
+use super::telemetry::{Health, Metrics, Readiness};
+use super::timeout::bounded;
+use crate::api::Kind;
+use crate::clock::Clock;
+use crate::objects::Defaults;
+use futures::future::{BoxFuture, Shared, join_all};
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use kube::{Client, ResourceExt};
+use kube_runtime::controller::{Config, applier};
+use kube_runtime::events::{Recorder, Reporter};
+use kube_runtime::reflector::ObjectRef;
+use std::sync::{Arc, PoisonError};
+use tokio::sync::Semaphore;
+use tracing::Instrument;
+
+/// How many runs are looked at at once.
+const CONCURRENCY: u16 = 64;
+
+/// Resolves when the operator is to end.
+type End = Shared<BoxFuture<'static, ()>>;
+
+/// What an operator needs besides a client.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What is watched: namespaces, or all.
+    pub scopes: Vec<Option<String>>,
+    /// The administrator's settings for all resources.
+    pub defaults: Defaults,
+    /// How many seconds the Jobs of a Finished run are kept; None: as long as its resource.
+    pub keep_jobs_seconds: Option<u32>,
+    /// By which Lease it acts; without one it acts at once, and must be the only operator.
+    pub lease: Option<leadership::Settings>,
+    /// As which process it publishes Events.
+    pub instance: Option<String>,
+    /// The clock.
+    pub clock: Clock,
+    /// Its metrics.
+    pub metrics: Metrics,
+    /// Its health.
+    pub health: Health,
+}
+
+impl Settings {
+    /// The namespaces that are watched, by name.
+    pub fn watched(&self) -> Vec<&str> {
+        let names = self.scopes.iter().map(|scope| scope.as_deref().unwrap_or("all"));
+        names.collect()
+    }
+}
+
+/// The operator: whenever it may act, it does, until it is told to end. Nothing of it goes on when this is dropped.
+pub async fn operate(client: Client, settings: Settings, end: impl Future<Output = ()> + Send + 'static) {
+    let client = bounded(client);
+    let end = end.boxed().shared();
+    let Settings { metrics, health, .. } = &settings;
+    let Some(lease) = settings.lease.clone() else {
+        metrics.leads(true);
+        return lead(&client, &settings, Leadership::open(), end).await;
+    };
+    let mut candidate = Candidate::new(client.clone(), lease, settings.clock.clone());
+    loop {
+        // Who stands by is ready to.
+        health.readiness.set(true);
+        tokio::select! {
+            biased;
+            () = end.clone() => return,
+            () = candidate.acquire() => {}
+        }
+        health.readiness.set(false);
+        metrics.leads(true);
+        let leadership = candidate.leadership();
+        let ended = tokio::select! {
+            biased;
+            () = candidate.keep() => false,
+            () = lead(&client, &settings, leadership, end.clone()) => true,
+        };
+        metrics.leads(false);
+        if ended {
+            return candidate.release().await;
+        }
+    }
+}
+
+/// Watches and reconciles until the end. What it knows of the cluster it has listed since it began.
+async fn lead(client: &Client, settings: &Settings, leadership: Leadership, end: End) {
+    let watched = settings.watched();
+    let Settings {
+        scopes,
+        defaults,
+        keep_jobs_seconds,
+        lease: _,
+        instance,
+        clock,
+        metrics,
+        health,
+    } = settings;
+    let recorder = Recorder::new(
+        client.clone(),
+        Reporter {
+            controller: "k6-operator".to_owned(),
+            instance: instance.clone(),
+        },
+    );
+    let watches: Vec<Watch> = scopes
+        .iter()
+        .map(|namespace| Caches::watch(client, namespace.as_deref()))
+        .collect();
+    let all_caches: Arc<[Caches]> = watches.iter().map(|watch| watch.caches.clone()).collect();
+    let mut controllers = Vec::new();
+    let mut filling = Vec::new();
+    let mut following = Vec::new();
+    let queued = Arc::default();
+    let large_logs = Arc::new(Semaphore::new(1));
+    for (scope, watch) in watched.into_iter().zip(watches) {
+        let Watch {
+            caches,
+            requests,
+            children,
+        } = watch;
+        filling.push(filled(scope, caches.clone(), health.readiness.clone()));
+        following.push(children.for_each(std::future::ready));
+        let context = Arc::new(Context {
+            client: client.clone(),
+            caches,
+            scope: scope.to_owned(),
+            all_caches: all_caches.clone(),
+            memory: Memory::default(),
+            defaults: defaults.clone(),
+            keep_jobs_seconds: *keep_jobs_seconds,
+            clock: clock.clone(),
+            leadership: leadership.clone(),
+            metrics: metrics.clone(),
+            recorder: recorder.clone(),
+            queued: Arc::clone(&queued),
+            large_logs: Arc::clone(&large_logs),
+        });
+        for (kind, requests) in requests {
+            let requests = requests.take_until(end.clone()).boxed();
+            controllers.push(controller(kind, context.clone(), requests));
+        }
+    }
+    let aside = async {
+        futures::join!(join_all(filling), join_all(following));
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        _ = join_all(controllers) => {}
+        () = aside => {}
+    }
+}
+
+/// Waits for the caches of one namespace, or of all. The operator is ready with the first: one namespace that is
+/// not there, or that it has no rights in, must not make it look broken to the others.
+async fn filled(namespaces: &str, caches: Caches, readiness: Readiness) {
+    if caches.ready().await {
+        tracing::info!(namespaces, "caches are synced");
+        readiness.set(true);
+    }
+}
+
+/// Reconciles the resources of one kind until the requests end.
+async fn controller(kind: Kind, context: Arc<Context>, requests: Requests) {
+    let Some(store) = context.caches.tests.get(&kind).cloned() else {
+        return;
+    };
+    let queue = {
+        let context = context.clone();
+        requests.inspect_ok(move |request| context.enqueue(&request.obj_ref))
+    };
+    let reconciling = applier(
+        move |test, context: Arc<Context>| {
+            Box::pin(
+                async move {
+                    // A Job that a cache has not shown yet must not be taken for one that is gone.
+                    context.caches.ready().await;
+                    reconcile(kind, test, context).await
+                }
+                .in_current_span(),
+            )
+        },
+        after_error,
+        context.clone(),
+        store,
+        queue,
+        Config::default().concurrency(CONCURRENCY),
+    );
+    reconciling
+        .for_each(|result| {
+            context.after_each(result.err().as_ref());
+            std::future::ready(())
+        })
+        .await;
+}
+
+impl Context {
+    fn enqueue(&self, object: &ObjectRef<Guarded>) {
+        let depth = {
+            let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+            queued.insert(object.to_string());
+            queued.len()
+        };
+        self.metrics.queue_added();
+        self.metrics.queue_depth(depth);
+    }
+
+    pub(super) fn dequeue(&self, object: &ObjectRef<Guarded>) {
+        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        queued.remove(&object.to_string());
+        self.metrics.queue_depth(queued.len());
+    }
+
+    fn after_each(
+        &self,
+        error: Option<&kube_runtime::controller::Error<Error, kube_runtime::watcher::Error>>,
+    ) {
+        use kube_runtime::controller::Error as Failure;
+        match error {
+            Some(Failure::QueueError(error)) => {
+                tracing::warn!(namespaces = self.scope, %error, "a watch failed and is opened again");
+            }
+            Some(Failure::RunnerError(error)) => tracing::error!(%error, "the caches are gone"),
+            Some(Failure::ObjectNotFound(object)) => {
+                let object = kube_runtime::reflector::ObjectRef::clone(object);
+                let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+                queued.remove(&object.to_string());
+            }
+            Some(Failure::ReconcilerFailed(..)) | None => {}
+        }
+        self.memory
+            .keep(&self.caches.all().iter().filter_map(|test| test.uid()).collect());
+        let tests: Vec<_> = self.all_caches.iter().flat_map(Caches::all).collect();
+        let mut counts = std::collections::BTreeMap::new();
+        for test in tests.iter().filter_map(|test| test.0.as_ref().ok()) {
+            let status = test.status.as_ref();
+            let state = status
+                .and_then(|status| status.state)
+                .map_or("", |state| state.as_str());
+            let result = status
+                .and_then(|status| status.result)
+                .map_or("", |result| result.as_str());
+            *counts.entry((state, result)).or_insert(0_usize) += 1;
+        }
+        self.metrics.set_runs(
+            counts
+                .into_iter()
+                .map(|((state, result), count)| (state, result, count)),
+        );
+    }
+}

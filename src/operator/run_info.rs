@@ -1,0 +1,79 @@
+//! What is known of a run beside its metrics, for its report. Pure.
+
+use super::events::told;
+use crate::aggregate::report::{Line, RunInfo};
+use crate::api::LoadTest;
+use crate::machine::{Ended, Fact, Observed, Record, Run, Started, State, append, judge, replay};
+use kube::ResourceExt;
+use std::collections::BTreeMap;
+
+/// The longest text of an event, and of how a runner ended, in characters: Linux gives a program no word of more
+/// than 128 KiB.
+const LONGEST: usize = 300;
+
+/// As many runners' ends are told.
+const ENDS: usize = 200;
+
+/// What the report says of it.
+pub fn about(run: &Run, resource: &LoadTest, seen: &Observed) -> RunInfo {
+    let history = resource.status.as_ref().map(|status| status.history.as_slice());
+    let mut so_far: Vec<Record> = Vec::new();
+    let lines = history.unwrap_or_default().iter().map(|record| {
+        append(&mut so_far, record.clone());
+        let text = replay(&so_far).ok().and_then(|after| told(record, &after));
+        Line {
+            time: format!("{:.3}", record.time),
+            event: record.event.name().to_owned(),
+            text: text.unwrap_or_default().chars().take(LONGEST).collect(),
+        }
+    });
+    let verdict = match &run.state {
+        State::Started(Started {
+            ended: Some(Ended { tally, at: _ }),
+            ..
+        }) => Some(judge(tally)),
+        State::Stopping(stopping) => Some(stopping.why.clone()),
+        State::Initializing(_)
+        | State::Created(_)
+        | State::Starting(_)
+        | State::Started(_)
+        | State::Finished(_) => None,
+    };
+    let verdict = verdict.as_ref();
+    RunInfo {
+        result: verdict.map(|verdict| verdict.result.as_str().to_owned()),
+        reason: verdict.map(|verdict| verdict.reason.as_str().to_owned()),
+        message: verdict.map(|verdict| verdict.message.clone()),
+        stopped: matches!(run.state, State::Stopping(_)),
+        name: format!(
+            "{}/{}",
+            resource.namespace().unwrap_or_default(),
+            resource.name_any()
+        ),
+        kind: resource.kind.as_str().to_owned(),
+        start_spread_ms: run.spread_micros.map(|micros| micros as f64 / 1e3),
+        history: lines.collect(),
+        ends: ends(seen),
+        ..RunInfo::default()
+    }
+}
+
+fn ends(seen: &Observed) -> BTreeMap<u32, String> {
+    let runners = match &seen.runners {
+        Fact::Known(runners) => Some(runners),
+        Fact::Absent | Fact::Unknown => None,
+    };
+    let ended = runners.into_iter().flatten().filter_map(|(i, runner)| {
+        let end = runner.end.as_ref()?;
+        let code = end.code.map(|code| format!("exit code {code}"));
+        let told = code.into_iter().chain(end.reason.clone());
+        let told: Vec<_> = told.collect();
+        let told = if told.is_empty() {
+            end.message.clone()
+        } else {
+            told.join(", ")
+        };
+        Some((*i, told.chars().take(LONGEST).collect()))
+    });
+    ended.take(ENDS).collect()
+}

@@ -1,0 +1,41 @@
+//! A client that is answered in time or fails: kube's own waits for ever for an answer that gets lost, and a
+//! watch that hangs in its list hides everything from the operator.
+
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::Bytes;
+use hyper::http::{Request, Response};
+use kube::Client;
+use kube::client::Body;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a client waits for an answer; of a watch, for its beginning.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The same client, without endless patience. The events of a watch may take their time: kube opens it again
+/// when nothing comes for too long.
+pub fn bounded(client: Client) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = tower::service_fn(move |request| {
+        let client = client.clone();
+        async move { timeout(TIMEOUT, answer(&client, request)).await? }
+    });
+    Client::new(service, namespace)
+}
+
+async fn answer(
+    client: &Client,
+    request: Request<Body>,
+) -> Result<Response<Either<Full<Bytes>, Body>>, Failure> {
+    let query = request.uri().query().unwrap_or_default();
+    let watches = query.split('&').any(|parameter| parameter == "watch=true");
+    let (parts, body) = client.send(request).await?.into_parts();
+    let body = if watches {
+        Either::Right(body)
+    } else {
+        Either::Left(Full::from(body.collect().await?.to_bytes()))
+    };
+    Ok(Response::from_parts(parts, body))
+}

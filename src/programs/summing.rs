@@ -1,0 +1,498 @@
+//! Calls the script's handleSummary() with the merged data: in the container in which the script ran, by the k6 of that
+//! container, once the k6 that ran the test has ended.
+
+use crate::aggregate::handle_summary::{self, Handled, Task};
+use crate::aggregate::runner::measuring;
+use crate::k6::arguments::boolean;
+use crate::k6::{Arguments, Flags, Version, archive};
+use rustix::process::Signal;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// How long the k6 that calls handleSummary() may take. k6 itself ends it after 2 minutes, or after the
+/// `handleSummaryTimeout` of 2.2 and newer.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// As much of what that k6 prints is read again.
+const PRINTED: usize = 8 * 1024 * 1024;
+
+/// The longest piece of a line that is passed on at once, in bytes: longer than any that is ours.
+const PIECE: u64 = 64 * 1024;
+
+/// The largest archive that is made anew, in bytes, as it is in memory for that.
+const LARGEST_ARCHIVE: u64 = 64 * 1024 * 1024;
+
+/// The first version that can be told by a flag that stays to make no summary.
+/// <https://github.com/grafana/k6/blob/v1.3.0/internal/lib/summary/summary.go>
+const DISABLED: Version = Version::new(1, 3, 0);
+
+/// Takes the thresholds of the script from k6, and leaves it what measures: k6 takes those of a variable before those
+/// of a script. <https://github.com/grafana/k6/blob/v2.2.0/lib/options.go>
+const THRESHOLDS: &str = "K6_THRESHOLDS";
+
+/// Flags of `k6 run` that the k6 which calls handleSummary() has too: what a script needs to be loaded, what acts on its
+/// requests, and what it receives. The others say how much load is made, and where the metrics go.
+const OF_SCRIPT: [&str; 22] = [
+    "batch",
+    "batch-per-host",
+    "blacklist-ip",
+    "block-hostnames",
+    "compatibility-mode",
+    "discard-response-bodies",
+    "dns",
+    "env",
+    "features",
+    "include-system-env-vars",
+    "insecure-skip-tls-verify",
+    "max-redirects",
+    "new-machine-readable-summary",
+    "no-connection-reuse",
+    "no-summary",
+    "no-vu-connection-reuse",
+    "secret-source",
+    "summary-mode",
+    "summary-time-unit",
+    "summary-trend-stats",
+    "throw",
+    "user-agent",
+];
+
+/// What that k6 is told, whatever the variables of the runner say.
+const OURS: [&str; 14] = [
+    "--quiet",
+    "--no-usage-report",
+    "--no-thresholds",
+    // An API server that nobody asks.
+    "--address=",
+    // In place of those of the user, to which this one iteration is not to go.
+    "--out=json=/dev/null",
+    "--summary-export=",
+    // Why handleSummary() was not called stands there.
+    "--log-output=stderr",
+    "--log-format=text",
+    "--paused=false",
+    "--linger=false",
+    "--min-iteration-duration=0s",
+    "--traces-output=none",
+    "--vus=1",
+    "--iterations=1",
+];
+
+/// How a runner makes its part of the test without its part of the summary, and what it needs for the whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// k6, and its arguments, for the part of the test.
+    pub command: Vec<String>,
+    /// Variables that it has beside.
+    pub variables: Vec<(&'static str, &'static str)>,
+    /// The script, of which handleSummary() is to be called; none if it has none, or k6 makes no summary.
+    script: Option<PathBuf>,
+    /// Where `--summary-export` has the whole result written to.
+    export: Option<PathBuf>,
+    /// Whether that k6 makes machine-readable summaries.
+    machine_readable: bool,
+    /// k6, and its arguments, for handleSummary().
+    calling: Vec<String>,
+    /// k6 is to log nothing: who says so reads what handleSummary() prints.
+    silent: bool,
+}
+
+impl Plan {
+    /// Of a runner with this command, for this script in a k6 of this version; `source` is what is in its file.
+    pub fn of(
+        command: &[String],
+        script: Option<&Path>,
+        version: Option<Version>,
+        source: Option<&[u8]>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Self {
+        let plain = Self {
+            command: command.to_vec(),
+            ..Self::default()
+        };
+        let (Some(script), Some(version), Some(run)) =
+            (script, version, command.iter().position(|word| word == "run"))
+        else {
+            return plain;
+        };
+        let (before, words) = command.split_at(run);
+        let words = words.get(1..).unwrap_or_default();
+        let arguments = Arguments::parse(words, &Flags::of_run());
+        // A k6 that makes no summary calls no handleSummary(), but it has to measure.
+        let disabled = !measuring(version, words, &variable).is_empty();
+        let may_have = source.is_none_or(|source| handle_summary::may_have(&String::from_utf8_lossy(source)));
+        let on = |flag: &str, name: &str| {
+            let set = || variable(name).and_then(|value| boolean(&value));
+            arguments.is_on(flag).or_else(set).unwrap_or_default()
+        };
+        let machine_readable = on("new-machine-readable-summary", "K6_NEW_MACHINE_READABLE_SUMMARY");
+        let calls = !disabled && (may_have || machine_readable);
+        let export = arguments.value("summary-export").map(str::to_owned);
+        let export = export
+            .or_else(|| variable("K6_SUMMARY_EXPORT"))
+            .filter(|path| !path.is_empty() && !disabled);
+        let mut plan = Self {
+            command: command.to_vec(),
+            variables: Vec::new(),
+            script: calls.then(|| script.to_owned()),
+            export: export.as_ref().map(PathBuf::from),
+            machine_readable,
+            calling: Vec::new(),
+            silent: false,
+        };
+        let log = arguments.value("log-output").map(str::to_owned);
+        plan.silent = log.or_else(|| variable("K6_LOG_OUTPUT")).as_deref() == Some("none");
+        if export.is_some() {
+            plan.command.push("--summary-export=".to_owned());
+        }
+        if disabled || may_have {
+            plan.command.retain(|word| word != "--no-thresholds");
+            plan.variables.push((THRESHOLDS, ""));
+        }
+        if may_have && !disabled {
+            let flag = if version >= DISABLED {
+                "--summary-mode=disabled"
+            } else {
+                "--no-summary"
+            };
+            plan.command.push(flag.to_owned());
+        }
+        let kept = arguments
+            .flags()
+            .filter(|given| OF_SCRIPT.contains(&given.name.as_str()));
+        let kept = kept.map(|given| match &given.value {
+            Some(value) => format!("--{}={value}", given.name),
+            None => format!("--{}", given.name),
+        });
+        let ours = OURS.into_iter().map(str::to_owned);
+        let calling = before.iter().cloned().chain(["run".to_owned()]).chain(ours);
+        plan.calling = calling.chain(kept).chain(["-".to_owned()]).collect();
+        plan
+    }
+
+    /// Whether there is anything to do with the merged data here.
+    pub fn needs_data(&self) -> bool {
+        self.script.is_some() || self.export.is_some()
+    }
+
+    /// Whether handleSummary() is to be called, should the script have one.
+    pub fn handles(&self) -> bool {
+        self.script.is_some()
+    }
+
+    /// Writes what `--summary-export` asks for, and has k6 call handleSummary(). k6 is signalled through its group, whose
+    /// number is told to `began`.
+    pub async fn carry_out(&self, task: &Task, began: impl Fn(Option<u32>)) -> Handled {
+        let exported = self.export.as_ref().and_then(|path| {
+            let content = if self.machine_readable {
+                &task.data
+            } else {
+                &task.export
+            };
+            let content = indented(content);
+            let written = std::fs::write(path, content);
+            written.err().map(|error| format!("{}: {error}", path.display()))
+        });
+        if let Some(error) = &exported {
+            super::linger::log_error(&format!("the summary could not be exported to {error}"));
+        }
+        let handled = match &self.script {
+            Some(script) => self.call(script, task, began).await,
+            None => Ok(Handled::default()),
+        };
+        let mut handled = handled
+            .unwrap_or_else(|error| Handled::failed(format!("k6 could not call handleSummary(): {error}")));
+        if let Some(error) = &handled.error {
+            super::linger::log_error(error);
+        }
+        handled.error = match (handled.error, exported) {
+            (error, None) => error,
+            (error, Some(export)) => {
+                let export = format!("--summary-export: {export}");
+                Some(error.map_or(export.clone(), |error| format!("{error}\n{export}")))
+            }
+        };
+        handled
+    }
+
+    async fn call(
+        &self,
+        script: &Path,
+        task: &Task,
+        began: impl Fn(Option<u32>),
+    ) -> std::io::Result<Handled> {
+        let base = std::env::current_dir()?;
+        let folder = script.parent().unwrap_or(Path::new("/"));
+        let around = around(script, task, &base)?;
+        let words = self.calling.iter().map(|word| from(&base, word));
+        let mut words = words.collect::<Vec<_>>().into_iter();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command
+            .args(words)
+            .current_dir(folder)
+            .env_remove("K6_OUT")
+            .kill_on_drop(true)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut k6 = command.spawn()?;
+        began(k6.id());
+        let input = k6.stdin.take();
+        let give = async {
+            // One that reads none of it says why.
+            if let Some(mut input) = input {
+                let _ = input.write_all(&around).await;
+            }
+        };
+        let (out, err) = (k6.stdout.take(), k6.stderr.take());
+        let printed = async {
+            tokio::join!(
+                passed_on(out, std::io::stdout(), false),
+                passed_on(err, std::io::stderr(), self.silent)
+            )
+        };
+        let ended = timeout(LIMIT, async {
+            let ((), (out, err)) = tokio::join!(give, printed);
+            (out, err, k6.wait().await)
+        });
+        let ended = ended.await;
+        began(None);
+        match ended {
+            Ok((out, err, status)) => Ok(Handled::of(
+                &format!("{err}\n{out}"),
+                Some(status?.code().unwrap_or(255)),
+            )),
+            Err(_) => {
+                if let Some(pid) = super::linger::pid_of(&k6) {
+                    super::linger::tell(pid, Signal::KILL);
+                }
+                Ok(Handled::of("", None))
+            }
+        }
+    }
+}
+
+/// What k6 is to run from its standard input: the script around the user's, or an archive with both.
+fn around(script: &Path, task: &Task, base: &Path) -> std::io::Result<Vec<u8>> {
+    let base = base.to_string_lossy();
+    if script.extension().is_none_or(|extension| extension != "tar") {
+        return Ok(handle_summary::script(&script.to_string_lossy(), task, &base).into_bytes());
+    }
+    let file = std::fs::File::open(script)?;
+    let size = file.metadata()?.len();
+    if size > LARGEST_ARCHIVE {
+        let limit = LARGEST_ARCHIVE / 1024 / 1024;
+        return Err(std::io::Error::other(format!(
+            "the archive has {} MiB, and the handleSummary() of one of more than {limit} MiB is not called: use a script",
+            size / 1024 / 1024
+        )));
+    }
+    archive::with_main(std::io::BufReader::new(file), |main| {
+        handle_summary::script(main, task, &base)
+    })
+}
+
+/// A file that a flag names by a path from the folder in which k6 was begun, by a path that holds in every folder.
+fn from(base: &Path, word: &str) -> String {
+    match word.strip_prefix("--secret-source=file=") {
+        Some(path) if !path.starts_with('/') && !path.contains([',', '=']) => {
+            format!("--secret-source=file={}", base.join(path).display())
+        }
+        Some(_) | None => word.to_owned(),
+    }
+}
+
+/// As k6 indents it.
+fn indented(json: &str) -> Vec<u8> {
+    let Ok(value) = serde_json::from_str::<serde_json::Value>(json) else {
+        return json.as_bytes().to_vec();
+    };
+    let mut out = Vec::new();
+    let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut to = serde_json::Serializer::with_formatter(&mut out, format);
+    match serde::Serialize::serialize(&value, &mut to) {
+        Ok(()) => out,
+        Err(_) => json.as_bytes().to_vec(),
+    }
+}
+
+/// Passes on what k6 prints, but for what is ours, and gives back what was printed, as far as it is read again.
+async fn passed_on(from: Option<impl AsyncRead + Unpin>, mut to: impl Write, silent: bool) -> String {
+    let Some(from) = from else {
+        return String::new();
+    };
+    let mut from = BufReader::new(from);
+    let mut printed = Vec::new();
+    // The line end before what is ours is ours, too.
+    let mut held = false;
+    loop {
+        let mut line = Vec::new();
+        let read = (&mut from).take(PIECE).read_until(b'\n', &mut line).await;
+        if !read.is_ok_and(|read| read > 0) {
+            break;
+        }
+        let is_ours = handle_summary::is_ours(&line);
+        if is_ours || printed.len() + line.len() < PRINTED / 2 {
+            let room = PRINTED.saturating_sub(printed.len());
+            printed.extend(line.iter().take(room));
+        }
+        // As k6's log begins a line.
+        if is_ours || silent && line.starts_with(b"time=") {
+            held = false;
+            continue;
+        }
+        if std::mem::take(&mut held) {
+            let _ = to.write_all(b"\n");
+        }
+        if line == b"\n" {
+            held = true;
+            continue;
+        }
+        let _ = to.write_all(&line);
+    }
+    if held {
+        let _ = to.write_all(b"\n");
+    }
+    let _ = to.flush();
+    String::from_utf8_lossy(&printed).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HANDLES: &str = "export function handleSummary() {}";
+    const NONE: &str = "export default function () {}";
+
+    fn plan(words: &str, source: &str, version: (u32, u32), variables: &[(&str, &str)]) -> Plan {
+        let command = format!("k6 run --quiet {words} /test/test.js --linger --no-thresholds --out x");
+        let command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let version = Version::new(version.0, version.1, 0);
+        let script = Path::new("/test/test.js");
+        Plan::of(
+            &command,
+            Some(script),
+            Some(version),
+            Some(source.as_bytes()),
+            variable,
+        )
+    }
+
+    #[test]
+    fn runner_of_a_script_with_a_handle_summary_measures_and_does_not_call_it() {
+        for (version, flag) in [
+            ((0, 57), "--no-summary"),
+            ((1, 1), "--no-summary"),
+            ((1, 3), "--summary-mode=disabled"),
+            ((2, 2), "--summary-mode=disabled"),
+        ] {
+            let plan = plan("", HANDLES, version, &[]);
+            assert_eq!(plan.command.last().unwrap(), flag, "{version:?}");
+            assert!(!plan.command.contains(&"--no-thresholds".to_owned()));
+            assert_eq!(plan.variables, [("K6_THRESHOLDS", "")]);
+            assert!(plan.handles() && plan.needs_data());
+        }
+        let plain = plan("", NONE, (1, 1), &[]);
+        assert_eq!(plain.variables, []);
+        assert!(plain.command.contains(&"--no-thresholds".to_owned()));
+        assert!(!plain.handles() && !plain.needs_data());
+    }
+
+    #[test]
+    fn k6_that_makes_no_summary_calls_none_and_measures() {
+        for (words, variables) in [
+            ("--no-summary", &[][..]),
+            ("--summary-mode disabled", &[]),
+            ("", &[("K6_NO_SUMMARY", "true")]),
+            ("", &[("K6_SUMMARY_MODE", "disabled")]),
+        ] {
+            let plan = plan(words, HANDLES, (1, 4), variables);
+            assert!(!plan.needs_data(), "{words} {variables:?}");
+            assert_eq!(plan.variables, [("K6_THRESHOLDS", "")], "{words} {variables:?}");
+        }
+    }
+
+    #[test]
+    fn summary_is_exported_once_for_the_whole() {
+        for (words, variables) in [
+            ("--summary-export=/results/all.json", &[][..]),
+            (
+                "--summary-export /results/all.json",
+                &[("K6_SUMMARY_EXPORT", "b.json")],
+            ),
+            ("", &[("K6_SUMMARY_EXPORT", "/results/all.json")]),
+        ] {
+            let plan = plan(words, NONE, (1, 1), variables);
+            assert_eq!(plan.export, Some(PathBuf::from("/results/all.json")));
+            assert_eq!(plan.command.last().unwrap(), "--summary-export=");
+            assert!(plan.needs_data() && !plan.handles());
+        }
+    }
+
+    #[test]
+    fn k6_that_calls_it_has_what_the_script_needs_to_be_loaded() {
+        let words = "-e A=1 -eB=2 -qe C=3 -e=D=4 --env E=5=6 --vus 3 --tag env=x --compatibility-mode base \
+                     --out json=e.json --secret-source mock=a=b --features x --new-machine-readable-summary \
+                     --summary-mode full --include-system-env-vars=false --summary-export x.json --log-output=none \
+                     --config c.json --user-agent a";
+        let plan = plan(words, HANDLES, (2, 0), &[]);
+        let from = plan
+            .calling
+            .iter()
+            .position(|word| word == "--iterations=1")
+            .unwrap();
+        assert_eq!(
+            plan.calling[from + 1..],
+            [
+                "--env=A=1",
+                "--env=B=2",
+                "--env=C=3",
+                "--env=D=4",
+                "--env=E=5=6",
+                "--compatibility-mode=base",
+                "--secret-source=mock=a=b",
+                "--features=x",
+                "--new-machine-readable-summary",
+                "--summary-mode=full",
+                "--include-system-env-vars=false",
+                "--user-agent=a",
+                "-",
+            ]
+        );
+        assert!(plan.silent && plan.machine_readable);
+        let secrets = from_base("--secret-source=file=secrets.txt");
+        assert_eq!(secrets, "--secret-source=file=/home/k6/secrets.txt");
+        assert_eq!(from_base("--secret-source=file=/a"), "--secret-source=file=/a");
+    }
+
+    fn from_base(word: &str) -> String {
+        from(Path::new("/home/k6"), word)
+    }
+
+    #[test]
+    fn scripts_that_may_have_a_handle_summary_are_told_from_those_that_have_none() {
+        for source in [
+            HANDLES,
+            "export * from './other.js'",
+            "export  /* all */ * from './other.js'",
+            "exports['handle' + 'Summary'] = () => {}",
+            "export { x as handle\\u0053ummary }",
+        ] {
+            assert!(handle_summary::may_have(source), "{source}");
+        }
+        assert!(!handle_summary::may_have(NONE));
+        assert!(!handle_summary::may_have(
+            "import x from 'y'; export default x; export const options = { a: 2 * 3 };"
+        ));
+    }
+}
