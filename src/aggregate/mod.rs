@@ -2,7 +2,7 @@
 //!
 //! Runners send k6's OpenTelemetry output, cumulative and with exponential histograms. [`store`] keeps the latest state of
 //! each series of each runner and merges them, [`judging`] judges thresholds on the whole, and [`session`] knows how each
-//! runner stands. The sockets are in [`crate::programs::aggregate`].
+//! runner stands. The sockets are in `programs::aggregate`.
 
 mod bounds;
 pub mod closing;
