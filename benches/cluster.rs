@@ -4,6 +4,8 @@
 //! server, and whose HTTP target tells when each runner's first request came in. The floor is measured in the
 //! same run: the same runner pods, released by a plain process on the host over fresh connections, one thread
 //! each. Numbers of runners can be given: `tests/cluster/bench cluster 8 60`.
+//!
+//! A second table tells how long the end of a run takes. `tests/cluster/bench cluster end` prints only that.
 
 #![allow(
     clippy::unwrap_used,
@@ -60,6 +62,19 @@ async fn main() {
             "{error}"
         );
     }
+    let only_ends = std::env::args().any(|arg| arg == "end");
+    if !only_ends {
+        starts(&client).await;
+    }
+    ends(&client).await;
+    namespaces
+        .delete(NAMESPACE, &DeleteParams::background())
+        .await
+        .unwrap();
+}
+
+/// How sharply runs start, and what they cost.
+async fn starts(client: &Client) {
     println!(
         "{:>3} | {:>12} | {:>11} | {:>16} | {:>10} | {:>11} | {:>5} | {:>6} | {:>8}",
         "N",
@@ -80,7 +95,7 @@ async fn main() {
     for n in if asked.is_empty() { RUNNERS.to_vec() } else { asked } {
         let mut runs = Vec::new();
         for _ in 0..3 {
-            runs.push((run(&client, n).await, floor(&client, n).await));
+            runs.push((run(client, n).await, floor(client, n).await));
         }
         let median = |of: &dyn Fn(&(Run, f64)) -> f64| {
             let mut values: Vec<f64> = runs.iter().map(of).collect();
@@ -104,10 +119,115 @@ async fn main() {
         "medians of 3 runs; the operator's resident memory: {:.1} MiB",
         resident()
     );
-    namespaces
-        .delete(NAMESPACE, &DeleteParams::background())
-        .await
-        .unwrap();
+}
+
+/// How many runners, and whether their metrics are merged.
+const ENDS: [(u32, bool); 5] = [(1, true), (4, true), (20, true), (4, false), (20, false)];
+
+/// How long it takes from the moment in which the API server shows the last runner's container as terminated until a
+/// watch shows the summary, and the end of the run.
+async fn ends(client: &Client) {
+    println!(
+        "{:>3} | {:>10} | {:>9} | {:>10}",
+        "N", "", "→ summary", "→ Finished"
+    );
+    for (n, merged) in ENDS {
+        let mut runs = Vec::new();
+        for i in 0..3 {
+            runs.push(end(client, &format!("end-{n}-{merged}-{i}"), n, merged).await);
+        }
+        let median = |of: &dyn Fn(&End) -> f64| {
+            let mut values: Vec<f64> = runs.iter().map(of).collect();
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        };
+        let summary = if merged {
+            format!("{:.2} s", median(&|end| end.summary))
+        } else {
+            String::new()
+        };
+        println!(
+            "{n:>3} | {:>10} | {summary:>9} | {:>8.2} s",
+            if merged { "merged" } else { "not merged" },
+            median(&|end| end.finished),
+        );
+    }
+    println!("medians of 3 runs, from the last runner's container as terminated");
+}
+
+struct End {
+    summary: f64,
+    finished: f64,
+}
+
+async fn end(client: &Client, name: &str, n: u32, merged: bool) -> End {
+    let k6s: Api<LoadTest> = Api::namespaced_with(client.clone(), NAMESPACE, &Kind::K6);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
+    gone(&k6s, &pods).await;
+    script(client).await;
+    let resource: LoadTest = serde_json::from_value(serde_json::json!({
+        "apiVersion": "k6.io/v1alpha1", "kind": "K6", "metadata": {"name": name},
+        "spec": {"parallelism": n, "script": "bench", "aggregation": {"enabled": merged},
+                 "runner": {"env": [{"name": "VUS", "value": n.to_string()}]}}
+    }))
+    .unwrap();
+    let summary_name = format!("{name}-summary");
+    let mut runners = watcher(pods, watcher::Config::default().labels("runner=true"))
+        .applied_objects()
+        .boxed();
+    let mut summaries = watcher(
+        maps,
+        watcher::Config::default().fields(&format!("metadata.name={summary_name}")),
+    )
+    .applied_objects()
+    .boxed();
+    let mut states = watcher(k6s.clone(), watcher::Config::default())
+        .applied_objects()
+        .boxed();
+    k6s.create(&PostParams::default(), &resource).await.unwrap();
+    let mut terminated = BTreeMap::new();
+    let (mut summary, mut finished) = (None, None);
+    let deadline = Instant::now() + LIMIT;
+    // The watches are apart: that of the pods may be the last to tell.
+    while terminated.len() < n as usize || finished.is_none() || merged && summary.is_none() {
+        assert!(Instant::now() < deadline, "{name} did not finish");
+        tokio::select! {
+            Some(Ok(pod)) = runners.next() => {
+                if is_terminated(&pod) { terminated.entry(pod.name_any()).or_insert_with(Instant::now); }
+            }
+            Some(Ok(_)) = summaries.next() => drop(summary.get_or_insert_with(Instant::now)),
+            Some(Ok(k6)) = states.next() => {
+                let Some(status) = k6.status.as_ref().filter(|_| k6.name_any() == name) else { continue };
+                if status.state == Some(StateName::Finished) {
+                    assert_eq!(status.result.map(|r| r.as_str()), Some("Passed"), "{:?}", status.message);
+                    finished.get_or_insert_with(Instant::now);
+                }
+            }
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+    let last = terminated.values().max().copied().unwrap();
+    let since =
+        |then: Option<Instant>| then.map_or(0.0, |then| then.saturating_duration_since(last).as_secs_f64());
+    End {
+        summary: since(summary),
+        finished: since(finished),
+    }
+}
+
+fn is_terminated(pod: &Pod) -> bool {
+    let statuses = pod
+        .status
+        .iter()
+        .filter_map(|status| status.container_statuses.as_ref());
+    let mut k6 = statuses.flatten().filter(|container| container.name == "k6");
+    k6.any(|container| {
+        container
+            .state
+            .as_ref()
+            .is_some_and(|state| state.terminated.is_some())
+    })
 }
 
 struct Run {

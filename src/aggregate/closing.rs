@@ -281,6 +281,7 @@ mod tests {
             started_ago: Some(5_000),
             ended_ago: (phase >= Phase::Ended).then_some(0),
             own: None,
+            kinds: std::collections::BTreeMap::new(),
             rates: None,
             let_go: false,
             torn_down: None,

@@ -1,23 +1,52 @@
-//! What a metric is of which there is no sample. k6 shows it in its summary if it has a threshold. Pure.
+//! The value of a metric that has no samples. k6 shows it in its summary if it has a threshold. Pure.
 
 use super::sink::{Aggregate, Sink};
 use super::store::View;
+use crate::k6::metrics::{MetricKind, MetricType, builtin};
 use crate::k6::threshold::Threshold;
+use std::collections::BTreeMap;
 
-/// What a metric without samples, or without those of a selector, has come to, and k6's word for what it measures. Its
-/// type is that of its other samples, else what k6 says of its own metrics, and of others what thresholds ask of it.
+/// A metric without samples, or without those of a selector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unmeasured {
+    /// Its value.
+    pub sink: Sink,
+    /// k6's word for what it measures.
+    pub contains: &'static str,
+    /// Whether its type is known, and not only guessed from the thresholds on it.
+    pub is_known: bool,
+}
+
+/// The value of a metric without samples. Its type is that of its other samples, else what k6 says: of its own metrics,
+/// and, through the runners, of those of the script (`kinds`). Where no runner has told, the thresholds on it tell: each
+/// of their methods belongs to one type, but for `rate`.
 pub fn unmeasured<'a>(
     metric: &str,
     view: &View,
+    kinds: &BTreeMap<String, MetricKind>,
     thresholds: impl Iterator<Item = &'a Threshold>,
-) -> (Sink, &'static str) {
+) -> Unmeasured {
     if let Some(known) = view.metrics.get(metric) {
-        return (emptied(&known.sink), known.contains);
+        return Unmeasured {
+            sink: emptied(&known.sink),
+            contains: known.contains,
+            is_known: true,
+        };
     }
-    builtin(metric).unwrap_or_else(|| {
-        let asked = thresholds.filter(|threshold| threshold.selector.metric == metric);
-        (asked_for(asked), "default")
-    })
+    if let Some(MetricKind { type_, contains }) = builtin(metric).or_else(|| kinds.get(metric).copied()) {
+        return Unmeasured {
+            sink: empty(type_),
+            contains: contains.as_str(),
+            is_known: true,
+        };
+    }
+    let asked = thresholds.filter(|threshold| threshold.selector.metric == metric);
+    let (type_, is_known) = asked_for(asked);
+    Unmeasured {
+        sink: empty(type_),
+        contains: "default",
+        is_known,
+    }
 }
 
 /// Whether k6 itself makes a metric, and not the script.
@@ -25,80 +54,42 @@ pub(super) fn is_builtin(metric: &str) -> bool {
     builtin(metric).is_some()
 }
 
-/// <https://grafana.com/docs/k6/latest/using-k6/metrics/reference/>
-fn builtin(metric: &str) -> Option<(Sink, &'static str)> {
-    Some(match metric {
-        "vus" | "vus_max" => (GAUGE, "default"),
-        "http_reqs"
-        | "iterations"
-        | "dropped_iterations"
-        | "ws_sessions"
-        | "ws_msgs_sent"
-        | "ws_msgs_received"
-        | "grpc_streams"
-        | "grpc_streams_msgs_sent"
-        | "grpc_streams_msgs_received" => (COUNTER, "default"),
-        "data_sent" | "data_received" | "browser_data_sent" | "browser_data_received" => (COUNTER, "data"),
-        "checks" | "http_req_failed" | "browser_http_req_failed" => (RATE, "default"),
-        "iteration_duration"
-        | "group_duration"
-        | "http_req_duration"
-        | "http_req_blocked"
-        | "http_req_connecting"
-        | "http_req_tls_handshaking"
-        | "http_req_sending"
-        | "http_req_waiting"
-        | "http_req_receiving"
-        | "ws_ping"
-        | "ws_session_duration"
-        | "ws_connecting"
-        | "grpc_req_duration"
-        | "browser_http_req_duration"
-        | "browser_web_vital_fcp"
-        | "browser_web_vital_fid"
-        | "browser_web_vital_inp"
-        | "browser_web_vital_lcp"
-        | "browser_web_vital_ttfb" => (trend(), "time"),
-        "browser_web_vital_cls" => (trend(), "default"),
-        _ => return None,
-    })
-}
-
-/// A counter has a rate too, and a rate has no count.
-fn asked_for<'a>(thresholds: impl Iterator<Item = &'a Threshold>) -> Sink {
+/// The type that has these thresholds, and whether no other has them. A counter has a rate too, and a rate has no count.
+fn asked_for<'a>(thresholds: impl Iterator<Item = &'a Threshold>) -> (MetricType, bool) {
     let asked: Vec<_> = thresholds
         .map(|threshold| threshold.expression.aggregate)
         .collect();
     if asked.contains(&Aggregate::Count) {
-        COUNTER
+        (MetricType::Counter, true)
     } else if asked.contains(&Aggregate::Rate) {
-        RATE
+        (MetricType::Rate, false)
     } else if asked.contains(&Aggregate::Value) {
-        GAUGE
+        (MetricType::Gauge, true)
     } else {
-        trend()
+        (MetricType::Trend, !asked.is_empty())
     }
 }
 
-const COUNTER: Sink = Sink::Counter(0.0);
-const RATE: Sink = Sink::Rate { nonzero: 0, total: 0 };
-const GAUGE: Sink = Sink::Gauge {
-    value: 0.0,
-    min: 0.0,
-    max: 0.0,
-    since: 0,
-    summed: false,
-};
-
-fn trend() -> Sink {
-    Sink::Trend(Box::default())
+fn empty(type_: MetricType) -> Sink {
+    match type_ {
+        MetricType::Counter => Sink::Counter(0.0),
+        MetricType::Gauge => Sink::Gauge {
+            value: 0.0,
+            min: 0.0,
+            max: 0.0,
+            since: 0,
+            summed: false,
+        },
+        MetricType::Rate => Sink::Rate { nonzero: 0, total: 0 },
+        MetricType::Trend => Sink::Trend(Box::default()),
+    }
 }
 
 fn emptied(sink: &Sink) -> Sink {
-    match sink {
-        Sink::Counter(_) => COUNTER,
-        Sink::Gauge { .. } => GAUGE,
-        Sink::Rate { .. } => RATE,
-        Sink::Trend(_) => trend(),
-    }
+    empty(match sink {
+        Sink::Counter(_) => MetricType::Counter,
+        Sink::Gauge { .. } => MetricType::Gauge,
+        Sink::Rate { .. } => MetricType::Rate,
+        Sink::Trend(_) => MetricType::Trend,
+    })
 }

@@ -68,8 +68,9 @@ pub fn may_have(script: &str) -> bool {
 
 /// The script around the user's, which is at this absolute path. k6 reads it from its standard input, in the folder of
 /// the user's script, so that all that the script names by a relative path is found. What handleSummary() returns for
-/// relative paths is written where it would be, in the folder in which k6 was begun, which is `base`.
-pub fn script(user: &str, task: &Task, base: &str) -> String {
+/// relative paths is written where it would be, in the folder in which k6 was begun, which is `base`. `setup_data` is
+/// what setup() returned, as JSON; none if that was undefined.
+pub fn script(user: &str, task: &Task, setup_data: Option<&str>, base: &str) -> String {
     let Task {
         data,
         machine_readable,
@@ -78,6 +79,10 @@ pub fn script(user: &str, task: &Task, base: &str) -> String {
     } = task;
     let (user, base) = (quoted(user), quoted(base));
     let (data, machine_readable, text) = (quoted(data), quoted(machine_readable), quoted(text));
+    let setup_data = setup_data.map_or_else(
+        || "undefined".to_owned(),
+        |json| format!("JSON.parse({})", quoted(json)),
+    );
     let options = Value::from(OPTIONS.to_vec());
     format!(
         r#"// Calls the test's own handleSummary() once, on the data of all runners.
@@ -103,7 +108,8 @@ export default function () {{
 // The data in the shape in which this k6 gives its own, and how a machine-readable one is kept.
 function inShapeOf(own) {{
   const machineReadable = {machine_readable};
-  if (!machineReadable || !own || !own.results || !own.metadata) return {{ data: JSON.parse({data}) }};
+  if (!machineReadable || !own || !own.results || !own.metadata)
+    return {{ data: {{ ...JSON.parse({data}), setup_data: {setup_data} }} }};
   const {{ summary, phases }} = JSON.parse(machineReadable);
   const {{ config, results }} = summary;
   const full = own.results.metrics.some((metric) => metric.name === phase.name);

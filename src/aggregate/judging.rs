@@ -162,8 +162,12 @@ impl Session {
         let (selector, aggregate) = (&threshold.selector, threshold.expression.aggregate);
         let mut sink = self.store.select(view, selector);
         let missing = self.missing(threshold, gaps, &mut sink);
-        let empty = || Some(self.unmeasured(&selector.metric, view).0).filter(Sink::is_empty);
-        let sink = sink.or_else(empty);
+        let mut is_known = true;
+        let sink = sink.or_else(|| {
+            let unmeasured = self.unmeasured(&selector.metric, view);
+            is_known = unmeasured.is_known;
+            Some(unmeasured.sink).filter(Sink::is_empty)
+        });
         let zero_or_not = self.store.unknown(selector);
         let mut verdict = match sink {
             Some(Sink::Rate { nonzero, total }) if zero_or_not > 0 && aggregate == Aggregate::Rate => {
@@ -171,7 +175,12 @@ impl Session {
             }
             ref sink => threshold.judge(sink.as_ref(), seconds, at_end),
         };
-        let open = zero_or_not > 0 && verdict.passed.is_none();
+        // An empty rate passes, and an empty counter is 0.
+        let guessed = at_end && !is_known && !threshold.expression.holds(0.0);
+        if guessed {
+            verdict.passed = None;
+        }
+        let open = guessed || zero_or_not > 0 && verdict.passed.is_none();
         if missing == Missing::Nothing {
             return Stands {
                 verdict,

@@ -91,7 +91,7 @@ pub fn complete(
     aggregate: Aggregate,
 ) -> bool {
     let Some(own) = own else {
-        // k6 lists each metric of which it has a sample.
+        // k6 lists each metric that has samples.
         return came.is_none_or(Sink::is_empty);
     };
     match (aggregate, whole) {
@@ -119,6 +119,10 @@ pub fn complete(
             let (Some(min), Some(max)) = (own.get("min"), own.get("max")) else {
                 return false;
             };
+            // k6 lists a trend that has a threshold even without samples, and in zeros.
+            if *min == 0.0 && *max == 0.0 && came.is_none_or(Sink::is_empty) {
+                return false;
+            }
             let Some(Sink::Trend(histogram)) = whole else {
                 // Of which only the extremes are known, and asked for.
                 let histogram = Histogram {

@@ -1,14 +1,14 @@
 //! What the aggregator knows and decides while a test runs: who has sent what, how the thresholds stand, and what a
 //! runner is told to do. Pure: time is a parameter, in ms of one clock.
 
-use super::empty_metrics::unmeasured;
+use super::empty_metrics::{Unmeasured, unmeasured};
 use super::judge::Discrepancy;
 use super::k6_metrics::{counted, discrepancies, duration, rates};
-use super::sink::Sink;
 use super::store::{ExportError, Sender, Store, View, of};
 use super::timeline::Timeline;
 use super::verdict::Verdict;
-use crate::k6::threshold::Threshold;
+use crate::k6::metrics::MetricKind;
+use crate::k6::threshold::{Submetric, Threshold};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +55,9 @@ pub struct Heartbeat {
     /// What k6 itself has measured, once its part has ended, if it could say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own: Option<K6Metrics>,
+    /// What k6 says of the script's own metrics that have thresholds, whether or not it has samples of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kinds: BTreeMap<String, MetricKind>,
     /// The shares that k6 has of its rates while its part runs, if they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rates: Option<BTreeMap<String, f64>>,
@@ -188,7 +191,11 @@ pub struct Session {
     pub timeline: Arc<Timeline>,
     /// When this process began: it has heard nothing of what was before.
     pub began: u64,
+    /// What the summary has beside what was measured, without a threshold.
+    pub submetrics: Arc<Vec<Submetric>>,
     pub(super) runners: BTreeMap<Sender, Runner>,
+    /// What k6 says of metrics that have thresholds, by their names.
+    kinds: BTreeMap<String, MetricKind>,
     pub(super) judged: Vec<Judged>,
     pub(super) judged_at: Option<u64>,
     pub(super) looked_at: Option<u64>,
@@ -216,7 +223,9 @@ impl Session {
             store: Store::default(),
             timeline: Arc::default(),
             began: 0,
+            submetrics: Arc::default(),
             runners: BTreeMap::new(),
+            kinds: BTreeMap::new(),
             judged: thresholds
                 .into_iter()
                 .map(|threshold| Judged {
@@ -291,7 +300,9 @@ impl Session {
             store,
             timeline,
             began,
+            submetrics,
             runners,
+            kinds,
             judged,
             judged_at,
             looked_at,
@@ -307,7 +318,9 @@ impl Session {
             store: store.snapshot(),
             timeline: Arc::clone(timeline),
             began: *began,
+            submetrics: Arc::clone(submetrics),
             runners: runners.clone(),
+            kinds: kinds.clone(),
             judged: judged.clone(),
             judged_at: *judged_at,
             looked_at: *looked_at,
@@ -334,6 +347,11 @@ impl Session {
             };
         }
         let before = |ago: Option<u64>| ago.map(|ago| now.saturating_sub(ago));
+        for (metric, kind) in word.kinds {
+            if self.asks_for(&metric) {
+                self.kinds.entry(metric).or_insert(kind);
+            }
+        }
         let runner = self.runners.entry(sender.clone()).or_default();
         runner.phase = runner.phase.max(Some(word.phase));
         runner.heard = now;
@@ -547,10 +565,17 @@ impl Session {
         (1..=self.expected).all(over)
     }
 
-    /// What a metric has come to of which there is no sample, and k6's word for what it measures.
-    pub fn unmeasured(&self, metric: &str, view: &View) -> (Sink, &'static str) {
+    /// The value of a metric that has no samples.
+    pub fn unmeasured(&self, metric: &str, view: &View) -> Unmeasured {
         let thresholds = self.judged.iter().map(|judged| &judged.threshold);
-        unmeasured(metric, view, thresholds)
+        unmeasured(metric, view, &self.kinds, thresholds)
+    }
+
+    /// Whether the script's options name a metric under `thresholds`.
+    fn asks_for(&self, metric: &str) -> bool {
+        let judged = self.judged.iter().map(|judged| &judged.threshold.selector);
+        let shown = self.submetrics.iter().map(|submetric| &submetric.selector);
+        judged.chain(shown).any(|selector| selector.metric == metric)
     }
 
     /// Whether all runners that there are to be have ended.

@@ -1,11 +1,12 @@
 //! The summary of a test, as k6 makes one of a single process: the data that its `handleSummary()` receives, and a
 //! text. Pure. <https://grafana.com/docs/k6/latest/results-output/end-of-test/custom-summary/>
 
+use super::empty_metrics::Unmeasured;
 use super::otlp::OVERFLOW_TAG;
 use super::session::Session;
 use super::sink::{Aggregate, Sink};
 use super::store::Metric;
-use crate::k6::threshold::{Selector, Threshold};
+use crate::k6::threshold::{Selector, Submetric};
 use md5::{Digest, Md5};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -59,9 +60,18 @@ struct Entry {
 fn entries(session: &Session) -> BTreeMap<String, Entry> {
     let view = session.store.view_at_end();
     let mut entries = BTreeMap::new();
-    for threshold in session.judged().iter().map(|judged| &judged.threshold) {
-        let selector = &threshold.selector;
-        let (empty, contains) = session.unmeasured(&selector.metric, &view);
+    let thresholds = session.judged().iter().map(|judged| &judged.threshold);
+    let thresholds = thresholds.map(|threshold| (&threshold.name, &threshold.selector));
+    let submetrics = session
+        .submetrics
+        .iter()
+        .map(|Submetric { name, selector }| (name, selector));
+    for (name, selector) in thresholds.chain(submetrics) {
+        let Unmeasured {
+            sink: empty,
+            contains,
+            is_known: _,
+        } = session.unmeasured(&selector.metric, &view);
         let sink = session.store.select(&view, selector);
         let sink = sink.unwrap_or_else(|| empty.clone());
         let parent = entries.entry(selector.metric.clone());
@@ -69,7 +79,7 @@ fn entries(session: &Session) -> BTreeMap<String, Entry> {
             contains,
             sink: empty,
         });
-        entries.insert(name_of(threshold), Entry { contains, sink });
+        entries.insert(name_of(name), Entry { contains, sink });
     }
     if let Ok(selector) = Selector::parse(EXPECTED)
         && let Some(sink) = session.store.select(&view, &selector)
@@ -89,11 +99,10 @@ fn entries(session: &Session) -> BTreeMap<String, Entry> {
 }
 
 /// The name of its metric as k6 has it: without blanks around the tags.
-fn name_of(threshold: &Threshold) -> String {
-    let name = &threshold.name;
+fn name_of(name: &str) -> String {
     let tags = name.split_once('{').zip(name.rfind('}'));
     tags.map_or_else(
-        || name.clone(),
+        || name.to_owned(),
         |((metric, _), close)| {
             let tags = name.get(metric.len() + 1..close).unwrap_or_default();
             format!("{metric}{{{}}}", tags.trim())
@@ -169,9 +178,10 @@ pub fn data(session: &Session, options: &Options, now: u64) -> Value {
         for judged in session
             .judged()
             .iter()
-            .filter(|judged| name_of(&judged.threshold) == name)
+            .filter(|judged| name_of(&judged.threshold.name) == name)
         {
-            let ok = judged.verdict.passed != Some(false);
+            // Nobody has shown that one holds which is not judged.
+            let ok = judged.verdict.passed != Some(false) && !judged.unknown;
             thresholds.insert(judged.threshold.source.clone(), json!({"ok": ok}));
         }
         let mut metric = json!({
@@ -545,7 +555,7 @@ fn threshold_lines(session: &Session, options: &Options) -> String {
             let _ = writeln!(out, "    {}", threshold.name);
             last = &threshold.name;
         }
-        let (_, contains) = session.unmeasured(&threshold.selector.metric, &view);
+        let contains = session.unmeasured(&threshold.selector.metric, &view).contains;
         let is_rate = threshold.expression.aggregate == Aggregate::Rate;
         let contains = if is_rate { "default" } else { contains };
         let mark = match verdict.passed {

@@ -7,6 +7,7 @@ pub mod execution;
 pub mod exit_code;
 pub mod flags;
 pub mod log;
+pub mod metrics;
 pub mod refusal;
 pub mod system_tags;
 pub mod threshold;

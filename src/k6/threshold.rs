@@ -331,6 +331,32 @@ pub fn thresholds(options: &Value) -> Result<Vec<Threshold>, ThresholdError> {
     Ok(found)
 }
 
+/// A name under `thresholds` without an expression: k6 shows it in the summary, and judges nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submetric {
+    /// The metric as the script names it.
+    pub name: String,
+    /// What that selects.
+    pub selector: Selector,
+}
+
+/// The names without an expression in a script's options, as `k6 inspect` prints them.
+pub fn submetrics(options: &Value) -> Vec<Submetric> {
+    let metrics = options.get("thresholds").and_then(Value::as_object);
+    let empty = metrics
+        .into_iter()
+        .flatten()
+        .filter(|(_, given)| given.as_array().is_some_and(Vec::is_empty));
+    let read = |name: &String| {
+        let selector = Selector::parse(name).ok()?;
+        Some(Submetric {
+            name: name.clone(),
+            selector,
+        })
+    };
+    empty.filter_map(|(name, _)| read(name)).collect()
+}
+
 /// A duration as k6 writes it: a Go duration, or milliseconds.
 fn delay_of(given: &Value) -> Option<SignedDuration> {
     match given {

@@ -564,6 +564,11 @@ fn aggregation(terms: &Terms, inspection: &Inspection) -> Result<Aggregation, St
         setup_seconds: seconds(inspection.setup_seconds),
         teardown_seconds: seconds(inspection.teardown_seconds),
         system_tags: inspection.system_tags.as_ref().map(|tags| tags.join(",")),
+        script_metrics: if terms.unjudged {
+            Vec::new()
+        } else {
+            inspection.script_metrics.iter().cloned().collect()
+        },
     })
 }
 

@@ -116,6 +116,7 @@ pub fn events() -> Vec<Sample<Event>> {
                         setup_seconds: Some(60),
                         teardown_seconds: Some(60),
                         system_tags: None,
+                        script_metrics: Default::default(),
                     }),
                     ..plan()
                 },

@@ -2,12 +2,13 @@
 //! Shape: the script's options, with `maxVUs` and `totalDuration` added.
 
 use crate::k6::Version;
+use crate::k6::metrics::builtin;
 use crate::k6::system_tags::{needs, without_urls};
-use crate::k6::threshold::{self, Selector};
+use crate::k6::threshold::{self, Selector, Submetric, Threshold};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// What a script needs.
@@ -31,6 +32,8 @@ pub struct Inspection {
     pub rps: Option<u64>,
     /// The system tags without those by URL, if no threshold asks for them and the script does not name its own.
     pub system_tags: Option<Vec<String>>,
+    /// The script's own metrics that it names under `thresholds`.
+    pub script_metrics: BTreeSet<String>,
     /// Number of threshold expressions.
     pub thresholds: u32,
     /// What is wrong with one of them.
@@ -139,12 +142,20 @@ impl Inspection {
         let thresholds = threshold::thresholds(&options);
         let wrong = thresholds.as_ref().err().map(ToString::to_string);
         let thresholds = thresholds.unwrap_or_default();
+        let judged = thresholds.into_iter().map(|Threshold { selector, .. }| selector);
+        let shown = threshold::submetrics(&options);
+        let shown = shown.into_iter().map(|Submetric { name: _, selector }| selector);
+        let selectors: Vec<Selector> = judged.chain(shown).collect();
         let is_needed = |tag: &str| {
-            thresholds.iter().any(|threshold| {
-                let Selector { metric, tags } = &threshold.selector;
+            selectors.iter().any(|Selector { metric, tags }| {
                 tags.iter().any(|(name, value)| needs(tag, metric, name, value))
             })
         };
+        let metrics = selectors.iter().map(|selector| &selector.metric);
+        let script_metrics = metrics
+            .filter(|metric| builtin(metric).is_none())
+            .cloned()
+            .collect();
         let system_tags: SystemTags = read(json).unwrap_or_default();
         let system_tags = system_tags.system_tags.unwrap_or_default();
         let expressions = output.thresholds.iter().flat_map(BTreeMap::values).map(Vec::len);
@@ -158,6 +169,7 @@ impl Inspection {
             tags: tags.tags.unwrap_or_default(),
             rps: output.rps.and_then(|rps| rps.as_u64()).filter(|rps| *rps > 0),
             system_tags: without_urls(&system_tags, is_needed),
+            script_metrics,
             thresholds: u32::try_from(expressions.sum::<usize>()).unwrap_or(u32::MAX),
             threshold_error: unread.or(wrong),
             version: None,

@@ -189,6 +189,10 @@ pub struct Aggregation {
     /// requests of many URLs have few series. A request's own `name` tag stays. Absent where k6 decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_tags: Option<String>,
+    /// The script's own metrics that it names under `thresholds`: the k6 of each runner says of what type they are, even
+    /// of one that has no samples.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub script_metrics: Vec<String>,
 }
 
 impl Aggregation {

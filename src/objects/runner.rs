@@ -130,6 +130,12 @@ fn command(
         words.extend(timeout.map(|seconds| format!("--teardown-timeout={seconds}")));
         let tags = aggregation.system_tags.as_ref();
         words.extend(tags.map(|tags| format!("--{SYSTEM_TAGS}={tags}")));
+        if !aggregation.script_metrics.is_empty() {
+            words.push(format!(
+                "--script-metrics={}",
+                aggregation.script_metrics.join(",")
+            ));
+        }
         words.push(format!("--k6-version={}", aggregation.version()));
         words.extend(literal(&[format!("--script={}", script::path(validated))], &[]));
         words.push("--".to_owned());

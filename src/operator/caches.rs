@@ -447,6 +447,7 @@ mod tests {
             setup_seconds: Some(60),
             teardown_seconds: Some(60),
             system_tags: None,
+            script_metrics: Default::default(),
         };
         let wiring = Wiring {
             aggregation: &aggregation,

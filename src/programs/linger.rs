@@ -12,7 +12,7 @@ use super::http::ask;
 use super::k6_client::{Client, Status};
 use super::listening::{Keys, Listening, take_orders};
 use super::relay::Relay;
-use super::setup::{Failed, failure_of};
+use super::setup::{Failed, data_at, failure_of};
 use super::summing::Plan;
 use crate::aggregate::handle_summary::{Handled, Task};
 use crate::aggregate::k6_metrics::rates;
@@ -25,6 +25,7 @@ use crate::k6::execution::{ENDED, INTERRUPTED, PAUSED_BEFORE_RUN};
 use crate::k6::exit_code::{
     MARKED_AS_FAILED, SCRIPT_ABORTED, SCRIPT_EXCEPTION, TEARDOWN_TIMEOUT, THRESHOLDS_CROSSED,
 };
+use crate::k6::metrics::MetricKind;
 use crate::k6::system_tags::has_urls;
 use crate::protocol::tokens::Token;
 use hyper::body::Bytes;
@@ -32,8 +33,10 @@ use hyper::header::AUTHORIZATION;
 use hyper::{Method, StatusCode};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde::Deserialize;
 use serde_json::Value;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -87,6 +90,9 @@ pub struct LingerArgs {
     /// The system tags that k6 is given, unless its user says which
     #[arg(long, value_name = "TAGS")]
     pub system_tags: Option<String>,
+    /// The script's own metrics that have thresholds
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub script_metrics: Vec<String>,
     /// How long k6 may take to end when its part of the test is over, in seconds, beside what its summary takes
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub grace: u64,
@@ -115,7 +121,15 @@ impl LingerArgs {
         });
         let variable = |name: &str| std::env::var(name).ok();
         let (script, version) = (self.script.as_deref(), self.k6_version);
-        Plan::of(&self.command, script, version, source.as_deref(), variable)
+        let metrics = &self.script_metrics;
+        Plan::of(
+            &self.command,
+            script,
+            version,
+            source.as_deref(),
+            metrics,
+            variable,
+        )
     }
 }
 
@@ -171,7 +185,7 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
     if !has_urls {
         command.env(SERIES_LIMIT, SERIES.to_string());
     }
-    command.envs(plan.variables.iter().copied());
+    command.envs(plan.variables.iter().map(|(name, value)| (*name, value)));
     command.env(ENDPOINT, exports_at.to_string());
     let mut k6 = match command.spawn() {
         Ok(k6) => k6,
@@ -284,6 +298,19 @@ fn code_of(status: ExitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
+/// The numbers of metrics as k6's REST API lists them, but for those of submetrics.
+fn numbers_of(metrics: &[Value]) -> K6Metrics {
+    let numbers = |metric: &Value| {
+        let name = metric.get("id")?.as_str().filter(|name| !name.contains('{'))?;
+        let sample = metric.get("attributes")?.get("sample")?.as_object()?;
+        let numbers = sample
+            .iter()
+            .filter_map(|(label, number)| Some((label.clone(), number.as_f64()?)));
+        Some((name.to_owned(), numbers.collect()))
+    };
+    metrics.iter().filter_map(numbers).collect()
+}
+
 /// Watches k6, and talks to the aggregator.
 struct Supervisor<'a> {
     args: &'a LingerArgs,
@@ -295,6 +322,8 @@ struct Supervisor<'a> {
     started: Option<Instant>,
     ended: Option<Instant>,
     own: Option<K6Metrics>,
+    /// What k6 says of the script's own metrics that have thresholds.
+    kinds: BTreeMap<String, MetricKind>,
     /// Whether the aggregator wants k6's own rates while its part runs.
     wants_rates: bool,
     stopped: bool,
@@ -312,6 +341,8 @@ struct Supervisor<'a> {
     crossed: Option<String>,
     /// The merged data, once this runner has it, of which handleSummary() is to be called here.
     task: Option<Task>,
+    /// What setup() returned, as JSON, if handleSummary() is to be called here.
+    setup_data: Option<Bytes>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -326,6 +357,7 @@ impl<'a> Supervisor<'a> {
             started: None,
             ended: None,
             own: None,
+            kinds: BTreeMap::new(),
             wants_rates: false,
             stopped: false,
             aborted: false,
@@ -336,6 +368,7 @@ impl<'a> Supervisor<'a> {
             torn_down: None,
             crossed: None,
             task: None,
+            setup_data: None,
         }
     }
 
@@ -393,7 +426,10 @@ impl<'a> Supervisor<'a> {
             }
             said = Some((phase, Instant::now()));
             if phase == Phase::Ended {
-                self.own = self.measured().await;
+                let measured = self.measured().await;
+                self.own = measured.as_deref().map(numbers_of);
+                let kinds = measured.as_deref().map(|measured| self.kinds_of(measured));
+                self.kinds = kinds.unwrap_or_default();
             }
             match self.say(phase, None, ANSWER).await {
                 Ok(answer) => {
@@ -421,6 +457,7 @@ impl<'a> Supervisor<'a> {
                         Directive::Summarize {} if self.plan.needs_data() => match self.fetch().await {
                             Ok(task) => {
                                 self.task = Some(task);
+                                self.setup_data = self.returned_by_setup().await;
                                 break answer.series;
                             }
                             // It is asked again, or another is.
@@ -517,11 +554,15 @@ impl<'a> Supervisor<'a> {
     /// Does what is to be done with the merged data, and waits until the aggregator has told the result, if it answers.
     async fn sum(&mut self, task: &Task, second: &Cell<Option<Pid>>) {
         let plan = self.plan;
+        let setup_data = self.setup_data.take();
+        let setup_data = setup_data
+            .as_deref()
+            .and_then(|json| std::str::from_utf8(json).ok());
         let began = |pid: Option<u32>| {
             second.set(pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)));
         };
         let handled = {
-            let done = plan.carry_out(task, began);
+            let done = plan.carry_out(task, setup_data, began);
             let mut done = std::pin::pin!(done);
             loop {
                 tokio::select! {
@@ -592,24 +633,40 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// What k6 itself has measured, if it can say.
-    async fn measured(&self) -> Option<K6Metrics> {
+    /// What setup() returned, which k6 knows as long as it runs.
+    async fn returned_by_setup(&self) -> Option<Bytes> {
+        if !self.plan.handles() {
+            return None;
+        }
+        match data_at(self.args.api).await {
+            Ok(data) => data,
+            Err(error) => {
+                eprintln!("k6-operator: handleSummary() is not given setup_data: {error}");
+                None
+            }
+        }
+    }
+
+    /// The metrics that k6 itself has, if it can say.
+    async fn measured(&self) -> Option<Vec<Value>> {
         let address = self.args.api.to_string();
         let asked = ask(&address, Method::GET, "/v1/metrics", &[], Vec::new(), ANSWER).await;
         let metrics: Value = match asked {
             Ok((StatusCode::OK, body)) => serde_json::from_slice(&body).ok()?,
             Ok(_) | Err(_) => return None,
         };
-        let metrics = metrics.get("data")?.as_array()?;
-        let measured = |metric: &Value| {
-            let name = metric.get("id")?.as_str().filter(|name| !name.contains('{'))?;
-            let sample = metric.get("attributes")?.get("sample")?.as_object()?;
-            let numbers = sample
-                .iter()
-                .filter_map(|(label, number)| Some((label.clone(), number.as_f64()?)));
-            Some((name.to_owned(), numbers.collect()))
+        Some(metrics.get("data")?.as_array()?.clone())
+    }
+
+    /// What k6 says of the script's own metrics that have thresholds.
+    fn kinds_of(&self, metrics: &[Value]) -> BTreeMap<String, MetricKind> {
+        let kind = |metric: &Value| {
+            let name = metric.get("id")?.as_str()?;
+            let kind = MetricKind::deserialize(metric.get("attributes")?).ok()?;
+            let is_asked = self.args.script_metrics.iter().any(|asked| asked == name);
+            is_asked.then(|| (name.to_owned(), kind))
         };
-        Some(metrics.iter().filter_map(measured).collect())
+        metrics.iter().filter_map(kind).collect()
     }
 
     /// Whether k6 has taken the order to stop.
@@ -630,7 +687,8 @@ impl<'a> Supervisor<'a> {
             then.map(|then| u64::try_from(then.elapsed().as_millis()).unwrap_or(u64::MAX))
         };
         let rates = if self.wants_rates && phase == Phase::Running {
-            self.measured().await.map(|own| rates(&own))
+            let measured = self.measured().await;
+            measured.map(|measured| rates(&numbers_of(&measured)))
         } else {
             None
         };
@@ -640,6 +698,7 @@ impl<'a> Supervisor<'a> {
             started_ago: ago(self.started),
             ended_ago: ago(self.ended),
             own: self.own.clone(),
+            kinds: self.kinds.clone(),
             let_go: self.let_go,
             torn_down: self.torn_down.as_ref().map(|done| match done {
                 Ok(()) => String::new(),

@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 const PATH: &str = "/v1/setup";
@@ -71,6 +72,13 @@ pub(super) enum Done {
     Failed(Vec<Failure>),
     /// The script aborted the test in it.
     Aborted(Failure),
+}
+
+/// What setup() returned, as JSON, in the words of the k6 that has it; none if that was undefined.
+pub(super) async fn data_at(address: SocketAddr) -> Result<Option<Bytes>, String> {
+    let target = Target { runner: 0, address };
+    let asked = asked(&target, Method::GET, ANSWER, &[]).await;
+    asked.map_err(|failed| failed.to_string())
 }
 
 /// Runs it on the first runner, and gives the others what it returned.

@@ -32,7 +32,10 @@ const LARGEST_ARCHIVE: u64 = 64 * 1024 * 1024;
 const DISABLED: Version = Version::new(1, 3, 0);
 
 /// Takes the thresholds of the script from k6, and leaves it what measures: k6 takes those of a variable before those
-/// of a script. <https://github.com/grafana/k6/blob/v2.2.0/lib/options.go>
+/// of a script. It has names of metrics, each before a colon, and no expressions: k6 judges nothing then, but its REST
+/// API and its summary have these metrics even without samples. Seen with 0.57, 1.1, 1.8 and 2.2.
+/// <https://github.com/grafana/k6/blob/v2.2.0/lib/options.go>
+/// <https://github.com/grafana/k6/blob/v2.2.0/internal/metrics/engine/engine.go>
 const THRESHOLDS: &str = "K6_THRESHOLDS";
 
 /// Flags of `k6 run` that the k6 which calls handleSummary() has too: what a script needs to be loaded, what acts on its
@@ -89,7 +92,7 @@ pub struct Plan {
     /// k6, and its arguments, for the part of the test.
     pub command: Vec<String>,
     /// Variables that it has beside.
-    pub variables: Vec<(&'static str, &'static str)>,
+    pub variables: Vec<(&'static str, String)>,
     /// The script, of which handleSummary() is to be called; none if it has none, or k6 makes no summary.
     script: Option<PathBuf>,
     /// Where `--summary-export` has the whole result written to.
@@ -103,12 +106,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Of a runner with this command, for this script in a k6 of this version; `source` is what is in its file.
+    /// Of a runner with this command, for this script in a k6 of this version; `source` is what is in its file, and
+    /// `metrics` are those of the script that have thresholds.
     pub fn of(
         command: &[String],
         script: Option<&Path>,
         version: Option<Version>,
         source: Option<&[u8]>,
+        metrics: &[String],
         variable: impl Fn(&str) -> Option<String>,
     ) -> Self {
         let plain = Self {
@@ -150,9 +155,10 @@ impl Plan {
         if export.is_some() {
             plan.command.push("--summary-export=".to_owned());
         }
-        if disabled || may_have {
+        if disabled || may_have || !metrics.is_empty() {
+            let names: Vec<String> = metrics.iter().map(|name| format!("{name}:")).collect();
             plan.command.retain(|word| word != "--no-thresholds");
-            plan.variables.push((THRESHOLDS, ""));
+            plan.variables.push((THRESHOLDS, names.join(",")));
         }
         if may_have && !disabled {
             let flag = if version >= DISABLED {
@@ -186,8 +192,13 @@ impl Plan {
     }
 
     /// Writes what `--summary-export` asks for, and has k6 call handleSummary(). k6 is signalled through its group, whose
-    /// number is told to `began`.
-    pub async fn carry_out(&self, task: &Task, began: impl Fn(Option<u32>)) -> Handled {
+    /// number is told to `began`. `setup_data` is what setup() returned, as JSON; none if that was undefined.
+    pub async fn carry_out(
+        &self,
+        task: &Task,
+        setup_data: Option<&str>,
+        began: impl Fn(Option<u32>),
+    ) -> Handled {
         let exported = self.export.as_ref().and_then(|path| {
             let content = if self.machine_readable {
                 &task.data
@@ -202,7 +213,7 @@ impl Plan {
             super::linger::log_error(&format!("the summary could not be exported to {error}"));
         }
         let handled = match &self.script {
-            Some(script) => self.call(script, task, began).await,
+            Some(script) => self.call(script, task, setup_data, began).await,
             None => Ok(Handled::default()),
         };
         let mut handled = handled
@@ -224,11 +235,12 @@ impl Plan {
         &self,
         script: &Path,
         task: &Task,
+        setup_data: Option<&str>,
         began: impl Fn(Option<u32>),
     ) -> std::io::Result<Handled> {
         let base = std::env::current_dir()?;
         let folder = script.parent().unwrap_or(Path::new("/"));
-        let around = around(script, task, &base)?;
+        let around = around(script, task, setup_data, &base)?;
         let words = self.calling.iter().map(|word| from(&base, word));
         let mut words = words.collect::<Vec<_>>().into_iter();
         let mut command = Command::new(words.next().unwrap_or_default());
@@ -279,10 +291,10 @@ impl Plan {
 }
 
 /// What k6 is to run from its standard input: the script around the user's, or an archive with both.
-fn around(script: &Path, task: &Task, base: &Path) -> std::io::Result<Vec<u8>> {
+fn around(script: &Path, task: &Task, setup_data: Option<&str>, base: &Path) -> std::io::Result<Vec<u8>> {
     let base = base.to_string_lossy();
     if script.extension().is_none_or(|extension| extension != "tar") {
-        return Ok(handle_summary::script(&script.to_string_lossy(), task, &base).into_bytes());
+        return Ok(handle_summary::script(&script.to_string_lossy(), task, setup_data, &base).into_bytes());
     }
     let file = std::fs::File::open(script)?;
     let size = file.metadata()?.len();
@@ -294,7 +306,7 @@ fn around(script: &Path, task: &Task, base: &Path) -> std::io::Result<Vec<u8>> {
         )));
     }
     archive::with_main(std::io::BufReader::new(file), |main| {
-        handle_summary::script(main, task, &base)
+        handle_summary::script(main, task, setup_data, &base)
     })
 }
 
@@ -371,6 +383,17 @@ mod tests {
     const NONE: &str = "export default function () {}";
 
     fn plan(words: &str, source: &str, version: (u32, u32), variables: &[(&str, &str)]) -> Plan {
+        plan_with(words, source, version, variables, &[])
+    }
+
+    fn plan_with(
+        words: &str,
+        source: &str,
+        version: (u32, u32),
+        variables: &[(&str, &str)],
+        metrics: &[&str],
+    ) -> Plan {
+        let metrics: Vec<String> = metrics.iter().map(|&name| name.to_owned()).collect();
         let command = format!("k6 run --quiet {words} /test/test.js --linger --no-thresholds --out x");
         let command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
         let variable = |name: &str| {
@@ -384,6 +407,7 @@ mod tests {
             Some(script),
             Some(version),
             Some(source.as_bytes()),
+            &metrics,
             variable,
         )
     }
@@ -399,7 +423,7 @@ mod tests {
             let plan = plan("", HANDLES, version, &[]);
             assert_eq!(plan.command.last().unwrap(), flag, "{version:?}");
             assert!(!plan.command.contains(&"--no-thresholds".to_owned()));
-            assert_eq!(plan.variables, [("K6_THRESHOLDS", "")]);
+            assert_eq!(plan.variables, [("K6_THRESHOLDS", String::new())]);
             assert!(plan.handles() && plan.needs_data());
         }
         let plain = plan("", NONE, (1, 1), &[]);
@@ -418,7 +442,20 @@ mod tests {
         ] {
             let plan = plan(words, HANDLES, (1, 4), variables);
             assert!(!plan.needs_data(), "{words} {variables:?}");
-            assert_eq!(plan.variables, [("K6_THRESHOLDS", "")], "{words} {variables:?}");
+            assert_eq!(
+                plan.variables,
+                [("K6_THRESHOLDS", String::new())],
+                "{words} {variables:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn metrics_with_thresholds_are_listed_by_k6_and_judged_by_nobody_there() {
+        for source in [HANDLES, NONE] {
+            let plan = plan_with("", source, (1, 1), &[], &["paid", "orders"]);
+            assert_eq!(plan.variables, [("K6_THRESHOLDS", "paid:,orders:".to_owned())]);
+            assert!(!plan.command.contains(&"--no-thresholds".to_owned()));
         }
     }
 

@@ -352,7 +352,8 @@ impl Runners {
             .filter(|argument| argument != "--no-thresholds")
             .chain(more.iter().map(|argument| (*argument).to_owned()))
             .collect();
-        Self::with(1, script, site, aggregator, &arguments, &[], &[])
+        let of_user = [("METRICS", "te,ce,ge,re,errors,retries,depth,kept,lag")];
+        Self::with(1, script, site, aggregator, &arguments, &of_user, &[])
     }
 
     /// With these arguments of the user, which end as those of a run do: one of them calls handleSummary().
@@ -413,6 +414,7 @@ impl Runners {
             targets: Vec::new(),
             folder,
         };
+        let metrics = of_user.iter().find(|(name, _)| *name == "METRICS");
         for runner in 1..=count {
             let (api, address) = (unused_address(), unused_address());
             let handed_over = runners.folder.path().join(format!("tokens-{runner}"));
@@ -432,6 +434,7 @@ impl Runners {
                         .contains(&("SUMS", "yes"))
                         .then(|| format!("--script={}", path.display())),
                 )
+                .args(metrics.map(|(_, names)| format!("--script-metrics={names}")))
                 .args(["--k6-version", &crate::version::version().to_string()])
                 .args(["--", "env"])
                 .args(of_k6.iter().map(|(name, value)| {

@@ -370,6 +370,7 @@ fn called(source: &str, task: &Task, arguments: &[&str], variables: &[(&str, &st
         Some(&path),
         Some(version),
         Some(source.as_bytes()),
+        &[],
         variable,
     );
     let carry_out = || {
@@ -377,7 +378,7 @@ fn called(source: &str, task: &Task, arguments: &[&str], variables: &[(&str, &st
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(plan.carry_out(task, |_| {}))
+        runtime.block_on(plan.carry_out(task, None, |_| {}))
     };
     std::thread::scope(|scope| scope.spawn(carry_out).join().unwrap())
 }

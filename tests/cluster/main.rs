@@ -42,6 +42,7 @@ mod run;
 mod sequences;
 mod shares;
 mod sources;
+mod summaries;
 mod support;
 mod telling;
 mod torture;

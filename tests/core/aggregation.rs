@@ -227,6 +227,7 @@ mod deciding {
                 setup_seconds: Some(90),
                 teardown_seconds: Some(30),
                 system_tags: None,
+                script_metrics: Default::default(),
             };
             assert_eq!(
                 (plan.aggregation, plan.not_aggregated),
@@ -1392,6 +1393,7 @@ mod objects {
             setup_seconds: None,
             teardown_seconds: None,
             system_tags: None,
+            script_metrics: Default::default(),
         };
         let wiring = Wiring {
             aggregation: &aggregation,

@@ -6,6 +6,7 @@ use k6_operator::aggregate::histogram::Histogram;
 use k6_operator::aggregate::judge::{Discrepancy, Gap, Missing, Standing, standing};
 use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::store::{ExportError, Sender};
+use k6_operator::aggregate::summary::{Options, data};
 use k6_operator::aggregate::{Aggregate, Sink};
 use k6_operator::k6::threshold::{Expression, thresholds};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -264,11 +265,11 @@ struct Measured {
 
 fn measured() -> impl Strategy<Value = Measured> {
     let samples = || vec((1..20_u8, any::<bool>()), 0..4);
-    ([samples(), samples(), samples()], fate(), 31..40_u64).prop_map(|(parts, fate, seconds)| Measured {
-        parts,
-        fate,
-        seconds,
-    })
+    let parts = prop_oneof![
+        4 => [samples(), samples(), samples()],
+        1 => Just([Vec::new(), Vec::new(), Vec::new()]),
+    ];
+    (parts, fate(), 31..40_u64).prop_map(|(parts, fate, seconds)| Measured { parts, fate, seconds })
 }
 
 fn threshold() -> impl Strategy<Value = (String, String)> {
@@ -353,10 +354,10 @@ fn exported(samples: &[(u8, bool)], time: u64) -> ExportMetricsServiceRequest {
     ExportMetricsServiceRequest::decode(export(metrics).as_slice()).unwrap()
 }
 
-/// What k6 says of itself.
+/// What k6 says of itself. Of its own metrics it lists those with samples, of the script's those with thresholds too.
 fn own(samples: &[(u8, bool)], seconds: u64) -> Value {
     if samples.is_empty() {
-        return json!({});
+        return json!({"r": {"rate": 0.0}, "t": {"avg": 0.0, "min": 0.0, "max": 0.0}});
     }
     let count = samples.len() as f64;
     let values = samples.iter().map(|(value, _)| f64::from(*value));
@@ -448,7 +449,12 @@ fn told(runners: &[Measured], given: &[(String, String)]) -> [Vec<Option<bool>>;
         let tells = *fate != Fate::Refused { tells: false };
         let own = if tells { own(&all, *seconds) } else { Value::Null };
         for ago in [0, 2_000, 16_000] {
-            let word = json!({"phase": "ended", "endedAgo": ago, "own": own});
+            let mut word = json!({"phase": "ended", "endedAgo": ago, "own": own});
+            if tells {
+                word["kinds"] = json!({
+                    "r": {"type": "rate", "contains": "default"}, "t": {"type": "trend", "contains": "time"},
+                });
+            }
             session.hear(&sender, words(word), now + ago);
         }
     }
@@ -577,4 +583,46 @@ fn clock_that_is_set_back_loses_nothing() {
         .unwrap()
         .ask(Aggregate::Count, 1.0);
     assert_eq!(count.unwrap().value, 500.0);
+}
+
+/// A runner that has measured nothing of the script's own metrics, and says this of their types.
+fn without_samples(sources: &Value, kinds: &Value) -> Vec<(Option<bool>, bool)> {
+    let mut session = Session::new(1, false, thresholds(&json!({"thresholds": sources})).unwrap());
+    let sender = Sender {
+        runner: 1,
+        process: "a".to_owned(),
+    };
+    session
+        .export(&sender, &exported(&[(1, true)], 1), 2_000)
+        .unwrap();
+    for ago in [0, 2_000] {
+        let own = json!({"iterations": {"count": 1.0, "rate": 0.1}, "r": {"rate": 1.0}, "t": {"avg": 1.0, "min": 1.0, "max": 1.0}});
+        let word = json!({"phase": "ended", "startedAgo": 10_000 + ago, "endedAgo": ago, "own": own, "kinds": kinds});
+        session.hear(&sender, serde_json::from_value(word).unwrap(), 11_000 + ago);
+    }
+    session.conclude(20_000);
+    let data = data(&session, &Options::of(&json!({})), 20_000);
+    for judged in session.judged() {
+        let told = &data["metrics"][&judged.threshold.name]["thresholds"][&judged.threshold.source];
+        assert_eq!(told["ok"], judged.verdict.passed == Some(true), "{data}");
+    }
+    let judged = session.judged().iter();
+    judged
+        .map(|judged| (judged.verdict.passed, judged.unknown))
+        .collect()
+}
+
+#[test]
+fn rate_of_a_metric_without_samples_is_judged_by_the_type_that_k6_tells() {
+    let of = |type_: &str| json!({"paid": {"type": type_, "contains": "default"}});
+    let sources = json!({"paid": ["rate>0.5"], "paid{way:card}": ["rate<0.5"]});
+    let (passed, crossed, unknown) = ((Some(true), false), (Some(false), false), (None, true));
+    // k6 lets an empty rate pass, and an empty counter is 0.
+    assert_eq!(without_samples(&sources, &of("rate")), [passed, passed]);
+    assert_eq!(without_samples(&sources, &of("counter")), [crossed, passed]);
+    // What nobody has told decides: it is not judged. Where both types say the same, it is.
+    assert_eq!(without_samples(&sources, &json!({})), [unknown, passed]);
+    // The other methods belong to one type each.
+    let sources = json!({"gone": ["count>0"], "level": ["value>0"], "wait": ["avg>0"]});
+    assert_eq!(without_samples(&sources, &json!({})), [crossed; 3]);
 }

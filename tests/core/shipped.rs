@@ -53,6 +53,7 @@ fn jobs() -> BTreeMap<&'static str, Job> {
         setup_seconds: Some(60),
         teardown_seconds: Some(60),
         system_tags: None,
+        script_metrics: Default::default(),
     };
     let wiring = Wiring {
         aggregation: &aggregation,

@@ -87,6 +87,7 @@ pub fn inspection(max_vus: u64) -> Inspection {
         tags: BTreeMap::new(),
         rps: None,
         system_tags: None,
+        script_metrics: Default::default(),
         thresholds: 1,
         threshold_error: None,
         version: None,

@@ -1,9 +1,9 @@
 //! What must be the same of both.
 
-use crate::Came;
 use crate::script::Script;
+use crate::{Came, InPlace};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Between ranks of an exponential histogram; docs/results.md says why.
 const PERCENTILE: f64 = 0.1;
@@ -66,7 +66,48 @@ pub fn compare(script: &Script, single: &Came, merged: &Came) -> Vec<String> {
             merged.is_some()
         )),
     }
+    if let Some(error) = &script.in_place {
+        differing.extend(in_place(
+            error,
+            single.in_place.as_ref(),
+            merged.in_place.as_ref(),
+        ));
+    }
     differing
+}
+
+/// What differs in what is printed where handleSummary() fails.
+fn in_place(error: &str, single: Option<&InPlace>, merged: Option<&InPlace>) -> Vec<String> {
+    let (Some(single), Some(merged)) = (single, merged) else {
+        return vec![format!(
+            "handleSummary(): one of both does not fail: {single:?}, {merged:?}"
+        )];
+    };
+    let mut differing = Vec::new();
+    for (by, InPlace { text: _, error: told }) in [("one k6", single), ("the runners", merged)] {
+        if !told.contains(error) {
+            differing.push(format!("handleSummary(): {error:?} is not told by {by}: {told}"));
+        }
+    }
+    let (ours, theirs) = (numbers(&single.text), numbers(&merged.text));
+    if ours.is_empty() || ours != theirs {
+        differing.push(format!("text: {ours:?} by one k6, {theirs:?} by the runners"));
+    }
+    differing
+}
+
+/// The metrics in a text, with their numbers where these are counts of what is done. A test that is shorter than a second
+/// has no virtual users.
+fn numbers(text: &str) -> BTreeMap<String, Option<String>> {
+    let lines = text.lines().filter_map(|line| line.split_once(": "));
+    let metrics = lines.filter(|(name, _)| name.ends_with('.'));
+    let metrics = metrics.map(|(name, values)| {
+        let name = name.trim().trim_end_matches('.').to_owned();
+        let count = values.split_whitespace().next().map(str::to_owned);
+        let count = count.filter(|_| name == "iterations");
+        (name, count)
+    });
+    metrics.filter(|(name, _)| !name.starts_with("vus")).collect()
 }
 
 struct Numbers<'a> {
@@ -118,10 +159,8 @@ impl Numbers<'_> {
     }
 
     fn compare(&mut self, single: &Value, merged: &Value) {
-        // docs/results.md: what setup() returned is not kept.
-        let mut whole = single.clone();
-        whole.as_object_mut().unwrap().remove("setup_data");
-        self.names("the summary", &whole, merged);
+        self.names("the summary", single, merged);
+        self.same("setup_data", &single["setup_data"], &merged["setup_data"]);
         let (single_state, merged_state) = (&single["state"], &merged["state"]);
         self.names("state", single_state, merged_state);
         if !self.script.any_times {

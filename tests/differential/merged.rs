@@ -1,9 +1,10 @@
 //! A script run as the operator runs it: by the Jobs that it makes for three runners.
 
-use crate::Came;
 use crate::jobs::Pod;
 use crate::script::Script;
+use crate::single::data_of;
 use crate::site::Site;
+use crate::{Came, InPlace};
 use k6_operator::aggregate::documents::Documents;
 use k6_operator::api::{Kind, Spec};
 use k6_operator::clock::Clock;
@@ -65,6 +66,7 @@ impl Play {
             message: finished.verdict.message.clone(),
             is_started: self.run.started.is_some(),
             data,
+            in_place: None,
         }
     }
 }
@@ -333,5 +335,15 @@ pub async fn run(script: &Script, site: &Site) -> Came {
     play.seen.result = Fact::Known(Box::new(outcome));
     play.seen.summary = Fact::Known(());
     play.go_on();
-    play.came(serde_json::from_str(&documents.data).unwrap())
+    // What is kept has no tokens that setup() returned.
+    let kept: Value = serde_json::from_str(&documents.data).unwrap();
+    assert_eq!(kept.get("setup_data"), None);
+    // What handleSummary() was given has them.
+    let given = pods.iter().find_map(|pod| data_of(&pod.log(objects::RUNNER)));
+    let mut came = play.came(Some(given.unwrap_or(kept)));
+    came.in_place = documents.error.map(|error| InPlace {
+        text: documents.text,
+        error,
+    });
+    came
 }

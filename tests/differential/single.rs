@@ -1,9 +1,9 @@
 //! A script run by a single k6, as its user would without the operator.
 
-use crate::Came;
 use crate::k6::{k6_binary, unused_address};
 use crate::script::{Script, version as read};
 use crate::site::Site;
+use crate::{Came, InPlace};
 use k6_operator::k6::log::last_words;
 use k6_operator::objects::split;
 use serde_json::Value;
@@ -15,10 +15,18 @@ pub fn version() -> (u32, u32) {
     read(&String::from_utf8(output.stdout).unwrap())
 }
 
-/// What k6 says in `DATA{...}`.
+/// What handleSummary() says in `DATA{...}`: by what it returns, or to its console.
 pub fn data_of(log: &str) -> Option<Value> {
-    let line = log.lines().find_map(|line| line.strip_prefix("DATA"))?;
-    Some(serde_json::from_str(line).unwrap())
+    let returned = log.lines().find_map(|line| line.strip_prefix("DATA"));
+    let logged = || {
+        let line = log.lines().find(|line| line.contains(r#"msg="DATA"#))?;
+        let (_, quoted) = line.split_once("msg=")?;
+        let (quoted, _) = quoted.rsplit_once(" source=console")?;
+        let text: String = serde_json::from_str(quoted).unwrap();
+        Some(text.strip_prefix("DATA").unwrap().to_owned())
+    };
+    let json = returned.map(str::to_owned).or_else(logged)?;
+    Some(serde_json::from_str(&json).unwrap())
 }
 
 /// Result and reason that a run of the operator has where a single k6 ends with this code.
@@ -55,12 +63,17 @@ pub async fn run(script: &Script, site: &Site) -> Came {
         .await
         .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
     let (result, reason) = verdict(output.status.code());
     Came {
         result,
         reason,
-        message: last_words(&text(&output.stderr)),
+        message: last_words(&err),
         is_started: true,
-        data: data_of(&text(&output.stdout)),
+        data: data_of(&format!("{out}\n{err}")),
+        in_place: script.in_place.is_some().then_some(InPlace {
+            text: out,
+            error: err,
+        }),
     }
 }

@@ -595,6 +595,7 @@ fn initializer(stage: Stage, spec: Spec) -> Initializer {
             tags: BTreeMap::new(),
             rps: None,
             system_tags: None,
+            script_metrics: Default::default(),
             thresholds: spec.merged.unwrap_or(1).into(),
             threshold_error: None,
             version: spec.merged.map(|_| Version::new(1, 1, 0)),

@@ -490,7 +490,7 @@ impl World {
             return;
         };
         let (id, pod) = (id.clone(), pod.clone());
-        if self.told_at(&pod).is_none() {
+        if self.all_ended_at(&pod).is_none() {
             return;
         }
         let outcome = self.merged(&id);
@@ -499,8 +499,8 @@ impl World {
         self.recorder.judged(&pod, known.then_some(outcome.crossed));
     }
 
-    /// When an aggregator tells the result: the last runner ends when it has, unless that one was lost.
-    fn told_at(&self, aggregator: &Pod) -> Option<u64> {
+    /// When the last runner of an aggregator ended.
+    fn all_ended_at(&self, aggregator: &Pod) -> Option<u64> {
         let runners = self.pods.values().filter(|pod| {
             let same = pod.run == aggregator.run && pod.attempt == aggregator.attempt;
             same && matches!(pod.part, Part::Runner(_))
@@ -509,8 +509,16 @@ impl World {
         if runners.iter().any(|pod| pod.stage != Stage::Ended) {
             return None;
         }
-        let last = runners.iter().map(|pod| pod.work.since).max()?;
+        runners.iter().map(|pod| pod.work.since).max()
+    }
+
+    /// When an aggregator tells the result: the last runner ends when it has, unless that one was lost.
+    fn told_at(&self, aggregator: &Pod) -> Option<u64> {
+        let last = self.all_ended_at(aggregator)?;
         let test = aggregator.test.and_then(|test| self.scenario.tests.get(test));
+        if test.is_some_and(|test| test.waits_to_be_asked) {
+            return None;
+        }
         let late = test.is_some_and(|test| test.summary_hangs);
         Some(if late { last + LATE } else { last })
     }

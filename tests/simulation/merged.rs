@@ -259,6 +259,32 @@ fn a_summary_is_kept_though_handle_summary_hangs() {
 }
 
 #[test]
+fn run_that_operator_0_1_began_has_its_result_a_minute_after_its_runners_ended_and_no_documents() {
+    for (crossed, result) in [(0, "Passed AllRunnersPassed"), (1, "Failed ThresholdsCrossed")] {
+        let mut scenario = Scenario::merged(2, crossed);
+        scenario.tests[0].waits_to_be_asked = true;
+        let outcome = ends(&scenario, Plan::default(), &format!("{result}, 2 released"));
+        let trace = outcome.lines.join("\n");
+        assert_eq!(made(&outcome, "ConfigMaps a-summary"), 0, "{trace}");
+        assert!(gone(&outcome, "Jobs", "a-aggregator"), "{trace}");
+        let told = format!("\"crossed\":{crossed}");
+        assert!(last(&outcome).contains(&told), "{}", outcome.histories[0]);
+        let why = "it is not in the log of the pod";
+        assert!(last(&outcome).contains(why), "{}", outcome.histories[0]);
+        // The minute, and then as long as a summary is tried to be kept.
+        let at = |event: &str| {
+            let line = outcome.histories[0]
+                .lines()
+                .find(|line| line.contains(event))
+                .unwrap();
+            println!("{line}");
+        };
+        at("RunnersEnded");
+        at("ResultCollected");
+    }
+}
+
+#[test]
 fn a_summary_is_kept_while_the_view_of_pods_lags_behind_and_is_not_asked_for_again_and_again() {
     for what in [OnWatch::Held(60_000), OnWatch::Silent] {
         let held = Fault::Watch {

@@ -67,6 +67,8 @@ pub struct Test {
     pub crossed: u32,
     /// Whether the script's handleSummary() never ends.
     pub summary_hangs: bool,
+    /// The aggregator is that of operator 0.1: it waits to be asked for the result, which nobody does any more.
+    pub waits_to_be_asked: bool,
     /// The status that it is found with, of another operator or edited by hand.
     pub left: Option<Value>,
     /// When it is made, in ms.
@@ -98,6 +100,7 @@ impl Test {
             thresholds: 1,
             crossed: 0,
             summary_hangs: false,
+            waits_to_be_asked: false,
             left: None,
             at: 100,
         }
@@ -266,6 +269,7 @@ fn test(rng: &mut fastrand::Rng, name: &'static str) -> Test {
             0
         },
         summary_hangs: rarely(rng),
+        waits_to_be_asked: false,
         left: None,
         at: rng.u64(0..3_000),
     }

@@ -8,7 +8,7 @@ use crate::aggregate::report::RunInfo;
 use crate::aggregate::session::Session;
 use crate::aggregate::summary::Options;
 use crate::clock::Clock;
-use crate::k6::threshold::thresholds;
+use crate::k6::threshold::{submetrics, thresholds};
 use crate::listen;
 use crate::protocol::outcome::{Outcome, withdrawn};
 use crate::protocol::report::TERMINATION_LOG;
@@ -104,7 +104,8 @@ pub async fn run_aggregate(args: AggregateArgs) -> Result<(), Box<dyn std::error
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", args.token_hash.display());
     let hash = std::fs::read_to_string(&args.token_hash).map_err(|error| named(&error))?;
     let token: TokenHash = hash.parse().map_err(|error: TokenError| named(&error))?;
-    let session = Session::new(args.runners, args.once, thresholds(&options)?);
+    let mut session = Session::new(args.runners, args.once, thresholds(&options)?);
+    session.submetrics = Arc::new(submetrics(&options));
     let mut terminated = signal(SignalKind::terminate())?;
     let bound = listen::bind(args.listen).await;
     let socket = bound.map_err(|error| format!("{}: {error}", args.listen))?;
