@@ -1,8 +1,10 @@
 //! What a state wants to exist and does not, or exists and should not. Derived from the state, not from the
 //! transition into it, so that a crash anywhere re-derives it.
 
-use super::classify::{LEFTOVER_GRACE, expiry, expiry_of_jobs, pods_digest, stop_is_forced};
+use super::classify::stop_is_forced;
+use super::deadline::{LEFTOVER_GRACE, expiry, expiry_of_jobs};
 use super::observed::{Fact, Initializer, Observed, Program, Runner};
+use super::pods_digest::pods_digest;
 use super::state::{Created, Finished, Reason, Started, Starting, State, Stopping, Terms};
 use jiff::Timestamp;
 use std::collections::BTreeMap;

@@ -4,33 +4,45 @@
 //! [`classify`] finds the next event in what was observed, [`step`] decides the next state, [`replay`]
 //! folds a history into a run, and [`effects`] says what a state wants done.
 
+mod advance;
 mod classify;
 mod cleanup;
+mod deadline;
 pub mod diagram;
 mod effect;
 mod event;
 mod inspection;
+mod judge;
 mod observed;
 mod pod_refusal;
+mod pods_digest;
 mod replay;
+mod rerun;
 mod state;
 mod step;
+mod verdict;
+mod waiting;
 
-pub use classify::{
-    COLLECTION_GRACE, LEFTOVER_GRACE, SCRIPT_GRACE, SUMMARY_GRACE, classify, expiry, expiry_of_jobs, overdue,
-    rerun_ordered, waiting_for, wake_at,
-};
-pub(crate) use classify::{is_answered, rps_too_low};
+pub use advance::{Advanced, Transition, advance};
+pub use classify::classify;
+pub(crate) use classify::rps_too_low;
 pub use cleanup::Cleanup;
+pub use deadline::{
+    COLLECTION_GRACE, LEFTOVER_GRACE, SCRIPT_GRACE, SUMMARY_GRACE, expiry, expiry_of_jobs, overdue, wake_at,
+};
 pub use effect::{Effect, Target, are_as_ordered, effects, effects_unwritten};
 pub use event::{Event, FORMER_AT_MOST, Former, HISTORY_LIMIT, NAMED_AT_MOST, Record, RunnerFailure, Tally};
 pub(crate) use event::{MESSAGE_LIMIT, OUTCOME_LIMIT, clipped, length};
 pub use inspection::{Inspection, InspectionError};
+pub use judge::judge;
 pub use observed::{End, Fact, Initializer, Left, Observed, PodSeen, Program, Refusal, Retention, Runner};
 pub use pod_refusal::{Part, PodRefusal, REFUSAL_GRACE, Rule};
 pub use replay::{ReplayError, Run, append, replay};
+pub(crate) use rerun::is_answered;
+pub use rerun::rerun_ordered;
 pub use state::{
     Accepted, Aggregation, Created, Ended, Finished, Initializing, Plan, Reason, RunResult,
     STOP_GRACE_SECONDS, Started, Starting, State, StateName, Stopping, Terms, Verdict,
 };
-pub use step::{Step, judge, step};
+pub use step::{Step, step};
+pub use waiting::waiting_for;

@@ -21,6 +21,42 @@ pub enum Fact<T> {
     Unknown,
 }
 
+impl<T> Fact<T> {
+    /// What is there, if that is known.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(found) => Some(found),
+            Self::Absent | Self::Unknown => None,
+        }
+    }
+
+    /// Whether it is known not to be there.
+    pub fn is_absent(&self) -> bool {
+        match self {
+            Self::Absent => true,
+            Self::Known(_) | Self::Unknown => false,
+        }
+    }
+
+    /// The fact of a reference.
+    pub fn as_ref(&self) -> Fact<&T> {
+        match self {
+            Self::Known(found) => Fact::Known(found),
+            Self::Absent => Fact::Absent,
+            Self::Unknown => Fact::Unknown,
+        }
+    }
+
+    /// The same fact of something that follows from it.
+    pub fn map<U>(self, to: impl FnOnce(T) -> U) -> Fact<U> {
+        match self {
+            Self::Known(found) => Fact::Known(to(found)),
+            Self::Absent => Fact::Absent,
+            Self::Unknown => Fact::Unknown,
+        }
+    }
+}
+
 /// The world of one run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
@@ -212,15 +248,20 @@ impl Observed {
 impl Observed {
     /// The runners, as far as they are known, by number.
     pub(super) fn each_runner(&self) -> impl Iterator<Item = (u32, &Runner)> {
-        let runners = match &self.runners {
-            Fact::Known(runners) => Some(runners),
-            Fact::Absent | Fact::Unknown => None,
-        };
-        runners.into_iter().flatten().map(|(i, runner)| (*i, runner))
+        self.runners
+            .known()
+            .into_iter()
+            .flatten()
+            .map(|(i, runner)| (*i, runner))
     }
 }
 
 impl Runner {
+    /// What Kubernetes says its pod waits for.
+    pub(super) fn waiting(&self) -> Option<&str> {
+        self.pod.as_ref().and_then(|pod| pod.waiting.as_deref())
+    }
+
     /// Whether its k6 answers and can be reached.
     pub fn is_ready(&self) -> bool {
         self.end.is_none() && self.pod.as_ref().is_some_and(|pod| pod.ready && pod.ip.is_some())

@@ -1,9 +1,7 @@
 //! Folds a history into a run.
 
 use super::StateName;
-use super::classify::{classify, rerun_ordered};
 use super::event::{Event, FORMER_AT_MOST, Record, RunnerFailure};
-use super::observed::Observed;
 use super::state::{Accepted, Initializing, Plan, State};
 use super::step::{Step, step};
 use crate::protocol::outcome::Outcome;
@@ -87,11 +85,6 @@ pub fn replay(history: &[Record]) -> Result<Run, ReplayError> {
 }
 
 impl Run {
-    /// The next event, if anything has happened that is not in the history yet.
-    pub fn next(&self, seen: &Observed, now: Timestamp) -> Option<Event> {
-        rerun_ordered(self, seen).or_else(|| classify(&self.state, seen, now))
-    }
-
     /// The run after one more event; None if the event is refused.
     pub fn after(&self, record: &Record) -> Option<Self> {
         let state = match step(&self.state, record) {

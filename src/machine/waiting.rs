@@ -1,0 +1,94 @@
+//! What a run waits for, in words.
+
+use super::observed::{Fact, Initializer, Observed, Program, Runner};
+use super::pod_refusal::PodRefusal;
+use super::state::{Created, Initializing, Started, State, Stopping};
+use std::collections::BTreeMap;
+
+/// What the run waits for at the moment, as a clause.
+pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
+    let waiting = match state {
+        State::Initializing(state) => Some(inspection(state, seen)),
+        State::Created(state) => runners_to_be_ready(state, seen),
+        State::Starting(_) => {
+            let why = match seen.starter.known() {
+                Some(Program::Running(why)) => why.as_deref(),
+                Some(Program::Reported(_) | Program::Failed(_)) | None => None,
+            };
+            Some(with("the starter to release the runners", why))
+        }
+        State::Started(Started { ended: Some(_), .. })
+        | State::Stopping(Stopping { stopped: Some(_), .. }) => Some(result(seen)),
+        State::Started(state) => seen.runners.known().map(|runners| {
+            let ended = runners.values().filter(|runner| runner.end.is_some()).count();
+            format!("the runners to end: {ended} of {} have", state.plan.parallelism)
+        }),
+        State::Stopping(_) => Some("the runners to stop".to_owned()),
+        State::Finished(_) => return None,
+    };
+    let refused = seen.refused.as_ref().map(|refusal| refusal.message().to_owned());
+    let parts: Vec<String> = waiting
+        .into_iter()
+        .chain(refused)
+        .chain(seen.pod_refused.as_ref().map(PodRefusal::clause))
+        .chain(seen.hint.clone())
+        .collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+fn inspection(state: &Initializing, seen: &Observed) -> String {
+    const INSPECTION: &str = "the initializer to inspect the script";
+    if state
+        .accepted
+        .as_ref()
+        .is_some_and(|accepted| accepted.terms.suspended)
+    {
+        return "spec.suspend to be set to false".to_owned();
+    }
+    match (&seen.initializer, &seen.script) {
+        (Fact::Known(Initializer::Running(why)), _) => with(INSPECTION, why.as_deref()),
+        (Fact::Known(Initializer::Lost(why)), _) => with(INSPECTION, Some(why)),
+        (Fact::Known(_) | Fact::Absent | Fact::Unknown, Fact::Known(Err(missing))) => missing.clone(),
+        (
+            Fact::Known(_) | Fact::Absent | Fact::Unknown,
+            Fact::Known(Ok(())) | Fact::Absent | Fact::Unknown,
+        ) => INSPECTION.to_owned(),
+    }
+}
+
+/// The aggregator comes first: the runners are given its address.
+fn runners_to_be_ready(state: &Created, seen: &Observed) -> Option<String> {
+    if state.plan.aggregation.is_some() {
+        match &seen.aggregator {
+            Fact::Known(aggregator) if !aggregator.is_ready() => {
+                return Some(with("the aggregator to be ready", aggregator.waiting()));
+            }
+            Fact::Absent => return Some("the aggregator to be made".to_owned()),
+            Fact::Known(_) | Fact::Unknown => {}
+        }
+    }
+    let runners = seen.runners.known()?;
+    Some(unready(state.plan.parallelism, runners))
+}
+
+fn result(seen: &Observed) -> String {
+    if seen.result.known().is_some() {
+        return "the summary of all runners to be kept".to_owned();
+    }
+    let why = seen.aggregator.known().and_then(Runner::waiting);
+    with("the result of all runners to be collected", why)
+}
+
+fn unready(total: u32, runners: &BTreeMap<u32, Runner>) -> String {
+    let ready = runners.values().filter(|runner| runner.is_ready()).count();
+    let reason = (1..=total).find_map(|i| {
+        let runner = runners.get(&i)?;
+        (!runner.is_ready()).then(|| with(&format!("runner {i}"), runner.waiting()))
+    });
+    let what = format!("all runners to be ready: {ready} of {total} are");
+    reason.map_or(what.clone(), |reason| format!("{what}, not {reason}"))
+}
+
+fn with(what: &str, why: Option<&str>) -> String {
+    why.map_or_else(|| what.to_owned(), |why| format!("{what} ({why})"))
+}
