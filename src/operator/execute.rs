@@ -243,6 +243,10 @@ impl Task<'_> {
         let about = outcome.judging(run_info::about(self.run, self.resource, self.seen));
         let (map, left_out) = objects::summary(self.owner, documents, &about);
         let refused = self.create(map).await?;
+        if refused.is_none() {
+            let Owner { uid, attempt, .. } = self.owner;
+            self.context.memory.summary_kept(uid, *attempt, outcome);
+        }
         if refused.is_none() && !left_out.is_empty() {
             publish_left_out(self.context, self.resource, &left_out).await;
         }

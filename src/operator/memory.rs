@@ -49,6 +49,7 @@ struct Entry {
     refused: Option<Refusal>,
     refusals: u32,
     live: Option<Look>,
+    kept: Option<Kept>,
     podless: Option<Podless>,
     refused_pod: Option<(Part, Rule)>,
     failures: u32,
@@ -62,6 +63,14 @@ struct Look {
     at: Instant,
     attempt: u32,
     outcome: Option<Outcome>,
+}
+
+/// The result of a run whose documents have just been kept.
+#[derive(Debug)]
+struct Kept {
+    at: Instant,
+    attempt: u32,
+    outcome: Outcome,
 }
 
 /// A Job that has no pod, and what was found out about that.
@@ -227,6 +236,21 @@ impl Memory {
         let at = Instant::now();
         let look = Look { at, attempt, outcome };
         self.with(uid, |entry| entry.live = Some(look));
+    }
+
+    /// The documents of this result are kept.
+    pub fn summary_kept(&self, uid: &str, attempt: u32, outcome: Outcome) {
+        let at = Instant::now();
+        let kept = Kept { at, attempt, outcome };
+        self.with(uid, |entry| entry.kept = Some(kept));
+    }
+
+    /// The result whose documents were kept a short time ago: it need not be read once more.
+    pub fn kept_result(&self, uid: &str, attempt: u32) -> Option<Outcome> {
+        self.with(uid, |entry| {
+            let kept = entry.kept.as_ref().filter(|kept| kept.attempt == attempt)?;
+            (kept.at.elapsed() < CACHE_LAG).then(|| kept.outcome.clone())
+        })
     }
 
     /// A Job has no pod: whether its Events are to be read, or what they said.

@@ -435,6 +435,11 @@ impl Children {
             seen.live = self.live(context, &job, run.attempt).await;
         }
         if let (true, Some(since)) = (aggregated, run.state.awaits_result()) {
+            if let Some(outcome) = context.memory.kept_result(&self.uid, run.attempt) {
+                seen.result = Fact::Known(Box::new(outcome));
+                seen.summary = Fact::Known(());
+                return;
+            }
             let waited = now.duration_since(since);
             seen.result = self.result(context, job, waited).await;
             if matches!(seen.result, Fact::Known(_)) {

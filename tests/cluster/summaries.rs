@@ -284,7 +284,7 @@ async fn summary_that_is_too_large_is_cut_with_a_name_for_what_is_left_out() {
     contains_all(&left_out, &names);
     let kept = map.data.unwrap();
     assert_eq!(kept["handleSummary-small.txt"], "small");
-    contains_all(&kept["summary.txt"], &["order 7 of", "is left out"]);
+    contains_all(&kept["summary.txt"], &["order 10 of", "is left out"]);
     let data: Value = serde_json::from_str(&kept["summary.json"]).unwrap();
     assert_eq!(data["metrics"]["checks"]["values"]["passes"], 2500);
     let told = event(&run, "SummaryCut").await;
