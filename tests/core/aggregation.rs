@@ -315,6 +315,28 @@ mod deciding {
     }
 
     #[test]
+    fn plan_has_the_metrics_of_the_script_that_have_thresholds_up_to_a_limit() {
+        let planned = |thresholds: &serde_json::Value, terms: Terms| {
+            let text = format!(r#"{{"maxVUs":2,"totalDuration":"1s","thresholds":{thresholds}}}"#);
+            let inspection = Inspection::parse(&text).unwrap().by(Some(Version::new(1, 1, 0)));
+            plan_of(terms, inspection).aggregation.unwrap().script_metrics
+        };
+        let given = serde_json::json!({
+            "paid{way:card}": ["rate>0.5"], "paid": ["rate>0.1"], "basket": [], "http_reqs": ["count>1"],
+        });
+        assert_eq!(planned(&given, terms(2)), ["basket", "paid"]);
+        let unjudged = Terms {
+            unjudged: true,
+            ..terms(2)
+        };
+        assert_eq!(planned(&given, unjudged), Vec::<String>::new());
+        let many = (0..1000).map(|i| (format!("a_metric_of_the_script_{i:04}"), serde_json::json!([])));
+        let many: serde_json::Map<_, _> = many.collect();
+        let names = planned(&many.into(), terms(2));
+        assert_eq!(names.len(), 16 * 1024 / 28);
+    }
+
+    #[test]
     fn a_setup_in_each_runner_leaves_it_to_them() {
         let terms = Terms {
             setup_per_runner: true,

@@ -4,7 +4,7 @@ use crate::k6::Version;
 use crate::machine::event::{Event, REASON_LIMIT, clipped};
 use crate::machine::inspection::Inspection;
 use crate::machine::state::{Aggregation, Plan, Reason, STOP_GRACE_SECONDS, Terms};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How much longer than its teardown() a stop may take: the others of the test end first, and then all export.
 const TEARDOWN_GRACE_SECONDS: u64 = 30;
@@ -28,6 +28,10 @@ const OUTPUTS: [(Version, &str); 2] = [
 /// The longest options of a script that an aggregator can be given, in bytes: Linux gives a program no longer word
 /// than 128 KiB.
 const OPTIONS_LIMIT: usize = 100_000;
+
+/// The most bytes of the names of a script's own metrics, which stand in the status. The type of one beyond it is not
+/// known if it has no samples: a threshold that the type decides is not judged then.
+const SCRIPT_METRICS_LIMIT: usize = 16 * 1024;
 
 /// The plan of a script that k6 is not asked about.
 pub(super) fn without_inspection(terms: &Terms) -> Plan {
@@ -147,6 +151,17 @@ fn tags(all: &BTreeMap<String, String>) -> (BTreeMap<String, String>, String) {
     (told.collect(), clipped(&names.join(", "), REASON_LIMIT))
 }
 
+/// The first of these names that have no more bytes in all.
+fn within(names: &BTreeSet<String>, limit: usize) -> Vec<String> {
+    let mut room = limit;
+    let fitting = names.iter().take_while(|name| {
+        let rest = room.checked_sub(name.len() + 1);
+        room = rest.unwrap_or_default();
+        rest.is_some()
+    });
+    fitting.cloned().collect()
+}
+
 /// How the metrics of the runners are merged, or why they are not.
 fn aggregation(terms: &Terms, inspection: &Inspection) -> Result<Aggregation, String> {
     if let Some(why) = &terms.unaggregated {
@@ -177,7 +192,7 @@ fn aggregation(terms: &Terms, inspection: &Inspection) -> Result<Aggregation, St
         script_metrics: if terms.unjudged {
             Vec::new()
         } else {
-            inspection.script_metrics.iter().cloned().collect()
+            within(&inspection.script_metrics, SCRIPT_METRICS_LIMIT)
         },
     })
 }
