@@ -24,37 +24,52 @@ fn give_rights(test: &Test) {
     test.kubectl(&["create", "rolebinding", "pods", "--role=pods", &users[1]]);
 }
 
-/// Applies the policies to the namespace of the test alone, with its own list, and returns their files.
-fn apply_policies(test: &Test) -> Vec<String> {
+/// The policies for the namespace of the test alone, as files.
+fn policies_of(test: &Test) -> Vec<String> {
     let mut files = Vec::new();
-    for path in ["pods", "settings", "lists"] {
+    for path in ["pods", "settings"] {
         for (i, mut object) in shipped(&format!("policies/{path}.yaml")).into_iter().enumerate() {
             let namespace = &test.namespace;
             let named = |name: &Value| json!(format!("{}-{namespace}", name.as_str().unwrap()));
+            object["metadata"]["name"] = named(&object["metadata"]["name"]);
             match object["kind"].as_str().unwrap() {
-                "ConfigMap" => object["metadata"]["namespace"] = json!(namespace),
-                "ValidatingAdmissionPolicy" => {
-                    object["metadata"]["name"] = named(&object["metadata"]["name"])
-                }
+                "ValidatingAdmissionPolicy" => {}
                 "ValidatingAdmissionPolicyBinding" => {
-                    object["metadata"]["name"] = named(&object["metadata"]["name"]);
                     object["spec"]["policyName"] = named(&object["spec"]["policyName"]);
                     object["spec"]["matchResources"] = json!({"namespaceSelector": {
                         "matchLabels": {"kubernetes.io/metadata.name": namespace}
                     }});
-                    if object["spec"]["paramRef"].is_object() {
-                        object["spec"]["paramRef"]["namespace"] = json!(namespace);
-                    }
                 }
                 other => panic!("{other} in {path}.yaml"),
             }
             let file = format!("{path}-{i}.json");
             test.file(&file, &object.to_string());
-            test.kubectl(&["apply", "-f", &file]);
             files.push(file);
         }
     }
     files
+}
+
+fn apply_policies(test: &Test, files: &[String]) {
+    for file in files {
+        test.kubectl(&["apply", "-f", file]);
+    }
+}
+
+fn delete_policies(test: &Test, files: &[String]) {
+    for file in files {
+        test.kubectl(&["delete", "--ignore-not-found", "-f", file]);
+    }
+}
+
+/// Whether the API server would let the maker use the service account `power`.
+fn takes_power(test: &Test) -> bool {
+    let fields = suspended(json!({"runner": {"serviceAccountName": "power"}}));
+    let file = test.manifest(Kind::K6, "probe", fields);
+    let told = test.said(&["apply", "--as", MAKER, "-f", &file, "--dry-run=server"]);
+    let refused = told.contains("is not in the list of service accounts");
+    assert!(refused || told.contains("created"), "{told}");
+    !refused
 }
 
 /// A run that is not begun, with these fields.
@@ -71,7 +86,21 @@ fn suspended(fields: Value) -> Value {
 async fn only_those_who_may_create_pods_make_tests_and_accounts_and_folders_are_those_of_the_list() {
     let test = Test::new("policies").await;
     give_rights(&test);
-    let policies = apply_policies(&test);
+    let policies = policies_of(&test);
+    apply_policies(&test, &policies);
+    // An API server has been seen to lose what a policy that is applied again refers to:
+    // https://github.com/kubernetes/kubernetes/issues/130887
+    for applied in [true, false] {
+        // Policies work a moment after they were applied, and those that are applied last come last.
+        test.until("the API server knows of it", LIMIT, async || {
+            (takes_power(&test) != applied).then_some(())
+        })
+        .await;
+        if applied {
+            delete_policies(&test, &policies);
+        }
+    }
+    apply_policies(&test, &policies);
     let made = |user: &str, kind: Kind, name: &str, fields: Value| {
         let file = test.manifest(kind, name, suspended(fields));
         test.kubectl(&["apply", "--as", user, "-f", &file])
@@ -85,18 +114,8 @@ async fn only_those_who_may_create_pods_make_tests_and_accounts_and_folders_are_
         test.kubectl_refused(&["apply", "--as", user, "-f", &file])
     };
     let pods = "you need the right to create pods in its namespace";
-    // Policies work a moment after they were applied, and those that are applied last come last.
-    test.until("the policies work", LIMIT, async || {
-        let file = test.manifest(
-            Kind::K6,
-            "probe",
-            suspended(json!({"runner": {"serviceAccountName": "power"}})),
-        );
-        let command = ["apply", "--as", MAKER, "-f", &file, "--dry-run=server"];
-        let command = test.said(&command);
-        command
-            .contains("is not in the list of service accounts")
-            .then_some(())
+    test.until("the policies work again", LIMIT, async || {
+        (!takes_power(&test)).then_some(())
     })
     .await;
     // No expression names a field that the kinds do not have.
@@ -150,13 +169,18 @@ async fn only_those_who_may_create_pods_make_tests_and_accounts_and_folders_are_
         assert!(told.contains("/status\""), "{told}");
     }
 
-    let lists =
-        json!({"data": {"serviceAccounts": format!("{}/power\n", test.namespace), "hostPaths": "/data/\n"}});
+    let settings = format!("k6-operator-settings-{}", test.namespace);
+    let lists = json!([
+        {"op": "test", "path": "/spec/variables/0/name", "value": "accounts"},
+        {"op": "replace", "path": "/spec/variables/0/expression", "value": format!("['{}/power']", test.namespace)},
+        {"op": "test", "path": "/spec/variables/1/name", "value": "folders"},
+        {"op": "replace", "path": "/spec/variables/1/expression", "value": "['/data/']"},
+    ]);
     test.kubectl(&[
         "patch",
-        "configmap",
-        "k6-operator-allowed",
-        "--type=merge",
+        "validatingadmissionpolicy",
+        &settings,
+        "--type=json",
         "-p",
         &lists.to_string(),
     ]);
@@ -179,9 +203,7 @@ async fn only_those_who_may_create_pods_make_tests_and_accounts_and_folders_are_
             "{told}"
         );
     }
-    for file in policies {
-        test.kubectl(&["delete", "--ignore-not-found", "-f", &file]);
-    }
+    delete_policies(&test, &policies);
 }
 
 #[tokio::test]
