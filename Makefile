@@ -79,6 +79,10 @@ model: ## Check all that can happen to a run, up to MODEL_STATES states (4 milli
 	MODEL_STATES=$${MODEL_STATES:-4000000} cargo test --locked \
 	    --config 'profile.dev.package.k6-operator.opt-level=2' --test model -- --nocapture --test-threads 1
 
+.PHONY: network-cluster
+network-cluster: ## The network policies, enforced, in an embedded cluster
+	@tests/cluster/network
+
 .PHONY: torture-cluster
 torture-cluster: ## The faults that take long, in an embedded cluster (K6OP_KILLS=50)
 	@tests/cluster/torture

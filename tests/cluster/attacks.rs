@@ -151,7 +151,7 @@ fn attempts_on_operator(host: &str) -> Vec<Value> {
 }
 
 /// In brackets, if it is one of IPv6.
-fn host(pod: &Pod) -> String {
+pub fn host(pod: &Pod) -> String {
     let address = ip(pod);
     if address.contains(':') && !address.starts_with('[') {
         format!("[{address}]")
@@ -161,12 +161,12 @@ fn host(pod: &Pod) -> String {
 }
 
 /// Carries out the attempts from a pod in this namespace, and gives the answers.
-async fn attack(test: &Test, name: &str, attempts: &[Value]) -> Vec<Value> {
+pub async fn attack(test: &Test, name: &str, attempts: &[Value]) -> Vec<Value> {
     let attempts_json = json!(attempts).to_string();
     let files = [("attack.js", ATTACKER), ("attempts.json", attempts_json.as_str())];
     test.config_map(name, &files).await;
     let pod: Pod = serde_json::from_value(json!({
-        "metadata": {"name": name},
+        "metadata": {"name": name, "labels": {"role": "attacker"}},
         "spec": {
             "restartPolicy": "Never", "automountServiceAccountToken": false,
             "securityContext": {
