@@ -1,0 +1,188 @@
+//! What stays of many runs that have ended: the operator starts with it, and works, in half of the memory
+//! that it is given.
+
+use crate::support::{LIMIT, OPERATOR_NAMESPACE, Test, holder, operator_pods, sleeps};
+use futures::{StreamExt, stream};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::fmt::Debug;
+
+/// Two months of nights.
+const RUNS: u32 = 60;
+const RUNNERS: u32 = 50;
+const DEPLOYMENT: &str = "deployment/k6-operator-controller-manager";
+
+/// How many objects are created at once.
+const AT_ONCE: usize = 32;
+
+/// An object to be created as another is, under this name and for this owner.
+fn copy(of: &Value, name: &str, owner: &Value) -> Value {
+    let mut copy = of.clone();
+    let (labels, annotations) = (&of["metadata"]["labels"], &of["metadata"]["annotations"]);
+    copy["metadata"] = json!({
+        "name": name, "labels": labels, "annotations": annotations, "ownerReferences": [owner]
+    });
+    copy
+}
+
+/// Creates an object with a status, which is written after it.
+async fn create<K>(api: &Api<K>, object: &Value) -> K
+where
+    K: Clone + Debug + DeserializeOwned + Serialize + Resource,
+{
+    let how = PostParams::default();
+    let created: K = api
+        .create(&how, &serde_json::from_value(object.clone()).unwrap())
+        .await
+        .unwrap();
+    let mut with_status = serde_json::to_value(&created).unwrap();
+    with_status["status"] = object["status"].clone();
+    let name = created.name_any();
+    for _ in 0..20 {
+        let object = serde_json::from_value(with_status.clone()).unwrap();
+        match api.replace_status(&name, &how, &object).await {
+            Ok(_) => return created,
+            // The Job controller was quicker.
+            Err(kube::Error::Api(status)) if status.is_conflict() => {}
+            Err(error) => panic!("{name}: {error}"),
+        }
+        let newest = api.get(&name).await.unwrap();
+        with_status["metadata"]["resourceVersion"] = json!(newest.resource_version());
+    }
+    panic!("the status of {name} is another's all the time");
+}
+
+/// A runner's Job and pod as they are left by a run that passed.
+struct Sample {
+    job: Value,
+    pod: Value,
+}
+
+impl Sample {
+    async fn of(test: &Test, run: &str) -> Self {
+        let mut job = serde_json::to_value(test.jobs().get(&format!("{run}-1")).await.unwrap()).unwrap();
+        let mut pod = serde_json::to_value(&test.pods_of(run, "runner").await[0]).unwrap();
+        let set_by_kubernetes = [
+            "controller-uid",
+            "batch.kubernetes.io/controller-uid",
+            "job-name",
+            "batch.kubernetes.io/job-name",
+        ];
+        for labels in ["/metadata/labels", "/spec/template/metadata/labels"] {
+            let labels = job.pointer_mut(labels).unwrap().as_object_mut().unwrap();
+            labels.retain(|name, _| !set_by_kubernetes.contains(&name.as_str()));
+        }
+        job["spec"].as_object_mut().unwrap().remove("selector");
+        // No pod is to be created for it before its status says that it is complete.
+        job["spec"]["suspend"] = json!(true);
+        pod["spec"].as_object_mut().unwrap().remove("nodeName");
+        pod["spec"]["schedulerName"] = json!("none");
+        Self { job, pod }
+    }
+
+    /// Leaves the Job and the pod of a runner.
+    async fn leave(&self, test: &Test, (run, uid): (&str, &str), runner: u32) {
+        let owner = |api_version: &str, kind: &str, name: &str, uid: &str| json!({"apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "controller": true});
+        let name = format!("{run}-{runner}");
+        let of_run = |object: &mut Value| {
+            object["metadata"]["labels"]["k6.io/run-uid"] = json!(uid);
+            object["metadata"]["labels"]["k6.io/run"] = json!(run);
+            object["metadata"]["labels"]["k6.io/runner"] = json!(runner.to_string());
+            object["metadata"]["annotations"]["k6.io/run-name"] = json!(run);
+        };
+        let mut job = copy(&self.job, &name, &owner("k6.io/v1alpha1", "K6", run, uid));
+        of_run(&mut job);
+        let job: Job = create(&test.jobs(), &job).await;
+        let mut pod = copy(
+            &self.pod,
+            &format!("{name}-x"),
+            &owner("batch/v1", "Job", &name, &job.uid().unwrap()),
+        );
+        of_run(&mut pod);
+        // The Job controller, which may not know yet that the Job is complete, is to leave it alone.
+        pod["metadata"]["ownerReferences"][0]["controller"] = json!(false);
+        let _pod: Pod = create(&test.pods(), &pod).await;
+    }
+}
+
+/// The most memory that the program in a pod has had, in MiB.
+fn peak(pod: &Pod) -> f64 {
+    let uid = pod.uid().unwrap();
+    for process in std::fs::read_dir("/proc").unwrap() {
+        let folder = process.unwrap().path();
+        let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
+        if !read("cgroup").contains(&uid) || read("comm").trim() != "k6-operator" {
+            continue;
+        }
+        let status = read("status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = peak.unwrap().trim().trim_end_matches(" kB");
+        return kilobytes.parse::<f64>().unwrap() / 1024.0;
+    }
+    panic!("{} has no process", pod.name_any());
+}
+
+#[tokio::test]
+#[ignore = "takes five minutes"]
+async fn operator_with_the_runners_of_sixty_kept_runs_of_fifty_starts_and_works_in_128_mib() {
+    let test = Test::alone("kept").await;
+    test.script("short", &sleeps(2, 2)).await;
+    let spec = json!({"parallelism": 2, "script": "short"});
+    test.apply("sample", spec.clone());
+    test.passes("sample").await;
+    let sample = Sample::of(&test, "sample").await;
+    let finished = serde_json::to_value(test.k6s().get("sample").await.unwrap()).unwrap();
+
+    let of_operator = |command: &[&str]| test.kubectl(&[&["-n", OPERATOR_NAMESPACE], command].concat());
+    of_operator(&["scale", DEPLOYMENT, "--replicas=0"]);
+    of_operator(&["wait", "pod", "--all", "--for=delete", "--timeout=60s"]);
+    for i in 1..=RUNS {
+        let name = format!("kept-{i}");
+        let mut run = finished.clone();
+        run["metadata"] = json!({"name": name});
+        let run = create(&test.k6s(), &run).await;
+        let uid = run.uid().unwrap();
+        let runners = stream::iter(1..=RUNNERS).map(|runner| sample.leave(&test, (&name, &uid), runner));
+        runners.buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+    }
+
+    of_operator(&["set", "resources", DEPLOYMENT, "--limits=memory=128Mi"]);
+    of_operator(&["scale", DEPLOYMENT, "--replicas=2"]);
+    of_operator(&["rollout", "status", DEPLOYMENT, "--timeout=180s"]);
+    test.until("there is a leader", LIMIT, async || holder(&test).await)
+        .await;
+    test.apply("after", spec.clone());
+    test.passes("after").await;
+    let after = test.k6s().get("after").await.unwrap();
+    let mut again = spec;
+    again["rerun"] = json!("again");
+    test.apply("after", again);
+    let second = test.status_when("after", "run again", |status| status.attempt == Some(2));
+    assert!(second.await.attempt > after.status.unwrap().attempt);
+    test.until("the second run has passed", LIMIT, async || {
+        let status = test.status("after").await;
+        (status.attempt == Some(2) && status.result.is_some()).then_some(())
+    })
+    .await;
+    let pods = operator_pods(&test).list(&ListParams::default()).await.unwrap();
+    assert_eq!(pods.items.len(), 2);
+    for pod in &pods {
+        let containers = pod.status.as_ref().unwrap().container_statuses.as_ref().unwrap();
+        assert_eq!(containers[0].restart_count, 0, "{:?}", containers[0]);
+        println!("{} has had {:.0} MiB", pod.name_any(), peak(pod));
+    }
+    of_operator(&["set", "resources", DEPLOYMENT, "--limits=memory=256Mi"]);
+    of_operator(&["rollout", "status", DEPLOYMENT, "--timeout=180s"]);
+    let jobs = test
+        .jobs()
+        .list_metadata(&ListParams::default().limit(1))
+        .await
+        .unwrap();
+    let all = jobs.metadata.remaining_item_count.unwrap();
+    assert!(all >= i64::from(RUNS * RUNNERS), "{all}");
+}
