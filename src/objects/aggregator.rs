@@ -7,12 +7,14 @@ use crate::aggregate::documents::Documents;
 use crate::aggregate::handle_summary::Content;
 use crate::aggregate::report::{self, RunInfo};
 use crate::api::{PodSettings, Resources, Spec};
+use crate::limits::{LARGEST_EXPORT, LARGEST_WORD};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, PodSpec, Probe, Service,
     ServicePort, ServiceSpec, Volume, VolumeMount,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeMap;
@@ -25,6 +27,9 @@ pub const AGGREGATE: &str = "aggregator";
 
 const KEPT_VOLUME: &str = "k6-operator-kept";
 const KEPT_FOLDER: &str = "/kept";
+
+/// How many processes of a runner leave something there: its pod, and another where Kubernetes lost the first.
+const PROCESSES: usize = 2;
 
 /// The most bytes of a ConfigMap's data, less some room: <https://kubernetes.io/docs/concepts/configuration/configmap/>
 const MAP_LIMIT: usize = 1_000_000;
@@ -57,7 +62,7 @@ pub fn aggregator(
         words.push("--once".to_owned());
     }
     let mut pod = PodSpec {
-        volumes: Some(vec![empty(KEPT_VOLUME)]),
+        volumes: Some(vec![kept(validated.terms.parallelism)]),
         ..PodSpec::default()
     };
     let kept = VolumeMount {
@@ -223,10 +228,16 @@ fn of_operator(spec: &Spec, defaults: &Defaults) -> PodSettings {
     }
 }
 
-fn empty(name: &str) -> Volume {
+/// The folder for what came last of each process: no honest run fills it, and nothing fills the disk of the node.
+fn kept(runners: u32) -> Volume {
+    let runners = usize::try_from(runners).unwrap_or(usize::MAX);
+    let bytes = runners.saturating_mul(PROCESSES * (LARGEST_EXPORT + LARGEST_WORD));
     Volume {
-        name: name.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource::default()),
+        name: KEPT_VOLUME.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            medium: None,
+            size_limit: Some(Quantity(format!("{}Mi", bytes / (1024 * 1024)))),
+        }),
         ..Volume::default()
     }
 }

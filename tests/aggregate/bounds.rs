@@ -106,6 +106,38 @@ async fn export_over_grpc_that_cannot_be_read_is_held_against_its_runner() {
     );
 }
 
+/// A process costs memory, and files in the folder that survives a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runner_has_few_processes_also_after_a_restart() {
+    let mut service = Service::open(2, json!({}));
+    let word = r#"{"phase":"ended","endedAgo":10}"#;
+    let said = async |service: &Service, path: &str| {
+        let mut connection = announced(service, path, word.len()).await;
+        connection.write_all(word.as_bytes()).await.unwrap();
+        answer(&mut connection).await
+    };
+    for process in 1..=8 {
+        let answer = said(&service, &format!("/runners/1/p{process}")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    for restarted in [false, true] {
+        if restarted {
+            service.end();
+            service.begin();
+        }
+        let answer = said(&service, "/runners/1/p9").await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(
+            answer.ends_with("runner 1 has had 8 processes already"),
+            "{answer}"
+        );
+        for path in ["/runners/1/p8", "/runners/2/p9"] {
+            let answer = said(&service, path).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        }
+    }
+}
+
 #[test]
 fn what_was_written_down_and_cannot_be_read_is_set_aside() {
     let mut service = Service::open(1, json!({}));

@@ -297,7 +297,7 @@ async fn what_runners_had_sent_and_said_that_are_no_more_survives_a_restart_of_t
         assert_eq!(send(&service, runner, "a", body).await.0, 200);
         assert_eq!(
             say(&service, runner, json!({"phase": "running"})).await,
-            r#"{"order":"goOn"}"#
+            r#"{"order":"continue"}"#
         );
     }
     let own = json!({"http_reqs": {"count": 5.0, "rate": 2.5}});
@@ -388,9 +388,15 @@ async fn a_test_that_began_before_the_aggregator_is_judged_over_all_of_its_time(
     let body = export([counter("http_reqs", 1, 1_500.0)]);
     assert_eq!(send(&service, "1", "a", body).await.0, 200);
     let running = |ago: u64| json!({"phase": "running", "startedAgo": ago});
-    assert_eq!(say(&service, "1", running(300_000)).await, r#"{"order":"goOn"}"#);
+    assert_eq!(
+        say(&service, "1", running(300_000)).await,
+        r#"{"order":"continue"}"#
+    );
     tokio::time::sleep(Duration::from_millis(2_700)).await;
-    assert_eq!(say(&service, "1", running(302_700)).await, r#"{"order":"goOn"}"#);
+    assert_eq!(
+        say(&service, "1", running(302_700)).await,
+        r#"{"order":"continue"}"#
+    );
     let report = json!(service.aggregator().report());
     let verdict = &report["thresholds"][0];
     assert_eq!(verdict["passed"], json!(true), "{verdict}");
@@ -1033,6 +1039,15 @@ async fn page_of_another_name_cannot_read_the_report() {
     ] {
         let answer = ask_as(host).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{host}: {answer}");
+        assert!(
+            answer.contains("\r\nx-content-type-options: nosniff\r\n"),
+            "{answer}"
+        );
+        let policy = answer.split("\r\ncontent-security-policy: ").nth(1).unwrap();
+        let policy = policy.split("\r\n").next().unwrap();
+        let of_page = policy.strip_suffix("; frame-ancestors 'none'").unwrap();
+        let page = include_str!("../../src/aggregate/report/page.html");
+        assert!(page.contains(&format!("content=\"{of_page}\"")), "{of_page}");
     }
     for host in [
         "evil.example",

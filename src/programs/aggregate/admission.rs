@@ -1,8 +1,9 @@
 //! Bodies of requests: how large they may be, how long they may take to come, and how many are read at a time. What a
 //! request has in its headers is checked before.
 
-use super::server::{Aggregator, LARGEST_EXPORT};
+use super::server::Aggregator;
 use crate::aggregate::store::ExportError;
+use crate::limits::LARGEST_EXPORT;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_LENGTH;
@@ -17,8 +18,6 @@ use tokio::time::timeout;
 
 /// How long the body of a request may take to arrive, and to wait for room.
 pub(super) const ARRIVAL: Duration = Duration::from_secs(30);
-/// The largest word of a runner: k6's own numbers of some thousands of metrics.
-pub(super) const LARGEST_WORD: usize = 1024 * 1024;
 /// The largest answer of handleSummary() that is taken: what is kept of it is bounded where it comes from.
 pub(super) const LARGEST_HANDLED: usize = 16 * 1024 * 1024;
 /// The most bytes of words that are read at the same time, over all runners; the same for answers. Others wait.

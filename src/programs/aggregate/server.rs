@@ -1,8 +1,6 @@
 //! What the aggregator listens to: the exports of k6's OpenTelemetry output, and the words of the runners.
 
-use super::admission::{
-    ARRIVAL, Bodies, LARGEST_HANDLED, LARGEST_WORD, kibibytes, length_of, over_grpc, whole,
-};
+use super::admission::{ARRIVAL, Bodies, LARGEST_HANDLED, kibibytes, length_of, over_grpc, whole};
 use super::serving;
 use crate::aggregate::closing::{Claim, Closing, Turn};
 use crate::aggregate::documents::Documents;
@@ -16,13 +14,17 @@ use crate::aggregate::store::{ExportError, Sender};
 use crate::aggregate::summary::{self, Options};
 use crate::clock::Clock;
 use crate::exposition;
+use crate::limits::LARGEST_WORD;
 use crate::protocol::outcome::Outcome;
 use crate::protocol::tokens::TokenHash;
 use crate::protocol::verdict::{Reason, RunResult};
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
+use axum::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
@@ -40,6 +42,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
 };
 use prost::Message;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
@@ -57,8 +60,8 @@ use tokio_stream::wrappers::IntervalStream;
 /// Where the summary is that a k6 with `--new-machine-readable-summary` makes.
 pub const MACHINE_READABLE: &str = "/machine-readable.json";
 
-/// The largest export that is read, in bytes. One series takes some 300 bytes, and its tags.
-pub const LARGEST_EXPORT: usize = 64 * 1024 * 1024;
+pub use crate::limits::LARGEST_EXPORT;
+
 /// As many bytes of exports are read at the same time, of all runners: others wait.
 const IN_FLIGHT: usize = 2 * LARGEST_EXPORT;
 /// For each mebibyte of an export the answer waits so long, since a k6 begins the next as soon as it has it: to export
@@ -75,6 +78,9 @@ const TICK_STEPS: usize = 3;
 
 /// Where it is written down who has called handleSummary(), and what came of it.
 const CLOSING: &str = ".closing.json";
+
+/// How many processes a runner may have had. Its Job makes one pod, or two where Kubernetes lost the first.
+const MOST_PROCESSES: usize = 8;
 
 /// What an aggregator tells of the end.
 #[derive(Debug)]
@@ -108,6 +114,8 @@ pub struct Aggregator {
     token: TokenHash,
     /// How many runners there are.
     runners: u32,
+    /// The processes that have said that they are of a runner.
+    processes: Mutex<BTreeMap<u32, BTreeSet<String>>>,
     /// Whether it has been told that somebody else came.
     has_warned: AtomicBool,
     options: Options,
@@ -142,6 +150,7 @@ impl Aggregator {
         let aggregator = Self {
             token: names.token,
             runners: session.expected,
+            processes: Mutex::default(),
             has_warned: AtomicBool::new(false),
             options: names.options,
             session: Mutex::new(session),
@@ -512,6 +521,16 @@ impl Aggregator {
         if process.is_empty() || process.len() > 100 || !process.chars().all(is_name) {
             return Err(format!("{process:?} does not name a process"));
         }
+        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = processes.entry(runner).or_default();
+        if !known.contains(process) {
+            if known.len() >= MOST_PROCESSES {
+                return Err(format!(
+                    "runner {runner} has had {MOST_PROCESSES} processes already"
+                ));
+            }
+            known.insert(process.to_owned());
+        }
         Ok(Sender {
             runner,
             process: process.to_owned(),
@@ -621,6 +640,10 @@ async fn only_runners(State(aggregator): State<Arc<Aggregator>>, request: Reques
     (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")]).into_response()
 }
 
+/// What a browser may do with an answer: what the page of the report says of itself, and no other page may frame it.
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src \
+                              'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// Refuses a page that a browser asks for by a name which only stands for the address of another: so a web page could
 /// read a report that is reached by `kubectl port-forward`.
 /// <https://en.wikipedia.org/wiki/DNS_rebinding>
@@ -631,7 +654,14 @@ async fn known_host(request: Request, next: Next) -> Response {
         .map(|host| host.to_str().unwrap_or("?"));
     let host = header.or_else(|| request.uri().authority().map(Authority::as_str));
     if host.is_none_or(is_known_host) {
-        return next.run(request).await;
+        let is_read = request.method() == Method::GET;
+        let mut answer = next.run(request).await;
+        if is_read {
+            let headers = answer.headers_mut();
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_POLICY));
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        }
+        return answer;
     }
     let why = "ask for it by its address, as localhost, or by the name of the Service that ends with .svc";
     (StatusCode::FORBIDDEN, why).into_response()

@@ -10,9 +10,10 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 /// How many connections are open, of all runners: each has one for its exports, and one for what it says of itself.
 const MOST_CONNECTIONS: usize = 8_192;
@@ -24,6 +25,10 @@ const HEADERS: Duration = Duration::from_secs(30);
 const MOST_HEADERS: usize = 16 * 1024;
 /// How many requests a connection of HTTP/2 has at a time.
 const STREAMS: u32 = 8;
+/// What a connection of HTTP/2 begins with: <https://www.rfc-editor.org/rfc/rfc9113#section-3.4>.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long to wait for the rest of it.
+const PREFACE_RETRY: Duration = Duration::from_millis(20);
 /// How long to wait after a connection that could not be accepted.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -66,6 +71,20 @@ impl Drop for One {
     }
 }
 
+/// Waits until a connection has brought what tells HTTP/1.1 from HTTP/2. hyper would wait for that without end.
+async fn begun(stream: &TcpStream) -> io::Result<()> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let count = stream.peek(&mut first).await?;
+        let brought = first.get(..count).unwrap_or_default();
+        match count {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            _ if count < PREFACE.len() && PREFACE.starts_with(brought) => sleep(PREFACE_RETRY).await,
+            _ => return Ok(()),
+        }
+    }
+}
+
 /// Answers on a socket, over HTTP/1.1 and HTTP/2, for as long as it is polled.
 pub async fn serve(socket: TcpListener, routes: Router) -> io::Result<()> {
     let mut server = Builder::new(TokioExecutor::new());
@@ -92,7 +111,7 @@ pub async fn serve(socket: TcpListener, routes: Router) -> io::Result<()> {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_RETRY).await;
+                sleep(ACCEPT_RETRY).await;
                 continue;
             }
         };
@@ -104,18 +123,55 @@ pub async fn serve(socket: TcpListener, routes: Router) -> io::Result<()> {
         let service = TowerToHyperService::new(routes.clone());
         let server = server.clone();
         connections.spawn(async move {
-            let connection = server.serve_connection(TokioIo::new(stream), service);
-            // Whatever ended it, its other end knows.
-            let _ = connection.await;
+            if let Ok(Ok(())) = timeout(HEADERS, begun(&stream)).await {
+                let connection = server.serve_connection(TokioIo::new(stream), service);
+                // Whatever ended it, its other end knows.
+                let _ = connection.await;
+            }
             drop((one, room));
         });
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
-    use super::{MOST_OF_ONE, Open};
+    use super::{HEADERS, MOST_OF_ONE, Open, PREFACE, serve};
+    use axum::Router;
+    use axum::routing::get;
     use std::net::{IpAddr, Ipv4Addr};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::{Instant, timeout};
+
+    /// Time passes only while all wait.
+    #[tokio::test(start_paused = true)]
+    async fn connection_that_brings_no_whole_head_of_a_request_is_closed() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let routes = Router::new().route("/", get(|| async { "here" }));
+        let server = tokio::spawn(serve(socket, routes));
+        let whole: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        for brought in [
+            b"",
+            &whole[..1],
+            &whole[..16],
+            whole,
+            &PREFACE[..1],
+            &PREFACE[..20],
+        ] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(brought).await.unwrap();
+            let began = Instant::now();
+            let mut all = Vec::new();
+            let read = timeout(3 * HEADERS, stream.read_to_end(&mut all)).await;
+            let text = String::from_utf8_lossy(brought);
+            assert!(read.is_ok(), "it stays open: {text:?}");
+            assert!(began.elapsed() >= HEADERS / 2, "{text:?}");
+            assert_eq!(all.starts_with(b"HTTP/1.1 200 "), brought == whole, "{text:?}");
+        }
+        server.abort();
+    }
 
     #[test]
     fn one_address_takes_no_connection_from_another() {
