@@ -263,7 +263,7 @@ impl Task<'_> {
         let kind = K::kind(&());
         let error = match bounded(self.api().create(&PostParams::default(), &object)).await {
             Ok(_) => {
-                self.context.memory.made(&self.owner.uid, &name);
+                self.made::<K>(&name);
                 tracing::debug!(%kind, name, "created");
                 return Ok(None);
             }
@@ -275,6 +275,13 @@ impl Task<'_> {
         refusal::<K>(&name, error).map(Some)
     }
 
+    /// A Job is looked for in a cache, which may not show it yet.
+    fn made<K: Child>(&self, name: &str) {
+        if K::kind(&()) == Job::kind(&()) {
+            self.context.memory.made(&self.owner.uid, name);
+        }
+    }
+
     /// The name is taken: by us, by a former run of the same name that is on its way out, or by a stranger.
     async fn existing<K: Child>(&self, name: &str, keeper: &str) -> Result<Option<Refusal>, Error> {
         let kind = K::kind(&());
@@ -283,7 +290,7 @@ impl Task<'_> {
         };
         let owners = object.owner_references();
         if owners.iter().any(|owner| owner.uid == keeper) {
-            self.context.memory.made(&self.owner.uid, name);
+            self.made::<K>(name);
             return Ok(None);
         }
         // The Service of an aggregator that is gone goes too.

@@ -174,6 +174,18 @@ impl Memory {
         })
     }
 
+    /// How long until a Job that the cache does not show counts as deleted. It may have been deleted before any watch
+    /// showed it, and then nothing else calls for another look.
+    pub fn made_pause(&self, uid: &str) -> Option<Duration> {
+        self.with(uid, |entry| {
+            let rests = entry
+                .made
+                .values()
+                .map(|at| CACHE_LAG.saturating_sub(at.elapsed()));
+            rests.filter(|rest| !rest.is_zero()).min()
+        })
+    }
+
     /// The cache shows the Job.
     pub fn seen(&self, uid: &str, job: &str) {
         self.with(uid, |entry| {

@@ -236,6 +236,7 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
             .chain(again)
             .chain(progress)
             .chain(context.memory.podless_pause(&uid))
+            .chain(context.memory.made_pause(&uid))
             .chain(measures(&run.state).then_some(LIVE_INTERVAL))
             .min();
         return Ok(wake.map_or_else(Action::await_change, Action::requeue));

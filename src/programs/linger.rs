@@ -10,7 +10,7 @@
 
 use super::http::ask;
 use super::k6_client::{Client, Status};
-use super::listening::{Keys, Listening, take_orders};
+use super::listening::{Keys, Listening, api_at, take_orders};
 use super::relay::Relay;
 use super::setup::{Failed, data_at, failure_of};
 use super::summing::Plan;
@@ -142,6 +142,11 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return failed(&format!("signals can't be received: {error}")),
     };
+    let api = match api_at(args.api) {
+        Ok(api) => api,
+        Err(error) => return failed(&format!("{} can't be listened to: {error}", args.api)),
+    };
+    let args = LingerArgs { api, ..args };
     let Some(program) = args.command.first() else {
         return failed("there is no command");
     };

@@ -8,7 +8,8 @@ use crate::listen;
 use crate::protocol::tokens::{AGGREGATOR, RUNNERS_HASH, Token, TokenError, TokenHash};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener as Probing};
 use std::path::Path;
 use tokio::net::TcpListener;
 
@@ -39,6 +40,22 @@ impl Keys {
                 .map_err(|error| format!("{} can't be removed: {error}", path.display()))?;
         }
         Ok(keys)
+    }
+}
+
+/// Where k6's REST API is to be: at this address, or at another port where a sidecar has that one. k6 ends with 106 if
+/// its port is in use.
+pub(super) fn api_at(wanted: SocketAddr) -> io::Result<SocketAddr> {
+    match Probing::bind(wanted) {
+        Ok(_free) => Ok(wanted),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            let other = Probing::bind((wanted.ip(), 0))?.local_addr()?;
+            eprintln!(
+                "k6-operator: another container of the pod listens at {wanted}: k6's REST API is at {other}"
+            );
+            Ok(other)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -61,7 +61,8 @@ fn lingering_with(
     };
     let child = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
         .args(["linger", "--runner=1", "--process=pod"])
-        .args([format!("--patience={patience}"), format!("--api={api}")])
+        .arg(format!("--patience={patience}"))
+        .args((!more.iter().any(|word| word.starts_with("--api="))).then(|| format!("--api={api}")))
         .args(more)
         .arg("--")
         .arg(program)
@@ -375,6 +376,21 @@ async fn port_of_a_runner_tells_its_status_to_all_and_obeys_who_has_the_token() 
     );
     assert_eq!(runner.code(), Some(103), "{}", runner.log());
     assert!(std::net::TcpStream::connect(address).is_err(), "somebody listens");
+}
+
+/// A sidecar may have the port, which k6 would end for.
+#[test]
+fn api_of_k6_gives_way_to_what_listens_at_its_port() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let more = [
+        format!("--aggregator={}", unused_address()),
+        format!("--api={address}"),
+    ];
+    let mut runner = lingering_with(SHORT, 1, "", None, &more);
+    assert_eq!(runner.code(), Some(0), "{}", runner.log());
+    let told = format!("another container of the pod listens at {address}: k6's REST API is at ");
+    assert!(runner.log().contains(&told), "{}", runner.log());
 }
 
 /// Who holds connections open keeps nobody out.

@@ -691,6 +691,34 @@ async fn a_quota_that_is_filled_is_told_and_the_run_goes_on_when_it_is_raised() 
 }
 
 #[tokio::test]
+async fn quota_without_room_for_the_tokens_is_told_and_the_run_goes_on_when_it_is_raised() {
+    let test = Test::new("quota-secrets").await;
+    test.script("once", &once(2, 2)).await;
+    quota(&test, "count/secrets", 0);
+    let run = Run::apply(
+        &test,
+        Kind::K6,
+        "tokens",
+        json!({"parallelism": 2, "script": "once"}),
+    );
+    let told = run
+        .when("refused its tokens", |status| {
+            retries(status) && status.state == Some(StateName::Created)
+        })
+        .await;
+    contains_all(
+        &told.message.unwrap(),
+        &[
+            "Secret tokens-tokens-",
+            "exceeded quota",
+            "the namespace have one more",
+        ],
+    );
+    quota(&test, "count/secrets", 1);
+    passed_once(&run, 2).await;
+}
+
+#[tokio::test]
 async fn a_pod_that_a_full_quota_keeps_out_is_told_and_comes_when_there_is_room() {
     covers(Fault::RequestRefused, &[StateName::Created]);
     let test = Test::new("quota-pods").await;

@@ -662,6 +662,15 @@ impl World {
             });
             return self.later(700, Step::Begin(id.to_owned()));
         }
+        if let Some(missing) = self.missing_secret(&pod) {
+            let volume = "MountVolume.SetUp failed for volume \"k6-operator-secret\"";
+            self.told_of_pod(
+                &pod,
+                "FailedMount",
+                &format!("{volume}: secret \"{missing}\" not found"),
+            );
+            return self.later(2_000, Step::Begin(id.to_owned()));
+        }
         let address = match pod.part {
             Part::Runner(_) => {
                 let Some(address) = self.free_address() else {

@@ -39,7 +39,8 @@ pub fn of(fault: &Fault) -> Option<table::Fault> {
             | ByHand::Edit(_)
             | ByHand::DeleteJob(_)
             | ByHand::Unlabel(_)
-            | ByHand::DeletePod(_) => None,
+            | ByHand::DeletePod(_)
+            | ByHand::DeleteTokens => None,
         },
         Fault::Refused { .. } => Some(table::Fault::RequestRefused),
         Fault::Watch { .. }

@@ -119,6 +119,8 @@ pub enum ByHand {
     Unlabel(Part),
     DeletePod(Part),
     DeleteScript,
+    /// Deletes the Secrets of runs. A run that an older operator has begun has none.
+    DeleteTokens,
     /// Makes an object of the name of a part, and removes it after so many ms, or never.
     Squat(Part, Option<u64>),
 }

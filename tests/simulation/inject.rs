@@ -319,6 +319,13 @@ impl World {
                 };
                 self.delete(&key, Deletion::Background);
             }
+            ByHand::DeleteTokens => {
+                let all = self.store.all(Table::Secrets);
+                let keys: Vec<Key> = all.map(|(key, _)| key.clone()).collect();
+                for key in keys {
+                    self.delete(&key, Deletion::Background);
+                }
+            }
             ByHand::Squat(part, ms) => {
                 let key = self.key_of(test, part);
                 let squatter = json!({

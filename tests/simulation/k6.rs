@@ -2,7 +2,7 @@
 
 use super::cluster::{End, Pod, Stage, Step, Work};
 use super::faults::{OnPod, Part};
-use super::scenario::{Ending, Inspected};
+use super::scenario::{Ending, Inspected, NAMESPACE};
 use super::store::{Key, Table, label, text};
 use super::world::{Reply, World};
 use k6_operator::aggregate::documents::Documents;
@@ -409,15 +409,19 @@ impl World {
         behind.next().map(|(id, _)| id.clone())
     }
 
-    /// The Secret with the tokens that a pod has, which tells the runs apart. It must be there.
+    /// The Secret that a pod waits for.
+    pub fn missing_secret(&self, pod: &Pod) -> Option<String> {
+        let name = self.tokens_of(pod)?;
+        let key = Key::new(Table::Secrets, NAMESPACE, &name);
+        self.store.get(&key).is_none().then_some(name)
+    }
+
+    /// The Secret with the tokens that a pod has, which tells the runs apart.
     fn tokens_of(&self, pod: &Pod) -> Option<String> {
         let object = self.store.get(&pod.key)?;
         let volumes = object.pointer("/spec/volumes")?.as_array()?;
         let mut secrets = volumes.iter().map(|volume| text(volume, "/secret/secretName"));
-        let name = secrets.find(|name| !name.is_empty())?;
-        let namespace = text(object, "/metadata/namespace");
-        let key = Key::new(Table::Secrets, namespace, name);
-        self.store.get(&key).map(|_| name.to_owned())
+        secrets.find(|name| !name.is_empty()).map(str::to_owned)
     }
 
     /// To whom a pod speaks that is given an aggregator.

@@ -496,3 +496,80 @@ fn a_lagging_view_and_a_crash_change_no_end_of_a_merged_run() {
     });
     same_end_as(&clean, 3, &scenario, plans);
 }
+
+/// Nothing tells the operator of it: no watch has shown the Job.
+#[test]
+fn job_that_is_deleted_before_a_watch_shows_it_is_created_again() {
+    let merged = (Scenario::merged(2, 0), Part::Aggregator, "a-aggregator");
+    let plain = (Scenario::plain(2), Part::Runner(1), "a-1");
+    for (scenario, part, name) in [merged, plain] {
+        let unshown = Fault::Watch {
+            operator: 0,
+            table: Table::Jobs,
+            when: When::In(0, StateName::Created, 0),
+            what: OnWatch::Coalesced(3_000),
+        };
+        let deleted = by_hand(StateName::Created, 1_000, ByHand::DeleteJob(part));
+        let outcome = ends(&scenario, Plan(vec![unshown, deleted]), PASSED);
+        let jobs = made(&outcome, &format!("Jobs {name}"));
+        assert_eq!(jobs, 2, "{name}: {}", outcome.lines.join("\n"));
+    }
+}
+
+#[test]
+fn tokens_that_are_refused_are_told_with_the_remedy_and_the_run_goes_on_once_they_are_not() {
+    let refused = |ms| Fault::Refused {
+        table: Table::Secrets,
+        when: When::In(0, StateName::Initializing, 0),
+        ms,
+    };
+    let end = "Error StartDeadlineExceeded, 0 released";
+    let outcome = ends(&Scenario::merged(2, 0), Plan(vec![refused(None)]), end);
+    let words = [
+        "Secret a-tokens-",
+        "was refused",
+        "let the operator create Secrets",
+    ];
+    for told in [
+        last(&outcome),
+        outcome
+            .messages
+            .iter()
+            .find(|told| told.contains(words[0]))
+            .unwrap(),
+    ] {
+        for word in words {
+            assert!(told.contains(word), "{told}");
+        }
+    }
+    assert_eq!(made(&outcome, "Jobs a-aggregator"), 0);
+    is_kept(&ends(
+        &Scenario::merged(2, 0),
+        Plan(vec![refused(Some(30_000))]),
+        PASSED,
+    ));
+}
+
+/// As after an upgrade from an operator that had no tokens: what is created then waits for them until a deadline.
+#[test]
+fn run_without_tokens_ends_with_the_reason_and_never_hangs() {
+    let lost = |state, later| by_hand(state, later, ByHand::DeleteTokens);
+    for (state, later) in [(StateName::Created, 20), (StateName::Starting, 0)] {
+        let end = "Error StartDeadlineExceeded, 0 released";
+        let outcome = ends(&Scenario::merged(2, 0), Plan(vec![lost(state, later)]), end);
+        let told = last(&outcome);
+        assert!(
+            told.contains("FailedMount: ") && told.contains("secret \"a-tokens-"),
+            "{told}"
+        );
+    }
+    // Runners that run have theirs.
+    is_kept(&ends(
+        &Scenario::merged(2, 0),
+        Plan(vec![lost(StateName::Started, 0)]),
+        PASSED,
+    ));
+    let stopped = by_hand(StateName::Started, 2_000, ByHand::Stop);
+    let plan = Plan(vec![lost(StateName::Started, 0), stopped]);
+    ends(&Scenario::merged(2, 0), plan, "Aborted StopRequested, 2 released");
+}
