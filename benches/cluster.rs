@@ -18,7 +18,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use k6_operator::api::{Kind, LoadTest, Spec};
 use k6_operator::machine::StateName;
-use k6_operator::objects::{self, Defaults, Owner};
+use k6_operator::objects::{self, Defaults, Owner, ValidatedRun};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::api::{DeleteParams, ListParams, PostParams};
@@ -320,15 +320,19 @@ async fn floor(client: &Client, n: u32) -> f64 {
         "parallelism": n, "script": "bench", "runner": {"env": [{"name": "VUS", "value": n.to_string()}]}
     }))
     .unwrap();
-    let checked = objects::validate(&spec).unwrap();
     let defaults = Defaults {
         common: k6_operator::objects::Common::default(),
         runner_image: std::env::var("K6OP_K6_IMAGE").expect("K6OP_K6_IMAGE: see tests/cluster/bench"),
         starter_image: String::new(),
     };
+    let run = ValidatedRun {
+        owner,
+        spec: objects::validate(&spec, &defaults).unwrap(),
+        plan: None,
+    };
     reset();
     for i in 1..=n {
-        let mut job = objects::runner(&owner, &spec, &checked, &defaults, (i, n), None);
+        let mut job = objects::runner(&run, (i, n), None);
         job.metadata.owner_references = None;
         jobs.create(&PostParams::default(), &job).await.unwrap();
     }

@@ -7,7 +7,7 @@ use k6_operator::api::{Kind, Spec};
 use k6_operator::machine::{
     Event, Fact, Observed, Plan, PodSeen, Record, Run, Runner, Terms, classify, effects, replay, step,
 };
-use k6_operator::objects::{Common, Defaults, Owner, runner, validate};
+use k6_operator::objects::{Common, Defaults, Owner, ValidatedRun, runner, validate};
 use std::hint::black_box;
 
 const SIZES: [u32; 3] = [1, 100, 1000];
@@ -111,9 +111,6 @@ fn build(criterion: &mut Criterion, n: u32) {
         script: "crocodile-stress-test".into(),
         ..Spec::default()
     };
-    let Ok(checked) = validate(&spec) else {
-        panic!("the run of {n} runners does not get here");
-    };
     let owner = Owner {
         kind: Kind::K6,
         name: "k6-sample".to_owned(),
@@ -127,8 +124,16 @@ fn build(criterion: &mut Criterion, n: u32) {
         starter_image: "operator".to_owned(),
         common: Common::default(),
     };
+    let Ok(spec) = validate(&spec, &defaults) else {
+        panic!("the run of {n} runners does not get here");
+    };
+    let run = ValidatedRun {
+        owner,
+        spec,
+        plan: None,
+    };
     criterion.bench_function(&format!("build one runner/{n}"), |b| {
-        b.iter(|| runner(black_box(&owner), &spec, &checked, &defaults, (n, n), None))
+        b.iter(|| runner(black_box(&run), (n, n), None))
     });
 }
 

@@ -20,7 +20,6 @@ mod otlp;
 pub mod outcome;
 pub mod prometheus;
 pub mod report;
-pub mod runner;
 pub mod session;
 pub mod sink;
 mod source;

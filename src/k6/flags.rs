@@ -103,6 +103,14 @@ const RUN: [Flag; 54] = [
     valued("vus", Some('u')),
 ];
 
+/// The flag for the destination of the log, and its variable.
+/// <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#log-output>
+pub const LOG_OUTPUT: &str = "log-output";
+/// The variable for the destination of the log.
+pub const LOG_OUTPUT_VARIABLE: &str = "K6_LOG_OUTPUT";
+/// The destination of a log that is not written.
+pub const NO_LOG: &str = "none";
+
 /// Flags that some versions accept and do not tell in their help.
 /// <https://github.com/grafana/k6/blob/v1.3.0/internal/cmd/runtime_options.go>
 const HIDDEN: [&str; 1] = ["no-summary"];

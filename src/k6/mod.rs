@@ -5,6 +5,7 @@ pub mod arguments;
 pub mod duration;
 pub mod execution;
 pub mod exit_code;
+pub mod export;
 pub mod flags;
 pub mod log;
 pub mod metrics;

@@ -1,12 +1,11 @@
 //! The Job that merges the metrics of the runners, the Service at which it is reached, and the ConfigMap in which the
 //! result is kept.
 
-use super::pod::{self, Defaults, Owner, Part};
-use super::{ValidatedRun, literal, names, programs, settings, tokens};
+use super::pod::{self, Owner, Part};
+use super::{ValidatedRun, literal, names, programs, tokens};
 use crate::aggregate::documents::Documents;
 use crate::aggregate::handle_summary::Content;
 use crate::aggregate::report::{self, RunInfo};
-use crate::api::{PodSettings, Resources, Spec};
 use crate::limits::{LARGEST_EXPORT, LARGEST_WORD};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::Job;
@@ -37,32 +36,26 @@ const MAP_LIMIT: usize = 1_000_000;
 /// Which of its documents a ConfigMap has no room for.
 const LEFT_OUT_ANNOTATION: &str = "k6.io/left-out";
 
-/// The Job of the aggregator, which merges the metrics of this number of runners.
-pub fn aggregator(
-    owner: &Owner,
-    spec: &Spec,
-    validated: &ValidatedRun,
-    defaults: &Defaults,
-    options: &str,
-    once: bool,
-) -> Job {
-    let settings = of_operator(spec, defaults);
-    let base = pod::main_container(AGGREGATE, &defaults.starter_image, &settings);
+/// The Job of the aggregator, which merges the metrics of the runners. `options` are the options of the script, as JSON.
+pub fn aggregator(run: &ValidatedRun, options: &str) -> Job {
+    let ValidatedRun { owner, spec, plan: _ } = run;
+    let settings = &spec.parts.aggregator;
+    let base = pod::main_container(AGGREGATE, &spec.parts.program_image, settings);
     let mut words = vec![
         "aggregate".to_owned(),
         format!("--name={}/{}", owner.namespace, owner.name),
         format!("--kind={}", owner.kind.as_str()),
-        format!("--runners={}", validated.terms.parallelism),
+        format!("--runners={}", spec.terms.parallelism),
         format!("--keep={KEPT_FOLDER}"),
     ];
-    if !validated.terms.unjudged {
+    if !spec.terms.unjudged {
         words.push(format!("--options-json={options}"));
     }
-    if once {
+    if run.aggregation().is_some_and(|how| how.setup_seconds.is_some()) {
         words.push("--once".to_owned());
     }
     let mut pod = PodSpec {
-        volumes: Some(vec![kept(validated.terms.parallelism)]),
+        volumes: Some(vec![kept(spec.terms.parallelism)]),
         ..PodSpec::default()
     };
     let kept = VolumeMount {
@@ -90,14 +83,14 @@ pub fn aggregator(
             failure_threshold: Some(10),
             ..Probe::default()
         }),
-        security_context: programs::read_only(base.security_context, &settings),
+        security_context: programs::read_only(base.security_context, settings),
         ..base
     };
     let hash = tokens::mounted(&mut pod, &mut container, owner, tokens::OF_AGGREGATOR);
     words.push(format!("--token-hash={hash}"));
     container.args = Some(literal(&words, &settings.common.env));
     pod.containers = vec![container];
-    pod::job(owner, Part::Aggregator, None, &settings, pod)
+    pod::job(owner, Part::Aggregator, None, settings, pod)
 }
 
 /// The Service at which the runners reach the aggregator, whichever pod it has: it goes with the Job.
@@ -212,20 +205,6 @@ fn key(file: &str) -> String {
         "handleSummary-{}",
         names::shortened(file.trim_start_matches(['.', '_']), 200)
     )
-}
-
-/// Those of the starter, but for its image: only the operator's own has the program.
-fn of_operator(spec: &Spec, defaults: &Defaults) -> PodSettings {
-    let mut common = settings::of_starter(spec, &defaults.common).common;
-    let own = settings::of_aggregation(spec, &defaults.common);
-    if own != Resources::default() {
-        common.resources = own;
-    }
-    common.resources = programs::or_sized(common.resources, spec, defaults, "64Mi", "1Gi");
-    PodSettings {
-        common,
-        ..PodSettings::default()
-    }
 }
 
 /// The folder for what came last of each process: no honest run fills it, and nothing fills the disk of the node.

@@ -1,34 +1,33 @@
 //! The Job in which k6 itself reads the script. The operator's program runs in the image of the runners and asks its k6;
 //! see `programs::inspect`. No shell runs.
 
-use super::pod::{self, Defaults, Owner, Part, given};
-use super::{ValidatedRun, literal, programs, runner, script, settings};
-use crate::api::Spec;
+use super::pod::{self, Part, given};
+use super::{ValidatedRun, literal, programs, script};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, PodSpec, Volume, VolumeMount};
 
 /// The container in which k6 reads the script.
 pub const INSPECT: &str = "inspect";
 
-/// Where the archive is that k6 makes of the script.
+/// The volume with the archive of the script.
 const ARCHIVE_VOLUME: &str = "k6-archive-volume";
 const ARCHIVE_FOLDER: &str = "/k6-archive";
 
 /// The initializer Job.
-pub fn initializer(owner: &Owner, spec: &Spec, validated: &ValidatedRun, defaults: &Defaults) -> Job {
-    let settings = settings::of_initializer(spec, &defaults.common);
-    let own = spec.initializer.as_ref().map(|initializer| &initializer.pod);
-    let timeout = i64::from(validated.terms.initialization_timeout_seconds);
+pub fn initializer(run: &ValidatedRun) -> Job {
+    let ValidatedRun { owner, spec, plan: _ } = run;
+    let settings = &spec.parts.initializer;
+    let timeout = i64::from(spec.terms.initialization_timeout_seconds);
     let archive_mount = VolumeMount {
         name: ARCHIVE_VOLUME.to_owned(),
         mount_path: ARCHIVE_FOLDER.to_owned(),
         ..VolumeMount::default()
     };
-    let base = pod::main_container(INSPECT, &defaults.runner_image, &settings);
-    let mounts = script::mount(validated).into_iter().chain([archive_mount]);
+    let base = pod::main_container(INSPECT, &spec.parts.runner_image, settings);
+    let mounts = script::mount(run).into_iter().chain([archive_mount]);
     let mounts = mounts.chain(base.volume_mounts.unwrap_or_default());
     let mounts: Vec<VolumeMount> = mounts.collect();
-    // The run's own deadline comes first, and the Job's last.
+    // The run's own deadline comes first, then that of the program, then that of the Job.
     let command = [
         programs::COPY.to_owned(),
         "inspect".to_owned(),
@@ -39,16 +38,15 @@ pub fn initializer(owner: &Owner, spec: &Spec, validated: &ValidatedRun, default
     ];
     let command = command
         .into_iter()
-        .chain(literal(&validated.arguments, &settings.common.env))
-        .chain(literal(&[script::path(validated)], &[]));
+        .chain(literal(&spec.arguments, &settings.common.env))
+        .chain(literal(&[script::path(run)], &[]));
     let mut container = Container {
         command: Some(command.collect()),
         env: pod::unresolved(base.env),
         volume_mounts: given(&mounts),
-        ports: given(&runner::more_ports(spec)),
-        // Those of runners ask k6's API, which `k6 inspect` does not have.
-        readiness_probe: own.and_then(|pod| pod.readiness_probe.clone()),
-        liveness_probe: own.and_then(|pod| pod.liveness_probe.clone()),
+        ports: given(&spec.ports),
+        readiness_probe: settings.readiness_probe.clone(),
+        liveness_probe: settings.liveness_probe.clone(),
         ..base
     };
     let archive_volume = Volume {
@@ -56,21 +54,19 @@ pub fn initializer(owner: &Owner, spec: &Spec, validated: &ValidatedRun, default
         empty_dir: Some(EmptyDirVolumeSource::default()),
         ..Volume::default()
     };
-    let volumes = script::volume(owner, validated)
-        .into_iter()
-        .chain([archive_volume]);
+    let volumes = script::volume(run).into_iter().chain([archive_volume]);
     let mut pod = PodSpec {
         volumes: Some(volumes.collect()),
         ..PodSpec::default()
     };
-    let copying = programs::copied(&mut pod, &mut container, defaults, &settings);
+    let copying = programs::copied(&mut pod, &mut container, &spec.parts.program_image, settings);
     pod.init_containers = Some(vec![copying]);
     pod.containers = vec![container];
     pod::job(
         owner,
         Part::Initializer,
         Some(timeout.saturating_add(10)),
-        &settings,
+        settings,
         pod,
     )
 }

@@ -1,7 +1,9 @@
-//! PURE. From a spec to the Kubernetes objects of a run.
+//! The Kubernetes objects of a run. Pure: [`validate`] checks a spec once, and each builder starts from a
+//! [`ValidatedRun`].
 
 mod aggregator;
 mod arguments;
+mod environment;
 mod initializer;
 mod names;
 mod pod;
@@ -10,8 +12,10 @@ mod runner;
 mod script;
 pub mod segments;
 mod settings;
+mod spec_error;
+mod spec_size;
 mod tokens;
-pub mod validate;
+mod validate;
 
 pub use crate::k6::duration::{duration_text, seconds};
 pub use aggregator::{AGGREGATE, AGGREGATOR_PORT, aggregator, service, summary};
@@ -23,10 +27,11 @@ pub use names::{
     service_name, starter_name, stem, stopper_name, summary_name, tokens_name,
 };
 pub use pod::{Defaults, Owner, PORT};
-pub use programs::{PROGRAM_CONTAINER, Port, starter, stopper};
-pub use runner::{RUNNER, Wiring, runner};
-pub use script::{VOLUME, script};
+pub use programs::{PROGRAM_CONTAINER, starter, stopper};
+pub use runner::{RUNNER, runner};
+pub use script::{Script, VOLUME, script};
 pub use segments::{segment, sequence};
-pub use settings::{Common, unlike_runners};
+pub use settings::Common;
+pub use spec_error::SpecError;
 pub use tokens::tokens;
-pub use validate::{Script, ValidatedRun, validate};
+pub use validate::{ValidatedRun, ValidatedSpec, validate};

@@ -232,7 +232,7 @@ fn framed(part: Part, settings: &PodSettings, pod: PodSpec) -> PodSpec {
             }
             .to_owned(),
         ),
-        // Who names an account wants what it may do.
+        // A pod with an explicit service account mounts its token.
         automount_service_account_token: mount_token
             .or_else(|| common.service_account_name.is_none().then_some(false)),
         service_account_name: common.service_account_name.clone(),

@@ -1,9 +1,10 @@
 //! The Job of one runner.
 
-use super::pod::{self, Defaults, Owner, PORT, Part, given};
-use super::{ValidatedRun, literal, names, programs, script, segments, settings, tokens};
-use crate::aggregate::runner::{self, environment};
-use crate::api::{Kind, PodSettings, Spec};
+use super::pod::{self, PORT, Part, given};
+use super::{ValidatedRun, literal, names, programs, script, segments, tokens};
+use crate::api::{Kind, PodSettings};
+use crate::k6::export::{self, environment};
+use crate::k6::flags::{LOG_OUTPUT, LOG_OUTPUT_VARIABLE, NO_LOG};
 use crate::k6::system_tags::SYSTEM_TAGS;
 use crate::k6::{Arguments, Flags};
 use crate::machine::Aggregation;
@@ -16,45 +17,41 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeMap;
 
-/// To what a runner brings its metrics.
-#[derive(Clone, Copy, Debug)]
-pub struct Wiring<'a> {
-    /// What the run's plan says of merging.
-    pub aggregation: &'a Aggregation,
-    /// Where the aggregator is: `IP:PORT`.
-    pub address: &'a str,
+/// Where a runner exports its metrics.
+#[derive(Clone, Copy)]
+struct Wiring<'a> {
+    aggregation: &'a Aggregation,
+    /// The address of the aggregator: `IP:PORT`.
+    address: &'a str,
 }
 
 /// The container in which k6 runs its part.
 pub const RUNNER: &str = "k6";
 
-/// The variable with the UID of a runner's pod: it tells the processes of a runner apart.
+/// The variable with the UID of a runner's pod, which distinguishes the processes of a runner.
 const POD_VARIABLE: &str = "K6_OPERATOR_POD_UID";
 
-/// The Job of runner `i` of `n`.
-pub fn runner(
-    owner: &Owner,
-    spec: &Spec,
-    validated: &ValidatedRun,
-    defaults: &Defaults,
-    (i, n): (u32, u32),
-    wiring: Option<Wiring<'_>>,
-) -> Job {
-    let settings = settings::of_runner(spec, &defaults.common);
-    let base = pod::main_container(RUNNER, &defaults.runner_image, &settings);
+/// The Job of runner `i` of `n`, which exports its metrics to the aggregator at `address` (`IP:PORT`) if the run merges
+/// them.
+pub fn runner(run: &ValidatedRun, (i, n): (u32, u32), address: Option<&str>) -> Job {
+    let ValidatedRun { owner, spec, plan: _ } = run;
+    let settings = &spec.parts.runner;
+    let wiring = run.aggregation().zip(address);
+    let wiring = wiring.map(|(aggregation, address)| Wiring { aggregation, address });
+    let base = pod::main_container(RUNNER, &spec.parts.runner_image, settings);
     let api = ContainerPort {
         name: Some("http-api".to_owned()),
         container_port: PORT,
         ..ContainerPort::default()
     };
-    let mounts = script::mount(validated)
+    let mounts = script::mount(run)
         .into_iter()
         .chain(base.volume_mounts.unwrap_or_default());
     let mounts: Vec<VolumeMount> = mounts.collect();
     let mut container = Container {
         env: pod::unresolved(base.env),
-        command: Some(command(owner, spec, validated, &settings, (i, n), wiring)),
-        ports: Some(std::iter::once(api).chain(more_ports(spec)).collect()),
+        command: Some(command(run, (i, n), wiring)),
+        ports: Some(std::iter::once(api).chain(spec.ports.iter().cloned()).collect()),
         volume_mounts: given(&mounts),
         readiness_probe: settings.readiness_probe.clone().or_else(|| Some(answers())),
         liveness_probe: settings.liveness_probe.clone(),
@@ -62,7 +59,7 @@ pub fn runner(
     };
     let mut pod = PodSpec {
         hostname: Some(names::runner_name(&owner.stem(), i).replace('.', "-")),
-        volumes: script::volume(owner, validated).map(|volume| vec![volume]),
+        volumes: script::volume(run).map(|volume| vec![volume]),
         affinity: spec
             .separate
             .then(|| apart(settings.common.affinity.clone().unwrap_or_default())),
@@ -70,15 +67,15 @@ pub fn runner(
     };
     if let Some(wiring) = wiring {
         exporting(&mut container, wiring.aggregation);
-        let mut copying = programs::copied(&mut pod, &mut container, defaults, &settings);
+        let mut copying = programs::copied(&mut pod, &mut container, &spec.parts.program_image, settings);
         tokens::handed_over(&mut pod, &mut copying, &mut container, owner);
         pod.init_containers = Some(vec![copying]);
     }
     pod.containers = vec![container];
-    pod::job(owner, Part::Runner(i), None, &settings, pod)
+    pod::job(owner, Part::Runner(i), None, settings, pod)
 }
 
-/// What makes the k6 of a container export its metrics.
+/// Adds the variables that make k6 export its metrics.
 fn exporting(container: &mut Container, aggregation: &Aggregation) {
     let pod = EnvVar {
         name: POD_VARIABLE.to_owned(),
@@ -98,87 +95,77 @@ fn exporting(container: &mut Container, aggregation: &Aggregation) {
         value_from: None,
     });
     let ours: Vec<EnvVar> = [pod].into_iter().chain(ours).collect();
-    // What is in `env` comes before what comes by `envFrom`, and a name stands there once.
+    // `env` takes precedence over `envFrom`, and each name may stand in it once.
     let variables = container.env.get_or_insert_default();
     variables.retain(|user| !ours.iter().any(|own| own.name == user.name));
     variables.extend(ours);
 }
 
-/// The user's ports; the one of k6's API is there already.
-pub(super) fn more_ports(spec: &Spec) -> Vec<ContainerPort> {
-    let own = |port: &&ContainerPort| port.container_port != PORT;
-    spec.ports.iter().filter(own).cloned().collect()
-}
-
-fn command(
-    owner: &Owner,
-    spec: &Spec,
-    validated: &ValidatedRun,
-    settings: &PodSettings,
-    (i, n): (u32, u32),
-    wiring: Option<Wiring<'_>>,
-) -> Vec<String> {
-    let mut words = Vec::new();
-    if let Some(Wiring { aggregation, address }) = wiring {
-        words.extend([programs::COPY.to_owned(), "linger".to_owned()]);
-        words.push(format!("--aggregator={address}"));
-        words.push(format!("--runner={i}"));
-        words.push(format!("--process=$({POD_VARIABLE})"));
-        words.push(format!("--tokens={}", tokens::COPY_FOLDER));
-        words.push(format!("--listen=[::]:{PORT}"));
-        let timeout = aggregation.teardown_seconds;
-        words.extend(timeout.map(|seconds| format!("--teardown-timeout={seconds}")));
-        let tags = aggregation.system_tags.as_ref();
-        words.extend(tags.map(|tags| format!("--{SYSTEM_TAGS}={tags}")));
-        if !aggregation.script_metrics.is_empty() {
-            words.push(format!(
-                "--script-metrics={}",
-                aggregation.script_metrics.join(",")
-            ));
-        }
-        words.push(format!("--k6-version={}", aggregation.version()));
-        words.extend(literal(&[format!("--script={}", script::path(validated))], &[]));
-        words.push("--".to_owned());
-    }
+/// The command of a runner's container: k6, within `linger` if metrics are merged.
+fn command(run: &ValidatedRun, (i, n): (u32, u32), wiring: Option<Wiring<'_>>) -> Vec<String> {
+    let ValidatedRun { owner, spec, plan } = run;
+    let mut words = wiring.map_or_else(Vec::new, |wiring| around_k6(run, i, wiring));
     words.extend(["k6".to_owned(), "run".to_owned()]);
-    let quiet = || owner.kind == Kind::TestRun || logs_nothing(validated, settings);
-    if spec.quiet.map_or_else(quiet, |quiet| quiet.0) {
+    let arguments = Arguments::parse(&spec.arguments, &Flags::of_run());
+    let quiet = || owner.kind == Kind::TestRun || logs_nothing(&arguments, &spec.parts.runner);
+    if spec.quiet.unwrap_or_else(quiet) {
         words.push("--quiet".to_owned());
     }
     if n > 1 {
         words.push(format!("--execution-segment={}", segments::segment(i, n)));
         words.push(format!("--execution-segment-sequence={}", segments::sequence(n)));
     }
-    words.extend(literal(&validated.arguments, &settings.common.env));
-    words.extend(literal(&[script::path(validated)], &[]));
-    // Of a flag that is given twice k6 takes the last.
-    words.extend(validated.rps.map(|rps| format!("--rps={}", share(rps, (i, n)))));
-    // Else it is reached by the program around it, which gives it an address of its own.
+    words.extend(literal(&spec.arguments, &spec.parts.runner.common.env));
+    words.extend(literal(&[script::path(run)], &[]));
+    // k6 uses the last value of a flag.
+    let rps = plan.as_ref().and_then(|plan| plan.rps);
+    words.extend(rps.map(|rps| format!("--rps={}", share(rps, (i, n)))));
+    // Within `linger`, k6 has an address on loopback.
     if wiring.is_none() {
         words.push(format!("--address=0.0.0.0:{PORT}"));
     }
-    if !validated.terms.unpaused {
+    if !spec.terms.unpaused {
         words.push("--paused".to_owned());
     }
     if let Some(Wiring { aggregation, .. }) = wiring {
-        words.extend(runner::arguments(
-            &aggregation.output,
-            aggregation.setup_seconds.is_some(),
-        ));
+        let once = aggregation.setup_seconds.is_some();
+        words.extend(export::arguments(&aggregation.output, once));
     }
-    // Those of the command line replace those of the script, and are not added to them.
-    let given = |word: &String| word == "--tag" || word.starts_with("--tag=");
-    let own = validated
-        .tags
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"));
-    let own = own
-        .filter(|_| !validated.arguments.iter().any(given))
-        .collect::<Vec<_>>();
+    // Tags of the command line replace those of the script.
+    let of_script = plan.iter().flat_map(|plan| &plan.tags);
+    let of_script = of_script.filter(|_| !arguments.has("tag"));
+    let of_script: Vec<_> = of_script.map(|(name, value)| format!("{name}={value}")).collect();
     let ours = [format!("instance_id={i}"), format!("testrun_name={}", owner.name)];
-    for tag in literal(&own, &[]).into_iter().chain(ours) {
+    for tag in literal(&of_script, &[]).into_iter().chain(ours) {
         words.extend(["--tag".to_owned(), tag]);
     }
+    words
+}
+
+/// The words before `k6 run` where metrics are merged: `linger` and its arguments.
+fn around_k6(run: &ValidatedRun, i: u32, Wiring { aggregation, address }: Wiring<'_>) -> Vec<String> {
+    let mut words = vec![
+        programs::COPY.to_owned(),
+        "linger".to_owned(),
+        format!("--aggregator={address}"),
+        format!("--runner={i}"),
+        format!("--process=$({POD_VARIABLE})"),
+        format!("--tokens={}", tokens::COPY_FOLDER),
+        format!("--listen=[::]:{PORT}"),
+    ];
+    let timeout = aggregation.teardown_seconds;
+    words.extend(timeout.map(|seconds| format!("--teardown-timeout={seconds}")));
+    let tags = aggregation.system_tags.as_ref();
+    words.extend(tags.map(|tags| format!("--{SYSTEM_TAGS}={tags}")));
+    if !aggregation.script_metrics.is_empty() {
+        words.push(format!(
+            "--script-metrics={}",
+            aggregation.script_metrics.join(",")
+        ));
+    }
+    words.push(format!("--k6-version={}", aggregation.version()));
+    words.extend(literal(&[format!("--script={}", script::path(run))], &[]));
+    words.push("--".to_owned());
     words
 }
 
@@ -227,16 +214,12 @@ fn apart(user: Affinity) -> Affinity {
     }
 }
 
-/// Whether k6 is told to log nothing. Tools that say so read the JSON that handleSummary() prints, and k6 writes its
-/// banner and its progress beside it:
+/// Whether k6 writes no log. Users who set this read the JSON that handleSummary() prints, and k6 would write its banner
+/// and its progress beside it:
 /// <https://github.com/dapr/dapr/blob/0fb114a40e2dd665e22586291afc22640ff91430/tests/runner/loadtest/k6.go>
-fn logs_nothing(validated: &ValidatedRun, settings: &PodSettings) -> bool {
-    const NOTHING: &str = "none";
+fn logs_nothing(arguments: &Arguments, settings: &PodSettings) -> bool {
     let mut env = settings.common.env.iter();
-    let variable = env.find(|variable| variable.name == "K6_LOG_OUTPUT");
-    let arguments = Arguments::parse(&validated.arguments, &Flags::of_run());
-    match arguments.value("log-output") {
-        Some(output) => output == NOTHING,
-        None => variable.is_some_and(|variable| variable.value.as_deref() == Some(NOTHING)),
-    }
+    let variable = env.find(|variable| variable.name == LOG_OUTPUT_VARIABLE);
+    let variable = variable.and_then(|variable| variable.value.as_deref());
+    arguments.value(LOG_OUTPUT).or(variable) == Some(NO_LOG)
 }

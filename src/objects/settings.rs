@@ -5,6 +5,7 @@
 use super::Defaults;
 use crate::api::{Metadata, PodSettings, PodTemplate, Resources, Spec, without_empty};
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 
@@ -39,26 +40,57 @@ impl<'de> Deserialize<'de> for Common {
     }
 }
 
+/// The images and settings of the pods of each part, from the spec and the operator's defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Parts {
+    /// The default image of runners and initializers.
+    pub runner_image: String,
+    /// The image with the operator's program: that of aggregators, and the default of starters and stoppers.
+    pub program_image: String,
+    pub initializer: PodSettings,
+    pub runner: PodSettings,
+    /// Of starters and stoppers.
+    pub starter: PodSettings,
+    pub aggregator: PodSettings,
+}
+
+impl Parts {
+    /// The parts of a run of this spec.
+    pub fn of(spec: &Spec, defaults: &Defaults) -> Self {
+        let common = &defaults.common;
+        let runner = of_runner(spec, common);
+        let cpu_limit = runner.common.resources.limits.get("cpu");
+        Self {
+            runner_image: defaults.runner_image.clone(),
+            program_image: defaults.starter_image.clone(),
+            initializer: of_initializer(spec, common),
+            starter: sized(of_starter(spec, common), "16Mi", "128Mi", cpu_limit),
+            aggregator: sized(of_aggregator(spec, common), "64Mi", "1Gi", cpu_limit),
+            runner,
+        }
+    }
+}
+
 /// The settings of runners.
-pub(super) fn of_runner(spec: &Spec, defaults: &Common) -> PodSettings {
+fn of_runner(spec: &Spec, defaults: &Common) -> PodSettings {
     all(&spec.runner, spec, &defaults.runner, defaults)
 }
 
 /// The settings of the initializer. The script must see there what it sees in the runners: what the initializer does
-/// not set is theirs.
-pub(super) fn of_initializer(spec: &Spec, defaults: &Common) -> PodSettings {
+/// not set is theirs, except probes, which ask k6's API: `k6 inspect` has none.
+fn of_initializer(spec: &Spec, defaults: &Common) -> PodSettings {
     let none = PodSettings::default();
     let own = spec
         .initializer
         .as_ref()
         .map_or(&none, |initializer| &initializer.pod);
     let default = defaults.initializer.as_ref().unwrap_or(&none);
-    all(
-        &as_runner(own, &spec.runner),
-        spec,
-        &as_runner(default, &defaults.runner),
-        defaults,
-    )
+    let runner = as_runner(default, &defaults.runner);
+    PodSettings {
+        readiness_probe: own.readiness_probe.clone(),
+        liveness_probe: own.liveness_probe.clone(),
+        ..all(&as_runner(own, &spec.runner), spec, &runner, defaults)
+    }
 }
 
 /// The settings of an initializer, completed by those of the runners, of which each group is taken as a whole: half of
@@ -106,35 +138,84 @@ fn as_runner(own: &PodSettings, runner: &PodSettings) -> PodSettings {
 }
 
 /// The settings of starter and stopper.
-pub(super) fn of_starter(spec: &Spec, defaults: &Common) -> PodSettings {
+fn of_starter(spec: &Spec, defaults: &Common) -> PodSettings {
     all(&spec.starter, spec, &defaults.starter, defaults)
 }
 
-/// CPU and memory of what merges the metrics; empty if nobody says.
-pub(super) fn of_aggregation(spec: &Spec, defaults: &Common) -> Resources {
-    resources_over(
+/// The settings of the aggregator: those of the starter with resources of its own, in the operator's image, since only
+/// that has the program.
+fn of_aggregator(spec: &Spec, defaults: &Common) -> PodSettings {
+    let mut common = of_starter(spec, defaults).common;
+    let own = resources_over(
         spec.aggregation.resources.clone(),
         &defaults.aggregation.resources,
-    )
+    );
+    if own != Resources::default() {
+        common.resources = own;
+    }
+    with(&common)
 }
 
-/// What the script can read in the initializer and does not find so in the runners, by the fields that set it.
-pub fn unlike_runners(spec: &Spec, defaults: &Defaults) -> Option<String> {
-    let (own, runner) = (
-        of_initializer(spec, &defaults.common),
-        of_runner(spec, &defaults.common),
-    );
-    let mut fields = Vec::new();
-    let image = |settings: &PodSettings| {
-        settings
-            .image
-            .clone()
-            .unwrap_or_else(|| defaults.runner_image.clone())
+/// The highest CPU limit, in cores, of a part without resources of its own, where the runners have a CPU limit.
+const CPU_LIMIT: f64 = 1.0;
+/// The CPU request, in cores, of such a part.
+const CPU_REQUEST: f64 = 0.05;
+
+/// Settings with resources. Where nobody sets any, memory is requested and limited as given. CPU is limited only where
+/// that of the runners is: throttling would spread the start, but a namespace whose quota counts limits accepts no pod
+/// without one.
+fn sized(settings: PodSettings, request: &str, limit: &str, runner_cpu: Option<&Quantity>) -> PodSettings {
+    let mut settings = settings;
+    if settings.common.resources != Resources::default() {
+        return settings;
+    }
+    let quantity = |text: &str| Quantity(text.to_owned());
+    let mut own = Resources {
+        requests: [("cpu", "50m"), ("memory", request)]
+            .map(|(name, text)| (name.to_owned(), quantity(text)))
+            .into(),
+        limits: BTreeMap::from([("memory".to_owned(), quantity(limit))]),
     };
-    if image(&own) != image(&runner) {
+    if let Some(cpu) = runner_cpu {
+        let cpu = match cores(cpu) {
+            Some(cores) if cores < CPU_LIMIT => cpu.clone(),
+            Some(_) | None => quantity("1"),
+        };
+        // No request may be over its limit.
+        if cores(&cpu).is_some_and(|cores| cores < CPU_REQUEST) {
+            own.requests.insert("cpu".to_owned(), cpu.clone());
+        }
+        own.limits.insert("cpu".to_owned(), cpu);
+    }
+    settings.common.resources = own;
+    settings
+}
+
+/// The number of CPU cores of a quantity; None if it is not written as plain or milli cores.
+/// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>
+fn cores(quantity: &Quantity) -> Option<f64> {
+    let text = quantity.0.as_str();
+    match text.strip_suffix('m') {
+        Some(milli) => milli.parse::<f64>().ok().map(|milli| milli / 1000.0),
+        None => text.parse().ok(),
+    }
+}
+
+/// The difference between initializer and runners by which the script could read other things in one than in the other;
+/// it names the fields. None if there is none.
+pub(super) fn unlike_runners(parts: &Parts) -> Option<String> {
+    let Parts {
+        runner_image,
+        initializer,
+        runner,
+        ..
+    } = parts;
+    let image = |settings: &PodSettings| settings.image.clone().unwrap_or_else(|| runner_image.clone());
+    let mut fields = Vec::new();
+    if image(initializer) != image(runner) {
         fields.push("initializer.image".to_owned());
     }
-    for variable in &own.common.env {
+    for variable in &initializer.common.env {
         let same = |other: &EnvVar| {
             let value = |variable: &EnvVar| variable.value.clone().unwrap_or_default();
             variable.name == other.name
@@ -149,12 +230,12 @@ pub fn unlike_runners(spec: &Spec, defaults: &Defaults) -> Option<String> {
     let added = |field: &str, is: bool| is.then(|| format!("initializer.{field}"));
     fields.extend(added(
         "envFrom",
-        beyond(&own.common.env_from, &runner.common.env_from),
+        beyond(&initializer.common.env_from, &runner.common.env_from),
     ));
-    fields.extend(added("volumes", beyond(&own.volumes, &runner.volumes)));
+    fields.extend(added("volumes", beyond(&initializer.volumes, &runner.volumes)));
     fields.extend(added(
         "volumeMounts",
-        beyond(&own.volume_mounts, &runner.volume_mounts),
+        beyond(&initializer.volume_mounts, &runner.volume_mounts),
     ));
     let before = |settings: &PodSettings| {
         let containers = settings.init_containers.iter();
@@ -162,7 +243,10 @@ pub fn unlike_runners(spec: &Spec, defaults: &Defaults) -> Option<String> {
         let containers = containers.filter(|container| container.restart_policy.is_none());
         containers.cloned().collect::<Vec<_>>()
     };
-    fields.extend(added("initContainers", beyond(&before(&own), &before(&runner))));
+    fields.extend(added(
+        "initContainers",
+        beyond(&before(initializer), &before(runner)),
+    ));
     let more = fields.len().saturating_sub(NAMED_AT_MOST);
     fields.truncate(NAMED_AT_MOST);
     let named = fields.join(", ");

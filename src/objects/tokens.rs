@@ -105,8 +105,8 @@ fn mount(volume: &str, folder: &str, is_read_only: bool) -> VolumeMount {
 mod tests {
     use super::*;
     use crate::api::{Kind, Spec};
-    use crate::machine::{Aggregation, Target};
-    use crate::objects::{Common, Defaults, Port, Wiring, aggregator, runner, starter, stopper, validate};
+    use crate::machine::Target;
+    use crate::objects::{Common, Defaults, ValidatedRun, aggregator, runner, starter, stopper, validate};
     use k8s_openapi::api::batch::v1::Job;
     use std::collections::BTreeMap;
 
@@ -124,41 +124,27 @@ mod tests {
     fn jobs() -> BTreeMap<&'static str, Job> {
         let spec: Spec =
             serde_json::from_value(serde_json::json!({"parallelism": 2, "script": "s"})).unwrap();
-        let (owner, validated) = (owner("u-1", 1), validate(&spec).unwrap());
         let defaults = Defaults {
             runner_image: "grafana/k6:2.2.0".to_owned(),
             starter_image: "operator:dev".to_owned(),
             common: Common::default(),
         };
-        let aggregation: Aggregation =
-            serde_json::from_value(serde_json::json!({"output": "opentelemetry", "k6Version": "2.2.0"}))
-                .unwrap();
-        let wiring = Wiring {
-            aggregation: &aggregation,
-            address: "10.96.0.9:4318",
+        let aggregation = serde_json::json!({"output": "opentelemetry", "k6Version": "2.2.0"});
+        let plan = serde_json::json!({"parallelism": 2, "aggregation": aggregation});
+        let run = ValidatedRun {
+            owner: owner("u-1", 1),
+            spec: validate(&spec, &defaults).unwrap(),
+            plan: Some(serde_json::from_value(plan).unwrap()),
         };
         let targets = [Target {
             runner: 1,
             ip: "10.0.0.7".to_owned(),
         }];
-        let setup = (Port::Linger, None);
         BTreeMap::from([
-            (
-                "runner",
-                runner(&owner, &spec, &validated, &defaults, (1, 2), Some(wiring)),
-            ),
-            (
-                "starter",
-                starter(&owner, &spec, &validated, &defaults, &targets, setup),
-            ),
-            (
-                "stopper",
-                stopper(&owner, &spec, &defaults, &targets, Port::Linger),
-            ),
-            (
-                "aggregator",
-                aggregator(&owner, &spec, &validated, &defaults, "{}", false),
-            ),
+            ("runner", runner(&run, (1, 2), Some("10.96.0.9:4318"))),
+            ("starter", starter(&run, &targets)),
+            ("stopper", stopper(&run, &targets)),
+            ("aggregator", aggregator(&run, "{}")),
         ])
     }
 

@@ -387,7 +387,7 @@ mod tests {
     use super::{Kind, is_of_a_job, is_of_a_run, kept, slim_job, slim_pod, slim_test};
     use crate::api::{LoadTest, Spec};
     use crate::machine::Aggregation;
-    use crate::objects::{Common, Defaults, Owner, Wiring, runner, validate};
+    use crate::objects::{Common, Defaults, Owner, ValidatedRun, runner, validate};
     use k8s_openapi::api::batch::v1::Job;
     use k8s_openapi::api::core::v1::Pod;
     use kube_runtime::watcher::Event;
@@ -449,12 +449,13 @@ mod tests {
             system_tags: None,
             script_metrics: Default::default(),
         };
-        let wiring = Wiring {
-            aggregation: &aggregation,
-            address: "10.96.0.9:4318",
+        let plan = json!({"parallelism": 2000, "aggregation": aggregation});
+        let run = ValidatedRun {
+            owner,
+            spec: validate(&spec, &defaults).unwrap(),
+            plan: Some(serde_json::from_value(plan).unwrap()),
         };
-        let validated = validate(&spec).unwrap();
-        let mut job = runner(&owner, &spec, &validated, &defaults, (1000, 2000), Some(wiring));
+        let mut job = runner(&run, (1000, 2000), Some("10.96.0.9:4318"));
         let added = json!({
             "metadata": {
                 "uid": "1f4bd0a3-58b0-4f0c-8a1e-2f7c9d3b6e55", "resourceVersion": "1234567",

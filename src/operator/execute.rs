@@ -6,9 +6,9 @@ use super::reconcile::{Context, Error, bounded};
 use super::{pods, run_info};
 use crate::aggregate::documents::Documents;
 use crate::api::LoadTest;
-use crate::machine::{Aggregation, Effect, Fact, Observed, Refusal, Run};
+use crate::machine::{Effect, Fact, Observed, Refusal, Run};
 use crate::objects::{
-    self, Owner, Port, ValidatedRun, Wiring, aggregator_name, initializer_name, runner_name, starter_name,
+    self, Owner, ValidatedRun, ValidatedSpec, aggregator_name, initializer_name, runner_name, starter_name,
 };
 use crate::protocol::outcome::Outcome;
 use crate::protocol::tokens::Tokens;
@@ -35,7 +35,7 @@ pub async fn execute(
     resource: &LoadTest,
     run: &Run,
     seen: &Observed,
-    validated: Option<&ValidatedRun>,
+    validated: Option<&ValidatedSpec>,
     effects: Vec<Effect>,
 ) -> Result<Option<Refusal>, Error> {
     let owner = Owner {
@@ -46,12 +46,18 @@ pub async fn execute(
         generation: resource.metadata.generation.unwrap_or_default(),
         attempt: run.attempt,
     };
+    let validated = validated.filter(|_| !effects.is_empty());
+    let validated = validated.map(|spec| ValidatedRun {
+        owner: owner.clone(),
+        spec: spec.clone(),
+        plan: run.plan.clone(),
+    });
     let task = Task {
         context,
         resource,
         run,
         seen,
-        validated,
+        validated: validated.as_ref(),
         owner: &owner,
     };
     let results: Vec<Result<Option<Refusal>, Error>> = stream::iter(effects)
@@ -78,8 +84,7 @@ struct Task<'a> {
 impl Task<'_> {
     async fn perform(&self, effect: Effect) -> Result<Option<Refusal>, Error> {
         self.context.leadership.check()?;
-        let (spec, defaults, owner) = (&self.resource.spec, &self.context.defaults, self.owner);
-        let stem = owner.stem();
+        let stem = self.owner.stem();
         let job = match (effect, self.validated) {
             (Effect::DeleteInitializer, _) => {
                 return self
@@ -119,57 +124,35 @@ impl Task<'_> {
                 None,
             ) => return Ok(None),
             (Effect::CreateScript, Some(validated)) => {
-                return match objects::script(owner, validated) {
+                return match objects::script(validated) {
                     Some(script) => self.create(script).await,
                     None => Ok(None),
                 };
             }
-            (Effect::CreateInitializer, Some(validated)) => {
-                objects::initializer(owner, spec, validated, defaults)
-            }
+            (Effect::CreateInitializer, Some(validated)) => objects::initializer(validated),
             (Effect::CreateAggregator { options }, Some(validated)) => {
                 // Before the pods that have it mounted.
                 if let Some(refused) = self.create_tokens().await? {
                     return Ok(Some(refused));
                 }
-                let once = self.aggregation().is_some_and(|how| how.setup_seconds.is_some());
-                objects::aggregator(owner, spec, validated, defaults, &options, once)
+                objects::aggregator(validated, &options)
             }
             (Effect::CreateRunner { runner, of }, Some(validated)) => {
-                let planned = self.run.plan.as_ref().map(|plan| validated.planned(plan));
-                let validated = planned.as_ref().unwrap_or(validated);
-                let wiring = match (self.aggregation(), &self.seen.address) {
+                let address = match (validated.aggregation(), &self.seen.address) {
                     (None, _) => None,
-                    (Some(aggregation), Fact::Known(address)) => Some(Wiring { aggregation, address }),
+                    (Some(_), Fact::Known(address)) => Some(address.as_str()),
                     (Some(_), Fact::Absent | Fact::Unknown) => return Ok(None),
                 };
-                objects::runner(owner, spec, validated, defaults, (runner, of), wiring)
+                objects::runner(validated, (runner, of), address)
             }
-            (Effect::CreateStarter(targets), Some(validated)) => {
-                let setup = self.aggregation().and_then(|how| how.setup_seconds);
-                objects::starter(owner, spec, validated, defaults, &targets, (self.port(), setup))
-            }
-            (Effect::CreateStopper(targets), Some(_)) => {
-                objects::stopper(owner, spec, defaults, &targets, self.port())
-            }
+            (Effect::CreateStarter(targets), Some(validated)) => objects::starter(validated, &targets),
+            (Effect::CreateStopper(targets), Some(validated)) => objects::stopper(validated, &targets),
         };
         self.create(job).await
     }
 
     fn api<K: Child>(&self) -> Api<K> {
         Api::namespaced(self.context.client.clone(), &self.owner.namespace)
-    }
-
-    fn aggregation(&self) -> Option<&Aggregation> {
-        self.run.plan.as_ref()?.aggregation.as_ref()
-    }
-
-    /// Who takes orders in the runners.
-    fn port(&self) -> Port {
-        match self.aggregation() {
-            Some(_) => Port::Linger,
-            None => Port::K6,
-        }
     }
 
     /// Makes the Secret with the run's tokens, unless it is there: what has this name is this run's, as its UID is in

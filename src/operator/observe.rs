@@ -12,7 +12,7 @@ use crate::machine::{
 };
 use crate::objects::{
     self, AGGREGATE, AGGREGATOR_PORT, ATTEMPT_LABEL, COMPONENT_LABEL, GENERATION_ANNOTATION, RUN_LABEL,
-    RUNNER_LABEL, Script, ValidatedRun, aggregator_name, initializer_name, runner_name, script_name,
+    RUNNER_LABEL, Script, ValidatedSpec, aggregator_name, initializer_name, runner_name, script_name,
     service_name, starter_name, stem, stopper_name, summary_name,
 };
 use crate::protocol::inspected::Inspected;
@@ -49,7 +49,7 @@ pub async fn observe(
     context: &Context,
     resource: &LoadTest,
     run: &Run,
-    validated: &Result<ValidatedRun, String>,
+    validated: &Result<ValidatedSpec, String>,
     now: Timestamp,
 ) -> Observed {
     let terms = validated
@@ -746,7 +746,7 @@ async fn script(
     uid: &str,
     namespace: &str,
     stem: &str,
-    validated: &ValidatedRun,
+    validated: &ValidatedSpec,
 ) -> Fact<Result<(), String>> {
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
     let (name, file) = match &validated.script {

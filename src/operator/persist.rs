@@ -6,7 +6,7 @@ use super::observe::newest;
 use super::reconcile::{Context, Error, bounded};
 use crate::api::{LoadTest, Progress};
 use crate::machine::{Observed, Record, Run, effects, effects_unwritten};
-use crate::objects::ValidatedRun;
+use crate::objects::ValidatedSpec;
 use jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
@@ -50,7 +50,7 @@ pub struct Unwritten<'a> {
     /// What was observed.
     pub seen: &'a Observed,
     /// The spec, if it can be carried out.
-    pub validated: Option<&'a ValidatedRun>,
+    pub validated: Option<&'a ValidatedSpec>,
     /// The moment of the look.
     pub now: Timestamp,
 }

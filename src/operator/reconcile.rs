@@ -101,9 +101,7 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
             }
             return Ok(Action::await_change());
         }
-        let validated = validate(&resource.spec)
-            .map(|validated| validated.completed(&resource.spec, &context.defaults))
-            .map_err(|error| error.to_string());
+        let validated = validate(&resource.spec, &context.defaults).map_err(|error| error.to_string());
         let mut history = resource
             .status
             .as_ref()

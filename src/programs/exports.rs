@@ -2,8 +2,8 @@
 //! run's token. k6 itself does not have that: its script could read it.
 
 use super::forward::{forward, of_body};
-use crate::aggregate::runner::{PROCESS_HEADER, RUNNER_HEADER};
 use crate::protocol::tokens::Token;
+use crate::protocol::{PROCESS_HEADER, RUNNER_HEADER};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};

@@ -16,14 +16,14 @@ use super::setup::{Failed, data_at, failure_of};
 use super::summing::Plan;
 use crate::aggregate::handle_summary::{Handled, Task};
 use crate::aggregate::k6_metrics::rates;
-use crate::aggregate::runner::{
-    ENDPOINT, OUTPUTS, SERIES, SERIES_LIMIT, corrections, outputs_beside, outputs_left_out, tagging,
-};
 use crate::aggregate::session::{Answer, Directive, Heartbeat, K6Metrics, LAST_EXPORT, Phase};
 use crate::k6::Version;
 use crate::k6::execution::{ENDED, INTERRUPTED, PAUSED_BEFORE_RUN};
 use crate::k6::exit_code::{
     MARKED_AS_FAILED, SCRIPT_ABORTED, SCRIPT_EXCEPTION, TEARDOWN_TIMEOUT, THRESHOLDS_CROSSED,
+};
+use crate::k6::export::{
+    ENDPOINT, OUTPUTS_VARIABLE, SERIES, SERIES_LIMIT, corrections, outputs_beside, outputs_left_out, tagging,
 };
 use crate::k6::metrics::MetricKind;
 use crate::k6::system_tags::has_urls;
@@ -150,10 +150,10 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
     let Some(program) = args.command.first() else {
         return failed("there is no command");
     };
-    let outputs = std::env::var(OUTPUTS).unwrap_or_default();
+    let outputs = std::env::var(OUTPUTS_VARIABLE).unwrap_or_default();
     for output in outputs_left_out(&outputs) {
         eprintln!(
-            "k6-operator: {OUTPUTS} names {output}, of which k6 can have only one, which the operator uses: send the \
+            "k6-operator: {OUTPUTS_VARIABLE} names {output}, of which k6 can have only one, which the operator uses: send the \
              metrics elsewhere by another output"
         );
     }

@@ -2,8 +2,8 @@
 //! container, once the k6 that ran the test has ended.
 
 use crate::aggregate::handle_summary::{self, Handled, Task};
-use crate::aggregate::runner::measuring;
 use crate::k6::arguments::boolean;
+use crate::k6::export::measuring;
 use crate::k6::{Arguments, Flags, Version, archive};
 use rustix::process::Signal;
 use std::io::Write;

@@ -5,3 +5,8 @@ pub mod outcome;
 pub mod report;
 pub mod tokens;
 pub mod verdict;
+
+/// The header of an export with the number of its runner.
+pub const RUNNER_HEADER: &str = "k6-runner";
+/// The header of an export that distinguishes the processes of a runner.
+pub const PROCESS_HEADER: &str = "k6-process";

@@ -3,11 +3,11 @@
 use crate::exports::{CUMULATIVE, export, gauge, metric, point, sum, tags, trend};
 use crate::run::Service;
 use k6_operator::aggregate::Sink;
-use k6_operator::aggregate::runner::environment;
 use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::store::{ExportError, Sender};
 use k6_operator::aggregate::summary;
 use k6_operator::k6::Version;
+use k6_operator::k6::export::environment;
 use k6_operator::k6::threshold::thresholds;
 use k6_operator::protocol::outcome::Outcome;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;

@@ -1,15 +1,15 @@
 //! Runs whose metrics are merged: what is found in an observed world, what is then wanted of it, and the objects
 //! that carry it out. Each scenario asserts the event and all effects.
 
-use crate::objects::{defaults, owner, spec};
+use crate::objects::{defaults, merging, owner, run_of, spec, validated};
 use crate::support::*;
 use k6_operator::aggregate::documents::Documents;
 use k6_operator::aggregate::handle_summary::Content;
 use k6_operator::aggregate::report::RunInfo;
-use k6_operator::aggregate::runner::{corrections, outputs_beside, tagging};
 use k6_operator::api::Progress;
 use k6_operator::api::Spec;
 use k6_operator::k6::Version;
+use k6_operator::k6::export::{corrections, outputs_beside, tagging};
 use k6_operator::machine::{
     Aggregation, COLLECTION_GRACE, Effect, End, Event, Fact, Finished, HISTORY_LIMIT, Initializer,
     Inspection, InspectionError, Observed, Plan, Reason, Record, Refusal, RunResult, Runner, SUMMARY_GRACE,
@@ -17,8 +17,7 @@ use k6_operator::machine::{
     wake_at,
 };
 use k6_operator::objects::{
-    Port, ValidatedRun, Wiring, aggregator, aggregator_name, runner, service, starter, summary, summary_name,
-    validate,
+    ValidatedRun, aggregator, aggregator_name, runner, service, starter, summary, summary_name,
 };
 use k6_operator::protocol::inspected::Inspected;
 use k6_operator::protocol::outcome::{Crossed, Outcome};
@@ -1207,8 +1206,9 @@ mod keeping {
 mod objects {
     use super::*;
 
-    fn checked(spec: &Spec) -> ValidatedRun {
-        validate(spec).unwrap()
+    /// setup() and teardown() run once.
+    fn once() -> Aggregation {
+        merged().aggregation.unwrap()
     }
 
     fn plain() -> Spec {
@@ -1218,17 +1218,10 @@ mod objects {
     /// The first of one.
     fn runner_of(spec: &Spec, version: (u32, u32)) -> Job {
         let aggregation = plan_of(terms(2), by_version(Some(version))).aggregation.unwrap();
-        let wiring = Wiring {
-            aggregation: &aggregation,
-            address: ADDRESS,
-        };
         runner(
-            &owner("k6-sample"),
-            spec,
-            &checked(spec),
-            &defaults(),
+            &merging(run_of(&owner("k6-sample"), spec, &defaults()), &aggregation),
             (1, 1),
-            Some(wiring),
+            Some(ADDRESS),
         )
     }
 
@@ -1240,12 +1233,8 @@ mod objects {
     fn an_aggregator_is_given_the_run_and_the_options_and_no_shell() {
         let spec = plain();
         let job = aggregator(
-            &owner("k6-sample"),
-            &spec,
-            &checked(&spec),
-            &defaults(),
+            &merging(run_of(&owner("k6-sample"), &spec, &defaults()), &once()),
             OPTIONS,
-            true,
         );
         insta::assert_yaml_snapshot!(job);
     }
@@ -1256,14 +1245,7 @@ mod objects {
             "parallelism": 4, "script": "s", "arguments": "--no-thresholds", "setup": "perRunner",
             "starter": {"resources": {"limits": {"memory": "4Gi"}}}
         }));
-        let job = aggregator(
-            &owner("k6-sample"),
-            &spec,
-            &checked(&spec),
-            &defaults(),
-            OPTIONS,
-            false,
-        );
+        let job = aggregator(&run_of(&owner("k6-sample"), &spec, &defaults()), OPTIONS);
         let pod = job.spec.unwrap().template.spec.unwrap();
         let container = &pod.containers[0];
         let words = container.args.clone().unwrap();
@@ -1288,9 +1270,8 @@ mod objects {
             common: serde_json::from_value(common).unwrap(),
             ..defaults()
         };
-        let checked = checked(&spec);
         let owner = owner("k6-sample");
-        let merging = aggregator(&owner, &spec, &checked, &defaults, OPTIONS, true);
+        let merging = aggregator(&merging(run_of(&owner, &spec, &defaults), &once()), OPTIONS);
         serde_json::to_value(main_of(merging).resources).unwrap()
     }
 
@@ -1317,12 +1298,8 @@ mod objects {
             "parallelism": 1, "script": "s", "starter": {"env": [{"name": "X", "value": "y"}]}
         }));
         let job = aggregator(
-            &owner("k6-sample"),
-            &spec,
-            &checked(&spec),
-            &defaults(),
+            &merging(run_of(&owner("k6-sample"), &spec, &defaults()), &once()),
             r#"{"thresholds":{"http_reqs{url:$(HOME)}":["count>0"]}}"#,
-            true,
         );
         let pod = job.spec.unwrap().template.spec.unwrap();
         let words = pod.containers[0].args.clone().unwrap();
@@ -1337,12 +1314,8 @@ mod objects {
     fn a_service_goes_with_the_aggregator_job_and_finds_its_pods_only() {
         let spec = plain();
         let mut job = aggregator(
-            &owner("k6-sample"),
-            &spec,
-            &checked(&spec),
-            &defaults(),
+            &merging(run_of(&owner("k6-sample"), &spec, &defaults()), &once()),
             OPTIONS,
-            true,
         );
         job.metadata.uid = Some("77aa".to_owned());
         let made = service(&owner("k6-sample"), &job);
@@ -1360,17 +1333,10 @@ mod objects {
             "parallelism": 4, "script": "crocodile-stress-test", "arguments": "--out json=x.json"
         }));
         let aggregation = merged().aggregation.unwrap();
-        let wiring = Wiring {
-            aggregation: &aggregation,
-            address: ADDRESS,
-        };
         let job = runner(
-            &owner("k6-sample"),
-            &spec,
-            &checked(&spec),
-            &defaults(),
+            &merging(run_of(&owner("k6-sample"), &spec, &defaults()), &aggregation),
             (3, 4),
-            Some(wiring),
+            Some(ADDRESS),
         );
         insta::assert_yaml_snapshot!(job);
     }
@@ -1417,17 +1383,10 @@ mod objects {
             system_tags: None,
             script_metrics: Default::default(),
         };
-        let wiring = Wiring {
-            aggregation: &aggregation,
-            address: "[fd00::7]:4318",
-        };
         let job = runner(
-            &owner("k6-sample"),
-            &spec,
-            &checked(&spec),
-            &defaults(),
+            &merging(run_of(&owner("k6-sample"), &spec, &defaults()), &aggregation),
             (1, 2),
-            Some(wiring),
+            Some("[fd00::7]:4318"),
         );
         let pod = job.spec.unwrap().template.spec.unwrap();
         let words = pod.containers[0].command.clone().unwrap();
@@ -1453,24 +1412,28 @@ mod objects {
             runner: 1,
             ip: "10.0.0.1".to_owned(),
         }];
-        let job = |setup| {
-            let job = starter(
-                &owner("k6-sample"),
-                &spec,
-                &checked(&spec),
-                &defaults(),
-                &targets,
-                (Port::K6, setup),
-            );
+        let run = run_of(&owner("k6-sample"), &spec, &defaults());
+        let once = Aggregation {
+            setup_seconds: Some(90),
+            ..once()
+        };
+        let job = |run: &ValidatedRun| {
+            let job = starter(run, &targets);
             let job = job.spec.unwrap();
             let words = job.template.spec.unwrap().containers[0].args.clone().unwrap();
             (job.active_deadline_seconds, words)
         };
         let target = "--runner=1=10.0.0.1:6565".to_owned();
         let words = vec!["start".to_owned(), target.clone()];
-        assert_eq!(job(None), (Some(310), words));
-        let words = vec!["start".to_owned(), "--setup-timeout=90".to_owned(), target];
-        assert_eq!(job(Some(90)), (Some(400), words));
+        assert_eq!(job(&run), (Some(310), words));
+        let words = [
+            "start",
+            "--setup-timeout=90",
+            "--token=/k6-operator-secret/runners",
+            &target,
+        ];
+        let words = words.map(str::to_owned).to_vec();
+        assert_eq!(job(&merging(run, &once)), (Some(400), words));
     }
 
     fn documents(report: serde_json::Value, outputs: &[(&str, &str)]) -> Documents {
@@ -1614,7 +1577,7 @@ mod specs {
     fn terms_with(key: &str, value: serde_json::Value) -> Terms {
         let mut all = json!({"parallelism": 2, "script": "s"});
         all[key] = value;
-        validate(&spec(all)).unwrap().terms
+        validated(&spec(all)).unwrap().terms
     }
 
     fn with_arguments(arguments: &str) -> Terms {
@@ -1840,6 +1803,6 @@ mod specs {
             "runner": {"env": [{"name": "K6_NO_THRESHOLDS", "value": "true"}]},
         }))
         .unwrap();
-        assert!(!validate(&both).unwrap().terms.unjudged);
+        assert!(!validated(&both).unwrap().terms.unjudged);
     }
 }

@@ -3,9 +3,10 @@
 #[path = "../support/empties.rs"]
 mod all;
 
+use crate::objects::validated;
 use all::empties;
 use k6_operator::api::{Kind, Spec};
-use k6_operator::objects::{Common, validate};
+use k6_operator::objects::Common;
 use serde_json::{Value, json};
 
 fn read(spec: &Value) -> Spec {
@@ -20,7 +21,7 @@ fn empty_field_reads_as_one_that_is_left_out() {
         for empty in all {
             let (with, without) = (read(&empty.with), read(&empty.without));
             assert_eq!(with, without, "{}: {}", empty.path, empty.value);
-            assert!(validate(&with).is_ok(), "{}", empty.path);
+            assert!(validated(&with).is_ok(), "{}", empty.path);
         }
     }
 }
@@ -122,7 +123,7 @@ fn quantity_or_setting_of_scuttle_that_a_template_left_empty_is_unset() {
     let resources = &spec.runner.common.resources;
     assert!(resources.limits.is_empty());
     assert_eq!(resources.requests.keys().collect::<Vec<_>>(), ["cpu"]);
-    assert_eq!(validate(&spec).unwrap().terms.unsupported, None);
+    assert_eq!(validated(&spec).unwrap().terms.unsupported, None);
 }
 
 #[test]
@@ -156,7 +157,7 @@ fn spec_without_a_script_is_told_so() {
         Value::Null,
     ] {
         let spec = read(&json!({"parallelism": 1, "script": script}));
-        let told = validate(&spec).unwrap_err().to_string();
+        let told = validated(&spec).unwrap_err().to_string();
         assert!(told.ends_with("it has none of them"), "{script}: {told}");
     }
 }

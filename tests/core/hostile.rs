@@ -2,8 +2,9 @@
 //! word: each is refused with the name of its field, or reaches k6 exactly as it was meant. No shell ever
 //! sees one.
 
+use crate::objects::{run_of as built_from, validated};
 use k6_operator::api::{Kind, Spec};
-use k6_operator::objects::{Common, Defaults, Owner, initializer, runner, script, validate};
+use k6_operator::objects::{Common, Defaults, Owner, initializer, runner, script};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use serde_json::{Value, json};
@@ -520,9 +521,9 @@ fn argv(container: &Container) -> Vec<String> {
 
 /// What k6 is given in the runner, and in the initializer.
 fn given(spec: &Spec) -> Result<(Vec<String>, Vec<String>), String> {
-    let checked = validate(spec).map_err(|error| error.to_string())?;
-    let runner = pod(runner(&owner(), spec, &checked, &defaults(), (1, 1), None));
-    let initializer = pod(initializer(&owner(), spec, &checked, &defaults()));
+    validated(spec).map_err(|error| error.to_string())?;
+    let runner = pod(runner(&built_from(&owner(), spec, &defaults()), (1, 1), None));
+    let initializer = pod(initializer(&built_from(&owner(), spec, &defaults())));
     let inspect = argv(&initializer.containers[0]);
     let run = argv(&runner.containers[0]);
     assert_eq!(run[..2], ["k6", "run"]);
@@ -814,8 +815,10 @@ fn a_file_in_a_volume_is_given_as_it_is_and_mounted_where_no_image_is_hidden_or_
     assert!(accepted >= 150 && refused >= 50, "{accepted} and {refused}");
     for word in corpus() {
         let spec = with("/script", source(&word));
-        let Ok(checked) = validate(&spec) else { continue };
-        let pod = pod(runner(&owner(), &spec, &checked, &defaults(), (1, 1), None));
+        if validated(&spec).is_err() {
+            continue;
+        }
+        let pod = pod(runner(&built_from(&owner(), &spec, &defaults()), (1, 1), None));
         let mounts = pod.containers[0].volume_mounts.clone().unwrap();
         let folder = &mounts[0].mount_path;
         let parts: Vec<&str> = folder.split('/').collect();
@@ -835,14 +838,11 @@ fn a_file_in_a_volume_is_given_as_it_is_and_mounted_where_no_image_is_hidden_or_
 fn a_script_in_the_spec_is_kept_byte_by_byte_and_its_text_is_in_no_command() {
     for word in corpus() {
         let spec = with("/script", json!({"inline": word}));
-        let checked = match validate(&spec) {
-            Ok(checked) => checked,
-            Err(error) => {
-                assert!(word.is_empty(), "{word:?}: {error}");
-                continue;
-            }
-        };
-        let map = script(&owner(), &checked).unwrap();
+        if let Err(error) = validated(&spec) {
+            assert!(word.is_empty(), "{word:?}: {error}");
+            continue;
+        }
+        let map = script(&built_from(&owner(), &spec, &defaults())).unwrap();
         assert_eq!(
             map.data.unwrap(),
             BTreeMap::from([("test.js".to_owned(), word.clone())])
@@ -855,7 +855,8 @@ fn a_script_in_the_spec_is_kept_byte_by_byte_and_its_text_is_in_no_command() {
 
 #[test]
 fn a_script_that_no_config_map_has_room_for_is_refused_in_bytes() {
-    let error = |text: String| validate(&with("/script", json!({"inline": text}))).map_err(|e| e.to_string());
+    let error =
+        |text: String| validated(&with("/script", json!({"inline": text}))).map_err(|e| e.to_string());
     assert!(error("a".repeat(1_000_000)).is_ok());
     // As JSON, each of these takes two bytes.
     let message = "of them in spec.script.inline: at most 1100000 leave room for the status in etcd; move it into a \
@@ -878,7 +879,7 @@ fn a_variable_is_given_as_it_is_or_is_refused_by_its_place() {
                 &format!("/{part}"),
                 json!({"env": [{"name": "OK"}, {"name": "A", "value": word}]}),
             );
-            match validate(&by_value).map_err(|error| error.to_string()) {
+            match validated(&by_value).map_err(|error| error.to_string()) {
                 Err(error) => {
                     assert!(
                         error.starts_with(&format!("spec.{part}.env[1] has ")),
@@ -894,7 +895,7 @@ fn a_variable_is_given_as_it_is_or_is_refused_by_its_place() {
             );
             let ascii = word.bytes().all(|byte| (b' '..=b'~').contains(&byte));
             let is_name = ascii && !word.is_empty() && !word.contains('=');
-            match validate(&by_name).map_err(|error| error.to_string()) {
+            match validated(&by_name).map_err(|error| error.to_string()) {
                 Err(error) => {
                     assert!(
                         error.starts_with(&format!("spec.{part}.env[0].name is ")),
@@ -912,8 +913,10 @@ fn a_variable_is_given_as_it_is_or_is_refused_by_its_place() {
 fn variables_that_are_accepted_are_those_of_the_pod() {
     for word in corpus() {
         let spec = with("/runner", json!({"env": [{"name": "A", "value": word}]}));
-        let Ok(checked) = validate(&spec) else { continue };
-        let pod = pod(runner(&owner(), &spec, &checked, &defaults(), (1, 1), None));
+        if validated(&spec).is_err() {
+            continue;
+        }
+        let pod = pod(runner(&built_from(&owner(), &spec, &defaults()), (1, 1), None));
         let env = pod.containers[0].env.clone().unwrap();
         let env: Vec<_> = env
             .iter()
@@ -929,7 +932,7 @@ fn a_word_that_no_program_can_be_given_is_refused_in_init_containers_too() {
     for field in ["command", "args"] {
         let mut container = json!({"image": "busybox"});
         container[field] = json!(["echo", "a\0b"]);
-        let error = validate(&with(
+        let error = validated(&with(
             "/runner",
             json!({"initContainers": [{"image": "x"}, container]}),
         ))
@@ -947,7 +950,7 @@ fn a_name_that_no_object_can_have_is_refused_before_it_is_looked_for() {
         ".", "..", "../a", "a..b", "-a", "a-", ".a", "a.", "a.-b", "A", "a/b", "a b", "a\0", "é",
     ] {
         for source in ["configMap", "volumeClaim"] {
-            let error = validate(&with("/script", json!({source: {"name": name}})))
+            let error = validated(&with("/script", json!({source: {"name": name}})))
                 .unwrap_err()
                 .to_string();
             assert!(
@@ -958,7 +961,7 @@ fn a_name_that_no_object_can_have_is_refused_before_it_is_looked_for() {
     }
     for name in ["a", "a-b", "a.b", "0", "a--b"] {
         assert!(
-            validate(&with("/script", json!({"configMap": {"name": name}}))).is_ok(),
+            validated(&with("/script", json!({"configMap": {"name": name}}))).is_ok(),
             "{name}"
         );
     }
@@ -969,12 +972,8 @@ fn each_word_of_the_largest_test_is_one_that_linux_can_give_to_a_program() {
     let mut spec = base();
     spec["parallelism"] = json!(2_000);
     let spec: Spec = serde_json::from_value(spec).unwrap();
-    let checked = validate(&spec).unwrap();
     let pod = pod(runner(
-        &owner(),
-        &spec,
-        &checked,
-        &defaults(),
+        &built_from(&owner(), &spec, &defaults()),
         (1_999, 2_000),
         None,
     ));

@@ -1,7 +1,7 @@
 //! The objects of a run, as YAML in `snapshots/`, and what a spec may say.
 
 use k6_operator::api::{Kind, PullPolicy, Spec};
-use k6_operator::machine::{Plan, Target};
+use k6_operator::machine::{Aggregation, Plan, Target};
 use k6_operator::objects::*;
 use serde_json::json;
 
@@ -21,6 +21,33 @@ pub fn defaults() -> Defaults {
         runner_image: "grafana/k6:1.1.0".to_owned(),
         starter_image: "k6-operator.invalid/operator:dev".to_owned(),
         common: Common::default(),
+    }
+}
+
+/// A spec with these defaults of the operator.
+pub fn validated(spec: &Spec) -> Result<ValidatedSpec, SpecError> {
+    validate(spec, &defaults())
+}
+
+/// A run of which nothing is planned yet.
+pub fn run_of(owner: &Owner, spec: &Spec, defaults: &Defaults) -> ValidatedRun {
+    ValidatedRun {
+        owner: owner.clone(),
+        spec: validate(spec, defaults).unwrap(),
+        plan: None,
+    }
+}
+
+/// The run with this plan for its metrics.
+pub fn merging(run: ValidatedRun, aggregation: &Aggregation) -> ValidatedRun {
+    let plan = Plan {
+        aggregation: Some(aggregation.clone()),
+        not_aggregated: None,
+        ..planned()
+    };
+    ValidatedRun {
+        plan: Some(plan),
+        ..run
     }
 }
 
@@ -66,33 +93,20 @@ fn targets() -> Vec<Target> {
 #[test]
 fn an_initializer_archives_and_inspects_without_a_shell() {
     let spec = article();
-    insta::assert_yaml_snapshot!(initializer(
-        &owner("k6-sample"),
-        &spec,
-        &validate(&spec).unwrap(),
-        &defaults()
-    ));
+    insta::assert_yaml_snapshot!(initializer(&run_of(&owner("k6-sample"), &spec, &defaults())));
 }
 
 #[test]
 fn an_initializer_has_the_image_and_environment_of_the_runners_and_no_outputs() {
     let spec = full();
-    insta::assert_yaml_snapshot!(initializer(
-        &owner("k6-sample"),
-        &spec,
-        &validate(&spec).unwrap(),
-        &defaults()
-    ));
+    insta::assert_yaml_snapshot!(initializer(&run_of(&owner("k6-sample"), &spec, &defaults())));
 }
 
 #[test]
 fn the_only_runner_has_no_segment() {
     let spec = article();
     insta::assert_yaml_snapshot!(runner(
-        &owner("k6-sample"),
-        &spec,
-        &validate(&spec).unwrap(),
-        &defaults(),
+        &run_of(&owner("k6-sample"), &spec, &defaults()),
         (1, 1),
         None
     ));
@@ -107,11 +121,11 @@ fn a_runner_is_given_the_tags_of_its_script_with_those_of_the_operator_unless_th
             arguments: arguments.to_owned(),
             ..article()
         };
-        let checked = validate(&spec).unwrap().planned(&Plan {
+        let plan = Plan {
             tags: tags.clone().into(),
             ..planned()
-        });
-        let job = runner(&owner("k6-sample"), &spec, &checked, &defaults(), (1, 1), None);
+        };
+        let job = runner(&with_plan(&spec, plan), (1, 1), None);
         let pod = job.spec.unwrap().template.spec.unwrap();
         let command = pod.containers[0].command.clone().unwrap();
         let tag = |pair: &[String]| (pair[0] == "--tag").then(|| pair[1].clone());
@@ -127,6 +141,13 @@ fn planned() -> Plan {
     crate::support::plan(1)
 }
 
+fn with_plan(spec: &Spec, plan: Plan) -> ValidatedRun {
+    ValidatedRun {
+        plan: Some(plan),
+        ..run_of(&owner("k6-sample"), spec, &defaults())
+    }
+}
+
 #[test]
 fn limit_of_requests_per_second_is_cut_into_whole_shares_that_add_up() {
     let shares = |rps: Option<u64>, n: u32| {
@@ -134,9 +155,9 @@ fn limit_of_requests_per_second_is_cut_into_whole_shares_that_add_up() {
             arguments: "--rps 10".to_owned(),
             ..article()
         };
-        let checked = validate(&spec).unwrap().planned(&Plan { rps, ..planned() });
+        let run = with_plan(&spec, Plan { rps, ..planned() });
         let of = |i| {
-            let job = runner(&owner("k6-sample"), &spec, &checked, &defaults(), (i, n), None);
+            let job = runner(&run, (i, n), None);
             let pod = job.spec.unwrap().template.spec.unwrap();
             let command = pod.containers[0].command.clone().unwrap();
             // k6 takes the last.
@@ -170,7 +191,7 @@ fn limit_of_requests_per_second_is_read_as_k6_reads_it() {
             "parallelism": 4, "script": "s", "arguments": arguments,
             "runner": env(runner), "podTemplate": env(all),
         }));
-        validate(&spec)
+        validated(&spec)
             .map(|checked| checked.terms.rps)
             .map_err(|error| error.to_string())
     };
@@ -191,10 +212,7 @@ fn limit_of_requests_per_second_is_read_as_k6_reads_it() {
 fn the_third_of_four_runners_has_the_third_segment() {
     let spec = article();
     insta::assert_yaml_snapshot!(runner(
-        &owner("k6-sample"),
-        &spec,
-        &validate(&spec).unwrap(),
-        &defaults(),
+        &run_of(&owner("k6-sample"), &spec, &defaults()),
         (3, 4),
         None
     ));
@@ -204,10 +222,7 @@ fn the_third_of_four_runners_has_the_third_segment() {
 fn a_runner_has_all_that_its_spec_sets() {
     let spec = full();
     insta::assert_yaml_snapshot!(runner(
-        &owner("k6-sample"),
-        &spec,
-        &validate(&spec).unwrap(),
-        &defaults(),
+        &run_of(&owner("k6-sample"), &spec, &defaults()),
         (2, 4),
         None
     ));
@@ -225,14 +240,7 @@ fn k6_is_quiet_where_its_log_goes_nowhere_since_tools_read_the_rest() {
             kind,
             ..owner("k6-sample")
         };
-        let job = runner(
-            &owner,
-            &spec,
-            &validate(&spec).unwrap(),
-            &defaults(),
-            (1, 1),
-            None,
-        );
+        let job = runner(&run_of(&owner, &spec, &defaults()), (1, 1), None);
         let pod = job.spec.unwrap().template.spec.unwrap();
         let words = pod.containers[0].command.clone().unwrap();
         words.iter().any(|word| word == "--quiet")
@@ -276,25 +284,17 @@ fn k6_is_quiet_where_its_log_goes_nowhere_since_tools_read_the_rest() {
 #[test]
 fn a_starter_is_given_every_runner_by_address() {
     let spec = article();
-    let checked = validate(&spec).unwrap();
     insta::assert_yaml_snapshot!(starter(
-        &owner("k6-sample"),
-        &spec,
-        &checked,
-        &defaults(),
-        &targets(),
-        (Port::K6, None)
+        &run_of(&owner("k6-sample"), &spec, &defaults()),
+        &targets()
     ));
 }
 
 #[test]
 fn a_stopper_has_the_image_that_the_spec_sets() {
     insta::assert_yaml_snapshot!(stopper(
-        &owner("k6-sample"),
-        &full(),
-        &defaults(),
-        &targets(),
-        Port::K6
+        &run_of(&owner("k6-sample"), &full(), &defaults()),
+        &targets()
     ));
 }
 
@@ -389,7 +389,7 @@ fn flags_that_the_operator_sets_are_refused_in_every_spelling() {
 
 #[test]
 fn a_spec_that_cannot_be_carried_out_names_the_field_and_the_remedy() {
-    let why = |value: serde_json::Value| validate(&spec(value)).unwrap_err().to_string();
+    let why = |value: serde_json::Value| validated(&spec(value)).unwrap_err().to_string();
     let with = |key: &str, value: serde_json::Value| {
         let mut spec = json!({"parallelism": 4, "script": "s"});
         spec[key] = value;

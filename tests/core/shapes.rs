@@ -1,6 +1,7 @@
 //! The objects of all that a spec can say, as YAML in `snapshots/`; names whatever the resource is called; and
 //! what manifests of grafana/k6-operator have.
 
+use crate::objects::{merging, run_of, validated};
 use k6_operator::aggregate::documents::Documents;
 use k6_operator::aggregate::report::RunInfo;
 use k6_operator::api::{Flag, Kind, LoadTest, Spec};
@@ -45,18 +46,11 @@ fn spec(fields: Value) -> Spec {
 }
 
 fn runner_of(spec: &Spec) -> Job {
-    runner(
-        &k6(),
-        spec,
-        &validate(spec).unwrap(),
-        &defaults(json!({})),
-        (1, 2),
-        None,
-    )
+    runner(&run_of(&k6(), spec, &defaults(json!({}))), (1, 2), None)
 }
 
 fn initializer_of(spec: &Spec) -> Job {
-    initializer(&k6(), spec, &validate(spec).unwrap(), &defaults(json!({})))
+    initializer(&run_of(&k6(), spec, &defaults(json!({}))))
 }
 
 fn starter_of(spec: &Spec) -> Job {
@@ -64,14 +58,7 @@ fn starter_of(spec: &Spec) -> Job {
         runner: 1,
         ip: "10.0.0.1".to_owned(),
     };
-    starter(
-        &k6(),
-        spec,
-        &validate(spec).unwrap(),
-        &defaults(json!({})),
-        &[target],
-        (Port::K6, None),
-    )
+    starter(&run_of(&k6(), spec, &defaults(json!({}))), &[target])
 }
 
 fn pod(job: Job) -> PodSpec {
@@ -106,7 +93,6 @@ fn each_source_of_a_script_is_mounted_and_given_to_k6_as_it_is() {
         .into_iter()
         .map(|(what, source)| {
             let spec = spec(json!({"script": source}));
-            let checked = validate(&spec).unwrap();
             let run = pod(runner_of(&spec));
             let inspect = pod(initializer_of(&spec)).containers.remove(0);
             let mounts = inspect.volume_mounts.unwrap();
@@ -121,7 +107,7 @@ fn each_source_of_a_script_is_mounted_and_given_to_k6_as_it_is() {
                     "inspect": inspect.command,
                     "mounts": run.containers[0].volume_mounts,
                     "volumes": run.volumes,
-                    "made": script(&k6(), &checked),
+                    "made": script(&run_of(&k6(), &spec, &defaults(json!({})))),
                 }
             })
         })
@@ -133,7 +119,7 @@ fn each_source_of_a_script_is_mounted_and_given_to_k6_as_it_is() {
 fn another_script_in_the_spec_is_another_config_map() {
     let named = |text: &str| {
         let spec = spec(json!({"script": {"inline": text}}));
-        script(&k6(), &validate(&spec).unwrap())
+        script(&run_of(&k6(), &spec, &defaults(json!({}))))
             .unwrap()
             .metadata
             .name
@@ -163,7 +149,7 @@ fn an_initializer_is_as_the_runners_unless_it_has_settings_of_its_own() {
         json!({what: {
             "image": pod.containers[0].image, "env": pod.containers[0].env, "nodeSelector": pod.node_selector,
             "volumes": pod.volumes, "mounts": pod.containers[0].volume_mounts,
-            "uninspected": validate(&spec).unwrap().terms.uninspected,
+            "uninspected": validated(&spec).unwrap().terms.uninspected,
         }})
     })
     .collect();
@@ -172,7 +158,8 @@ fn an_initializer_is_as_the_runners_unless_it_has_settings_of_its_own() {
 
 /// What a script can read in the initializer of such a spec and not in its runners.
 fn unlike(fields: Value, common: Value) -> Option<String> {
-    unlike_runners(&spec(fields), &defaults(common))
+    let validated = validate(&spec(fields), &defaults(common)).unwrap();
+    validated.terms.unlike_runners
 }
 
 #[test]
@@ -349,7 +336,7 @@ fn initializer_of_the_defaults_is_completed_and_compared_too() {
         "initializer": {"env": [{"name": "OTHER", "value": "x"}]}
     });
     let spec = spec(json!({}));
-    let job = initializer(&k6(), &spec, &validate(&spec).unwrap(), &defaults(common.clone()));
+    let job = initializer(&run_of(&k6(), &spec, &defaults(common.clone())));
     let env: Vec<_> = main(job).env.unwrap().into_iter().map(|env| env.name).collect();
     assert_eq!(env, ["K6_AUTO_EXTENSION_RESOLUTION", "STAGE", "OTHER"]);
     assert!(
@@ -415,8 +402,7 @@ fn a_part_comes_before_the_pod_template_and_that_before_the_defaults_of_the_oper
     fourth["imagePullPolicy"] = json!("Never");
     let spec = spec(json!({"runner": layer("first"), "podTemplate": second}));
     let defaults = defaults(json!({"runner": third, "podTemplate": fourth}));
-    let checked = validate(&spec).unwrap();
-    insta::assert_yaml_snapshot!(runner(&k6(), &spec, &checked, &defaults, (1, 2), None));
+    insta::assert_yaml_snapshot!(runner(&run_of(&k6(), &spec, &defaults), (1, 2), None));
 }
 
 #[test]
@@ -521,7 +507,7 @@ fn labels_and_annotations_of_the_operator_cannot_be_overridden() {
 #[test]
 fn scuttle_that_is_off_asks_for_nothing() {
     let told = |scuttle: Value| {
-        validate(&spec(json!({"scuttle": scuttle})))
+        validated(&spec(json!({"scuttle": scuttle})))
             .unwrap()
             .terms
             .unsupported
@@ -545,14 +531,14 @@ fn that_each_runner_would_be_a_cloud_run_of_its_own_is_told() {
         "--out=cloud",
         "--out json=/tmp/x --out cloud",
     ] {
-        let checked = validate(&spec(json!({"arguments": arguments}))).unwrap();
+        let checked = validated(&spec(json!({"arguments": arguments}))).unwrap();
         let told = checked.terms.unsupported.unwrap();
         assert!(
             told.starts_with("with --out cloud every runner is a test run of its own"),
             "{told}"
         );
     }
-    let checked = validate(&spec(json!({"arguments": "--out json=cloud"}))).unwrap();
+    let checked = validated(&spec(json!({"arguments": "--out json=cloud"}))).unwrap();
     assert_eq!(checked.terms.unsupported, None);
 }
 
@@ -560,14 +546,7 @@ fn that_each_runner_would_be_a_cloud_run_of_its_own_is_told() {
 fn a_starter_cannot_be_labelled_as_a_runner() {
     let labelled = spec(json!({"podTemplate": {"metadata": {"labels": {"runner": "true", "team": "shop"}}}}));
     let defaults = defaults(json!({}));
-    let job = starter(
-        &k6(),
-        &labelled,
-        &validate(&labelled).unwrap(),
-        &defaults,
-        &[],
-        (Port::K6, None),
-    );
+    let job = starter(&run_of(&k6(), &labelled, &defaults), &[]);
     let labels = job.spec.unwrap().template.metadata.unwrap().labels.unwrap();
     assert_eq!(labels.get("runner"), None);
     assert_eq!(labels["team"], "shop");
@@ -626,8 +605,7 @@ fn quiet_and_paused_are_what_they_say_in_either_spelling_and_else_the_default_of
     let has = |kind: Kind, fields: Value, word: &str| {
         let owner = owner(kind, "k6-sample", 1);
         let spec = spec(fields);
-        let checked = validate(&spec).unwrap();
-        let job = runner(&owner, &spec, &checked, &defaults(json!({})), (1, 2), None);
+        let job = runner(&run_of(&owner, &spec, &defaults(json!({}))), (1, 2), None);
         main(job).command.unwrap().contains(&word.to_owned())
     };
     for (value, said) in [
@@ -652,7 +630,7 @@ fn quiet_and_paused_are_what_they_say_in_either_spelling_and_else_the_default_of
             );
         }
         let expected = said.unwrap_or(true);
-        let unpaused = validate(&spec(json!({"paused": value}))).unwrap().terms.unpaused;
+        let unpaused = validated(&spec(json!({"paused": value}))).unwrap().terms.unpaused;
         assert_eq!(unpaused, !expected, "{value}");
     }
 }
@@ -690,14 +668,13 @@ fn a_flag_is_a_boolean_or_its_name_and_nothing_else() {
 fn the_second_run_of_a_test_run_has_names_of_its_own_and_the_test_run_as_owner() {
     let owner = owner(Kind::TestRun, "checkout", 2);
     let spec = spec(json!({"script": {"inline": "x"}}));
-    let checked = validate(&spec).unwrap();
     let defaults = defaults(json!({}));
-    let script = script(&owner, &checked).unwrap();
+    let script = script(&run_of(&owner, &spec, &defaults)).unwrap();
     let of = [
-        initializer(&owner, &spec, &checked, &defaults),
-        runner(&owner, &spec, &checked, &defaults, (1, 2), None),
-        starter(&owner, &spec, &checked, &defaults, &[], (Port::K6, None)),
-        stopper(&owner, &spec, &defaults, &[], Port::K6),
+        initializer(&run_of(&owner, &spec, &defaults)),
+        runner(&run_of(&owner, &spec, &defaults), (1, 2), None),
+        starter(&run_of(&owner, &spec, &defaults), &[]),
+        stopper(&run_of(&owner, &spec, &defaults), &[]),
     ]
     .map(|job| job.metadata);
     let all: Vec<_> = std::iter::once(script.metadata).chain(of).collect();
@@ -707,8 +684,8 @@ fn the_second_run_of_a_test_run_has_names_of_its_own_and_the_test_run_as_owner()
 #[test]
 fn the_labels_of_the_peer_are_on_the_jobs_and_pods_that_it_has_too_and_on_no_others() {
     let (owner, spec) = (k6(), spec(json!({"script": {"inline": "x"}})));
-    let (checked, defaults) = (validate(&spec).unwrap(), defaults(json!({})));
-    let how = Aggregation {
+    let defaults = defaults(json!({}));
+    let aggregation = Aggregation {
         output: "experimental-opentelemetry".to_owned(),
         k6_version: "1.1".to_owned(),
         setup_seconds: None,
@@ -716,25 +693,22 @@ fn the_labels_of_the_peer_are_on_the_jobs_and_pods_that_it_has_too_and_on_no_oth
         system_tags: None,
         script_metrics: Default::default(),
     };
-    let wiring = Wiring {
-        aggregation: &how,
-        address: "10.0.0.9:4318",
-    };
     let jobs = [
-        (initializer(&owner, &spec, &checked, &defaults), true),
+        (initializer(&run_of(&owner, &spec, &defaults)), true),
         (
-            runner(&owner, &spec, &checked, &defaults, (1, 2), Some(wiring)),
+            runner(
+                &merging(run_of(&owner, &spec, &defaults), &aggregation),
+                (1, 2),
+                Some("10.0.0.9:4318"),
+            ),
             true,
         ),
-        (
-            starter(&owner, &spec, &checked, &defaults, &[], (Port::K6, None)),
-            true,
-        ),
-        (stopper(&owner, &spec, &defaults, &[], Port::K6), false),
-        (aggregator(&owner, &spec, &checked, &defaults, "{}", false), false),
+        (starter(&run_of(&owner, &spec, &defaults), &[]), true),
+        (stopper(&run_of(&owner, &spec, &defaults), &[]), false),
+        (aggregator(&run_of(&owner, &spec, &defaults), "{}"), false),
     ];
     let others = [
-        script(&owner, &checked).unwrap().metadata,
+        script(&run_of(&owner, &spec, &defaults)).unwrap().metadata,
         service(&owner, &jobs[4].0).metadata,
         summary(&owner, Documents::default(), &RunInfo::default())
             .0
@@ -763,24 +737,23 @@ fn is_label(name: &str) -> bool {
 fn children(kind: Kind, name: &str, attempt: u32, runners: u32) -> (Vec<String>, Vec<String>) {
     let owner = owner(kind, name, attempt);
     let spec = spec(json!({"script": {"inline": "x"}}));
-    let checked = validate(&spec).unwrap();
     let defaults = defaults(json!({}));
     let runners = [1, 2, 10, runners].into_iter().collect::<BTreeSet<u32>>();
     let runners: Vec<Job> = runners
         .into_iter()
-        .map(|i| runner(&owner, &spec, &checked, &defaults, (i, 10_000), None))
+        .map(|i| runner(&run_of(&owner, &spec, &defaults), (i, 10_000), None))
         .collect();
     let rest = [
-        initializer(&owner, &spec, &checked, &defaults),
-        starter(&owner, &spec, &checked, &defaults, &[], (Port::K6, None)),
-        stopper(&owner, &spec, &defaults, &[], Port::K6),
+        initializer(&run_of(&owner, &spec, &defaults)),
+        starter(&run_of(&owner, &spec, &defaults), &[]),
+        stopper(&run_of(&owner, &spec, &defaults), &[]),
     ];
     let hosts = runners
         .iter()
         .map(|job| pod(job.clone()).hostname.unwrap())
         .collect();
     let jobs = runners.into_iter().chain(rest).map(|job| job.metadata);
-    let all = jobs.chain([script(&owner, &checked).unwrap().metadata]);
+    let all = jobs.chain([script(&run_of(&owner, &spec, &defaults)).unwrap().metadata]);
     let names = all.map(|metadata| {
         let labels = metadata.labels.unwrap();
         assert!(labels.values().all(|value| value.len() <= 63), "{labels:?}");
@@ -838,7 +811,7 @@ fn a_test_run_with_every_field_of_the_peer_is_read_and_built_and_what_is_not_don
     let test: LoadTest = serde_saphyr::from_str(EVERY_FIELD).unwrap();
     assert_eq!(test.kind, Kind::TestRun);
     let owner = owner(test.kind, "every-field", 1);
-    let checked = validate(&test.spec).unwrap();
+    let checked = validated(&test.spec).unwrap();
     assert_eq!(checked.arguments, ["--tag", "team=a b"]);
     let told = checked.terms.unsupported.clone().unwrap();
     for field in ["spec.testRunId", "spec.token", "spec.scuttle"] {
@@ -846,9 +819,9 @@ fn a_test_run_with_every_field_of_the_peer_is_read_and_built_and_what_is_not_don
     }
     let defaults = defaults(json!({}));
     insta::assert_yaml_snapshot!((
-        initializer(&owner, &test.spec, &checked, &defaults),
-        runner(&owner, &test.spec, &checked, &defaults, (1, 4), None),
-        starter(&owner, &test.spec, &checked, &defaults, &[], (Port::K6, None)),
+        initializer(&run_of(&owner, &test.spec, &defaults)),
+        runner(&run_of(&owner, &test.spec, &defaults), (1, 4), None),
+        starter(&run_of(&owner, &test.spec, &defaults), &[]),
     ));
 }
 

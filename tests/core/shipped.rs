@@ -1,5 +1,6 @@
 //! What is shipped in `manifests/`, as files.
 
+use crate::objects::{merging, run_of};
 use k6_operator::api::{Kind, Spec};
 use k6_operator::machine::{Aggregation, Target};
 use k6_operator::objects::*;
@@ -41,7 +42,6 @@ fn jobs() -> BTreeMap<&'static str, Job> {
         attempt: 1,
     };
     let spec: Spec = serde_json::from_value(json!({"parallelism": 2, "script": "s"})).unwrap();
-    let checked = validate(&spec).unwrap();
     let defaults = Defaults {
         runner_image: "grafana/k6:1.1.0".to_owned(),
         starter_image: "k6-operator.invalid/operator:dev".to_owned(),
@@ -55,38 +55,31 @@ fn jobs() -> BTreeMap<&'static str, Job> {
         system_tags: None,
         script_metrics: Default::default(),
     };
-    let wiring = Wiring {
-        aggregation: &aggregation,
-        address: "10.96.0.9:4318",
-    };
     let targets = [Target {
         runner: 1,
         ip: "10.88.0.7".to_owned(),
     }];
     BTreeMap::from([
-        ("initializer", initializer(&owner, &spec, &checked, &defaults)),
+        ("initializer", initializer(&run_of(&owner, &spec, &defaults))),
         (
             "runner",
-            runner(&owner, &spec, &checked, &defaults, (1, 2), Some(wiring)),
-        ),
-        (
-            "starter",
-            starter(
-                &owner,
-                &spec,
-                &checked,
-                &defaults,
-                &targets,
-                (Port::Linger, Some(60)),
+            runner(
+                &merging(run_of(&owner, &spec, &defaults), &aggregation),
+                (1, 2),
+                Some("10.96.0.9:4318"),
             ),
         ),
         (
+            "starter",
+            starter(&merging(run_of(&owner, &spec, &defaults), &aggregation), &targets),
+        ),
+        (
             "stopper",
-            stopper(&owner, &spec, &defaults, &targets, Port::Linger),
+            stopper(&merging(run_of(&owner, &spec, &defaults), &aggregation), &targets),
         ),
         (
             "aggregator",
-            aggregator(&owner, &spec, &checked, &defaults, "{}", true),
+            aggregator(&merging(run_of(&owner, &spec, &defaults), &aggregation), "{}"),
         ),
     ])
 }

@@ -13,7 +13,7 @@ use k6_operator::k6::log::last_words;
 use k6_operator::machine::{
     End, Fact, Initializer, Inspection, Observed, PodSeen, Program, Record, Run, Runner, State, Target,
 };
-use k6_operator::objects::{self, Common, Defaults, Owner, ValidatedRun, Wiring};
+use k6_operator::objects::{self, Common, Defaults, Owner, ValidatedRun};
 use k6_operator::protocol::inspected::Inspected;
 use k6_operator::protocol::outcome::Told;
 use k6_operator::protocol::report::Report;
@@ -193,7 +193,7 @@ pub async fn run(script: &Script, site: &Site) -> Came {
         starter_image: "k6-operator".to_owned(),
         common: Common::default(),
     };
-    let checked = objects::validate(&spec).unwrap();
+    let checked = objects::validate(&spec, &defaults).unwrap();
     let mut play = Play {
         run: Run::default(),
         seen: Observed {
@@ -211,7 +211,12 @@ pub async fn run(script: &Script, site: &Site) -> Came {
     play.go_on();
     sleep(Duration::from_millis(2)).await;
 
-    let initializer = objects::initializer(&owner, &spec, &checked, &defaults);
+    let mut run = ValidatedRun {
+        owner,
+        spec: checked,
+        plan: None,
+    };
+    let initializer = objects::initializer(&run);
     let initializer = Pod::of("initializer", initializer, folder.path());
     let found = inspected(&initializer).await;
     let mut options = String::new();
@@ -224,13 +229,13 @@ pub async fn run(script: &Script, site: &Site) -> Came {
         return play.came(None);
     };
     let plan = created.plan.clone();
-    let aggregation = plan.aggregation.as_ref().expect("it is merged");
-    let checked: ValidatedRun = checked.planned(&plan);
+    assert!(plan.aggregation.is_some(), "it is merged");
+    run.plan = Some(plan.clone());
 
     let network = Network::new();
-    let (at, once) = (network.aggregator(), aggregation.setup_seconds.is_some());
-    let secret = objects::tokens(&owner, &Tokens::random().unwrap());
-    let job = objects::aggregator(&owner, &spec, &checked, &defaults, &options, once);
+    let at = network.aggregator();
+    let secret = objects::tokens(&run.owner, &Tokens::random().unwrap());
+    let job = objects::aggregator(&run, &options);
     let aggregator = Pod::of("aggregator", job, folder.path())
         .mounting(&secret)
         .listening(&at);
@@ -239,13 +244,9 @@ pub async fn run(script: &Script, site: &Site) -> Came {
     listens(&at).await;
     play.seen.aggregator = Fact::Known(ready(0, &network.ip(200)));
 
-    let wiring = Wiring {
-        aggregation,
-        address: &at,
-    };
     let pods: Vec<Pod> = (1..=RUNNERS)
         .map(|i| {
-            let job = objects::runner(&owner, &spec, &checked, &defaults, (i, RUNNERS), Some(wiring));
+            let job = objects::runner(&run, (i, RUNNERS), Some(&at));
             let name = ["first", "second", "third"][i as usize - 1];
             let (address, api) = (network.ip(i), format!("{}:16565", network.ip(i)));
             let uid = ("K6_OPERATOR_POD_UID".to_owned(), format!("uid-{i}"));
@@ -272,15 +273,7 @@ pub async fn run(script: &Script, site: &Site) -> Came {
             ip: network.ip(runner),
         })
         .collect();
-    let setup = aggregation.setup_seconds;
-    let starter = objects::starter(
-        &owner,
-        &spec,
-        &checked,
-        &defaults,
-        &targets,
-        (objects::Port::Linger, setup),
-    );
+    let starter = objects::starter(&run, &targets);
     let starter = Pod::of("starter", starter, folder.path()).mounting(&secret);
     starter.run(PROGRAM).await;
     play.seen.starter = Fact::Known(match Report::from_message(&starter.message(PROGRAM)) {
@@ -293,7 +286,7 @@ pub async fn run(script: &Script, site: &Site) -> Came {
         return play.came(None);
     }
     if let State::Stopping(_) = play.run.state {
-        let stopper = objects::stopper(&owner, &spec, &defaults, &targets, objects::Port::Linger);
+        let stopper = objects::stopper(&run, &targets);
         let stopper = Pod::of("stopper", stopper, folder.path()).mounting(&secret);
         stopper.run(PROGRAM).await;
     }

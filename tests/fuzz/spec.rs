@@ -5,7 +5,8 @@ use crate::support::at;
 use k6_operator::api::LoadTest;
 use k6_operator::machine::{Observed, Run, Target};
 use k6_operator::objects::{
-    self, Common, Defaults, Owner, Port, child_name, runner_name, starter_name, stem, stopper_name, validate,
+    self, Common, Defaults, Owner, ValidatedRun, child_name, runner_name, starter_name, stem, stopper_name,
+    validate,
 };
 use k8s_openapi::api::batch::v1::Job;
 use proptest::prelude::*;
@@ -54,7 +55,7 @@ fn tried(input: &[u8]) -> Result<bool, TestCaseError> {
     };
     let again: LoadTest = serde_json::from_value(serde_json::to_value(&test).unwrap()).unwrap();
     prop_assert_eq!(&again, &test);
-    let checked = validate(&test.spec);
+    let checked = validate(&test.spec, &defaults());
     let terms = match &checked {
         Ok(checked) => Ok(checked.terms.clone()),
         Err(error) => Err(error.to_string()),
@@ -85,25 +86,20 @@ fn tried(input: &[u8]) -> Result<bool, TestCaseError> {
             runner,
             ip: ip.to_owned(),
         });
-        let (spec, defaults) = (&test.spec, defaults());
-        bounded(input, &objects::initializer(&owner, spec, &checked, &defaults))?;
+        let run = ValidatedRun {
+            owner,
+            spec: checked.clone(),
+            plan: None,
+        };
+        bounded(input, &objects::initializer(&run))?;
         for i in [1, n / 2 + 1, n] {
-            let job = objects::runner(&owner, spec, &checked, &defaults, (i, n), None);
-            prop_assert_eq!(
-                &job,
-                &objects::runner(&owner, spec, &checked, &defaults, (i, n), None)
-            );
+            let job = objects::runner(&run, (i, n), None);
+            prop_assert_eq!(&job, &objects::runner(&run, (i, n), None));
             bounded(input, &job)?;
         }
-        bounded(
-            input,
-            &objects::starter(&owner, spec, &checked, &defaults, &targets, (Port::Linger, None)),
-        )?;
-        bounded(
-            input,
-            &objects::stopper(&owner, spec, &defaults, &targets, Port::Linger),
-        )?;
-        if let Some(script) = objects::script(&owner, &checked) {
+        bounded(input, &objects::starter(&run, &targets))?;
+        bounded(input, &objects::stopper(&run, &targets))?;
+        if let Some(script) = objects::script(&run) {
             prop_assert!(script.metadata.name.unwrap().len() <= 63);
         }
     }

@@ -1,6 +1,6 @@
 //! What k6 says the script needs, as the plan of a run, or why the run can't be.
 
-use crate::k6::Version;
+use crate::k6::export::opentelemetry_output;
 use crate::machine::event::{Event, REASON_LIMIT, clipped};
 use crate::machine::inspection::Inspection;
 use crate::machine::state::{Aggregation, Plan, Reason, STOP_GRACE_SECONDS, Terms};
@@ -17,13 +17,6 @@ const RUN_GRACE_SECONDS: u64 = 300;
 
 /// The most bytes that the tags of a script may have, names and values together.
 const TAGS_LIMIT: usize = 2048;
-
-/// What k6 calls its OpenTelemetry output, by the first version that has it under that name.
-/// <https://grafana.com/docs/k6/latest/results-output/real-time/opentelemetry/>
-const OUTPUTS: [(Version, &str); 2] = [
-    (Version::new(1, 4, 0), "opentelemetry"),
-    (Version::new(0, 53, 0), "experimental-opentelemetry"),
-];
 
 /// The longest options of a script that an aggregator can be given, in bytes: Linux gives a program no longer word
 /// than 128 KiB.
@@ -170,12 +163,9 @@ fn aggregation(terms: &Terms, inspection: &Inspection) -> Result<Aggregation, St
     let version = inspection
         .version
         .ok_or("k6 did not tell its version, and it is not known whether it can export its metrics")?;
-    let (_, output) = OUTPUTS
-        .into_iter()
-        .find(|(first, _)| version >= *first)
-        .ok_or_else(|| {
-            format!("k6 {version} can't export its metrics by OpenTelemetry: 0.53 and newer can")
-        })?;
+    let output = opentelemetry_output(version).ok_or_else(|| {
+        format!("k6 {version} can't export its metrics by OpenTelemetry: 0.53 and newer can")
+    })?;
     if inspection.options.len() > OPTIONS_LIMIT {
         return Err(format!(
             "the script's thresholds take more than {OPTIONS_LIMIT} bytes"

@@ -8,7 +8,6 @@ use crate::aggregate::export::export as exported;
 use crate::aggregate::handle_summary::{Handled, Task};
 use crate::aggregate::prometheus;
 use crate::aggregate::report::{Report, RunInfo};
-use crate::aggregate::runner::{PROCESS_HEADER, RUNNER_HEADER};
 use crate::aggregate::session::{Answer, Directive, Heartbeat, Phase, Session};
 use crate::aggregate::store::{ExportError, Sender};
 use crate::aggregate::summary::{self, Options};
@@ -18,6 +17,7 @@ use crate::limits::LARGEST_WORD;
 use crate::protocol::outcome::Outcome;
 use crate::protocol::tokens::TokenHash;
 use crate::protocol::verdict::{Reason, RunResult};
+use crate::protocol::{PROCESS_HEADER, RUNNER_HEADER};
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue,

@@ -1,18 +1,13 @@
-//! What the k6 of a runner is given so that it exports to the aggregator. Pure.
+//! Environment and arguments that make k6 export its metrics by OTLP, and k6's outputs.
 
-use crate::k6::arguments::boolean;
-use crate::k6::flags::{has_no_summary, has_summary_mode};
-use crate::k6::system_tags::{SYSTEM_TAGS, SYSTEM_TAGS_VARIABLE};
-use crate::k6::{Arguments, Flags, Version};
+use super::arguments::boolean;
+use super::flags::{has_no_summary, has_summary_mode};
+use super::system_tags::{SYSTEM_TAGS, SYSTEM_TAGS_VARIABLE};
+use super::{Arguments, Flags, Version};
 use std::collections::BTreeMap;
 
-/// The header that has the number of the runner that exports.
-pub const RUNNER_HEADER: &str = "k6-runner";
-/// The header that tells its processes apart.
-pub const PROCESS_HEADER: &str = "k6-process";
-
-/// The first version with `K6_OTEL_EXPORTER_PROTOCOL`, which is taken before `K6_OTEL_EXPORTER_TYPE`. That is
-/// deprecated then, and gone in 2.0.
+/// The first version with `K6_OTEL_EXPORTER_PROTOCOL`, which takes precedence over `K6_OTEL_EXPORTER_TYPE`. The latter is
+/// deprecated from then on, and removed in 2.0.
 /// <https://github.com/grafana/k6/blob/v1.4.0/internal/output/opentelemetry/config.go>
 const PROTOCOL: Version = Version::new(1, 4, 0);
 
@@ -20,9 +15,9 @@ const PROTOCOL: Version = Version::new(1, 4, 0);
 /// <https://grafana.com/docs/k6/latest/results-output/real-time/opentelemetry/>, and for the histograms
 /// <https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/>.
 ///
-/// It also has each setting of the SDK that a user may have in the environment for programs of their own, and by which
-/// an export would fail, come late or be of no use: <https://opentelemetry.io/docs/languages/sdk-configuration/>.
-/// [`corrections`] has those that can only be removed. [`ENDPOINT`] is added when k6 is started.
+/// It also overrides the settings of the SDK that a user may have set for other programs, and that would make an export
+/// fail, arrive late or be useless: <https://opentelemetry.io/docs/languages/sdk-configuration/>.
+/// [`corrections`] removes others. [`ENDPOINT`] is added when k6 is started.
 pub fn environment(version: Version) -> Vec<(&'static str, String)> {
     let protocol = if version >= PROTOCOL {
         ("K6_OTEL_EXPORTER_PROTOCOL", "http/protobuf".to_owned())
@@ -34,10 +29,10 @@ pub fn environment(version: Version) -> Vec<(&'static str, String)> {
         ("K6_OTEL_HTTP_EXPORTER_INSECURE", "true".to_owned()),
         ("K6_OTEL_HTTP_EXPORTER_URL_PATH", "/v1/metrics".to_owned()),
         ("K6_OTEL_EXPORT_INTERVAL", "1s".to_owned()),
-        // An export has what was measured until the flush before it.
+        // An export contains what was measured before the last flush.
         ("K6_OTEL_FLUSH_INTERVAL", "200ms".to_owned()),
         ("K6_OTEL_METRIC_PREFIX", String::new()),
-        // k6 does not start where OTEL_SERVICE_NAME is set and empty; this one comes before it.
+        // k6 does not start with an empty OTEL_SERVICE_NAME; this variable takes precedence.
         ("K6_OTEL_SERVICE_NAME", "k6".to_owned()),
         // The defaults, in ms.
         ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "10000".to_owned()),
@@ -53,21 +48,21 @@ pub fn environment(version: Version) -> Vec<(&'static str, String)> {
             "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
             "base2_exponential_bucket_histogram".to_owned(),
         ),
-        // What is beyond has no tags. `linger` sets it higher where requests have no tags by URL.
+        // Series beyond this limit lose their tags. `linger` raises it where requests have no tags by URL.
         (SERIES_LIMIT, SERIES_BY_URL.to_string()),
     ]
 }
 
-/// The variable by which k6's SDK keeps so many series of a metric apart. Without it, from 1.44 on, it is 2,000.
+/// The variable with the maximum number of series of a metric. The SDK's own default, since 1.44, is 2,000.
 /// <https://github.com/open-telemetry/opentelemetry-go/blob/v1.44.0/CHANGELOG.md>
 pub const SERIES_LIMIT: &str = "OTEL_GO_X_CARDINALITY_LIMIT";
-/// How many where each URL may have its own: a request has nine metrics. With 15,000 URLs a k6 1.1.0 needs 3 GiB and
-/// four times its CPU for all of them, and exports 90 MB each second.
+/// The limit where each URL may have a series of its own: a request has nine metrics. With 15,000 URLs, k6 1.1.0 would
+/// need 3 GiB and four times its CPU, and export 90 MB each second.
 pub const SERIES_BY_URL: u32 = 2_000;
-/// How many elsewhere, where only a script's own tags, groups and checks tell series apart.
+/// The limit where only a script's own tags, groups and checks distinguish series.
 pub const SERIES: u32 = 5_000;
 
-/// The variable with the address to which k6 exports.
+/// The variable with the address of the OTLP receiver.
 pub const ENDPOINT: &str = "K6_OTEL_HTTP_EXPORTER_ENDPOINT";
 
 const EXPORTER_TYPE: &str = "K6_OTEL_EXPORTER_TYPE";
@@ -75,18 +70,18 @@ const HTTP: &str = "http";
 
 /// The settings of k6's OpenTelemetry output.
 const OUTPUT_SETTINGS: &str = "K6_OTEL_";
-/// The settings of the SDK that are for metrics alone, and those for all signals and for traces.
+/// The settings of the SDK for metrics, for all signals, and for traces.
 const METRICS_SETTINGS: &str = "OTEL_EXPORTER_OTLP_METRICS_";
 const SDK_SETTINGS: &str = "OTEL_EXPORTER_OTLP_";
 const TRACES_SETTINGS: &str = "OTEL_EXPORTER_OTLP_TRACES_";
-/// Certificates and keys. With one of them the exporter refuses an endpoint without TLS, such as the aggregator's, and
-/// k6 1.8 and 2.2 end with 255 before the test.
+/// Certificates and keys. If one is set, the exporter refuses an endpoint without TLS, such as the aggregator, and k6 1.8
+/// and 2.2 exit with 255 before the test.
 /// <https://opentelemetry.io/docs/specs/otel/protocol/exporter/#configuration-options>
 const TLS: [&str; 3] = ["CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"];
 
-/// What has to be done to the environment that a runner's pod has, before k6 gets it: variables with their new value,
-/// or None for those that are removed. The settings of the output are the operator's, and so are those of the SDK for
-/// metrics. Certificates for all signals become those for traces, which k6 can export beside (`--traces-output`).
+/// Changes to the environment of a runner's pod before k6 gets it: variables with their new value, or None to remove
+/// them. Only the operator sets the output and the SDK's metrics. Certificates for all signals become certificates for
+/// traces, which k6 can also export (`--traces-output`).
 pub fn corrections(variables: &BTreeMap<String, String>) -> Vec<(String, Option<String>)> {
     let ours = environment(PROTOCOL);
     let is_ours = |name: &str, value: &str| {
@@ -109,22 +104,45 @@ pub fn corrections(variables: &BTreeMap<String, String>) -> Vec<(String, Option<
     removed.chain(tls).collect()
 }
 
-/// k6's own variable that names outputs.
-pub const OUTPUTS: &str = "K6_OUT";
+/// k6's variable for outputs, separated by commas.
+/// <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#results-output>
+pub const OUTPUTS_VARIABLE: &str = "K6_OUT";
 
-/// What an output is of which k6 can have only one, which is the operator's.
-pub fn is_opentelemetry(output: &str) -> bool {
-    let name = output.split('=').next().unwrap_or_default();
-    name == "opentelemetry" || name == "experimental-opentelemetry"
+/// The names of k6's OpenTelemetry output, each with the first version that has it. 2.2 still accepts the old name.
+/// <https://github.com/grafana/k6/blob/v1.4.0/internal/cmd/outputs.go>
+const OPENTELEMETRY: [(Version, &str); 2] = [
+    (Version::new(1, 4, 0), "opentelemetry"),
+    (Version::new(0, 53, 0), "experimental-opentelemetry"),
+];
+
+/// The name of the OpenTelemetry output in this version; None if it has none.
+pub fn opentelemetry_output(version: Version) -> Option<&'static str> {
+    let mut names = OPENTELEMETRY.into_iter();
+    names.find_map(|(first, name)| (version >= first).then_some(name))
 }
 
-/// Those of the outputs in [`OUTPUTS`] that k6 is not given, as it can have only one of them.
+/// The name of an output: `json` in `json=results.json`.
+fn output_name(output: &str) -> &str {
+    output.split_once('=').map_or(output, |(name, _)| name)
+}
+
+/// True for the OpenTelemetry output, which k6 allows once and the operator uses.
+pub fn is_opentelemetry(output: &str) -> bool {
+    OPENTELEMETRY.iter().any(|(_, name)| *name == output_name(output))
+}
+
+/// True for the output to Grafana Cloud k6.
+pub fn is_cloud(output: &str) -> bool {
+    output_name(output) == "cloud"
+}
+
+/// The outputs in [`OUTPUTS_VARIABLE`] that are not passed to k6, because it allows them once.
 pub fn outputs_left_out(variable: &str) -> impl Iterator<Item = &str> {
     variable.split(',').filter(|output| is_opentelemetry(output))
 }
 
-/// More arguments of a k6 that is given outputs, for those that [`OUTPUTS`] names: beside `--out` it does not heed
-/// them. <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#results-output>
+/// Arguments for the outputs in [`OUTPUTS_VARIABLE`]: k6 ignores the variable when it has `--out`.
+/// <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#results-output>
 pub fn outputs_beside(variable: &str) -> Vec<String> {
     let beside = variable
         .split(',')
@@ -134,8 +152,8 @@ pub fn outputs_beside(variable: &str) -> Vec<String> {
         .collect()
 }
 
-/// The argument of a k6 with these arguments and variables by which it has these system tags; none if its user says
-/// which it has, or sends samples elsewhere too, where their tags may be wanted.
+/// The argument that gives k6 these system tags; None if the user sets system tags, or has other outputs, which may need
+/// all tags.
 pub fn tagging(
     tags: &str,
     arguments: &[String],
@@ -143,15 +161,15 @@ pub fn tagging(
 ) -> Option<String> {
     let arguments = Arguments::parse(arguments, &Flags::of_run());
     let is_said = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
-    let outputs = variable(OUTPUTS).unwrap_or_default();
+    let outputs = variable(OUTPUTS_VARIABLE).unwrap_or_default();
     let mut outputs = arguments.values("out").chain(outputs.split(','));
     let is_elsewhere = outputs.any(|output| !output.is_empty() && !is_opentelemetry(output));
     let is_free = !arguments.has(SYSTEM_TAGS) && !is_said(SYSTEM_TAGS_VARIABLE) && !is_elsewhere;
     is_free.then(|| format!("--{SYSTEM_TAGS}={tags}"))
 }
 
-/// The arguments of `k6 run`, of a k6 in which the output is called so; with `once` setup() and teardown() are run
-/// through its REST API.
+/// The arguments of `k6 run` that make it export by this name of the output; with `once`, setup() and teardown() run only
+/// through the REST API.
 pub fn arguments(output: &str, once: bool) -> Vec<String> {
     let mut words = vec!["--linger", "--no-thresholds", "--out", output];
     if once {
@@ -163,15 +181,15 @@ pub fn arguments(output: &str, once: bool) -> Vec<String> {
 const NO_SUMMARY: &str = "no-summary";
 const SUMMARY_MODE: &str = "summary-mode";
 
-/// What makes a k6 of this version sum up, whatever it was told before, and whatever variables say.
+/// Arguments that make k6 create a summary, whatever other arguments and variables say.
 pub fn summing(version: Version) -> Vec<String> {
     let former = has_no_summary(version).then(|| format!("--{NO_SUMMARY}=false"));
     let since = has_summary_mode(version).then(|| format!("--{SUMMARY_MODE}=compact"));
     former.into_iter().chain(since).collect()
 }
 
-/// More arguments of a k6 of this version that has these arguments and variables, so that it measures itself:
-/// without thresholds and without a summary it does not, and nobody could say whether all of it has come.
+/// More arguments so that k6 aggregates its own metrics: without thresholds and without a summary it does not, and then
+/// nothing shows whether all of its exports have arrived.
 pub fn measuring(
     version: Version,
     arguments: &[String],
