@@ -1,6 +1,6 @@
 //! The custom resources that users write: their spec, and how they are shown by `kubectl get`.
 //!
-//! What a spec means is checked in `objects::check`; what has happened to a run is in
+//! What a spec means is checked in `objects::validate`; what has happened to a run is in
 //! [`status`]. Both kinds, [`Kind::K6`] and [`Kind::TestRun`], have the same spec and the same status; their
 //! CustomResourceDefinitions are generated from these types by [`crd`].
 

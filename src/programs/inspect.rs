@@ -140,41 +140,10 @@ async fn inspect(args: &InspectArgs) -> Result<(String, Inspected), Refused> {
     };
     let ran = k6.run(&["version"], &[], Shown::Not).await?;
     let version = Version::printed(&ran.out);
+    let known = Known::ask(&k6, version, user, script).await?;
+    let archiving = &known.archiving;
     let archived = args.folder.join("test.tar");
     let archived = archived.to_string_lossy();
-
-    let mut known = Flags::of_run();
-    let mut given = Arguments::parse(user, &known);
-    let mut archiving = arguments::Archiving::default();
-    let refused = |ran: &Ran, given: &Arguments, known: &Flags| {
-        let words = log::last_words(&ran.log);
-        let explained = version.and_then(|version| refusal::explained(&words, version, given, known));
-        Refused {
-            code: ran.code,
-            is_logged: explained.is_none() && ran.shown,
-            message: explained.unwrap_or(words),
-        }
-    };
-    if !user.is_empty() {
-        // k6 reads all flags before it heeds --help.
-        let words = ["run", "--help"]
-            .into_iter()
-            .chain(user.iter().map(String::as_str));
-        let run = k6
-            .run(
-                &words.chain([script.as_str()]).collect::<Vec<_>>(),
-                &[],
-                Shown::Not,
-            )
-            .await?;
-        if run.code != 0 {
-            return Err(refused(&run, &given, &known));
-        }
-        let archive = k6.run(&["archive", "--help"], &[], Shown::Not).await?;
-        known = Flags::told(&run.out).with_hidden();
-        given = Arguments::parse(user, &known);
-        archiving = given.for_archive(&known, &Flags::told(&archive.out).with_hidden());
-    }
 
     let verbose = k6.resolves.then_some("--verbose");
     let words = std::iter::once("archive").chain(verbose);
@@ -186,31 +155,17 @@ async fn inspect(args: &InspectArgs) -> Result<(String, Inspected), Refused> {
         .run(&words.collect::<Vec<_>>(), &archiving.variables, Shown::AtOnce)
         .await?;
     if archive.code != 0 {
-        return Err(refused(&archive, &given, &known));
+        return Err(known.refused(&archive));
     }
 
-    let requirements = ["inspect", "--execution-requirements"];
-    let words: Vec<&str> = requirements.into_iter().chain([archived.as_ref()]).collect();
-    let mut answer = k6.run(&words, &archiving.variables, Shown::Not).await?;
-    if answer.code == exit_code::INVALID_CONFIG && answer.log.contains(NO_USERS) {
-        let config = args.folder.join("config.json");
-        std::fs::write(&config, ONE_USER)
-            .map_err(|error| Refused::new(1, format!("{}: {error}", config.display())))?;
-        let config = config.to_string_lossy();
-        let words = requirements
-            .into_iter()
-            .chain(["--config", config.as_ref(), archived.as_ref()]);
-        answer = k6
-            .run(&words.collect::<Vec<_>>(), &archiving.variables, Shown::Not)
-            .await?;
-    }
+    let answer = requirements(&k6, args, &archived, &archiving.variables).await?;
     if answer.code != 0 {
         eprint!("{}", answer.log);
         let shown = Ran {
             shown: true,
             ..answer
         };
-        return Err(refused(&shown, &given, &known));
+        return Err(known.refused(&shown));
     }
     let logged = Version::logged(&archive.log).filter(|_| k6.resolves);
     let inspected = Inspected {
@@ -221,6 +176,88 @@ async fn inspect(args: &InspectArgs) -> Result<(String, Inspected), Refused> {
         resolved: archive.log.matches("k6 version: v").count() > 1,
     };
     Ok((answer.out, inspected))
+}
+
+/// What this k6 knows of the user's arguments.
+struct Known {
+    version: Option<Version>,
+    /// The flags of `k6 run`.
+    flags: Flags,
+    given: Arguments,
+    /// What `k6 archive` gets of them.
+    archiving: arguments::Archiving,
+}
+
+impl Known {
+    /// Asks k6 for its flags, unless there are no arguments. An error if it refuses an argument.
+    async fn ask(
+        k6: &K6<'_>,
+        version: Option<Version>,
+        user: &[String],
+        script: &str,
+    ) -> Result<Self, Refused> {
+        let flags = Flags::of_run();
+        let mut known = Self {
+            version,
+            given: Arguments::parse(user, &flags),
+            flags,
+            archiving: arguments::Archiving::default(),
+        };
+        if user.is_empty() {
+            return Ok(known);
+        }
+        // k6 parses all flags before it obeys --help.
+        let words = ["run", "--help"]
+            .into_iter()
+            .chain(user.iter().map(String::as_str));
+        let words: Vec<_> = words.chain([script]).collect();
+        let run = k6.run(&words, &[], Shown::Not).await?;
+        if run.code != 0 {
+            return Err(known.refused(&run));
+        }
+        let archive = k6.run(&["archive", "--help"], &[], Shown::Not).await?;
+        known.flags = Flags::told(&run.out).with_hidden();
+        known.given = Arguments::parse(user, &known.flags);
+        let archive = Flags::told(&archive.out).with_hidden();
+        known.archiving = known.given.for_archive(&known.flags, &archive);
+        Ok(known)
+    }
+
+    /// Why k6 has refused the script or an argument, with a remedy where one is known.
+    fn refused(&self, ran: &Ran) -> Refused {
+        let words = log::last_words(&ran.log);
+        let explained = self
+            .version
+            .and_then(|version| refusal::explained(&words, version, &self.given, &self.flags));
+        Refused {
+            code: ran.code,
+            is_logged: explained.is_none() && ran.shown,
+            message: explained.unwrap_or(words),
+        }
+    }
+}
+
+/// Runs `k6 inspect` on an archive.
+async fn requirements(
+    k6: &K6<'_>,
+    args: &InspectArgs,
+    archived: &str,
+    variables: &[(&str, String)],
+) -> Result<Ran, Refused> {
+    let requirements = ["inspect", "--execution-requirements"];
+    let words: Vec<&str> = requirements.into_iter().chain([archived]).collect();
+    let answer = k6.run(&words, variables, Shown::Not).await?;
+    if answer.code != exit_code::INVALID_CONFIG || !answer.log.contains(NO_USERS) {
+        return Ok(answer);
+    }
+    let config = args.folder.join("config.json");
+    std::fs::write(&config, ONE_USER)
+        .map_err(|error| Refused::new(1, format!("{}: {error}", config.display())))?;
+    let config = config.to_string_lossy();
+    let words = requirements
+        .into_iter()
+        .chain(["--config", config.as_ref(), archived]);
+    k6.run(&words.collect::<Vec<_>>(), variables, Shown::Not).await
 }
 
 /// Whether k6 may have another k6 built, with the extensions that the script imports: only where the user says so.

@@ -210,7 +210,7 @@ impl Plan {
             written.err().map(|error| format!("{}: {error}", path.display()))
         });
         if let Some(error) = &exported {
-            super::linger::log_error(&format!("the summary could not be exported to {error}"));
+            super::process::log_error(&format!("the summary could not be exported to {error}"));
         }
         let handled = match &self.script {
             Some(script) => self.call(script, task, setup_data, began).await,
@@ -219,7 +219,7 @@ impl Plan {
         let mut handled = handled
             .unwrap_or_else(|error| Handled::failed(format!("k6 could not call handleSummary(): {error}")));
         if let Some(error) = &handled.error {
-            super::linger::log_error(error);
+            super::process::log_error(error);
         }
         handled.error = match (handled.error, exported) {
             (error, None) => error,
@@ -281,8 +281,8 @@ impl Plan {
                 Some(status?.code().unwrap_or(255)),
             )),
             Err(_) => {
-                if let Some(pid) = super::linger::pid_of(&k6) {
-                    super::linger::tell(pid, Signal::KILL);
+                if let Some(pid) = super::process::pid_of(&k6) {
+                    super::process::tell(pid, Signal::KILL);
                 }
                 Ok(Handled::of("", None))
             }
