@@ -73,6 +73,11 @@ async fn main() {
         .unwrap();
 }
 
+/// The numbers of runners that are asked for; none for all.
+fn asked() -> Vec<u32> {
+    std::env::args().filter_map(|arg| arg.parse().ok()).collect()
+}
+
 /// How sharply runs start, and what they cost.
 async fn starts(client: &Client) {
     println!(
@@ -91,7 +96,7 @@ async fn starts(client: &Client) {
         "{:>3} | {:>12} | {:>11} | {:>16} | {:>10} | {:>11} | {:>5} | {:>6} | {:>8}",
         "", "", "→ Started", "→ 1st request", "the target", "the spread", "", "", ""
     );
-    let asked: Vec<u32> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    let asked = asked();
     for n in if asked.is_empty() { RUNNERS.to_vec() } else { asked } {
         let mut runs = Vec::new();
         for _ in 0..3 {
@@ -131,7 +136,11 @@ async fn ends(client: &Client) {
         "{:>3} | {:>10} | {:>9} | {:>10}",
         "N", "", "→ summary", "→ Finished"
     );
+    let asked = asked();
     for (n, merged) in ENDS {
+        if !asked.is_empty() && !asked.contains(&n) {
+            continue;
+        }
         let mut runs = Vec::new();
         for i in 0..3 {
             runs.push(end(client, &format!("end-{n}-{merged}-{i}"), n, merged).await);
