@@ -1,0 +1,224 @@
+//! What is kept of an object, and how much that is.
+
+use super::slim::{is_of_a_job, is_of_a_run, kept, slim_job, slim_pod, slim_test};
+use crate::api::{Kind, LoadTest, Spec};
+use crate::machine::Aggregation;
+use crate::objects::{Common, Defaults, Owner, ValidatedRun, runner, validate};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube_runtime::watcher::Event;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+#[test]
+fn cached_pod_keeps_what_explains_a_failure_and_not_the_segments_of_all_runners() {
+    let pod = json!({"metadata": {"name": "a", "managedFields": []}, "spec": {
+        "nodeName": "node", "restartPolicy": "Never",
+        "initContainers": [{"name": "side", "image": "x", "restartPolicy": "Always"}],
+        "containers": [{
+            "name": "k6", "image": "k6", "resources": {"limits": {"cpu": "1"}},
+            "command": ["k6", "run", "--execution-segment-sequence=0,1/2,1", "--log-output=none", "/test/a.js"],
+            "env": [{"name": "K6_LOG_OUTPUT", "value": "none"}, {"name": "TOKEN", "value": "abc"}],
+            "volumeMounts": [{"name": "k6-test-volume", "mountPath": "/test", "readOnly": true}]
+        }],
+        "volumes": [{"name": "k6-test-volume", "persistentVolumeClaim": {"claimName": "scripts", "readOnly": true}}]
+    }});
+    let mut pod: Pod = serde_json::from_value(pod).unwrap();
+    slim_pod(&mut pod);
+    let kept: Value = serde_json::to_value(pod.spec).unwrap();
+    assert_eq!(
+        kept,
+        json!({
+            "restartPolicy": "Never", "initContainers": [{"name": "side", "restartPolicy": "Always"}],
+            "containers": [{
+                "name": "k6", "image": "k6", "command": ["k6", "run", "--log-output=none", "/test/a.js"],
+                "env": [{"name": "K6_LOG_OUTPUT", "value": "none"}],
+                "volumeMounts": [{"name": "k6-test-volume", "mountPath": "/test"}]
+            }],
+            "volumes": [{"name": "k6-test-volume", "persistentVolumeClaim": {"claimName": "scripts"}}]
+        })
+    );
+}
+
+/// The Job of one of 2,000 runners, with what the API server and the Job controller add.
+fn job() -> Job {
+    let owner = Owner {
+        kind: Kind::K6,
+        name: "checkout-nightly".to_owned(),
+        namespace: "load-tests".to_owned(),
+        uid: "90208d26-7f0c-4c3e-9f51-6c1a5d2e8b17".to_owned(),
+        generation: 1,
+        attempt: 1,
+    };
+    let spec = json!({"parallelism": 2000, "script": "checkout", "arguments": "--tag team=shop"});
+    let spec: Spec = serde_json::from_value(spec).unwrap();
+    let defaults = Defaults {
+        runner_image: "grafana/k6:1.1.0".to_owned(),
+        starter_image: "registry.example.com/k6-operator:0.1.0".to_owned(),
+        common: Common::default(),
+    };
+    let aggregation = Aggregation {
+        output: "opentelemetry".to_owned(),
+        k6_version: "1.1.0".to_owned(),
+        setup_seconds: Some(60),
+        teardown_seconds: Some(60),
+        system_tags: None,
+        script_metrics: Default::default(),
+    };
+    let plan = json!({"parallelism": 2000, "aggregation": aggregation});
+    let run = ValidatedRun {
+        owner,
+        spec: validate(&spec, &defaults).unwrap(),
+        plan: Some(serde_json::from_value(plan).unwrap()),
+    };
+    let mut job = runner(&run, (1000, 2000), Some("10.96.0.9:4318"));
+    let added = json!({
+        "metadata": {
+            "uid": "1f4bd0a3-58b0-4f0c-8a1e-2f7c9d3b6e55", "resourceVersion": "1234567",
+            "creationTimestamp": "2026-11-27T08:00:00Z", "generation": 1,
+            "managedFields": [{"manager": "k6-operator", "fieldsV1": {"f:spec": "x".repeat(2000)}}]
+        },
+        "status": {
+            "conditions": [{
+                "type": "Complete", "status": "True", "reason": "CompletionsReached",
+                "message": "Reached expected number of succeeded pods",
+                "lastProbeTime": "2026-11-27T09:00:00Z", "lastTransitionTime": "2026-11-27T09:00:00Z"
+            }],
+            "startTime": "2026-11-27T08:00:00Z", "completionTime": "2026-11-27T09:00:00Z", "succeeded": 1,
+            "ready": 0, "terminating": 0, "uncountedTerminatedPods": {"succeeded": [], "failed": []}
+        }
+    });
+    let added: Job = serde_json::from_value(added).unwrap();
+    job.metadata.uid = added.metadata.uid;
+    job.metadata.resource_version = added.metadata.resource_version;
+    job.metadata.creation_timestamp = added.metadata.creation_timestamp;
+    job.metadata.managed_fields = added.metadata.managed_fields;
+    job.status = added.status;
+    job
+}
+
+/// Its pod, which has ended.
+fn pod() -> Pod {
+    let job = job();
+    let template = job.spec.unwrap().template;
+    let container = |name: &str| {
+        json!({
+            "name": name, "image": "docker.io/grafana/k6:1.1.0", "imageID": format!("sha256:{}", "0".repeat(64)),
+            "containerID": format!("containerd://{}", "0".repeat(64)), "ready": false, "restartCount": 0,
+            "started": false, "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},
+            "volumeMounts": [{"name": "k6-test-volume", "mountPath": "/test", "readOnly": true}],
+            "state": {"terminated": {
+                "exitCode": 0, "reason": "Completed", "startedAt": "2026-11-27T08:00:00Z",
+                "finishedAt": "2026-11-27T09:00:00Z", "containerID": format!("containerd://{}", "0".repeat(64))
+            }}
+        })
+    };
+    let condition = |name: &str| {
+        json!({
+            "type": name, "status": "False", "reason": "PodCompleted", "observedGeneration": 1,
+            "lastProbeTime": null, "lastTransitionTime": "2026-11-27T09:00:00Z"
+        })
+    };
+    let conditions = [
+        "PodReadyToStartContainers",
+        "Initialized",
+        "Ready",
+        "ContainersReady",
+        "PodScheduled",
+    ];
+    let pod = json!({
+        "metadata": {
+            "name": "checkout-nightly-1000-x7k2p", "generateName": "checkout-nightly-1000-",
+            "uid": "7b0c2a44-90ab-4a37-b7c7-3e5f1a9d8c21", "resourceVersion": "1234568",
+            "creationTimestamp": "2026-11-27T08:00:00Z",
+            "labels": template.metadata.as_ref().unwrap().labels,
+            "annotations": template.metadata.as_ref().unwrap().annotations,
+            "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:status": "x".repeat(2000)}}],
+            "ownerReferences": [{
+                "apiVersion": "batch/v1", "kind": "Job", "name": "checkout-nightly-1000", "controller": true,
+                "uid": "1f4bd0a3-58b0-4f0c-8a1e-2f7c9d3b6e55", "blockOwnerDeletion": true
+            }]
+        },
+        "status": {
+            "phase": "Succeeded", "conditions": conditions.map(condition), "hostIP": "10.0.0.1",
+            "podIP": "10.88.0.7", "podIPs": [{"ip": "10.88.0.7"}], "qosClass": "Burstable",
+            "startTime": "2026-11-27T08:00:00Z",
+            "initContainerStatuses": [container("copy")], "containerStatuses": [container("k6")]
+        }
+    });
+    let mut pod: Pod = serde_json::from_value(pod).unwrap();
+    pod.spec = template.spec;
+    pod
+}
+
+fn bytes(object: &impl serde::Serialize) -> usize {
+    serde_json::to_vec(object).unwrap().len()
+}
+
+/// docs/operating.md has these numbers.
+#[test]
+fn ended_runner_takes_a_few_kilobytes_of_the_caches_however_many_others_there_are() {
+    let (mut job, mut pod) = (job(), pod());
+    let before = (bytes(&job), bytes(&pod));
+    assert!(before.0 > 20_000 && before.1 > 20_000, "{before:?}");
+    slim_job(&mut job);
+    slim_pod(&mut pod);
+    let after = (bytes(&job), bytes(&pod));
+    assert!(after.0 < 1_300 && after.1 < 1_500, "{after:?}");
+}
+
+/// Labels, annotations, owners, finalizers and commands as long as the API server takes them.
+#[test]
+fn labelled_objects_of_others_cost_nothing_and_what_is_added_to_ours_is_not_kept() {
+    let (mut job, mut pod) = (job(), pod());
+    let large: BTreeMap<String, String> = (0..1000).map(|i| (format!("key-{i}"), "x".repeat(60))).collect();
+    for metadata in [&mut job.metadata, &mut pod.metadata] {
+        metadata.labels.as_mut().unwrap().extend(large.clone());
+        metadata.annotations.as_mut().unwrap().extend(large.clone());
+        metadata.finalizers = Some(large.keys().cloned().collect());
+        let owners = metadata.owner_references.as_mut().unwrap();
+        let owner = owners[0].clone();
+        owners.extend(std::iter::repeat_n(owner, 1000));
+    }
+    // One that failed keeps what explains it.
+    pod.status.as_mut().unwrap().phase = Some("Failed".to_owned());
+    let spec = pod.spec.as_mut().unwrap();
+    spec.containers[0].args = Some(vec!["x".repeat(200_000)]);
+    let mount = spec.containers[0].volume_mounts.as_ref().unwrap()[0].clone();
+    spec.containers[0].volume_mounts = Some(vec![mount; 5000]);
+    slim_job(&mut job);
+    slim_pod(&mut pod);
+    let after = (bytes(&job), bytes(&pod));
+    assert!(after.0 < 1_600 && after.1 < 25_000, "{after:?}");
+
+    let (mut stranger, mut alone) = (self::job(), self::pod());
+    stranger.metadata.owner_references.as_mut().unwrap()[0].uid = "other".to_owned();
+    alone.metadata.owner_references = None;
+    assert!(kept(Event::InitApply(stranger.clone()), is_of_a_run, slim_job).is_none());
+    assert!(kept(Event::InitApply(alone.clone()), is_of_a_job, slim_pod).is_none());
+    // What was ours leaves the cache.
+    let gone = kept(Event::Apply(stranger), is_of_a_run, slim_job);
+    assert!(matches!(gone, Some(Event::Delete(_))));
+    let gone = kept(Event::Apply(alone), is_of_a_job, slim_pod);
+    assert!(matches!(gone, Some(Event::Delete(_))));
+    let ours = kept(Event::InitApply(self::job()), is_of_a_run, slim_job);
+    assert!(matches!(ours, Some(Event::InitApply(_))));
+    let ours = kept(Event::Apply(self::pod()), is_of_a_job, slim_pod);
+    assert!(matches!(ours, Some(Event::Apply(_))));
+}
+
+#[test]
+fn cached_resource_has_no_second_copy_of_its_spec() {
+    let test = json!({
+        "apiVersion": "k6.io/v1alpha1", "kind": "K6", "spec": {"parallelism": 1, "script": "s"},
+        "metadata": {"name": "a", "managedFields": [], "annotations": {
+            "kubectl.kubernetes.io/last-applied-configuration": "{}", "team": "a"
+        }}
+    });
+    let mut test: LoadTest = serde_json::from_value(test).unwrap();
+    slim_test(&mut test.metadata);
+    assert_eq!(
+        serde_json::to_value(&test.metadata).unwrap(),
+        json!({"name": "a", "annotations": {"team": "a"}})
+    );
+}

@@ -1,0 +1,122 @@
+//! Reads what Kubernetes says of Jobs and Pods into the words of the state machine. Pure.
+
+mod ends;
+mod initializer;
+mod refused;
+mod runner;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use initializer::{InitializerPod, initializer};
+pub use refused::pod_refusal;
+pub use runner::{aggregator, runner};
+
+use crate::k6::log::last_words;
+use crate::machine::Program;
+use crate::objects::{AGGREGATE, PROGRAM_CONTAINER};
+use crate::protocol::outcome::Outcome;
+use crate::protocol::report::Report;
+use ends::{end_of, failed_init, is_leaving, is_terminal};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use kube::ResourceExt;
+use std::sync::Arc;
+
+/// The pod of a Job: the newest that is not going away, else the newest.
+pub fn pod_of<'a>(job: &Job, pods: &'a [Arc<Pod>]) -> Option<&'a Arc<Pod>> {
+    let uid = job.uid()?;
+    let owned = |pod: &&Arc<Pod>| pod.owner_references().iter().any(|owner| owner.uid == uid);
+    let rank = |pod: &&Arc<Pod>| (!is_leaving(pod), pod.creation_timestamp());
+    pods.iter().filter(owned).max_by_key(rank)
+}
+
+/// How a Job ended: whether it was complete, and Kubernetes' message if it was not.
+pub fn job_end(job: &Job) -> Option<Result<(), String>> {
+    let conditions = job.status.as_ref()?.conditions.as_ref()?;
+    conditions
+        .iter()
+        .filter(|c| c.status == "True")
+        .find_map(|c| match c.type_.as_str() {
+            "Complete" => Some(Ok(())),
+            "Failed" => Some(Err(c
+                .message
+                .clone()
+                .or_else(|| c.reason.clone())
+                .unwrap_or_default())),
+            _ => None,
+        })
+}
+
+/// What an aggregator has left that has ended: the outcome is in its termination message if it had all.
+pub fn left_outcome(pod: &Pod) -> Option<Outcome> {
+    let (_, ended) = end_of(pod, AGGREGATE)?;
+    serde_json::from_str(ended.message.as_deref()?).ok()
+}
+
+/// A starter or stopper, from its Job and pod.
+pub fn program(job: &Job, pod: Option<&Pod>) -> Program {
+    let status = pod.and_then(|pod| pod.status.as_ref());
+    if let Some((_, ended)) = pod.and_then(|pod| end_of(pod, PROGRAM_CONTAINER)) {
+        let message = ended.message.as_deref().unwrap_or_default();
+        return match Report::from_message(message) {
+            Ok(report) => Program::Reported(report),
+            Err(_) => {
+                let reason = ended.reason.as_deref().unwrap_or("Error");
+                let words = last_words(message);
+                Program::Failed(
+                    format!("exit code {} ({reason}) {words}", ended.exit_code)
+                        .trim_end()
+                        .to_owned(),
+                )
+            }
+        };
+    }
+    if pod.is_some_and(is_behind) {
+        return Program::Running(status.and_then(waiting));
+    }
+    match job_end(job) {
+        Some(Err(why)) => Program::Failed(pod.and_then(failed_init).unwrap_or(why)),
+        Some(Ok(())) => Program::Failed("its pod was deleted before its report was read".to_owned()),
+        None => Program::Running(status.and_then(waiting)),
+    }
+}
+
+/// Whether a pod has not ended as far as it is known: should its Job have, this is a stale view, and its end is
+/// awaited.
+fn is_behind(pod: &Pod) -> bool {
+    !is_terminal(pod) && !is_leaving(pod) && failed_init(pod).is_none()
+}
+
+/// What a pod waits for, if Kubernetes has more to say than that it is on its way.
+pub fn waiting(status: &PodStatus) -> Option<String> {
+    let told = |reason: &str, message: Option<&str>| match message {
+        Some(message) if !message.is_empty() => format!("{reason}: {message}"),
+        Some(_) | None => reason.to_owned(),
+    };
+    let unscheduled = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|c| c.type_ == "PodScheduled" && c.status == "False");
+    if let Some(condition) = unscheduled {
+        let reason = condition.reason.as_deref().unwrap_or("Unscheduled");
+        return Some(told(reason, condition.message.as_deref()));
+    }
+    let containers = status
+        .init_container_statuses
+        .iter()
+        .chain(&status.container_statuses)
+        .flatten();
+    let states = containers.filter_map(|c| c.state.as_ref()?.waiting.as_ref());
+    let stuck = states.filter_map(|w| {
+        let reason = w.reason.as_deref()?;
+        let usual = matches!(reason, "ContainerCreating" | "PodInitializing");
+        (!usual).then(|| told(reason, w.message.as_deref()))
+    });
+    let stuck = stuck.into_iter().next();
+    stuck.or_else(|| {
+        let running = status.phase.as_deref() == Some("Running");
+        running.then(|| "its k6 does not answer yet".to_owned())
+    })
+}
