@@ -7,6 +7,7 @@ mod empties;
 #[path = "../aggregate/exports.rs"]
 mod exports;
 mod generated;
+mod histories;
 mod hostile;
 mod inspection;
 mod judging;
