@@ -57,6 +57,13 @@ impl<T> Fact<T> {
     }
 }
 
+impl<T> From<Option<T>> for Fact<T> {
+    /// What was looked for for certain: it is there, or it is not.
+    fn from(found: Option<T>) -> Self {
+        found.map_or(Self::Absent, Self::Known)
+    }
+}
+
 /// The world of one run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {

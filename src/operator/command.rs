@@ -2,9 +2,9 @@
 
 use super::client::client;
 use super::manager::{Settings, operate};
-use super::reconcile::bounded;
 use super::server_time::ServerTime;
 use super::telemetry::{Endpoints, Health, Heartbeat, Metrics};
+use super::timeout::bounded;
 use super::{defaults, leadership};
 use crate::clock::Clock;
 use crate::objects::{self, Defaults};
@@ -121,7 +121,7 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     let client = client(&time).await?;
     let starter_image = match args.starter_image.clone() {
         Some(image) => image,
-        None => own_image(&client, &args).await?,
+        None => own_image(&bounded(client.clone()), &args).await?,
     };
     let settings = Settings {
         scopes: args.namespaces(),
@@ -173,7 +173,9 @@ async fn own_image(client: &Client, args: &RunArgs) -> Result<String, Box<dyn st
     let (Some(namespace), Some(name)) = (&args.pod_namespace, &args.pod_name) else {
         return Err("outside a cluster, --starter-image must name the image of this program".into());
     };
-    let pod = bounded(Api::<Pod>::namespaced(client.clone(), namespace).get(name)).await?;
+    let pod = Api::<Pod>::namespaced(client.clone(), namespace)
+        .get(name)
+        .await?;
     let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
     let manager = containers
         .iter()

@@ -1,8 +1,10 @@
 //! Performs effects. Each is idempotent: names are fixed, an object that exists is looked at before it is
 //! taken for one of ours, and one that is not ours is never adopted, changed or deleted.
 
+use super::context::Context;
+use super::error::Error;
 use super::events::publish_left_out;
-use super::reconcile::{Context, Error, bounded};
+use super::memory::Expectations;
 use super::{pods, run_info};
 use crate::aggregate::documents::Documents;
 use crate::api::LoadTest;
@@ -28,7 +30,16 @@ const CONCURRENCY: usize = 16;
 const LOG_LINES: i64 = 700;
 const LOG_LIMIT: i64 = 4 * 1024 * 1024;
 
-/// Performs all effects, and says what the API server refused.
+/// What came of the effects of a look.
+#[derive(Debug, Default)]
+pub struct Executed {
+    /// What the API server refused.
+    pub refused: Option<Refusal>,
+    /// What failed, and is tried again.
+    pub failed: Option<Error>,
+}
+
+/// Performs all effects, whatever becomes of each.
 #[tracing::instrument(skip_all, fields(effects = effects.len()))]
 pub async fn execute(
     context: &Context,
@@ -36,8 +47,8 @@ pub async fn execute(
     run: &Run,
     seen: &Observed,
     validated: Option<&ValidatedSpec>,
-    effects: Vec<Effect>,
-) -> Result<Option<Refusal>, Error> {
+    effects: &[Effect],
+) -> Executed {
     let owner = Owner {
         kind: resource.kind,
         name: resource.name_any(),
@@ -60,16 +71,19 @@ pub async fn execute(
         validated: validated.as_ref(),
         owner: &owner,
     };
-    let results: Vec<Result<Option<Refusal>, Error>> = stream::iter(effects)
+    let results: Vec<Result<Option<Refusal>, Error>> = stream::iter(effects.iter().cloned())
         .map(|effect| task.perform(effect))
         .buffer_unordered(CONCURRENCY)
         .collect()
         .await;
-    let mut refused = None;
+    let mut executed = Executed::default();
     for result in results {
-        refused = refused.or(result?);
+        match result {
+            Ok(refused) => executed.refused = executed.refused.or(refused),
+            Err(error) => executed.failed = executed.failed.or(Some(error)),
+        }
     }
-    Ok(refused)
+    executed
 }
 
 struct Task<'a> {
@@ -85,59 +99,53 @@ impl Task<'_> {
     async fn perform(&self, effect: Effect) -> Result<Option<Refusal>, Error> {
         self.context.leadership.check()?;
         let stem = self.owner.stem();
-        let job = match (effect, self.validated) {
-            (Effect::DeleteInitializer, _) => {
-                return self
-                    .delete(&initializer_name(&stem), DeleteParams::background())
-                    .await;
-            }
-            (Effect::DeleteRunner { runner }, _) => {
-                return self
-                    .delete(&runner_name(&stem, runner), DeleteParams::background())
-                    .await;
-            }
+        let background = DeleteParams::background();
+        match effect {
+            Effect::DeleteInitializer => self.delete(&initializer_name(&stem), background).await,
+            Effect::DeleteRunner { runner } => self.delete(&runner_name(&stem, runner), background).await,
             // In the foreground: it is there until its pod has ended.
-            (Effect::DeleteStarter, _) => {
-                return self
-                    .delete(&starter_name(&stem), DeleteParams::foreground())
-                    .await;
+            Effect::DeleteStarter => {
+                self.delete(&starter_name(&stem), DeleteParams::foreground())
+                    .await
             }
-            (Effect::DeleteAggregator, _) => {
-                return self
-                    .delete(&aggregator_name(&stem), DeleteParams::background())
-                    .await;
-            }
-            (Effect::CreateService, _) => return self.create_service(&aggregator_name(&stem)).await,
-            (Effect::KeepSummary, _) => return self.keep_summary(&aggregator_name(&stem)).await,
-            (Effect::DeleteFormer(name) | Effect::DeleteLeft(name), _) => {
-                return self.delete(&name, DeleteParams::background()).await;
-            }
-            (Effect::DeleteResource, _) => return self.delete_resource().await,
-            // Of a spec that can't be carried out nothing is made.
-            (
-                Effect::CreateScript
-                | Effect::CreateInitializer
-                | Effect::CreateAggregator { .. }
-                | Effect::CreateRunner { .. }
-                | Effect::CreateStarter(_)
-                | Effect::CreateStopper(_),
-                None,
-            ) => return Ok(None),
-            (Effect::CreateScript, Some(validated)) => {
-                return match objects::script(validated) {
-                    Some(script) => self.create(script).await,
-                    None => Ok(None),
-                };
-            }
-            (Effect::CreateInitializer, Some(validated)) => objects::initializer(validated),
-            (Effect::CreateAggregator { options }, Some(validated)) => {
+            Effect::DeleteAggregator => self.delete(&aggregator_name(&stem), background).await,
+            Effect::DeleteFormer(name) | Effect::DeleteLeft(name) => self.delete(&name, background).await,
+            Effect::DeleteResource => self.delete_resource().await,
+            Effect::CreateService => self.create_service(&aggregator_name(&stem)).await,
+            Effect::KeepSummary => self.keep_summary(&aggregator_name(&stem)).await,
+            Effect::CreateScript
+            | Effect::CreateInitializer
+            | Effect::CreateAggregator { .. }
+            | Effect::CreateRunner { .. }
+            | Effect::CreateStarter(_)
+            | Effect::CreateStopper(_) => match self.validated {
+                Some(validated) => self.create_of_spec(effect, validated).await,
+                // Nothing is created of a spec that can't be carried out.
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Creates what follows from the spec.
+    async fn create_of_spec(
+        &self,
+        effect: Effect,
+        validated: &ValidatedRun,
+    ) -> Result<Option<Refusal>, Error> {
+        let job = match effect {
+            Effect::CreateScript => match objects::script(validated) {
+                Some(script) => return self.create(script).await,
+                None => return Ok(None),
+            },
+            Effect::CreateInitializer => objects::initializer(validated),
+            Effect::CreateAggregator { options } => {
                 // Before the pods that have it mounted.
                 if let Some(refused) = self.create_tokens().await? {
                     return Ok(Some(refused));
                 }
                 objects::aggregator(validated, &options)
             }
-            (Effect::CreateRunner { runner, of }, Some(validated)) => {
+            Effect::CreateRunner { runner, of } => {
                 let address = match (validated.aggregation(), &self.seen.address) {
                     (None, _) => None,
                     (Some(_), Fact::Known(address)) => Some(address.as_str()),
@@ -145,10 +153,23 @@ impl Task<'_> {
                 };
                 objects::runner(validated, (runner, of), address)
             }
-            (Effect::CreateStarter(targets), Some(validated)) => objects::starter(validated, &targets),
-            (Effect::CreateStopper(targets), Some(validated)) => objects::stopper(validated, &targets),
+            Effect::CreateStarter(targets) => objects::starter(validated, &targets),
+            Effect::CreateStopper(targets) => objects::stopper(validated, &targets),
+            Effect::DeleteInitializer
+            | Effect::DeleteAggregator
+            | Effect::DeleteRunner { .. }
+            | Effect::DeleteStarter
+            | Effect::DeleteFormer(_)
+            | Effect::DeleteLeft(_)
+            | Effect::DeleteResource
+            | Effect::CreateService
+            | Effect::KeepSummary => return Ok(None),
         };
         self.create(job).await
+    }
+
+    fn expect(&self, change: impl FnOnce(&mut Expectations)) {
+        self.context.memory.expectations.with(&self.owner.uid, change);
     }
 
     fn api<K: Child>(&self) -> Api<K> {
@@ -164,13 +185,13 @@ impl Task<'_> {
         };
         let secret = objects::tokens(self.owner, &tokens);
         let name = secret.name_any();
-        let created = bounded(self.api().create(&PostParams::default(), &secret)).await;
+        let created = self.api().create(&PostParams::default(), &secret).await;
         match created {
             Ok(_) => {
                 tracing::debug!(kind = "Secret", name, "created");
                 Ok(None)
             }
-            Err(Error::Kube(kube::Error::Api(status))) if status.is_already_exists() => Ok(None),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),
             Err(error) => Ok(Some(match refusal::<Secret>(&name, error)? {
                 Refusal::ForNow(why) => Refusal::ForNow(format!(
                     "{why}: let the operator create Secrets, as manifests/rbac/role.yaml does, and the namespace have \
@@ -209,7 +230,7 @@ impl Task<'_> {
             limit_bytes: Some(LOG_LIMIT),
             ..LogParams::default()
         };
-        let log = bounded(self.api::<Pod>().logs(&pod.name_any(), &parameters)).await?;
+        let log = self.api::<Pod>().logs(&pod.name_any(), &parameters).await?;
         // A log can be cut by the node, and an aggregator says it again then.
         let Some(documents) = Documents::parse(&log) else {
             let run = format!("{}/{}", self.owner.namespace, self.owner.name);
@@ -228,7 +249,8 @@ impl Task<'_> {
         let refused = self.create(map).await?;
         if refused.is_none() {
             let Owner { uid, attempt, .. } = self.owner;
-            self.context.memory.summary_kept(uid, *attempt, outcome);
+            let kept = &self.context.memory.kept;
+            kept.with(uid, |kept| kept.keep(*attempt, outcome));
         }
         if refused.is_none() && !left_out.is_empty() {
             publish_left_out(self.context, self.resource, &left_out).await;
@@ -244,36 +266,36 @@ impl Task<'_> {
     async fn create_for<K: Child>(&self, object: K, keeper: &str) -> Result<Option<Refusal>, Error> {
         let name = object.name_any();
         let kind = K::kind(&());
-        let error = match bounded(self.api().create(&PostParams::default(), &object)).await {
+        let error = match self.api().create(&PostParams::default(), &object).await {
             Ok(_) => {
-                self.made::<K>(&name);
+                self.created::<K>(&name);
                 tracing::debug!(%kind, name, "created");
                 return Ok(None);
             }
             Err(error) => error,
         };
-        if matches!(&error, Error::Kube(kube::Error::Api(status)) if status.is_already_exists()) {
+        if matches!(&error, kube::Error::Api(status) if status.is_already_exists()) {
             return self.existing::<K>(&name, keeper).await;
         }
         refusal::<K>(&name, error).map(Some)
     }
 
     /// A Job is looked for in a cache, which may not show it yet.
-    fn made<K: Child>(&self, name: &str) {
+    fn created<K: Child>(&self, name: &str) {
         if K::kind(&()) == Job::kind(&()) {
-            self.context.memory.made(&self.owner.uid, name);
+            self.expect(|known| known.created(name));
         }
     }
 
     /// The name is taken: by us, by a former run of the same name that is on its way out, or by a stranger.
     async fn existing<K: Child>(&self, name: &str, keeper: &str) -> Result<Option<Refusal>, Error> {
         let kind = K::kind(&());
-        let Some(object) = bounded(self.api::<K>().get_opt(name)).await? else {
+        let Some(object) = self.api::<K>().get_opt(name).await? else {
             return Ok(None);
         };
         let owners = object.owner_references();
         if owners.iter().any(|owner| owner.uid == keeper) {
-            self.made::<K>(name);
+            self.created::<K>(name);
             return Ok(None);
         }
         // The Service of an aggregator that is gone goes too.
@@ -301,7 +323,7 @@ impl Task<'_> {
         let job = match cached.map(|job| job.metadata.clone()) {
             Some(metadata) => metadata,
             // The caches do not show one whose labels somebody has removed.
-            None => match bounded(self.api::<Job>().get_metadata_opt(name)).await? {
+            None => match self.api::<Job>().get_metadata_opt(name).await? {
                 Some(found) => found.metadata,
                 None => return Ok(None),
             },
@@ -317,13 +339,13 @@ impl Task<'_> {
             resource_version: None,
         };
         let parameters = how.preconditions(only);
-        match bounded(self.api::<Job>().delete(name, &parameters)).await {
+        match self.api::<Job>().delete(name, &parameters).await {
             Ok(_) => {}
             // A conflict is another object of this name, as the cache will show, or nothing of the kind.
-            Err(Error::Kube(kube::Error::Api(status))) if status.is_not_found() => {}
-            Err(error) => return Err(error),
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => return Err(error.into()),
         }
-        self.context.memory.deleted(&self.owner.uid, &uid);
+        self.expect(|known| known.deleted(&uid));
         tracing::debug!(job = name, "deleted");
         Ok(None)
     }
@@ -344,27 +366,27 @@ impl Task<'_> {
             resource_version: self.resource.resource_version(),
         };
         let parameters = DeleteParams::background().preconditions(only);
-        match bounded(api.delete(name, &parameters)).await {
+        match api.delete(name, &parameters).await {
             Ok(_) => {
                 tracing::info!(run = format!("{namespace}/{name}"), "deleted, as its spec asks");
                 Ok(None)
             }
-            Err(Error::Kube(kube::Error::Api(status))) if status.is_not_found() => Ok(None),
-            Err(error) => Err(error),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 }
 
 /// What the API server says to an object that it does not take; an error if it may take it when it is asked again.
-fn refusal<K: Child>(name: &str, error: Error) -> Result<Refusal, Error> {
-    let Error::Kube(kube::Error::Api(status)) = &error else {
-        return Err(error);
+fn refusal<K: Child>(name: &str, error: kube::Error) -> Result<Refusal, Error> {
+    let kube::Error::Api(status) = &error else {
+        return Err(error.into());
     };
     let told = format!("{} {name} was refused: {}", K::kind(&()), status.message);
     match status.code {
         422 => Ok(Refusal::Invalid(told)),
         400..=499 if status.code != 429 && status.code != 408 => Ok(Refusal::ForNow(told)),
-        _ => Err(error),
+        _ => Err(error.into()),
     }
 }
 

@@ -8,7 +8,7 @@
 //! the Jobs make harmless; so they do where somebody deletes the Lease and a candidate starts just then, which takes
 //! it for a new installation.
 
-use super::reconcile::{Error, bounded};
+use super::error::Error;
 use crate::clock::Clock;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -189,7 +189,7 @@ impl Candidate {
     pub async fn release(&mut self) {
         self.leadership.set(None);
         let released = async {
-            let Some(lease) = bounded(self.api.get_opt(&self.settings.name)).await? else {
+            let Some(lease) = self.api.get_opt(&self.settings.name).await? else {
                 return Ok(());
             };
             if holder(&lease) == Some(&self.settings.identity) {
@@ -206,7 +206,7 @@ impl Candidate {
     /// Tries once to lead, or to go on leading; if another leads, says who.
     async fn attempt(&mut self) -> Result<Option<String>, Error> {
         let sent = Instant::now();
-        let lease = bounded(self.api.get_opt(&self.settings.name)).await?;
+        let lease = self.api.get_opt(&self.settings.name).await?;
         let version = lease
             .as_ref()
             .and_then(|lease| lease.metadata.resource_version.clone());
@@ -236,7 +236,7 @@ impl Candidate {
                     },
                     spec: Some(self.spec(None, me)),
                 };
-                bounded(self.api.create(&PostParams::default(), &lease)).await?;
+                self.api.create(&PostParams::default(), &lease).await?;
             }
             (Decision::Create | Decision::Take | Decision::Renew, Some(lease)) => {
                 self.replace(lease, me).await?
@@ -253,11 +253,9 @@ impl Candidate {
             spec: Some(spec),
             ..lease
         };
-        bounded(
-            self.api
-                .replace(&self.settings.name, &PostParams::default(), &lease),
-        )
-        .await?;
+        self.api
+            .replace(&self.settings.name, &PostParams::default(), &lease)
+            .await?;
         Ok(())
     }
 

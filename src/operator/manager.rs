@@ -1,9 +1,11 @@
 //! The operator as one future: it waits for its lease, watches, and reconciles what the watches say.
 
 use super::caches::{Caches, Guarded, Requests, Watch};
+use super::context::Context;
+use super::error::Error;
 use super::leadership::{self, Candidate, Leadership};
 use super::memory::Memory;
-use super::reconcile::{Context, Error, after_error, reconcile};
+use super::reconcile::{after_error, reconcile};
 use super::telemetry::{Health, Metrics, Readiness};
 use super::timeout::bounded;
 use crate::api::Kind;

@@ -1,6 +1,7 @@
 //! The only asynchronous code that talks to Kubernetes.
 //!
-//! `command` is the subcommand, `manager` the operator as one future, and `reconcile` the driver of one run. [`leadership`]
+//! `command` is the subcommand, `manager` the operator as one future, and `reconcile` the driver of one run, whose decisions are in `decide`.
+//! [`leadership`]
 //! sees to it that one operator acts at a time. `observe` gathers the world of one run, `persist` is the one place
 //! that writes status, `execute` performs effects, `publish` tells transitions as Kubernetes Events.
 
@@ -8,7 +9,11 @@ mod backoff;
 mod caches;
 mod client;
 mod command;
+mod context;
+mod decide;
 pub mod defaults;
+mod describe;
+mod error;
 mod events;
 mod execute;
 pub mod leadership;
@@ -24,5 +29,5 @@ pub mod telemetry;
 mod timeout;
 
 pub use command::{RunArgs, run};
+pub use error::Error;
 pub use manager::{Settings, operate};
-pub use reconcile::Error;

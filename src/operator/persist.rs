@@ -1,58 +1,58 @@
 //! The one place that writes status.
 
+use super::context::Context;
+use super::error::Error;
 use super::events::publish_unwritten;
 use super::execute::execute;
 use super::observe::newest;
-use super::reconcile::{Context, Error, bounded};
-use crate::api::{LoadTest, Progress};
-use crate::machine::{Observed, Record, Run, effects, effects_unwritten};
+use crate::api::{LoadTest, Status};
+use crate::machine::{Advanced, Observed, effects, effects_unwritten};
 use crate::objects::ValidatedSpec;
 use jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 
-/// Writes the run into the status of the resource, if the resource is still the one that was read: a stale
-/// cache or a second operator loses and looks again.
+/// How often in a row a status may be refused before a run that is to end is ended without it.
+const REFUSED_AT_MOST: u32 = 5;
+
+/// What a look has come to: what has happened, what was seen, the spec if it can be carried out, and when.
+type Look<'a> = (&'a Advanced, &'a Observed, Option<&'a ValidatedSpec>, Timestamp);
+
+/// Writes the status, if the resource is still the one that was read: a stale cache or a second operator loses and looks
+/// again.
 #[tracing::instrument(skip_all)]
 pub async fn persist(
     context: &Context,
     resource: &LoadTest,
-    run: &Run,
-    history: Vec<Record>,
-    progress: &Progress,
+    status: Status,
+    look: Look<'_>,
 ) -> Result<LoadTest, Error> {
+    let written = replace(context, resource, status).await;
+    if let Err(error) = &written {
+        unwritten(context, resource, look, error).await?;
+    }
+    written
+}
+
+async fn replace(context: &Context, resource: &LoadTest, status: Status) -> Result<LoadTest, Error> {
     context.leadership.check()?;
-    let mut written = resource.clone();
-    written.status = Some(run.status(history, progress));
+    let written = LoadTest {
+        status: Some(status),
+        ..resource.clone()
+    };
     let api: Api<LoadTest> = Api::namespaced_with(
         context.client.clone(),
         &resource.namespace().unwrap_or_default(),
         &resource.kind,
     );
-    let mut answer =
-        bounded(api.replace_status(&resource.name_any(), &PostParams::default(), &written)).await?;
+    let name = resource.name_any();
+    let mut answer = api
+        .replace_status(&name, &PostParams::default(), &written)
+        .await?;
     answer.metadata.managed_fields = None;
-    context
-        .memory
-        .wrote(&resource.uid().unwrap_or_default(), answer.clone());
+    let uid = resource.uid().unwrap_or_default();
+    context.memory.written(&uid, answer.clone());
     Ok(answer)
-}
-
-/// How often in a row a status may be refused before a run that is to end is ended without it.
-const TIMEOUT: u32 = 5;
-
-/// A run at a look whose status is not written.
-pub struct Unwritten<'a> {
-    /// As its status has it.
-    pub before: &'a Run,
-    /// As it would have been.
-    pub after: &'a Run,
-    /// What was observed.
-    pub seen: &'a Observed,
-    /// The spec, if it can be carried out.
-    pub validated: Option<&'a ValidatedSpec>,
-    /// The moment of the look.
-    pub now: Timestamp,
 }
 
 /// Why this status can't be written for as long as it, or the cluster, is as it is; none if the next try may well
@@ -67,39 +67,35 @@ fn refusal(error: &Error) -> Option<&str> {
     (is_large || is_refused).then_some(status.message.as_str())
 }
 
-/// Tells of a status that is refused, in an Event, as the status itself can't. What the status says already is carried
-/// out all the same; and if it would say that the run is to end, its runners are ended.
-pub async fn unwritten(
+/// Publishes that the status is refused, as the status itself can't say it. What the status says already is carried out
+/// all the same; and if it would say that the run is to end, its runners are ended.
+async fn unwritten(
     context: &Context,
     resource: &LoadTest,
-    look: &Unwritten<'_>,
+    (advanced, seen, validated, now): Look<'_>,
     error: &Error,
 ) -> Result<(), Error> {
     let Some(why) = refusal(error) else {
         return Ok(());
     };
     let uid = resource.uid().unwrap_or_default();
-    let (told, times) = context.memory.unwritten(&uid, why);
-    if !told {
+    let retries = &context.memory.retries;
+    let (published, times) = retries.with(&uid, |retries| retries.unwritten(why));
+    if !published {
         publish_unwritten(context, resource, why).await;
     }
-    let Unwritten {
-        before,
-        after,
-        seen,
-        validated,
-        now,
-    } = look;
+    let (before, after) = (advanced.before(), &advanced.run);
     let wanted = if before == after {
-        effects(&before.state, seen, *now)
-    } else if times >= TIMEOUT {
+        effects(&before.state, seen, now)
+    } else if times >= REFUSED_AT_MOST {
         effects_unwritten(&before.state, &after.state, seen)
     } else {
         Vec::new()
     };
     let is_newest = |newest: LoadTest| newest.resource_version() == resource.resource_version();
     if !wanted.is_empty() && newest(context, resource).await?.is_some_and(is_newest) {
-        execute(context, resource, before, seen, *validated, wanted).await?;
+        let executed = execute(context, resource, before, seen, validated, &wanted).await;
+        return executed.failed.map_or(Ok(()), Err);
     }
     Ok(())
 }
@@ -107,7 +103,7 @@ pub async fn unwritten(
 #[cfg(test)]
 mod tests {
     use super::refusal;
-    use crate::operator::reconcile::Error;
+    use crate::operator::error::Error;
 
     #[test]
     fn status_that_is_refused_is_told_from_one_that_is_overtaken_or_late() {

@@ -1,9 +1,9 @@
 //! What is known of a run beside its metrics, for its report. Pure.
 
-use super::events::told;
+use super::describe::note;
 use crate::aggregate::report::{Line, RunInfo};
 use crate::api::LoadTest;
-use crate::machine::{Ended, Fact, Observed, Record, Run, Started, State, append, judge, replay};
+use crate::machine::{Ended, Observed, Record, Run, Started, State, append, judge, replay};
 use kube::ResourceExt;
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub fn about(run: &Run, resource: &LoadTest, seen: &Observed) -> RunInfo {
     let mut so_far: Vec<Record> = Vec::new();
     let lines = history.unwrap_or_default().iter().map(|record| {
         append(&mut so_far, record.clone());
-        let text = replay(&so_far).ok().and_then(|after| told(record, &after));
+        let text = replay(&so_far).ok().and_then(|after| note(record, &after));
         Line {
             time: format!("{:.3}", record.time),
             event: record.event.name().to_owned(),
@@ -59,21 +59,22 @@ pub fn about(run: &Run, resource: &LoadTest, seen: &Observed) -> RunInfo {
 }
 
 fn ends(seen: &Observed) -> BTreeMap<u32, String> {
-    let runners = match &seen.runners {
-        Fact::Known(runners) => Some(runners),
-        Fact::Absent | Fact::Unknown => None,
-    };
-    let ended = runners.into_iter().flatten().filter_map(|(i, runner)| {
-        let end = runner.end.as_ref()?;
-        let code = end.code.map(|code| format!("exit code {code}"));
-        let told = code.into_iter().chain(end.reason.clone());
-        let told: Vec<_> = told.collect();
-        let told = if told.is_empty() {
-            end.message.clone()
-        } else {
-            told.join(", ")
-        };
-        Some((*i, told.chars().take(LONGEST).collect()))
-    });
+    let ended = seen
+        .runners
+        .known()
+        .into_iter()
+        .flatten()
+        .filter_map(|(i, runner)| {
+            let end = runner.end.as_ref()?;
+            let code = end.code.map(|code| format!("exit code {code}"));
+            let told = code.into_iter().chain(end.reason.clone());
+            let told: Vec<_> = told.collect();
+            let told = if told.is_empty() {
+                end.message.clone()
+            } else {
+                told.join(", ")
+            };
+            Some((*i, told.chars().take(LONGEST).collect()))
+        });
     ended.take(ENDS).collect()
 }

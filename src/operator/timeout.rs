@@ -1,5 +1,5 @@
-//! A client that is answered in time or fails: kube's own waits for ever for an answer that gets lost, and a
-//! watch that hangs in its list hides everything from the operator.
+//! The one timeout of each request. kube's own client waits for ever for an answer that gets lost, and a watch that
+//! hangs in its list hides everything from the operator.
 
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Bytes;
@@ -7,20 +7,30 @@ use hyper::http::{Request, Response};
 use kube::Client;
 use kube::client::Body;
 use std::time::Duration;
+use thiserror::Error;
 use tokio::time::timeout;
 
-/// How long a client waits for an answer; of a watch, for its beginning.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the operator waits for an answer; of a watch, for its beginning.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// The same client, without endless patience. The events of a watch may take their time: kube opens it again
-/// when nothing comes for too long.
+/// A request that was not answered in time.
+#[derive(Debug, Error)]
+#[error("no answer within {} s", REQUEST_TIMEOUT.as_secs())]
+pub struct Unanswered;
+
+/// The same client, which fails with [`Unanswered`] when an answer takes longer than [`REQUEST_TIMEOUT`]. The events of
+/// a watch may take their time: kube opens it again when nothing comes for too long.
 pub fn bounded(client: Client) -> Client {
     let namespace = client.default_namespace().to_owned();
     let service = tower::service_fn(move |request| {
         let client = client.clone();
-        async move { timeout(TIMEOUT, answer(&client, request)).await? }
+        async move {
+            timeout(REQUEST_TIMEOUT, answer(&client, request))
+                .await
+                .unwrap_or_else(|_| Err(Unanswered.into()))
+        }
     });
     Client::new(service, namespace)
 }

@@ -300,7 +300,7 @@ impl Runs {
         (attempt, events, resource.version)
     }
 
-    /// One round of the loop in `operator::controller`, up to the effects.
+    /// One round of the loop in `operator::reconcile`, up to the effects.
     fn looks(&self, world: &mut World, by: usize, answered: bool) -> Result<(), String> {
         let mut operator = world.operators[by];
         let Some(view) = operator.view else {

@@ -1,5 +1,5 @@
 //! One look of an operator: the real `Run::next`, `Run::after`, `append`, `effects` and `wake_at`, in the order
-//! of `operator::controller`. What it comes to depends on what is seen alone, and is remembered.
+//! of `operator::reconcile`. What it comes to depends on what is seen alone, and is remembered.
 // A table that is only asked, never walked through: its order does not matter.
 #![allow(clippy::disallowed_types)]
 

@@ -1,0 +1,34 @@
+//! What every step of a reconcile may use.
+
+use super::caches::Caches;
+use super::leadership::Leadership;
+use super::memory::Memory;
+use super::telemetry::Metrics;
+use crate::clock::Clock;
+use crate::objects::Defaults;
+use kube::Client;
+use kube_runtime::events::Recorder;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use tokio::sync::Semaphore;
+
+/// What every step may use.
+pub(super) struct Context {
+    /// Each of its requests has a timeout: see `timeout`.
+    pub client: Client,
+    pub caches: Caches,
+    pub memory: Memory,
+    pub defaults: Defaults,
+    /// How many seconds the Jobs of a Finished run are kept; None: as long as its resource.
+    pub keep_jobs_seconds: Option<u32>,
+    pub clock: Clock,
+    pub leadership: Leadership,
+    pub metrics: Metrics,
+    pub recorder: Recorder,
+    /// The namespace that is watched, or all.
+    pub scope: String,
+    pub all_caches: Arc<[Caches]>,
+    pub queued: Arc<Mutex<BTreeSet<String>>>,
+    /// Who reads a large log.
+    pub large_logs: Arc<Semaphore>,
+}

@@ -1,0 +1,90 @@
+//! What the operator remembers of each run beside its status. Losing it is harmless: everything in it is found again, it
+//! only spares the API server repeated requests, and keeps actions off stale views.
+
+mod expectations;
+mod kept_result;
+mod live_view;
+mod pod_questions;
+mod retries;
+mod throttle;
+
+pub(super) use expectations::Expectations;
+pub(super) use kept_result::KeptResult;
+pub(super) use live_view::{LIVE_INTERVAL, LiveView};
+pub(super) use pod_questions::{PodQuestions, Why};
+pub(super) use retries::Retries;
+pub(super) use throttle::StatusThrottle;
+
+use crate::api::LoadTest;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+/// One idea for each run, by UID of the resource.
+#[derive(Debug, Default)]
+pub struct ByRun<T>(Mutex<BTreeMap<String, T>>);
+
+impl<T: Default> ByRun<T> {
+    /// Reads or changes what is remembered of a run. The lock is held for as long.
+    pub fn with<R>(&self, uid: &str, action: impl FnOnce(&mut T) -> R) -> R {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        action(all.entry(uid.to_owned()).or_default())
+    }
+
+    fn keep(&self, uids: &BTreeSet<String>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|uid, _| uids.contains(uid));
+    }
+}
+
+/// All that is remembered.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// What the caches may not show yet.
+    pub expectations: ByRun<Expectations>,
+    /// What failed or was refused, and how often in a row.
+    pub retries: ByRun<Retries>,
+    /// When the status was written.
+    pub throttle: ByRun<StatusThrottle>,
+    /// What was measured.
+    pub live: ByRun<LiveView>,
+    /// The result whose documents have just been kept.
+    pub kept: ByRun<KeptResult>,
+    /// Why a Job has no pod.
+    pub pod_questions: ByRun<PodQuestions>,
+    /// Whether it was published that the status of a resource is another operator's.
+    foreign: ByRun<bool>,
+}
+
+impl Memory {
+    /// The status of the resource was written, and this is how it is now.
+    pub fn written(&self, uid: &str, resource: LoadTest) {
+        self.expectations.with(uid, |known| known.read(resource));
+        self.throttle.with(uid, StatusThrottle::written);
+        self.retries.with(uid, Retries::written);
+    }
+
+    /// Remembers that the status of the resource is another operator's, and says whether it was known.
+    pub fn is_known_foreign(&self, uid: &str) -> bool {
+        self.foreign.with(uid, |foreign| std::mem::replace(foreign, true))
+    }
+
+    /// Forgets the resources that are not among these.
+    pub fn keep(&self, uids: &BTreeSet<String>) {
+        let Self {
+            expectations,
+            retries,
+            throttle,
+            live,
+            kept,
+            pod_questions,
+            foreign,
+        } = self;
+        expectations.keep(uids);
+        retries.keep(uids);
+        throttle.keep(uids);
+        live.keep(uids);
+        kept.keep(uids);
+        pod_questions.keep(uids);
+        foreign.keep(uids);
+    }
+}

@@ -1,0 +1,186 @@
+//! The aggregator, and what it says of the test.
+
+use super::Observer;
+use crate::machine::{Fact, Observed, Started, State};
+use crate::objects::{AGGREGATE, AGGREGATOR_PORT, aggregator_name, service_name, summary_name};
+use crate::operator::pods;
+use crate::protocol::outcome::{Outcome, Told};
+use jiff::SignedDuration;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use kube::api::LogParams;
+use kube::{Api, ResourceExt};
+
+/// How much of the end of the aggregator's log is read for what it measures, in lines and in bytes.
+const LIVE_LINES: i64 = 50;
+
+const LIVE_LIMIT: i64 = 256 * 1024;
+
+/// The end of an aggregator's log in which it has told what came of the test, in lines and in bytes.
+const TOLD_LINES: i64 = 20;
+
+const TOLD_LIMIT: i64 = 256 * 1024;
+
+/// How long an aggregator that says how the test stands, and not what came of it, is waited for. One that operator 0.1
+/// has made waits to be asked: what it says by then is the whole.
+const LEFT_ALONE: SignedDuration = SignedDuration::from_secs(60);
+
+impl Observer<'_> {
+    /// All that merges the metrics of the runners and brings the result, as far as the state needs it.
+    pub(super) async fn aggregation(&self, seen: &mut Observed) {
+        let aggregator = aggregator_name(&self.stem);
+        let aggregated = self
+            .run
+            .plan
+            .as_ref()
+            .is_some_and(|plan| plan.aggregation.is_some());
+        let ended = self.run.state.awaits_result().is_some();
+        // Runners are told its address.
+        let told = matches!((&self.run.state, &seen.runners),
+            (State::Created(_), Fact::Known(runners)) if !runners.is_empty());
+        let job = self
+            .job_for_certain(&aggregator, aggregated && (ended || told))
+            .await;
+        seen.aggregator = match &job {
+            Fact::Known(job) => match self.pod_for_certain(job, aggregated).await {
+                Fact::Known(pod) => Fact::Known(pods::aggregator(job, Some(&pod))),
+                Fact::Absent => Fact::Known(pods::aggregator(job, None)),
+                Fact::Unknown => Fact::Unknown,
+            },
+            Fact::Absent => Fact::Absent,
+            Fact::Unknown => Fact::Unknown,
+        };
+        let runners_missing = match (&self.run.state, &seen.runners) {
+            (State::Created(state), Fact::Known(runners)) => {
+                (1..=state.plan.parallelism).any(|i| !runners.contains_key(&i))
+            }
+            _ => false,
+        };
+        if let (true, true, Fact::Known(_)) = (aggregated, runners_missing, &seen.aggregator) {
+            seen.address = self.address().await;
+        }
+        let runs = matches!(self.run.state, State::Started(Started { ended: None, .. }));
+        if let (true, true, Fact::Known(aggregator)) = (aggregated, runs, &seen.aggregator)
+            && aggregator.is_ready()
+        {
+            seen.live = self.live(&job).await;
+        }
+        if let (true, Some(since)) = (aggregated, self.run.state.awaits_result()) {
+            let kept = &self.context.memory.kept;
+            if let Some(outcome) = kept.with(&self.uid, |kept| kept.fresh(self.run.attempt)) {
+                seen.result = Fact::Known(Box::new(outcome));
+                seen.summary = Fact::Known(());
+                return;
+            }
+            let waited = self.now.duration_since(since);
+            seen.result = self.result(job, waited).await;
+            if matches!(seen.result, Fact::Known(_)) {
+                seen.summary = self.summary(&summary_name(&self.stem)).await;
+            }
+        }
+    }
+
+    /// What came of the test, as the aggregator tells it in its log, or has left it in its termination message.
+    pub(super) async fn result(&self, job: Fact<&Job>, waited: SignedDuration) -> Fact<Box<Outcome>> {
+        let job = match job {
+            Fact::Known(job) => job,
+            Fact::Absent => return Fact::Absent,
+            Fact::Unknown => return Fact::Unknown,
+        };
+        let Some(pod) = pods::pod_of(job, &self.children.pods) else {
+            return Fact::Absent;
+        };
+        if let Some(outcome) = pods::left_outcome(pod) {
+            return Fact::Known(Box::new(outcome));
+        }
+        let api: Api<Pod> = self.api();
+        let last = LogParams {
+            container: Some(AGGREGATE.to_owned()),
+            tail_lines: Some(TOLD_LINES),
+            limit_bytes: Some(TOLD_LIMIT),
+            ..LogParams::default()
+        };
+        let told = match api.logs(&pod.name_any(), &last).await {
+            Ok(log) => Told::of(&log),
+            Err(error) => {
+                tracing::warn!(%error, "the aggregator's log could not be read");
+                Told::Nothing
+            }
+        };
+        match told {
+            Told::Final(outcome) => Fact::Known(Box::new(outcome)),
+            Told::SoFar(outcome) if waited >= LEFT_ALONE => Fact::Known(Box::new(outcome)),
+            Told::SoFar(_) | Told::Nothing => {
+                self.read_again();
+                Fact::Absent
+            }
+        }
+    }
+
+    /// What the aggregator said last of what is measured. It is no fact that anything is decided by.
+    pub(super) async fn live(&self, job: &Fact<&Job>) -> Option<Outcome> {
+        let (memory, attempt) = (&self.context.memory.live, self.run.attempt);
+        if let Some(outcome) = memory.with(&self.uid, |live| live.fresh(attempt)) {
+            return outcome;
+        }
+        let Fact::Known(job) = job else {
+            return None;
+        };
+        let pod = pods::pod_of(job, &self.children.pods)?;
+        let api: Api<Pod> = self.api();
+        let last = LogParams {
+            container: Some(AGGREGATE.to_owned()),
+            tail_lines: Some(LIVE_LINES),
+            limit_bytes: Some(LIVE_LIMIT),
+            ..LogParams::default()
+        };
+        let outcome = match api.logs(&pod.name_any(), &last).await {
+            // Between the lines of what is measured are those in which it warns.
+            Ok(lines) => lines
+                .lines()
+                .rev()
+                .find_map(|line| serde_json::from_str(line).ok()),
+            Err(error) => {
+                tracing::debug!(%error, "the aggregator's log could not be read");
+                None
+            }
+        };
+        memory.with(&self.uid, |live| live.read(attempt, outcome.clone()));
+        outcome
+    }
+
+    /// Where the Service of the aggregator is.
+    pub(super) async fn address(&self) -> Fact<String> {
+        let api: Api<Service> = self.api();
+        let job = self
+            .children
+            .jobs
+            .get(&aggregator_name(&self.stem))
+            .and_then(|job| job.uid());
+        let name = service_name(&self.stem);
+        match api.get_opt(&name).await {
+            Ok(Some(service)) => {
+                let owners = service.owner_references();
+                let ours = owners.iter().any(|owner| Some(&owner.uid) == job.as_ref());
+                let address = service.spec.and_then(|spec| spec.cluster_ip).filter(|_| ours);
+                match address.filter(|ip| !ip.is_empty()) {
+                    Some(ip) if ip.contains(':') => Fact::Known(format!("[{ip}]:{AGGREGATOR_PORT}")),
+                    Some(ip) => Fact::Known(format!("{ip}:{AGGREGATOR_PORT}")),
+                    // A foreign object is reported when we try to create ours.
+                    None => Fact::Absent,
+                }
+            }
+            Ok(None) => Fact::Absent,
+            Err(error) => self.unread(&error, &name, "the Service"),
+        }
+    }
+
+    pub(super) async fn summary(&self, name: &str) -> Fact<()> {
+        let api: Api<ConfigMap> = self.api();
+        match api.get_metadata_opt(name).await {
+            Ok(Some(map)) if self.owns(&map) => Fact::Known(()),
+            Ok(Some(_) | None) => Fact::Absent,
+            Err(error) => self.unread(&error, name, "whether the summary is kept"),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Gathers one immutable snapshot of the world of one run. What is watched comes from the caches; only what
+//! can't be watched is asked for, and only in the state that needs it.
+
+mod aggregation;
+mod children;
+mod hints;
+mod jobs;
+mod script;
+
+use super::caches::slim_test;
+use super::context::Context;
+use super::error::Error;
+use super::memory::{Expectations, Retries};
+use crate::api::{LoadTest, Spec};
+use crate::machine::{Fact, Initializing, Observed, Retention, Run, Runner, State, are_as_ordered, overdue};
+use crate::objects::{ValidatedSpec, starter_name, stem, stopper_name};
+use children::Children;
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use kube::{Api, Resource, ResourceExt};
+use std::collections::BTreeMap;
+
+/// Looks at everything that matters to this run now.
+#[tracing::instrument(skip_all)]
+pub async fn observe(
+    context: &Context,
+    resource: &LoadTest,
+    run: &Run,
+    validated: &Result<ValidatedSpec, String>,
+    now: Timestamp,
+) -> Observed {
+    let mut seen = of_spec(resource, validated);
+    let observer = Observer::new(context, resource, run, now);
+    seen.former = observer.former();
+    seen.left = observer.left();
+    seen.starter = observer.starter(&starter_name(&observer.stem)).await;
+    seen.runners = observer.runners_for_certain(&seen).await;
+    seen.stopper = observer.program(&stopper_name(&observer.stem)).await;
+    seen.refused = context
+        .memory
+        .retries
+        .with(&observer.uid, |retries| retries.refused());
+    seen.initializer = observer.initializer().await;
+    observer.aggregation(&mut seen).await;
+    let needs_script = matches!(
+        &run.state,
+        State::Initializing(Initializing { accepted: Some(accepted) }) if !accepted.terms.suspended
+    );
+    if let (true, Fact::Absent, Ok(validated)) = (needs_script, &seen.initializer, validated) {
+        seen.script = observer.script(validated).await;
+    }
+    seen.pod_refused = observer.pod_refused(&seen).await;
+    if overdue(&run.state, now) && seen.pod_refused.is_none() {
+        seen.hint = observer.hint(&seen).await;
+    }
+    seen
+}
+
+/// What the resource itself says.
+fn of_spec(resource: &LoadTest, validated: &Result<ValidatedSpec, String>) -> Observed {
+    let terms = validated
+        .as_ref()
+        .map(|validated| validated.terms.clone())
+        .map_err(Clone::clone);
+    let mut seen = Observed::unknown(resource.metadata.generation.unwrap_or_default(), terms);
+    seen.deleting = resource.metadata.deletion_timestamp.is_some();
+    let Spec {
+        rerun,
+        stop,
+        cleanup,
+        ttl_seconds_after_finished,
+        ..
+    } = &resource.spec;
+    seen.rerun.clone_from(rerun);
+    seen.stop = *stop;
+    seen.retention = Retention {
+        cleanup: *cleanup,
+        ttl_seconds: *ttl_seconds_after_finished,
+    };
+    seen
+}
+
+/// The resource as the API server itself has it; None if it is deleted.
+pub async fn newest(context: &Context, resource: &LoadTest) -> Result<Option<LoadTest>, Error> {
+    let namespace = resource.namespace().unwrap_or_default();
+    let api: Api<LoadTest> = Api::namespaced_with(context.client.clone(), &namespace, &resource.kind);
+    let found = api.get_opt(&resource.name_any()).await?;
+    let same = found.filter(|found| found.uid() == resource.uid());
+    Ok(same.map(|mut found| {
+        slim_test(&mut found.metadata);
+        let uid = found.uid().unwrap_or_default();
+        let memory = &context.memory.expectations;
+        memory.with(&uid, |known| known.read(found.clone()));
+        found
+    }))
+}
+
+/// Looks at one run, at one moment.
+struct Observer<'a> {
+    context: &'a Context,
+    resource: &'a LoadTest,
+    run: &'a Run,
+    /// The moment of this look.
+    now: Timestamp,
+    /// metadata.uid of the resource.
+    uid: String,
+    namespace: String,
+    /// What the names of all objects of the run begin with.
+    stem: String,
+    children: Children,
+}
+
+impl<'a> Observer<'a> {
+    /// Sees the Jobs and pods that the caches show.
+    fn new(context: &'a Context, resource: &'a LoadTest, run: &'a Run, now: Timestamp) -> Self {
+        let uid = resource.uid().unwrap_or_default();
+        let children = Children::cached(context, &uid, run.attempt);
+        Self::with(context, resource, run, now, children)
+    }
+
+    fn with(
+        context: &'a Context,
+        resource: &'a LoadTest,
+        run: &'a Run,
+        now: Timestamp,
+        children: Children,
+    ) -> Self {
+        Self {
+            context,
+            resource,
+            run,
+            now,
+            uid: resource.uid().unwrap_or_default(),
+            namespace: resource.namespace().unwrap_or_default(),
+            stem: stem(&resource.name_any(), run.attempt),
+            children,
+        }
+    }
+
+    /// The same, with the Jobs and pods that the API server itself has.
+    async fn listed(&self) -> Result<Self, Error> {
+        let Self {
+            context,
+            resource,
+            run,
+            now,
+            ..
+        } = *self;
+        let children = Children::listed(context, resource, &self.uid, run.attempt).await?;
+        Ok(Self::with(context, resource, run, now, children))
+    }
+}
+
+impl Observer<'_> {
+    /// The runners. That they are others than the order names ends the run: then caches do not suffice, which may be
+    /// behind an order that another process gave.
+    async fn runners_for_certain(&self, seen: &Observed) -> Fact<BTreeMap<u32, Runner>> {
+        let runners = self.runners().await;
+        match (&self.run.state, &seen.starter) {
+            (State::Starting(state), Fact::Absent) if !are_as_ordered(state, &runners) => {
+                match self.listed().await {
+                    Ok(listed) => Fact::Known(listed.runners().await),
+                    Err(error) => {
+                        tracing::warn!(%error, "whether the runners are those of the order could not be read");
+                        self.read_again();
+                        Fact::Unknown
+                    }
+                }
+            }
+            _ => Fact::Known(runners),
+        }
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.context.client.clone(), &self.namespace)
+    }
+
+    fn owns<K: Resource>(&self, object: &K) -> bool {
+        object
+            .owner_references()
+            .iter()
+            .any(|owner| owner.uid == self.uid)
+    }
+
+    fn expectations<T>(&self, action: impl FnOnce(&mut Expectations) -> T) -> T {
+        self.context.memory.expectations.with(&self.uid, action)
+    }
+
+    /// Nothing else calls for another look when what was to be read could not be.
+    fn read_again(&self) {
+        self.context.memory.retries.with(&self.uid, Retries::unread);
+    }
+
+    /// What could not be read.
+    fn unread<T>(&self, error: &kube::Error, name: &str, what: &str) -> Fact<T> {
+        tracing::warn!(%error, name, "{what} could not be read");
+        self.read_again();
+        Fact::Unknown
+    }
+}
