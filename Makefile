@@ -74,6 +74,14 @@ helm: ## Test the chart and install.yaml without a cluster (HELM=3: with Helm 3;
 helm-cluster: ## Install, upgrade and remove with Helm in an embedded cluster without an operator (HELM=3)
 	@tests/cluster/up && tests/cluster/image && tests/helm/e2e $(HELM)
 
+.PHONY: monitoring
+monitoring: ## Test the alerts and the dashboards without a cluster
+	@tests/monitoring/check
+
+.PHONY: monitoring-cluster
+monitoring-cluster: ## The dashboards and alerts with a real Prometheus, in an embedded cluster
+	@tests/cluster/up && tests/cluster/image && tests/monitoring/e2e
+
 .PHONY: model
 model: ## Check all that can happen to a run, up to MODEL_STATES states (4 million) of each configuration
 	MODEL_STATES=$${MODEL_STATES:-4000000} cargo test --locked \
@@ -112,7 +120,7 @@ fmt: ## Format the code
 .PHONY: lint
 lint: ## Lint the code, the scripts and the Go module of the target
 	cargo clippy --all-targets --all-features --locked -- -D warnings
-	@! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR .ci/run tests/cluster/lib.sh $$(grep -ls '^#!.*bash' tests/cluster/* tests/argocd/* tests/mutants/* tests/report/* tests/helm/*)
+	@! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR .ci/run tests/cluster/lib.sh $$(grep -ls '^#!.*bash' tests/cluster/* tests/argocd/* tests/mutants/* tests/report/* tests/helm/* tests/monitoring/*)
 
 .PHONY: deny
 deny: ## Check licences and sources of the dependencies (installs cargo-deny)

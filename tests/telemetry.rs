@@ -314,6 +314,7 @@ fn metrics_have_controller_runtimes_names() {
     metrics.transition(String::from("Created"), "Running");
     metrics.set_runs([("Running", "", 3), ("Created", "", 1)]);
     metrics.set_runs([("Running", "", 2), ("Finished", "passed", 5)]);
+    metrics.set_retrying(1);
 
     let text = metrics.encode();
     for (series, value) in [
@@ -361,6 +362,7 @@ fn metrics_have_controller_runtimes_names() {
             2.0,
         ),
         (r#"k6_operator_runs{state="Running",result=""}"#, 2.0),
+        ("k6_operator_retrying_runs", 1.0),
         (r#"k6_operator_runs{state="Finished",result="passed"}"#, 5.0),
     ] {
         assert_eq!(sample(&text, series), value, "{series}");

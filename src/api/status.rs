@@ -81,6 +81,13 @@ impl Status {
     pub fn is_foreign(&self) -> bool {
         self.stage.is_some() && self.state.is_none()
     }
+
+    /// Whether a request to the API server is refused or fails, and is tried again.
+    pub fn is_retrying(&self) -> bool {
+        self.conditions
+            .iter()
+            .any(|condition| condition.type_ == super::conditions::RETRYING)
+    }
 }
 
 /// Where a run is, in the words of grafana/k6-operator.

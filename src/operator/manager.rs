@@ -8,7 +8,7 @@ use super::memory::Memory;
 use super::reconcile::{after_error, reconcile};
 use super::telemetry::{Health, Metrics, Readiness};
 use super::timeout::bounded;
-use crate::api::Kind;
+use crate::api::{Kind, Status};
 use crate::clock::Clock;
 use crate::objects::Defaults;
 use futures::future::{BoxFuture, Shared, join_all};
@@ -239,6 +239,7 @@ impl Context {
             .keep(&self.caches.all().iter().filter_map(|test| test.uid()).collect());
         let tests: Vec<_> = self.all_caches.iter().flat_map(Caches::all).collect();
         let mut counts = std::collections::BTreeMap::new();
+        let mut retrying = 0;
         for test in tests.iter().filter_map(|test| test.0.as_ref().ok()) {
             let status = test.status.as_ref();
             let state = status
@@ -248,7 +249,9 @@ impl Context {
                 .and_then(|status| status.result)
                 .map_or("", |result| result.as_str());
             *counts.entry((state, result)).or_insert(0_usize) += 1;
+            retrying += usize::from(status.is_some_and(Status::is_retrying));
         }
+        self.metrics.set_retrying(retrying);
         self.metrics.set_runs(
             counts
                 .into_iter()

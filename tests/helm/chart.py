@@ -203,10 +203,13 @@ def admission_policies_are_those_of_manifests():
     same("the chart's admission policies", wanted, rendered)
 
 
-def service_monitor_is_that_of_manifests():
-    rendered = plain(objects(template(*OURS, "--set", "metrics.serviceMonitor.enabled=true")))
-    same("the chart's ServiceMonitor", plain(objects(kustomize("monitoring"))),
-         {k: o for k, o in rendered.items() if o["kind"] == "ServiceMonitor"})
+def monitoring_is_that_of_manifests():
+    switches = "metrics.serviceMonitor", "metrics.podMonitor", "metrics.prometheusRule", "dashboards"
+    rendered = plain(objects(template(*OURS, *(f"--set={switch}.enabled=true" for switch in switches))))
+    wanted = plain(objects(kustomize("monitoring")))
+    kinds = {one["kind"] for one in wanted.values()}
+    same("the chart's monitors, alerts and dashboards", wanted,
+         {k: o for k, o in rendered.items() if o["kind"] in kinds and k in wanted or "onitor" in o["kind"]})
 
 
 def kustomization_of_the_docs_sets_the_image():
@@ -344,7 +347,7 @@ def main():
         lint_is_clean, values_and_schema_have_the_same_names, sample_of_every_value_sets_every_value,
         install_yaml_is_manifests_default, chart_is_manifests_default, namespaced_chart_is_manifests_namespaced,
         watching_chart_is_the_sample_of_namespaces, network_policies_are_those_of_manifests,
-        admission_policies_are_those_of_manifests, service_monitor_is_that_of_manifests,
+        admission_policies_are_those_of_manifests, monitoring_is_that_of_manifests,
         kustomization_of_the_docs_sets_the_image, crds_are_kept_unless_asked, packaged_chart_renders_the_same, notes_show_a_test_that_can_be_applied,
         *[refusal(*case) for case in REFUSALS], *[golden(name, arguments.write) for name in names],
     ]

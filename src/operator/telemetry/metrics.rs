@@ -80,6 +80,7 @@ struct Inner {
     adds: Counter,
     transitions: Family<TransitionLabels, Counter>,
     runs: Runs,
+    retrying: Gauge,
     leads: Gauge,
 }
 
@@ -137,6 +138,10 @@ impl Metrics {
         let help = "Whether this process leads, or needs no lease to act";
         registry.register("leader_election_master_status", help, leads.clone());
 
+        let retrying = Gauge::<i64>::default();
+        let help = "Test runs whose requests to the API server are refused or fail, and are tried again";
+        registry.register("k6_operator_retrying_runs", help, retrying.clone());
+
         let runs = Runs::default();
         registry.register_collector(Box::new(runs.clone()));
         registry.register_collector(Box::new(Process {
@@ -154,6 +159,7 @@ impl Metrics {
                 adds: adds.get_or_create_owned(&by_name),
                 transitions,
                 runs,
+                retrying,
                 leads: leads.get_or_create_owned(&by_lease),
             }),
         }
@@ -228,6 +234,11 @@ impl Metrics {
             })
             .collect();
         *self.inner.runs.0.write().unwrap_or_else(PoisonError::into_inner) = runs;
+    }
+
+    /// Replaces the number of runs whose requests are refused or fail.
+    pub fn set_retrying(&self, runs: usize) {
+        self.inner.retrying.set(i64::try_from(runs).unwrap_or(i64::MAX));
     }
 
     /// All metrics as OpenMetrics text.
