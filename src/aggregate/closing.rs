@@ -266,7 +266,7 @@ impl Closing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aggregate::session::{Heartbeat, Phase};
+    use crate::protocol::heartbeat::{Heartbeat, Phase};
 
     fn sender(runner: u32) -> Sender {
         Sender {

@@ -1,8 +1,9 @@
 //! Whose numbers are not all, and why: as it stands during the test, and at its end. Pure.
 
 use super::judge::Gap;
-use super::session::{Phase, SILENT, Session};
+use super::session::{SILENT, Session};
 use super::store::of;
+use crate::protocol::heartbeat::Phase;
 
 /// How long a runner that runs may export nothing before its numbers count as incomplete. It exports each second; but
 /// an export that takes long delays the next.

@@ -3,13 +3,14 @@
 //! To merge many series takes long: so it is done on a snapshot, while runners are answered.
 
 use super::judge::{Gap, Missing, Standing, standing};
-use super::k6_metrics::{K6Metrics, complete};
+use super::k6_metrics::complete;
 use super::session::{Judged, Session};
 use super::sink::{Aggregate, Sink};
 use super::store::{View, of};
 use super::timeline::Timeline;
 use super::verdict::Verdict;
 use crate::k6::threshold::Threshold;
+use crate::protocol::heartbeat::K6Metrics;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

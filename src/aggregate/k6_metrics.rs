@@ -3,10 +3,8 @@
 use super::histogram::Histogram;
 use super::judge::Discrepancy;
 use super::sink::{Aggregate, Sink};
+use crate::protocol::heartbeat::K6Metrics;
 use std::collections::BTreeMap;
-
-/// What k6's REST API says of its metrics: of each, by name, the numbers that it makes of it.
-pub type K6Metrics = BTreeMap<String, BTreeMap<String, f64>>;
 
 /// What stands still when all is counted: the time goes on for a k6 that was stopped.
 pub fn counted(own: &K6Metrics) -> impl Iterator<Item = (&String, &String, &f64)> {

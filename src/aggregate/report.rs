@@ -1,10 +1,11 @@
 //! The report of a test: what the page shows, and the page, one file with all that it needs. Pure.
 
-use super::session::{Phase, Session};
+use super::session::Session;
 use super::sink::{Aggregate, Sink};
 use super::store::View;
 use super::summary::{self, Check, Options, checks};
 use super::timeline::{MOST_LINES, Step};
+use crate::protocol::heartbeat::Phase;
 pub use crate::protocol::outcome::Totals;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -9,13 +9,12 @@ use super::timeline::Timeline;
 use super::verdict::Verdict;
 use crate::k6::metrics::MetricKind;
 use crate::k6::threshold::{Submetric, Threshold};
+use crate::protocol::heartbeat::{Directive, Heartbeat, K6Metrics, Phase};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use super::judging::JUDGED_EVERY;
-pub use super::k6_metrics::K6Metrics;
 
 /// How long after its end a runner may take to bring its last export.
 pub const LAST_EXPORT: u64 = 15_000;
@@ -25,107 +24,6 @@ const SURE: u64 = 1_000;
 const SEEN_LATE: f64 = 0.5;
 /// How long a runner may be silent before it counts as lost for what is shown of virtual users.
 pub const SILENT: u64 = 10_000;
-
-/// Where a runner's k6 is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Phase {
-    /// It waits for its release, or is on its way to.
-    Waiting,
-    /// It runs its part of the test.
-    Running,
-    /// Its part has ended, and its process lingers.
-    Ended,
-    /// Its process has ended.
-    Exited,
-}
-
-/// What a runner says of itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Heartbeat {
-    /// Where it is.
-    pub phase: Phase,
-    /// How long ago its part began, in ms.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_ago: Option<u64>,
-    /// How long ago its part ended, in ms.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended_ago: Option<u64>,
-    /// What k6 itself has measured, once its part has ended, if it could say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub own: Option<K6Metrics>,
-    /// What k6 says of the script's own metrics that have thresholds, whether or not it has samples of them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub kinds: BTreeMap<String, MetricKind>,
-    /// The shares that k6 has of its rates while its part runs, if they were asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rates: Option<BTreeMap<String, f64>>,
-    /// Whether that is all: k6 was let go after it had counted it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub let_go: bool,
-    /// How teardown() ended, once it has run here: what it failed of, or nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub torn_down: Option<String>,
-    /// The exit code, once its process has ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exit_code: Option<i32>,
-    /// Whether its part was ended before its time, by the script or through k6's API, and not by an order or a signal.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub aborted: bool,
-    /// Whether its script may have a handleSummary() that k6 would call.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub handles: bool,
-}
-
-/// What a runner is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "order", rename_all = "camelCase")]
-pub enum Directive {
-    /// Nothing: go on, or go on waiting.
-    Continue {},
-    /// A threshold that aborts was crossed: end the test.
-    Stop {
-        /// The metric and its threshold: `http_reqs: count<10`.
-        why: String,
-    },
-    /// The test was aborted on another runner: end it here too.
-    Abort {
-        /// On which.
-        runner: u32,
-    },
-    /// All runners have ended: run the script's teardown().
-    TearDown {},
-    /// All that the runners measured is here: fetch the merged data, end k6, and call the script's handleSummary().
-    Summarize {},
-    /// All that it measured is here: end the process.
-    End {
-        /// The thresholds that were crossed over all runners, told to the last of them whose data came: it exits as
-        /// k6 does then, for those who read exit codes. The verdict does not depend on it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        crossed: Option<String>,
-    },
-}
-
-/// The answer to a word: an order, and what helps to carry it out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Answer {
-    /// The order.
-    #[serde(flatten)]
-    pub order: Directive,
-    /// How many series the runner has sent: k6 sums them up at its end, which takes its time.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub series: u32,
-    /// Whether k6's own rates are wanted while its part runs: of what the runner exports, not all tells zeros from
-    /// other values.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub rates: bool,
-}
-
-fn is_zero(count: &u32) -> bool {
-    *count == 0
-}
 
 /// What is known of a runner beside its metrics.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,7 @@
 //! `history` is the truth. Every other field but the live view (`observedGeneration`, `argv`, `runners`, and
 //! `message` while the run lives) is computed from it by [`crate::machine::replay`].
 
-use crate::aggregate::summary;
+use crate::k6::format;
 use crate::machine::{Plan, Reason, Record, RunResult, RunnerFailure, StateName};
 use crate::protocol::outcome::Outcome;
 use jiff::Timestamp;
@@ -184,8 +184,8 @@ impl Summary {
             checks_failed: totals.checks_total.saturating_sub(totals.checks_passed),
             data_received: count(totals.data_received),
             data_sent: count(totals.data_sent),
-            p95: totals.p95.map(|ms| summary::time(ms, None)),
-            failed: totals.failed_rate.map(summary::percent),
+            p95: totals.p95.map(|ms| format::time(ms, None)),
+            failed: totals.failed_rate.map(format::percent),
             incomplete: incomplete.clone(),
         }
     }

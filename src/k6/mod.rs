@@ -7,6 +7,7 @@ pub mod execution;
 pub mod exit_code;
 pub mod export;
 pub mod flags;
+pub mod format;
 pub mod log;
 pub mod metrics;
 pub mod refusal;

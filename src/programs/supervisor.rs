@@ -8,12 +8,13 @@ use super::setup::{Failed, data_at, failure_of};
 use super::summing::Plan;
 use crate::aggregate::handle_summary::{Handled, Task};
 use crate::aggregate::k6_metrics::rates;
-use crate::aggregate::session::{Answer, Directive, Heartbeat, K6Metrics, LAST_EXPORT, Phase};
+use crate::aggregate::session::LAST_EXPORT;
 use crate::k6::execution::{ENDED, INTERRUPTED, PAUSED_BEFORE_RUN};
 use crate::k6::exit_code::{
     MARKED_AS_FAILED, SCRIPT_ABORTED, SCRIPT_EXCEPTION, TEARDOWN_TIMEOUT, THRESHOLDS_CROSSED,
 };
 use crate::k6::metrics::MetricKind;
+use crate::protocol::heartbeat::{Answer, Directive, Heartbeat, K6Metrics, Phase};
 use crate::protocol::tokens::Token;
 use hyper::body::Bytes;
 use hyper::header::AUTHORIZATION;

@@ -1,5 +1,6 @@
 //! What the pods of a run, and the operator, say to each other, and by what they know each other. Pure.
 
+pub mod heartbeat;
 pub mod inspected;
 pub mod outcome;
 pub mod report;

@@ -2,9 +2,10 @@
 
 use crate::exports::{counter, export, point, sum, tags, trend};
 use k6_operator::aggregate::report::{Report, RunInfo};
-use k6_operator::aggregate::session::{Heartbeat, Phase, Session};
+use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::summary::Options;
+use k6_operator::protocol::heartbeat::{Heartbeat, Phase};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;

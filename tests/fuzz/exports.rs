@@ -5,11 +5,12 @@
 
 use crate::mutate;
 use k6_operator::aggregate::report::{Report, RunInfo};
-use k6_operator::aggregate::session::{Heartbeat, Session};
+use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::summary::{self, Options};
 use k6_operator::aggregate::{handle_summary, prometheus};
 use k6_operator::k6::threshold::thresholds;
+use k6_operator::protocol::heartbeat::Heartbeat;
 use k6_operator::protocol::outcome::Outcome;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
