@@ -19,6 +19,9 @@ pub enum Error {
     /// This process has not renewed its lease in time, and another may lead by now.
     #[error("this operator does not lead any more")]
     NotLeading,
+    /// An object in a cache can't be read: a fault of this program.
+    #[error("an object in the cache can't be read: {0}")]
+    Cache(#[from] serde_json::Error),
     /// The resource can't be read, most likely since a newer operator wrote it.
     #[error("the resource can't be read: {0}")]
     Unreadable(String),

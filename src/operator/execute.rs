@@ -20,7 +20,6 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use kube::api::{DeleteParams, LogParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
-use kube_runtime::reflector::ObjectRef;
 
 /// How many requests of one run are under way at once.
 const CONCURRENCY: usize = 16;
@@ -204,8 +203,7 @@ impl Task<'_> {
 
     /// It is owned by the aggregator Job, with which it goes.
     async fn create_service(&self, name: &str) -> Result<Option<Refusal>, Error> {
-        let key = ObjectRef::new(name).within(&self.owner.namespace);
-        let Some(job) = self.context.caches.jobs.get(&key) else {
+        let Some(job) = self.context.caches.job(&self.owner.namespace, name)? else {
             return Ok(None);
         };
         let service = objects::service(self.owner, &job);
@@ -214,9 +212,8 @@ impl Task<'_> {
 
     /// The documents that the aggregator has told, out of its log.
     async fn keep_summary(&self, name: &str) -> Result<Option<Refusal>, Error> {
-        let key = ObjectRef::new(name).within(&self.owner.namespace);
-        let pods = self.context.caches.pods.state();
-        let job = self.context.caches.jobs.get(&key);
+        let pods = self.context.caches.pods_of(&self.owner.uid)?;
+        let job = self.context.caches.job(&self.owner.namespace, name)?;
         let Some(pod) = job.as_ref().and_then(|job| pods::pod_of(job, &pods)) else {
             return Ok(Some(Refusal::ForNow(
                 "the pod of the aggregator is gone".to_owned(),
@@ -318,8 +315,7 @@ impl Task<'_> {
     }
 
     async fn delete(&self, name: &str, how: DeleteParams) -> Result<Option<Refusal>, Error> {
-        let key = ObjectRef::new(name).within(&self.owner.namespace);
-        let cached = self.context.caches.jobs.get(&key);
+        let cached = self.context.caches.job(&self.owner.namespace, name)?;
         let job = match cached.map(|job| job.metadata.clone()) {
             Some(metadata) => metadata,
             // The caches do not show one whose labels somebody has removed.

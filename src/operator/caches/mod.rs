@@ -1,14 +1,17 @@
 //! What is watched: the resources of both kinds, and the Jobs and Pods of runs, in one namespace or in all.
 //! Each cache keeps only what is used of an object.
 
+mod cached;
 mod slim;
 #[cfg(test)]
 mod tests;
 
 pub(super) use slim::{slim_job, slim_pod, slim_test};
 
+use super::error::Error;
 use crate::api::{Kind, LoadTest};
 use crate::objects::{KIND_ANNOTATION, RUN_ANNOTATION, RUN_LABEL};
+use cached::{Cached, Child, cached};
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use k8s_openapi::NamespaceResourceScope;
@@ -17,10 +20,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource, ResourceExt};
 use kube_runtime::controller::{ReconcileRequest, trigger_self, trigger_with};
-use kube_runtime::reflector::{ObjectRef, Store, store, store::Writer};
+use kube_runtime::reflector::{ObjectRef, Store, reflector, store, store::Writer};
 use kube_runtime::{WatchStreamExt, watcher};
 use slim::{is_of_a_job, is_of_a_run, kept};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How long a watch lasts, in seconds. kube gives one up that has said nothing 5 s after it was to end, so no
 /// silently dead connection hides the cluster for longer than 65 s.
@@ -40,13 +44,11 @@ pub type Requests = stream::BoxStream<'static, Result<ReconcileRequest<Guarded>,
 pub struct Caches {
     /// The resources of each kind.
     pub tests: BTreeMap<Kind, Store<Guarded>>,
-    /// The Jobs of runs.
-    pub jobs: Store<Job>,
-    /// The Pods of runs.
-    pub pods: Store<Pod>,
+    jobs: Store<Cached<Job>>,
+    pods: Store<Cached<Pod>>,
 }
 
-/// A caches, and what keeps it up to date.
+/// The caches, and what keeps them up to date.
 pub struct Watch {
     /// The caches.
     pub caches: Caches,
@@ -65,14 +67,12 @@ impl Caches {
         let config = lasting.clone().labels(RUN_LABEL);
         let job_events = watcher(api::<Job>(client, namespace), config.clone())
             .default_backoff()
-            .try_filter_map(|event| future::ok(kept(event, is_of_a_run, slim_job)))
-            .reflect(job_writer)
-            .touched_objects();
+            .try_filter_map(|event| future::ok(kept(event, is_of_a_run, slim_job).map(cached)));
+        let job_events = reflector(job_writer, job_events).touched_objects();
         let pod_events = watcher(api::<Pod>(client, namespace), config)
             .default_backoff()
-            .try_filter_map(|event| future::ok(kept(event, is_of_a_job, slim_pod)))
-            .reflect(pod_writer)
-            .touched_objects();
+            .try_filter_map(|event| future::ok(kept(event, is_of_a_job, slim_pod).map(cached)));
+        let pod_events = reflector(pod_writer, pod_events).touched_objects();
 
         let mut tests = BTreeMap::new();
         let mut requests = Vec::new();
@@ -111,10 +111,32 @@ impl Caches {
         tests.iter().all(Result::is_ok) && jobs.is_ok() && pods.is_ok()
     }
 
+    /// The Job of a name.
+    pub fn job(&self, namespace: &str, name: &str) -> Result<Option<Arc<Job>>, Error> {
+        let found = self.jobs.get(&ObjectRef::new(name).within(namespace));
+        Ok(found.map(|cached| cached.object()).transpose()?)
+    }
+
+    /// The Jobs of all runs of the resource with this uid.
+    pub fn jobs_of(&self, uid: &str) -> Result<Vec<Arc<Job>>, Error> {
+        objects_of(&self.jobs, uid)
+    }
+
+    /// The pods of all runs of the resource with this uid.
+    pub fn pods_of(&self, uid: &str) -> Result<Vec<Arc<Pod>>, Error> {
+        objects_of(&self.pods, uid)
+    }
+
     /// All resources of both kinds.
-    pub fn all(&self) -> Vec<std::sync::Arc<Guarded>> {
+    pub fn all(&self) -> Vec<Arc<Guarded>> {
         self.tests.values().flat_map(Store::state).collect()
     }
+}
+
+fn objects_of<K: Child + Clone + 'static>(store: &Store<Cached<K>>, uid: &str) -> Result<Vec<Arc<K>>, Error> {
+    let cached = store.state_filter(|cached| cached.is_of(uid));
+    let objects: Result<Vec<_>, _> = cached.iter().map(|cached| cached.object()).collect();
+    Ok(objects?)
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -141,12 +163,13 @@ fn dispatch(of_kind: &BTreeMap<Kind, UnboundedSender<Request>>, request: Request
 }
 
 fn of_children<K>(
-    events: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+    events: impl Stream<Item = Result<Cached<K>, watcher::Error>> + Send + 'static,
 ) -> impl Stream<Item = Request> + Send
 where
-    K: Resource + Send + 'static,
+    K: Child + Send + Sync + 'static,
 {
-    trigger_with(events.map_ok(|child| run_of(&child)), |run| run)
+    let run = |child: Cached<K>| child.object().ok().and_then(|child| run_of(child.as_ref()));
+    trigger_with(events.map_ok(run), |run| run)
 }
 
 fn run_of<K: Resource>(child: &K) -> Option<ObjectRef<Guarded>> {

@@ -1,5 +1,6 @@
 //! What is kept of an object, and how much that is.
 
+use super::cached::Cached;
 use super::slim::{is_of_a_job, is_of_a_run, kept, slim_job, slim_pod, slim_test};
 use crate::api::{Kind, LoadTest, Spec};
 use crate::machine::Aggregation;
@@ -165,6 +166,27 @@ fn ended_runner_takes_a_few_kilobytes_of_the_caches_however_many_others_there_ar
     slim_pod(&mut pod);
     let after = (bytes(&job), bytes(&pod));
     assert!(after.0 < 1_300 && after.1 < 1_500, "{after:?}");
+    let kept = (Cached::of(job.clone()).bytes(), Cached::of(pod.clone()).bytes());
+    assert!(kept.0 < 1_500 && kept.1 < 1_700, "{kept:?}");
+}
+
+#[test]
+fn object_that_has_ended_is_read_back_as_it_was() {
+    let (mut job, mut pod) = (job(), pod());
+    slim_job(&mut job);
+    slim_pod(&mut pod);
+    let (kept_job, kept_pod) = (Cached::of(job.clone()), Cached::of(pod.clone()));
+    assert_eq!(*kept_job.object().unwrap(), job);
+    assert_eq!(*kept_pod.object().unwrap(), pod);
+    assert!(kept_job.bytes() < usize::MAX && kept_pod.bytes() < usize::MAX);
+    let uid = "90208d26-7f0c-4c3e-9f51-6c1a5d2e8b17";
+    assert!(kept_job.is_of(uid) && kept_pod.is_of(uid) && !kept_pod.is_of("other"));
+
+    // One that goes on is looked at often, and stays as it is.
+    job.status = None;
+    pod.status.as_mut().unwrap().phase = Some("Running".to_owned());
+    assert_eq!(Cached::of(job.clone()).bytes(), usize::MAX);
+    assert_eq!(*Cached::of(pod.clone()).object().unwrap(), pod);
 }
 
 /// Labels, annotations, owners, finalizers and commands as long as the API server takes them.

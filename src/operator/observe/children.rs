@@ -40,12 +40,9 @@ impl Children {
     }
 
     /// As the caches show them.
-    pub fn cached(context: &Context, uid: &str, attempt: u32) -> Self {
-        let owned = |job: &Job| job.owner_references().iter().any(|owner| owner.uid == uid);
-        let of_it = |pod: &Pod| pod.labels().get(RUN_LABEL).is_some_and(|label| label == uid);
-        let jobs = context.caches.jobs.state_filter(owned);
-        let pods = context.caches.pods.state_filter(of_it);
-        Self::of(uid, attempt, jobs, pods)
+    pub fn cached(context: &Context, uid: &str, attempt: u32) -> Result<Self, Error> {
+        let (jobs, pods) = (context.caches.jobs_of(uid)?, context.caches.pods_of(uid)?);
+        Ok(Self::of(uid, attempt, jobs, pods))
     }
 
     /// As the API server itself has them.

@@ -30,7 +30,13 @@ pub async fn observe(
     now: Timestamp,
 ) -> Observed {
     let mut seen = of_spec(resource, validated);
-    let observer = Observer::new(context, resource, run, now);
+    let observer = match Observer::new(context, resource, run, now) {
+        Ok(observer) => observer,
+        Err(error) => {
+            tracing::error!(%error, "nothing is known of the run");
+            return seen;
+        }
+    };
     seen.former = observer.former();
     seen.left = observer.left();
     seen.starter = observer.starter(&starter_name(&observer.stem)).await;
@@ -112,10 +118,15 @@ struct Observer<'a> {
 
 impl<'a> Observer<'a> {
     /// Sees the Jobs and pods that the caches show.
-    fn new(context: &'a Context, resource: &'a LoadTest, run: &'a Run, now: Timestamp) -> Self {
+    fn new(
+        context: &'a Context,
+        resource: &'a LoadTest,
+        run: &'a Run,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
         let uid = resource.uid().unwrap_or_default();
-        let children = Children::cached(context, &uid, run.attempt);
-        Self::with(context, resource, run, now, children)
+        let children = Children::cached(context, &uid, run.attempt)?;
+        Ok(Self::with(context, resource, run, now, children))
     }
 
     fn with(
