@@ -107,7 +107,6 @@ async fn a_teardown_that_fails_is_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn abort_in_setup_or_teardown_is_told_from_a_failure() {
     let site = Site::open().await;
-    let service = Service::with_one_setup(2, json!({}));
     let abort = |words: &str| format!("exec.test.abort({words})");
     let script =
         |setup: &str, teardown: &str| format!("import exec from 'k6/execution';{}", script(setup, teardown));
@@ -115,12 +114,15 @@ async fn abort_in_setup_or_teardown_is_told_from_a_failure() {
         ("'no target'", "the script aborted the test in setup(): no target"),
         ("", "the script aborted the test in setup()"),
     ] {
+        // An aggregator has one run: what the runners of another say of their end would end this one.
+        let service = Service::with_one_setup(2, json!({}));
         let script = script(&abort(words), "");
         let runners = Runners::with_one_setup(2, &script, site.address, service.address);
         let report = runners.set_up_and_release().await;
         assert!(report.aborted && !report.complete(), "{report:?}");
         assert_eq!(report.failures[0].message, message);
     }
+    let service = Service::with_one_setup(2, json!({}));
     let script = script("", &abort("'still busy'"));
     let mut runners = Runners::with_one_setup(2, &script, site.address, service.address);
     assert!(runners.set_up_and_release().await.complete());
