@@ -4,6 +4,7 @@ use super::event::{Event, Record};
 use super::observed::Observed;
 use super::replay::{Run, append};
 use jiff::Timestamp;
+use tracing::info_span;
 
 /// One event that was recorded, with the run before and after it.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,9 +61,9 @@ pub fn advance(run: Run, history: Vec<Record>, seen: &Observed, now: Timestamp) 
         transitions: Vec::new(),
         refused: None,
     };
-    while let Some(event) = advanced.run.next(seen, now) {
+    while let Some(event) = info_span!("classify").in_scope(|| advanced.run.next(seen, now)) {
         let record = Record { time: now, event };
-        let Some(after) = advanced.run.after(&record) else {
+        let Some(after) = info_span!("step").in_scope(|| advanced.run.after(&record)) else {
             advanced.refused = Some(record.event);
             break;
         };

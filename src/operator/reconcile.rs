@@ -59,7 +59,7 @@ async fn look(context: &Context, resource: &mut LoadTest, uid: &str) -> Result<N
     // observe (API)
     let seen = observe(context, resource, &run, &validated, now).await;
     // classify and step
-    let advanced = tracing::info_span!("classify").in_scope(|| advance(run, history, &seen, now));
+    let advanced = advance(run, history, &seen, now);
     tell_refused(&advanced);
     let (run, validated) = (&advanced.run, validated.as_ref().ok());
     // persist (API)
