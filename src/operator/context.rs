@@ -31,4 +31,7 @@ pub(super) struct Context {
     pub queued: Arc<Mutex<BTreeSet<String>>>,
     /// Who reads a large log.
     pub large_logs: Arc<Semaphore>,
+    /// A permit for each look at a run that has ended: its Jobs and pods are unpacked for it, and all kept runs are
+    /// looked at when the operator starts.
+    pub ended_looks: Arc<Semaphore>,
 }

@@ -24,6 +24,9 @@ use tracing::Instrument;
 /// How many runs are looked at at once.
 const CONCURRENCY: u16 = 64;
 
+/// How many of them look at a run that has ended at the same time.
+const ENDED_LOOKS: usize = 4;
+
 /// Resolves when the operator is to end.
 type End = Shared<BoxFuture<'static, ()>>;
 
@@ -119,6 +122,7 @@ async fn lead(client: &Client, settings: &Settings, leadership: Leadership, end:
     let mut following = Vec::new();
     let queued = Arc::default();
     let large_logs = Arc::new(Semaphore::new(1));
+    let ended_looks = Arc::new(Semaphore::new(ENDED_LOOKS));
     for (scope, watch) in watched.into_iter().zip(watches) {
         let Watch {
             caches,
@@ -141,6 +145,7 @@ async fn lead(client: &Client, settings: &Settings, leadership: Leadership, end:
             recorder: recorder.clone(),
             queued: Arc::clone(&queued),
             large_logs: Arc::clone(&large_logs),
+            ended_looks: Arc::clone(&ended_looks),
         });
         for (kind, requests) in requests {
             let requests = requests.take_until(end.clone()).boxed();

@@ -30,6 +30,14 @@ pub async fn observe(
     now: Timestamp,
 ) -> Observed {
     let mut seen = of_spec(resource, validated);
+    let _turn = match &run.state {
+        State::Finished(_) => context.ended_looks.acquire().await.ok(),
+        State::Initializing(_)
+        | State::Created(_)
+        | State::Starting(_)
+        | State::Started(_)
+        | State::Stopping(_) => None,
+    };
     let observer = match Observer::new(context, resource, run, now) {
         Ok(observer) => observer,
         Err(error) => {
