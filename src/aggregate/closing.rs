@@ -28,11 +28,11 @@ const NEVER_HEARD: u64 = 60_000;
 /// What a runner that has ended is told, once all that it measured is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// To wait.
+    /// The runner waits.
     Wait,
     /// To fetch the merged data and to call handleSummary().
     Sum,
-    /// To end.
+    /// The runner ends.
     End,
     /// To end, as the last one: it tells of crossed thresholds by its exit code.
     EndLast,

@@ -112,11 +112,11 @@ pub struct Histogram {
     pub negative: Buckets,
     /// How many values there are.
     pub count: u64,
-    /// Their sum.
+    /// The sum of all values.
     pub sum: f64,
-    /// The smallest.
+    /// The smallest value.
     pub min: f64,
-    /// The greatest.
+    /// The greatest value.
     pub max: f64,
 }
 

@@ -48,7 +48,7 @@ pub struct Discrepancy {
 /// What is missing of the samples that a threshold asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Missing {
-    /// Nothing.
+    /// No sample is missing.
     Nothing,
     /// Samples. How long the test took is known.
     Samples,

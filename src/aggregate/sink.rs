@@ -6,7 +6,7 @@ pub use crate::k6::threshold::Aggregate;
 /// A number, and between which two it lies for certain.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// The likeliest.
+    /// The most likely value.
     pub value: f64,
     /// The least that it can be.
     pub low: f64,
@@ -45,9 +45,9 @@ pub enum Sink {
     },
     /// How many of the values were not zero.
     Rate {
-        /// Those.
+        /// The number of nonzero values.
         nonzero: u64,
-        /// All.
+        /// The number of all values.
         total: u64,
     },
     /// A distribution.

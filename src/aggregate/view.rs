@@ -23,7 +23,7 @@ pub struct Metric {
 /// The merged state of all metrics.
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    /// By name.
+    /// The metrics, by name.
     pub metrics: BTreeMap<String, Metric>,
     at_end: bool,
 }

@@ -140,7 +140,7 @@ pub enum Event {
     },
     /// What came of the whole test is known.
     ResultCollected {
-        /// What.
+        /// The result of the whole test.
         outcome: Outcome,
         /// Why its documents are not kept, if they are not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,7 +148,7 @@ pub enum Event {
     },
     /// What came of the whole test can't be known.
     CollectionFailed {
-        /// Why.
+        /// The reason, for people.
         message: String,
     },
     /// A wait was longer than its deadline.

@@ -31,7 +31,7 @@ pub enum Part {
 /// A pod that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodRefusal {
-    /// Whose.
+    /// The part of the run that the pod belongs to.
     pub part: Part,
     /// By which rule.
     pub rule: Rule,

@@ -72,7 +72,7 @@ pub struct Initializing {
 /// The terms on which a run was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// When.
+    /// The time at which the spec was accepted.
     pub at: Timestamp,
     /// The generation of the spec that they are of.
     pub generation: i64,
@@ -245,9 +245,9 @@ pub struct Started {
 /// The end of all runners, before the result of the whole is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// When.
+    /// The time at which the last runner was seen to have ended.
     pub at: Timestamp,
-    /// How.
+    /// The number of runners by how they ended.
     pub tally: Tally,
 }
 
@@ -271,9 +271,9 @@ pub struct Stopping {
 /// Data of [`State::Finished`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finished {
-    /// When.
+    /// The time of the end.
     pub at: Timestamp,
-    /// How.
+    /// The result, its reason and the message.
     pub verdict: Verdict,
     /// Runners that ran to their end.
     pub completed: u32,

@@ -19,7 +19,7 @@ const OVERDUE_RETRY: Duration = Duration::from_secs(1);
 pub enum Write {
     /// It is as it should be.
     No,
-    /// Now.
+    /// The status is written now.
     Now,
     /// The live view has changed, which can wait this long.
     Later(Duration),

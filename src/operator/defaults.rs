@@ -11,9 +11,9 @@ pub enum DefaultsError {
     /// It is there and can't be read.
     #[error("the defaults file {path} can't be read: {error}")]
     Unreadable {
-        /// Its path.
+        /// The path of the file.
         path: String,
-        /// Why.
+        /// The reason.
         error: std::io::Error,
     },
     /// It is not what is expected.

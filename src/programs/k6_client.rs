@@ -101,7 +101,7 @@ pub enum Error {
     /// No connection.
     #[error("connecting to {address}: {source}")]
     Connect {
-        /// Where to.
+        /// The address of the runner.
         address: SocketAddr,
         /// The system's reason.
         source: io::Error,
@@ -109,7 +109,7 @@ pub enum Error {
     /// The deadline passed.
     #[error("{tried} {address}: no answer in time")]
     Late {
-        /// Whom.
+        /// The address of the runner.
         address: SocketAddr,
         /// What was tried.
         tried: &'static str,
@@ -117,7 +117,7 @@ pub enum Error {
     /// The connection broke, or what came is not HTTP.
     #[error("{tried} {address}: {reason}")]
     Broken {
-        /// Whom.
+        /// The address of the runner.
         address: SocketAddr,
         /// What was tried.
         tried: &'static str,
@@ -127,7 +127,7 @@ pub enum Error {
     /// k6 did not answer with 200.
     #[error("{tried} {address}: answered {code} `{answer}`")]
     Refused {
-        /// Whom.
+        /// The address of the runner.
         address: SocketAddr,
         /// What was tried.
         tried: &'static str,
@@ -139,7 +139,7 @@ pub enum Error {
     /// The answer is not a status.
     #[error("{tried} {address}: the answer `{answer}` is no k6 status: {source}")]
     Answer {
-        /// Whom.
+        /// The address of the runner.
         address: SocketAddr,
         /// What was tried.
         tried: &'static str,

@@ -38,7 +38,7 @@ pub struct Target {
 /// Why a text is not a [`Target`].
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// No `=`.
+    /// The text has no `=`.
     #[error("`{0}` is not of the form N=IP:PORT")]
     Form(String),
     /// Left of the `=`.

@@ -26,7 +26,7 @@ const EXPECTED: &str = "http_req_duration{expected_response:true}";
 /// What of a script's options concerns the summary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Of trends.
+    /// The statistics of trends, such as `p(95)`.
     pub statistics: Vec<String>,
     /// The unit of times: s, ms or us; each as it is best read if there is none.
     pub time_unit: Option<String>,
