@@ -44,9 +44,13 @@ static TAKING: Mutex<()> = Mutex::const_new(());
 const LEFT: &str = "k6s.k6.io,testruns.k6.io,jobs,pods,configmaps,persistentvolumeclaims,secrets,services,\
                     serviceaccounts,resourcequotas,limitranges,networkpolicies,roles,rolebindings,events";
 
-/// What is in it from the beginning.
-const KEPT: &str = "metadata.name!=kube-root-ca.crt,metadata.name!=default,\
-                    metadata.name!=k6-operator-manager-role,metadata.name!=k6-operator-manager-rolebinding";
+/// What is in it from the beginning, as `kubectl get -o name` names it: a test may give these names to other kinds.
+const KEPT: [&str; 4] = [
+    "configmap/kube-root-ca.crt",
+    "serviceaccount/default",
+    "role.rbac.authorization.k8s.io/k6-operator-manager-role",
+    "rolebinding.rbac.authorization.k8s.io/k6-operator-manager-rolebinding",
+];
 
 enum Claim {
     Held { _share: Share },
@@ -164,21 +168,31 @@ impl Test {
 
     /// Removes all that an earlier test left in the namespace.
     async fn empty(&self) {
-        let left = ["get", LEFT, "--field-selector", KEPT, "-o", "name"];
         self.until("the namespace is empty", LIMIT, async || {
-            let left = self.kubectl(&left);
-            let empty = left.trim().is_empty() || left.contains("No resources found");
-            if !empty {
-                let _some_go_meanwhile = self.delete_all(&["--timeout=60s"]);
+            let left = self.left().unwrap();
+            if !left.is_empty() {
+                let _some_go_meanwhile = self.delete(&left, "--timeout=60s");
             }
-            empty.then_some(())
+            left.is_empty().then_some(())
         })
         .await;
     }
 
-    fn delete_all(&self, how: &[&str]) -> std::io::Result<Output> {
-        let all = ["delete", LEFT, "--field-selector", KEPT, "--ignore-not-found"];
-        self.command(&[&all, how].concat()).output()
+    /// What is in the namespace that was not there from the beginning.
+    fn left(&self) -> std::io::Result<Vec<String>> {
+        let output = self.command(&["get", LEFT, "-o", "name"]).output()?;
+        if !output.status.success() {
+            return Err(std::io::Error::other(both(&output)));
+        }
+        let names = String::from_utf8_lossy(&output.stdout);
+        let ours = names.lines().filter(|name| !KEPT.contains(name));
+        Ok(ours.map(str::to_owned).collect())
+    }
+
+    fn delete(&self, names: &[String], how: &str) -> std::io::Result<Output> {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let arguments = [&["delete", "--ignore-not-found", how], &names[..]].concat();
+        self.command(&arguments).output()
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
@@ -560,7 +574,7 @@ impl Drop for Test {
                 let text = output.map_or_else(|e| e.to_string(), |output| both(&output));
                 eprintln!("\n$ kubectl {}\n{text}", arguments.join(" "));
             };
-            told(&["get", "k6", "-o", "yaml"]);
+            told(&["get", "k6,testruns", "-o", "yaml"]);
             told(&["get", "jobs,pods", "-o", "wide"]);
             told(&["get", "events", "--sort-by=.metadata.creationTimestamp"]);
             told(&[
@@ -575,7 +589,7 @@ impl Drop for Test {
             told(&["get", "lease,pods", "-n", OPERATOR_NAMESPACE]);
         }
         let deleted = if self.pooled {
-            let deleted = self.delete_all(&["--wait=false"]);
+            let deleted = self.left().and_then(|left| self.delete(&left, "--wait=false"));
             free(|free| free.push_back(self.namespace.clone()));
             deleted
         } else {
