@@ -1,5 +1,4 @@
-//! What of an export is refused before anything is made of it: what k6 can't have made, and what would cost more than
-//! its size. Pure.
+//! Refuses exports that k6 can't have made, and those that would cost more than their size suggests. Pure.
 
 use super::store::ExportError;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -9,18 +8,19 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use std::ops::RangeInclusive;
 
-/// The scales that the SDK for Go has: <https://opentelemetry.io/docs/specs/otel/metrics/sdk/#maxscale>.
+/// The scales that OpenTelemetry's SDK for Go uses: <https://opentelemetry.io/docs/specs/otel/metrics/sdk/#maxscale>.
 const SCALES: RangeInclusive<i32> = -10..=20;
-/// The most buckets of one sign. The SDK keeps 160, and one that has them in zeros could be larger than its bytes.
+/// The most buckets of one sign. The SDK keeps 160. A histogram with many empty buckets would need more memory than its
+/// bytes.
 const BUCKETS: usize = 320;
-/// The most values of a series, and the largest count of a bucket: a number in JSON has no larger integers.
+/// The most values of a series, and the largest count of a bucket. JSON has no larger exact integers.
 const VALUES: u64 = 1 << 53;
-/// The longest name of a metric: <https://github.com/grafana/k6/blob/v2.2.0/metrics/registry.go>.
+/// The longest name of a metric, in characters: <https://github.com/grafana/k6/blob/v2.2.0/metrics/registry.go>.
 const NAME: usize = 129;
-/// What k6's output adds to it.
+/// Suffixes that k6's output adds to the name.
 const SUFFIXES: [&str; 2] = [".occurred", ".total"];
 
-/// Whether a metric is one that k6 can have made.
+/// Checks that k6 can have made a metric.
 pub(super) fn within_bounds(metric: &Metric) -> Result<(), ExportError> {
     if !is_name(&metric.name) {
         let shown: String = metric.name.chars().take(NAME).collect();
@@ -48,7 +48,7 @@ pub(super) fn within_bounds(metric: &Metric) -> Result<(), ExportError> {
     }
 }
 
-/// What of a histogram is beyond what the SDK makes.
+/// Names what in a histogram is beyond the limits of the SDK.
 fn too_large(point: &ExponentialHistogramDataPoint) -> Option<&'static str> {
     let buckets = || [&point.positive, &point.negative].into_iter().flatten();
     if !SCALES.contains(&point.scale) {
@@ -59,7 +59,7 @@ fn too_large(point: &ExponentialHistogramDataPoint) -> Option<&'static str> {
     }
     let mut counts = buckets().flat_map(|buckets| &buckets.bucket_counts);
     let is_large = point.count > VALUES || point.zero_count > VALUES || counts.any(|count| *count > VALUES);
-    // Added to an index, which is an i32 too.
+    // The sum of an offset and an index must fit into an i32.
     let is_far = |buckets: &Buckets| {
         buckets
             .offset
@@ -75,7 +75,7 @@ fn too_large(point: &ExponentialHistogramDataPoint) -> Option<&'static str> {
     }
 }
 
-/// Whether k6 has metrics of this name. It is in no need of being escaped then, wherever it is printed.
+/// Whether k6 allows this name for a metric. Such a name needs no escaping wherever it is printed.
 pub(super) fn is_name(name: &str) -> bool {
     let bare = SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix));
     let bare = bare.unwrap_or(name);

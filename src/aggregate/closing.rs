@@ -1,9 +1,9 @@
-//! The end of a test, as its aggregator sees it: who calls the script's handleSummary() with the merged data, and when
-//! the result is told. Pure: time is a parameter, in ms of one clock.
+//! The end of a test: which runner calls the script's handleSummary() with the merged data, and when the result is
+//! published. Pure: time is a parameter, in ms of one clock.
 //!
-//! One runner does it, in whose container the script ran. It is asked to, and takes the merged data: from then on no
-//! other is asked, whatever becomes of the first, since a handleSummary() may do what must not be done twice. All that
-//! is waited for here has a limit.
+//! One runner calls it, since the script is in the runners' containers. It is asked to and fetches the merged data.
+//! From then on no other runner is asked, whatever becomes of the first, since a handleSummary() may do things that
+//! must not be done twice. Every wait has a limit.
 
 use super::handle_summary::Handled;
 use super::session::Session;
@@ -11,55 +11,55 @@ use super::store::Sender;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// How long a runner may take to fetch the data once it is asked to: it asks each second what to do.
+/// How long a runner may take to fetch the data after it is asked to, in ms. It sends a heartbeat each second.
 pub const CLAIM_LIMIT: u64 = 10_000;
 
-/// How long the runner that has the data may take: k6 is ended, and begun once more, and then handleSummary() may take
-/// as long as its script allows, 2 minutes by default.
+/// How long the runner that has the data may take, in ms. Its k6 ends and is started again, and then handleSummary()
+/// may take as long as the script allows, by default 2 minutes.
 /// <https://github.com/grafana/k6/blob/v2.2.0/internal/cmd/config.go>
 pub const HANDLING_LIMIT: u64 = 270_000;
 
-/// How many runners that have ended are kept while others go on, so that one is there at the end.
+/// The number of ended runners that are kept while others go on, so that one is left at the end.
 const KEPT: usize = 2;
 
-/// How long an aggregator of which no runner has heard yet waits: their pods may be on their way.
+/// How long an aggregator waits that has not heard of a runner, in ms. The pods of the runners may be starting.
 const NEVER_HEARD: u64 = 60_000;
 
-/// What a runner that has ended is told, once all that it measured is there.
+/// What a runner does next that has ended and whose data has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// The runner waits.
     Wait,
-    /// To fetch the merged data and to call handleSummary().
+    /// The runner fetches the merged data and calls handleSummary().
     Sum,
     /// The runner ends.
     End,
-    /// To end, as the last one: it tells of crossed thresholds by its exit code.
+    /// The last runner ends, and reports crossed thresholds by its exit code.
     EndLast,
 }
 
-/// Where it is.
+/// The stage of the end.
 #[derive(Clone, Debug, Default, PartialEq)]
 enum Stage {
-    /// Nobody has been asked.
+    /// No runner has been asked.
     #[default]
     Open,
-    /// This one was asked, at this time.
+    /// This runner was asked at this time.
     Asked(Sender, u64),
-    /// This one has the data, since this time.
+    /// This runner has had the data since this time.
     Claimed(Sender, u64),
-    /// All that will come is there.
+    /// Everything that will arrive has arrived.
     Done(Option<Sender>, Handled),
 }
 
-/// Who has taken the data: it is written down, so that an aggregator that begins again asks no other.
+/// Which runner has the data. It is kept on disk, so that a restarted aggregator asks no other runner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// The number of the runner.
     pub runner: u32,
-    /// Its process.
+    /// The process of the runner.
     pub process: String,
-    /// What came of it, once it is known.
+    /// The result of handleSummary(), once it is known.
     #[serde(default)]
     pub handled: Option<Handled>,
 }
@@ -69,18 +69,18 @@ pub struct Claim {
 pub struct Closing {
     stage: Stage,
     passed_over: BTreeSet<Sender>,
-    /// When the result was told.
+    /// The times at which the result was published.
     told: Vec<u64>,
-    /// How often a result was taken back.
+    /// How often a result was withdrawn.
     withdrawn: u32,
 }
 
-/// When the result is told again, after it was told first, in ms: a node keeps the end of a log only, and what it has
-/// taken away the operator can't read.
+/// When the result is published again, in ms after the first time. A node keeps only the end of a log, so the operator
+/// may have missed it.
 const TOLD_AGAIN: [u64; 3] = [15_000, 45_000, 105_000];
 
 impl Closing {
-    /// As it was when this was written down.
+    /// Continues from a claim that was kept.
     pub fn restored(claim: Claim, now: u64) -> Self {
         let Claim {
             runner,
@@ -98,7 +98,7 @@ impl Closing {
         }
     }
 
-    /// What has to survive this process.
+    /// The claim to keep, once a runner has the data.
     pub fn claim_taken(&self) -> Option<Claim> {
         let claim = |sender: &Sender, handled| Claim {
             runner: sender.runner,
@@ -112,7 +112,7 @@ impl Closing {
         }
     }
 
-    /// What a runner is told that has ended and of which all is there.
+    /// What a runner does next that has ended and whose data has arrived.
     pub fn turn(&mut self, sender: &Sender, session: &Session, now: u64) -> Turn {
         let settled = session.is_settled(now);
         let present = session.present(now);
@@ -147,7 +147,7 @@ impl Closing {
         }
     }
 
-    /// A runner takes the data. It may do so again, if the answer was lost.
+    /// Gives the data to a runner. True if it may have it: the asked runner, or the one that has it already.
     pub fn claim(&mut self, sender: &Sender, now: u64) -> bool {
         match &self.stage {
             Stage::Asked(asked, _) if asked == sender => {
@@ -159,21 +159,21 @@ impl Closing {
         }
     }
 
-    /// What came of handleSummary() on the runner that has the data.
+    /// Takes the result of handleSummary(). True if the runner is the one that was asked.
     pub fn handled(&mut self, sender: &Sender, handled: Handled) -> bool {
         match &self.stage {
-            // One without a handleSummary() has no need of the data.
+            // A runner without a handleSummary() does not fetch the data.
             Stage::Asked(chosen, _) | Stage::Claimed(chosen, _) if chosen == sender => {
                 self.stage = Stage::Done(Some(sender.clone()), handled);
                 true
             }
-            // The answer was lost.
+            // The runner repeats the result, since the answer was lost.
             Stage::Done(Some(done), _) => done == sender,
             Stage::Open | Stage::Asked(..) | Stage::Claimed(..) | Stage::Done(None, _) => false,
         }
     }
 
-    /// Looks whether what is waited for is still to come; whether all that will come is there.
+    /// Checks the limits of what is waited for. True once everything that will arrive has arrived.
     pub fn tick(&mut self, session: &Session, now: u64) -> bool {
         let is_silent = |sender: &Sender| session.is_lost(sender, now);
         match &self.stage {
@@ -219,7 +219,7 @@ impl Closing {
         matches!(self.stage, Stage::Done(..))
     }
 
-    /// What came of handleSummary(), once all is there.
+    /// The result of handleSummary(), once everything has arrived.
     pub fn outcome(&self) -> Option<&Handled> {
         match &self.stage {
             Stage::Done(_, handled) => Some(handled),
@@ -227,7 +227,7 @@ impl Closing {
         }
     }
 
-    /// Whether the result is to be told now, once all is there.
+    /// Whether the result is to be published now.
     pub fn is_due(&self, now: u64) -> bool {
         match (self.told.first(), self.told.len().checked_sub(1)) {
             (Some(first), Some(again)) => {
@@ -238,22 +238,23 @@ impl Closing {
         }
     }
 
-    /// The result has been told: the last runner may end.
+    /// Records that the result was published. The last runner may end.
     pub fn tell(&mut self, now: u64) {
         self.told.push(now);
     }
 
-    /// How often a result was taken back, told or not.
+    /// How often a result was withdrawn, published or not.
     pub fn withdrawn(&self) -> u32 {
         self.withdrawn
     }
 
-    /// Whether the result has been told.
+    /// Whether the result has been published.
     pub fn is_told(&self) -> bool {
         !self.told.is_empty()
     }
 
-    /// A runner that counted as lost goes on. Whoever has called handleSummary() has done so.
+    /// Reopens the end, since a runner that counted as lost goes on. A handleSummary() that was called is not called
+    /// again.
     pub fn reopen(&mut self) {
         self.told.clear();
         self.withdrawn = self.withdrawn.saturating_add(1);

@@ -1,16 +1,16 @@
-//! Whose numbers are not all, and why: as it stands during the test, and at its end. Pure.
+//! Which runners' numbers are incomplete, and why, during the test and at its end. Pure.
 
 use super::judge::Gap;
 use super::session::{SILENT, Session};
 use super::store::of;
 use crate::protocol::heartbeat::Phase;
 
-/// How long a runner that runs may export nothing before its numbers count as incomplete. It exports each second; but
-/// an export that takes long delays the next.
+/// How long a running runner may export nothing before its numbers count as incomplete, in ms. It exports each second,
+/// but a slow export delays the next.
 const STALE: u64 = 20_000;
 
 impl Session {
-    /// Why the numbers of runners are not all, by runner: the reasons that stand now, or once nothing more can come.
+    /// Why the numbers of runners are incomplete, by runner: as it is now, or as it stays if nothing more arrives.
     pub fn gaps(&self, now: u64) -> Vec<(u32, Gap)> {
         self.gaps_of(now, self.concluded.is_some())
     }
@@ -34,7 +34,7 @@ impl Session {
         gaps
     }
 
-    /// Why the exports of a runner have not come, or may not have.
+    /// Why the exports of a runner have not arrived, or may not have.
     fn gap_of(&self, number: u32, now: u64, at_end: bool) -> Option<Gap> {
         let came = of(self.store.senders(), Some(number))
             .map(|(_, sent)| sent.came)
@@ -54,7 +54,7 @@ impl Session {
                 Some(_) => is_silent.then_some(Gap::Silent),
             };
         }
-        // Its last export is on the way.
+        // The last export of the runner may still arrive.
         let is_awaited = runner.phase == Some(Phase::Ended) && runner.discrepancies.is_none();
         if is_awaited && !at_end && now.saturating_sub(runner.heard.max(self.began)) < SILENT {
             return None;
@@ -67,7 +67,7 @@ impl Session {
         (!(self.has_told(sender) && runner.let_go)).then_some(Gap::Untold)
     }
 
-    /// What is to be said of series that k6 has put together.
+    /// Describes which metrics have series that k6's exporter has joined.
     fn overflow(&self) -> String {
         const NAMED: usize = 2;
         let metrics: Vec<&str> = self.store.overflown().collect();
@@ -83,12 +83,12 @@ impl Session {
         )
     }
 
-    /// What of the test is not in the numbers, in words, if nothing more comes.
+    /// What is missing in the numbers, in words, if nothing more arrives.
     pub fn incomplete(&self) -> Vec<String> {
         self.describe(self.began, true)
     }
 
-    /// The same as it stands now: during a test more will come.
+    /// What is missing in the numbers now, in words. During a test, more will arrive.
     pub fn incomplete_now(&self, now: u64) -> Vec<String> {
         self.describe(now, self.concluded.is_some())
     }
@@ -96,7 +96,7 @@ impl Session {
     fn describe(&self, now: u64, at_end: bool) -> Vec<String> {
         let mut why: Vec<String> = Vec::new();
         let mut overflown = false;
-        // An export comes a second after the start, and many runners start one after the other.
+        // The first export comes a second after the start, and many runners start one after the other.
         let is_early = !at_end && now.saturating_sub(self.started.unwrap_or(now)) < SILENT;
         for (runner, gap) in self.gaps_of(now, at_end) {
             overflown |= gap == Gap::Overflow;

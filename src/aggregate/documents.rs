@@ -1,7 +1,7 @@
-//! What is kept of a test: its summary, its report, and what handleSummary() returned. Pure.
+//! The documents that are kept of a test: its summary, its report, and the files of handleSummary(). Pure.
 //!
-//! The aggregator prints all of it at once, in numbered lines of its log, and no more than the operator will read: what
-//! there is no room for is left out, by name, and never the text of the summary.
+//! The aggregator prints all of them at once, in numbered lines of its log, and no more than the operator reads. What
+//! has no room is left out and named. The text of the summary is never left out.
 
 use super::handle_summary::{Content, Handled};
 use super::log_chunks;
@@ -13,32 +13,32 @@ use std::collections::BTreeMap;
 const LONGEST_TEXT: usize = 200_000;
 /// The longest `summary.json`, in bytes.
 const LONGEST_DATA: usize = 600_000;
-/// The longest of all that is printed, in bytes: a ConfigMap has room for less.
+/// The most bytes of all documents as they are printed. A ConfigMap has room for less.
 pub const LONGEST: usize = 2_000_000;
 
-/// What stands in the log where a text was cut.
+/// The end of a text that was cut.
 const CUT: &str = "\n  (the rest is left out: it is too long to be kept)\n";
 
-/// The documents of a result.
+/// The documents of a test.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Documents {
-    /// What `handleSummary()` receives: `summary.json`.
+    /// The data for `handleSummary()`: `summary.json`.
     pub data: String,
-    /// `summary.txt`.
+    /// The text of the summary: `summary.txt`.
     pub text: String,
-    /// What the page shows.
+    /// The data of the report's page.
     pub report: Value,
-    /// What handleSummary() returned.
+    /// The files that handleSummary() returned.
     pub outputs: BTreeMap<String, Content>,
-    /// Why it failed.
+    /// Why handleSummary() failed.
     pub error: Option<String>,
-    /// What was left out, as there is no room for it.
+    /// The names of what was left out for lack of room.
     pub left_out: Vec<String>,
 }
 
 impl Documents {
-    /// Of a test, as far as there is room.
+    /// Selects the documents of a test for which there is room.
     pub fn of(data: Value, text: String, report: Value, handled: Handled) -> Self {
         let Handled {
             outputs,
@@ -102,23 +102,23 @@ impl Documents {
         serde_json::to_string(self).unwrap_or_default().len()
     }
 
-    /// In a log.
+    /// The documents as lines of a log.
     pub fn printed(&self) -> String {
         log_chunks::framed(&serde_json::to_string(self).unwrap_or_default())
     }
 
-    /// Those in the log of an aggregator, if they are there as a whole.
+    /// Reads the documents from an aggregator's log, if they are complete there.
     pub fn parse(log: &str) -> Option<Self> {
         serde_json::from_str(&log_chunks::unframed(log)?).ok()
     }
 }
 
-/// What is kept of a file of handleSummary() has this name.
+/// The name under which a file of handleSummary() is kept.
 fn named(file: &str) -> String {
     format!("handleSummary-{file}")
 }
 
-/// Takes the checks out, of either shape of the data; groups stay.
+/// Removes the checks from the data, in either of its shapes. Groups stay.
 fn without_checks(value: &mut Value) {
     match value {
         Value::Object(fields) => {

@@ -1,10 +1,10 @@
-//! What k6 writes for `--summary-export`, of the merged data. Pure.
+//! The file that `--summary-export` names, made from the merged data. Pure.
 //! <https://grafana.com/docs/k6/latest/results-output/end-of-test/json/>
 
 use serde_json::{Map, Value};
 
-/// The data of handleSummary(), in the older shape that this file has: the numbers of a metric directly below its
-/// name, a threshold as whether it was crossed, groups and checks by name.
+/// Converts the data of handleSummary() to the older shape of this file: the numbers of a metric are directly below its
+/// name, a threshold is whether it was crossed, and groups and checks are objects by name.
 pub fn export(data: &Value) -> Value {
     let field = |name: &str| data.get(name).cloned().unwrap_or_default();
     let mut whole = Map::new();
@@ -35,7 +35,7 @@ fn numbers(metric: &Value) -> Value {
     Value::Object(numbers)
 }
 
-/// A group, and those in it, with lists as objects by name.
+/// Converts a group and its subgroups: lists become objects by name.
 fn by_name(group: Value) -> Value {
     let Value::Object(mut group) = group else {
         return group;

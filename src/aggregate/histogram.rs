@@ -1,36 +1,36 @@
-//! Base-2 exponential histograms, and what can be said of the values that went into them. Pure.
+//! Base-2 exponential histograms and estimates of the values in them. Pure.
 //!
-//! A bucket of index `i` at scale `s` counts values in `(base^i, base^(i+1)]`, with `base = 2^(2^-s)`; a scale is
-//! left for a coarser one by joining neighbours, which moves no value across a border. So histograms of different
-//! scales are merged without an error of their own:
+//! A bucket of index `i` at scale `s` counts values in `(base^i, base^(i+1)]`, with `base = 2^(2^-s)`. Joining
+//! neighbours gives the next coarser scale and moves no value across a border. So histograms of different scales are
+//! merged without an error of their own:
 //! <https://opentelemetry.io/docs/specs/otel/metrics/data-model/#exponentialhistogram>.
 
 use super::Estimate;
 
-/// As many buckets of one sign are kept; with more, neighbours are joined. What OpenTelemetry's exporters keep is 160.
+/// The most buckets of one sign. If there are more, neighbours are joined. OpenTelemetry's exporters keep 160.
 const MOST_BUCKETS: usize = 2048;
 
 /// Consecutive buckets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Buckets {
-    /// The index of the first.
+    /// The index of the first bucket.
     pub offset: i32,
-    /// How many values are in each.
+    /// The number of values in each bucket.
     pub counts: Vec<u64>,
 }
 
 impl Buckets {
-    /// The index after the last.
+    /// The index after the last bucket.
     fn end(&self) -> i64 {
         i64::from(self.offset) + i64::try_from(self.counts.len()).unwrap_or(i64::MAX)
     }
 
-    /// Joins neighbours, `steps` times.
+    /// Joins neighbours, this many times.
     fn coarser(&self, steps: u32) -> Self {
         if steps == 0 || self.counts.is_empty() {
             return self.clone();
         }
-        // Shifted by 31 an index is 0 or -1, and stays so.
+        // After a shift by 31, an index is 0 or -1 and does not change any more.
         let steps = steps.min(31);
         let offset = self.offset >> steps;
         let last = (self.end() - 1) >> steps;
@@ -45,7 +45,7 @@ impl Buckets {
         Self { offset, counts }
     }
 
-    /// How many buckets there would be with those of another.
+    /// The number of buckets that both together span.
     fn span(&self, other: &Self) -> usize {
         match (self.counts.is_empty(), other.counts.is_empty()) {
             (_, true) => self.counts.len(),
@@ -58,7 +58,7 @@ impl Buckets {
         }
     }
 
-    /// Adds those of another of the same scale.
+    /// Adds buckets of the same scale.
     fn add(&mut self, other: &Self) {
         if other.counts.is_empty() {
             return;
@@ -80,7 +80,7 @@ impl Buckets {
         }
     }
 
-    /// Takes away those of an earlier state of the same scale.
+    /// Subtracts the buckets of an earlier state, which has the same scale.
     fn take(&mut self, earlier: &Self) {
         for (at, count) in (i64::from(earlier.offset)..).zip(&earlier.counts) {
             let here = usize::try_from(at - i64::from(self.offset)).ok();
@@ -91,26 +91,26 @@ impl Buckets {
     }
 }
 
-/// Whether buckets have as many values as are counted.
+/// Whether the buckets contain as many values as `count` says.
 pub fn adds_up(buckets: [&[u64]; 2], zeros: u64, count: u64) -> bool {
     let counts = buckets.into_iter().flatten();
     counts.fold(zeros, |sum, count| sum.saturating_add(*count)) == count
 }
 
-/// What is known of a set of values.
+/// A set of values, known by its buckets, count, sum and extremes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
-    /// Of the buckets.
+    /// The scale of the buckets.
     pub scale: i32,
-    /// Values that are zero, or as small as [`Histogram::zero_threshold`].
+    /// The number of values that are zero, or no larger than [`Histogram::zero_threshold`].
     pub zeros: u64,
     /// The magnitude up to which a value counts as zero.
     pub zero_threshold: f64,
     /// The buckets of the values above zero.
     pub positive: Buckets,
-    /// Those of the values below zero, by magnitude.
+    /// The buckets of the values below zero, by magnitude.
     pub negative: Buckets,
-    /// How many values there are.
+    /// The number of values.
     pub count: u64,
     /// The sum of all values.
     pub sum: f64,
@@ -145,7 +145,7 @@ impl Histogram {
         }
     }
 
-    /// Adds the values of another.
+    /// Adds the values of another histogram.
     pub fn add(&mut self, other: &Self) {
         if other.count == 0 {
             return;
@@ -186,7 +186,7 @@ impl Histogram {
         self.negative.add(negative);
     }
 
-    /// Adds what another has beside its buckets.
+    /// Adds everything but the buckets.
     fn add_rest(&mut self, other: &Self) {
         self.zeros = self.zeros.saturating_add(other.zeros);
         self.zero_threshold = self.zero_threshold.max(other.zero_threshold);
@@ -196,7 +196,7 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// The values that came after an earlier state of the same set. Of their extremes only the buckets are known.
+    /// The values that were added after an earlier state. Their extremes are known only as far as the buckets tell.
     pub fn since(&self, earlier: &Self) -> Self {
         let mut rest = self.clone();
         let mut earlier = earlier.clone();
@@ -213,7 +213,7 @@ impl Histogram {
         rest
     }
 
-    /// Between which borders all values are.
+    /// The bounds of all values, by the buckets and the extremes.
     fn span(&self) -> (f64, f64) {
         let filled = |buckets: &Buckets| {
             let first = buckets.counts.iter().position(|count| *count > 0)?;
@@ -241,7 +241,7 @@ impl Histogram {
         (index * (-f64::from(self.scale)).exp2()).exp2()
     }
 
-    /// The mean; of no values, 0.
+    /// The mean, or 0 if there are no values.
     pub fn mean(&self) -> f64 {
         if self.count == 0 {
             0.0
@@ -250,8 +250,8 @@ impl Histogram {
         }
     }
 
-    /// The quantile, by linear interpolation between the closest ranks (R-7, as k6 has it): where it lies for certain,
-    /// and where most likely. None of no values, and of a quantile beyond 0 and 1.
+    /// A quantile, by linear interpolation between the closest ranks (R-7, as in k6), with its bounds. None if there
+    /// are no values or `q` is not between 0 and 1.
     pub fn quantile(&self, q: f64) -> Option<Estimate> {
         if self.count == 0 || !(0.0..=1.0).contains(&q) {
             return None;
@@ -273,7 +273,7 @@ impl Histogram {
         })
     }
 
-    /// The value that has `rank` others before it.
+    /// An estimate of the value at this rank, counted from 0.
     fn ranked(&self, rank: u64) -> Estimate {
         if rank == 0 {
             return Estimate::exact(self.min);
@@ -285,7 +285,7 @@ impl Histogram {
         let negative = (i64::from(self.negative.offset)..).zip(&self.negative.counts);
         for (index, count) in negative.collect::<Vec<_>>().into_iter().rev() {
             if rank < before.saturating_add(*count) {
-                // Counted from zero on.
+                // Ranks are counted from 0.
                 let last = before.saturating_add(*count) - 1;
                 let magnitude = self.within(index, *count, last - rank);
                 return self.clamped(-magnitude.value, -magnitude.high, -magnitude.low);
@@ -306,7 +306,7 @@ impl Histogram {
         Estimate::exact(self.max)
     }
 
-    /// The value with `nth` others before it in a bucket, as if they lay evenly on its logarithmic scale.
+    /// An estimate of the `nth` value in a bucket, as if the values were spread evenly on its logarithmic scale.
     fn within(&self, index: i64, count: u64, nth: u64) -> Estimate {
         let index = index as f64;
         Estimate {

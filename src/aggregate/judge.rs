@@ -15,33 +15,33 @@ use super::empty_metrics::is_builtin;
 use super::sink::{Aggregate, Sink};
 use crate::k6::threshold::{Expression, Operator};
 
-/// Why the numbers of a runner may not be all of its numbers.
+/// Why the numbers of a runner may be incomplete.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Gap {
-    /// It has never sent anything.
+    /// The runner has never sent an export.
     NeverSent,
-    /// It does not export any longer, or was lost, before it said that it had ended.
+    /// The runner stopped exporting, or was lost, before it reported its end.
     Silent,
-    /// It ended before it had told what it measured.
+    /// The runner ended before it reported k6's own numbers.
     Untold,
-    /// Its last export was refused, such as one that is too large.
+    /// The last export was refused, for example because it is too large.
     Refused(String),
     /// k6 itself has counted more than has arrived.
     Behind(Vec<Discrepancy>),
-    /// k6's exporter has put series together that it does not keep apart: their samples have lost their tags.
+    /// k6's exporter has joined series, so that their samples have lost their tags.
     Overflow,
-    /// There are more series than are kept apart here.
+    /// There are more series than this aggregator keeps apart.
     BeyondLimit(String),
 }
 
-/// A number that differs.
+/// A number of k6 that differs from what arrived.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Discrepancy {
-    /// Of what, as in `http_reqs count`.
+    /// The metric and statistic, as in `http_reqs count`.
     pub number: String,
-    /// What has come.
+    /// The number that arrived.
     pub came: f64,
-    /// What k6 has.
+    /// The number of k6.
     pub own: f64,
 }
 
@@ -50,19 +50,19 @@ pub struct Discrepancy {
 pub enum Missing {
     /// No sample is missing.
     Nothing,
-    /// Samples. How long the test took is known.
+    /// Samples are missing. The duration of the test is known.
     Samples,
-    /// Samples, and how long the test took.
+    /// Samples are missing, and so is the duration of the test.
     SamplesAndTime,
 }
 
 impl Gap {
-    /// What it takes from a threshold, which may ask for samples by their tags.
+    /// What this gap takes from a threshold, which may select samples by tags.
     pub fn takes(&self, by_tags: bool) -> Missing {
         match self {
             Self::NeverSent | Self::Silent | Self::Untold => Missing::SamplesAndTime,
             Self::Refused(_) | Self::Behind(_) => Missing::Samples,
-            // They are in the numbers of their metric as a whole.
+            // The total of the metric includes these samples.
             Self::Overflow | Self::BeyondLimit(_) if by_tags => Missing::Samples,
             Self::Overflow | Self::BeyondLimit(_) => Missing::Nothing,
         }
@@ -70,7 +70,7 @@ impl Gap {
 }
 
 impl Gap {
-    /// What a person is told of it, during the test or at its end.
+    /// Describes the gap, during the test or at its end.
     pub fn describe(&self, runner: u32, at_end: bool) -> Vec<String> {
         match self {
             Self::NeverSent if at_end => vec![format!("runner {runner} sent nothing")],
@@ -87,7 +87,7 @@ impl Gap {
                 });
                 discrepancies.collect()
             }
-            // Told once for all runners.
+            // Described once for all runners.
             Self::Overflow => Vec::new(),
             Self::BeyondLimit(error) => vec![format!(
                 "submetrics, checks and requests lack samples of runner {runner}: {error}"
@@ -96,18 +96,18 @@ impl Gap {
     }
 }
 
-/// What can be told of a threshold.
+/// What can be said about a threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It holds, over all samples.
+    /// The threshold holds, over all samples.
     Holds,
-    /// It is crossed, whatever is missing.
+    /// The threshold is crossed, whatever is missing.
     Crossed,
-    /// What is missing could turn it.
+    /// Missing data could change the verdict.
     Unknown,
 }
 
-/// Where a number can go when there are more samples.
+/// Where a number can move when more samples arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Course {
     Up,
@@ -117,11 +117,11 @@ enum Course {
 
 fn course(aggregate: Aggregate, metric: &str, sink: &Sink, missing: Missing) -> Course {
     if sink.is_empty() {
-        // The value of what has no samples is not one of theirs.
+        // The value for a metric without samples says nothing about the missing samples.
         return Course::Anywhere;
     }
     match (aggregate, sink) {
-        // k6 adds whatever number a script gives to its own counters, from 0.57 to 2.2:
+        // A script can add any number to its own counters, in k6 0.57 to 2.2:
         // <https://github.com/grafana/k6/blob/v2.2.0/internal/js/modules/k6/metrics/metrics.go>
         (Aggregate::Count | Aggregate::Rate, Sink::Counter(_)) if !is_builtin(metric) => Course::Anywhere,
         (Aggregate::Count | Aggregate::Max, _) => Course::Up,
@@ -130,7 +130,7 @@ fn course(aggregate: Aggregate, metric: &str, sink: &Sink, missing: Missing) -> 
         (Aggregate::Percentile(p), _) if p >= 100.0 => Course::Up,
         (Aggregate::Rate, Sink::Counter(_)) => match missing {
             Missing::Nothing | Missing::Samples => Course::Up,
-            // A test that took longer has a lower rate.
+            // A longer test has a lower rate.
             Missing::SamplesAndTime => Course::Anywhere,
         },
         (Aggregate::Rate, Sink::Gauge { .. } | Sink::Rate { .. } | Sink::Trend(_))
@@ -140,7 +140,7 @@ fn course(aggregate: Aggregate, metric: &str, sink: &Sink, missing: Missing) -> 
     }
 }
 
-/// Whether a threshold stays crossed wherever its number can go from here.
+/// Whether a threshold stays crossed wherever its number can move from here.
 fn stays_crossed(expression: &Expression, value: f64, course: Course) -> bool {
     let limit = expression.limit;
     match (course, expression.operator) {
@@ -154,7 +154,7 @@ fn stays_crossed(expression: &Expression, value: f64, course: Course) -> bool {
     }
 }
 
-/// How a threshold on this metric stands whose number has come to this, with a sink of this type.
+/// The state of a threshold, given its metric's name and state, its number, and what is missing.
 pub fn standing(
     expression: &Expression,
     (metric, sink): (&str, &Sink),

@@ -1,6 +1,6 @@
-//! How the thresholds stand while a test runs, and at its end. Pure.
+//! The state of the thresholds while a test runs, and at its end. Pure.
 //!
-//! To merge many series takes long: so it is done on a snapshot, while runners are answered.
+//! Merging many series takes long, so it is done on a snapshot while runners are answered.
 
 use super::judge::{Gap, Missing, Standing, standing};
 use super::k6_metrics::complete;
@@ -14,12 +14,12 @@ use crate::protocol::heartbeat::K6Metrics;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// How often the timeline takes a step: in each there is an export of every runner.
+/// How often the timeline takes a step, in ms. Each step has an export of every runner.
 const LOOKED_EVERY: u64 = 2_000;
-/// How often thresholds are judged, as k6 does.
+/// How often thresholds are judged, in ms. k6 does it as often.
 pub const JUDGED_EVERY: u64 = 2_000;
 
-/// What came of a look at the state of a test.
+/// The result of judging a snapshot.
 #[derive(Debug)]
 pub struct Looked {
     timeline: Option<Arc<Timeline>>,
@@ -28,7 +28,7 @@ pub struct Looked {
     judged: Option<Vec<Stands>>,
 }
 
-/// How a threshold stands.
+/// The state of a threshold.
 #[derive(Clone, Copy, Debug)]
 struct Stands {
     verdict: Verdict,
@@ -45,7 +45,7 @@ impl Stands {
 }
 
 impl Session {
-    /// Takes the next step of the timeline, and judges the thresholds, when it is time to.
+    /// Takes the next step of the timeline and judges the thresholds, if they are due.
     pub fn tick(&mut self, now: u64) {
         if self.is_due(now) {
             let looked = self.snapshot().look(now);
@@ -53,7 +53,7 @@ impl Session {
         }
     }
 
-    /// Whether it is time to take a step of the timeline, or to judge.
+    /// Whether a step of the timeline or a judgement is due.
     pub fn is_due(&self, now: u64) -> bool {
         self.started
             .filter(|_| self.concluded.is_none())
@@ -69,7 +69,7 @@ impl Session {
         now.saturating_sub(self.judged_at.unwrap_or(started)) >= JUDGED_EVERY
     }
 
-    /// Does what is due: on a snapshot, since it takes long if there are many series.
+    /// Does what is due. It takes long if there are many series, so call it on a snapshot.
     pub fn look(mut self, now: u64) -> Looked {
         let over = self.is_over();
         let started = self.started.unwrap_or(now);
@@ -93,14 +93,14 @@ impl Session {
         }
     }
 
-    /// What came of a look at an earlier state.
+    /// Takes over the result of judging an earlier snapshot.
     pub fn take_in(&mut self, looked: Looked, now: u64) {
         let Looked {
             timeline,
             over,
             judged,
         } = looked;
-        // What was told of the end stays.
+        // A concluded verdict does not change any more.
         if self.concluded.is_some() {
             return;
         }
@@ -151,7 +151,7 @@ impl Session {
         }
     }
 
-    /// How a threshold stands: by what has come, unless what is missing could turn it.
+    /// Judges a threshold by what has arrived, unless missing data could change the verdict.
     fn stands(
         &self,
         threshold: &Threshold,
@@ -206,7 +206,8 @@ impl Session {
         }
     }
 
-    /// What is missing of what a threshold asks for. What k6 itself has told at its end is added to what has come.
+    /// What is missing of the samples that a threshold asks for. Numbers that k6 itself reported at its end are added
+    /// to `sink`.
     fn missing(&self, threshold: &Threshold, gaps: &[(u32, Gap)], sink: &mut Option<Sink>) -> Missing {
         let (selector, aggregate) = (&threshold.selector, threshold.expression.aggregate);
         let by_tags = selector.is_by_tags();
@@ -237,7 +238,7 @@ impl Session {
             }
         }
         let lacks = self.store.lacks(selector).then_some(Missing::Samples);
-        // The rate of a counter is one of the whole test's time, whichever runner it is of.
+        // The rate of a counter is divided by the time of the whole test, whichever runner it is of.
         let by_time = aggregate == Aggregate::Rate && !matches!(sink, Some(Sink::Rate { .. }));
         let time = taking
             .iter()
@@ -248,7 +249,7 @@ impl Session {
         missing.max(lacks).max(time).unwrap_or(Missing::Nothing)
     }
 
-    /// What a runner's k6 has measured by its own numbers, if they are all.
+    /// The final numbers of a runner's own k6, if it has reported them.
     fn told_all(&self, number: u32) -> Option<&K6Metrics> {
         let mut processes = of(&self.runners, Some(number));
         let (sender, runner) = processes.next().filter(|_| processes.next().is_none())?;

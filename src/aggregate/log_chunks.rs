@@ -1,16 +1,16 @@
-//! A long text in a container's log. Pure.
+//! Long texts in a container's log. Pure.
 //!
-//! A container runtime writes a line of more than 16 KiB in parts, between which lines of the other stream can come:
-//! so it is said in short lines, each with a mark.
+//! A container runtime splits a line of more than 16 KiB, and lines of the other stream can come between its parts. So
+//! a text is printed in short lines, each with a mark.
 //! <https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md>
 
-/// What each line begins with, as far as it is ours.
+/// The beginning of each line of a text.
 pub(super) const MARK: &str = "k6-operator-summary:";
 
-/// The longest piece, in bytes.
+/// The longest piece in a line, in bytes.
 pub(super) const LONGEST: usize = 4096;
 
-/// The text, which must have no line ends, in lines.
+/// Splits a text without line ends into marked lines.
 pub fn lines(text: &str) -> String {
     let mut lines = String::new();
     let mut room = 0;
@@ -27,7 +27,7 @@ pub fn lines(text: &str) -> String {
     lines
 }
 
-/// The text that stands in a log; nothing if there is none.
+/// Joins the marked lines of a log. None if there are none.
 pub fn joined(log: &str) -> Option<String> {
     let pieces: Vec<&str> = log
         .lines()
@@ -36,10 +36,11 @@ pub fn joined(log: &str) -> Option<String> {
     (!pieces.is_empty()).then(|| pieces.concat())
 }
 
-/// What each line of a document begins with that the aggregator prints, before its number and how many there are.
+/// The beginning of each line of a document that the aggregator prints. The line's number and the number of lines
+/// follow.
 const FRAME: &str = "k6-operator-result:";
 
-/// The text in numbered lines, so that a reader knows whether all of it is there. It must have no line ends.
+/// Splits a text without line ends into numbered lines, so that a reader knows whether it has all of them.
 pub fn framed(text: &str) -> String {
     let mut chunks = vec![String::new()];
     for c in text.chars() {
@@ -56,7 +57,7 @@ pub fn framed(text: &str) -> String {
     chunks.iter().enumerate().map(line).collect()
 }
 
-/// The last text in a log that is there as a whole.
+/// Joins the last complete text in a log.
 pub fn unframed(log: &str) -> Option<String> {
     let mut whole = None;
     let mut text = String::new();
@@ -110,7 +111,7 @@ mod tests {
             let mut cut = lines.clone();
             cut.remove(missing);
             assert_eq!(unframed(&cut.join("\n")), None, "without line {missing}");
-            // What was said before is whole.
+            // The document before is complete.
             let before = format!("{later}{}", cut.join("\n"));
             assert_eq!(unframed(&before).as_deref(), Some("{}"), "without line {missing}");
         }

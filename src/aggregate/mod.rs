@@ -1,8 +1,8 @@
-//! One result of many runners: their metrics merged, the script's thresholds judged over the whole test.
+//! Merges the metrics of all runners into one result and judges the script's thresholds over the whole test.
 //!
-//! Runners send k6's OpenTelemetry output, cumulative and with exponential histograms. [`store`] keeps the latest state of
-//! each series of each runner and merges them, [`judging`] judges thresholds on the whole, and [`session`] knows how each
-//! runner stands. The sockets are in `programs::aggregate`.
+//! Runners send k6's OpenTelemetry output, cumulative and with exponential histograms. [`store`] keeps the latest state
+//! of each series of each runner, [`view`] merges them, [`judging`] judges the thresholds, and [`session`] tracks the
+//! state of each runner. The sockets are in `programs::aggregate`.
 
 mod bounds;
 pub mod closing;

@@ -1,4 +1,4 @@
-//! What came of a test, of what was measured. Pure.
+//! The outcome of a test, computed from what was measured. Pure.
 
 use super::report::{RunInfo, finite, totals};
 use super::session::{Judged, Session};
@@ -6,7 +6,7 @@ use crate::protocol::outcome::{Crossed, LONGEST, MOST, Outcome, short};
 use crate::protocol::verdict::{Reason, RunResult};
 
 impl Outcome {
-    /// Of what is known now.
+    /// The outcome so far.
     pub fn of(session: &Session, now: u64) -> Self {
         let seconds = session.elapsed(now);
         let crossed = |judged: &&Judged| judged.is_crossed();
@@ -29,7 +29,7 @@ impl Outcome {
         }
     }
 
-    /// What is known of the end of a run, with what came of its thresholds.
+    /// Completes what is known about the end of a run by the verdict of its thresholds.
     pub fn judging(&self, about: RunInfo) -> RunInfo {
         let passed = about.result.as_deref() == Some(RunResult::Passed.as_str());
         let told = |result: RunResult, reason: Reason, message: String, about: RunInfo| RunInfo {
@@ -41,7 +41,7 @@ impl Outcome {
         if about.stopped {
             about
         } else if !self.passed() {
-            // That they were crossed comes first.
+            // Crossed thresholds count more than thresholds that could not be judged.
             told(RunResult::Failed, Reason::ThresholdsCrossed, self.told(), about)
         } else if passed && !self.is_judged() {
             let message = "The thresholds could not be judged over all runners".to_owned();

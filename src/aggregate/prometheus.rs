@@ -1,7 +1,7 @@
-//! The merged metrics in Prometheus' text format, for scraping. Pure.
+//! The merged metrics in Prometheus' text format. Pure.
 //!
-//! Names and units are those of k6's own Prometheus output, so that its dashboards fit: seconds, `_total` for
-//! counters, `_rate` for rates, and a number of a trend by its name:
+//! Names and units are those of k6's own Prometheus output, so that its dashboards work: seconds, `_total` for
+//! counters, `_rate` for rates, and a suffix for each number of a trend:
 //! <https://grafana.com/docs/k6/latest/results-output/real-time/prometheus-remote-write/>.
 
 use super::session::Session;
@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use std::fmt;
 
-/// The numbers of a trend.
+/// The numbers of a trend, with their suffixes.
 const NUMBERS: [(&str, Aggregate); 9] = [
     ("count", Aggregate::Count),
     ("avg", Aggregate::Avg),
@@ -27,7 +27,7 @@ const NUMBERS: [(&str, Aggregate); 9] = [
     ("p999", Aggregate::Percentile(99.9)),
 ];
 
-/// What a scrape gets.
+/// Writes the metrics for a scrape.
 pub fn text(session: &Session) -> Result<String, fmt::Error> {
     let mut out = String::new();
     let mut registry = Registry::default();
@@ -36,7 +36,7 @@ pub fn text(session: &Session) -> Result<String, fmt::Error> {
     Ok(out)
 }
 
-/// A metric as it is scraped.
+/// A metric in the text format.
 #[derive(Debug)]
 struct Sample {
     name: String,

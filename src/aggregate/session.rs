@@ -1,5 +1,5 @@
-//! What the aggregator knows and decides while a test runs: who has sent what, how the thresholds stand, and what a
-//! runner is told to do. Pure: time is a parameter, in ms of one clock.
+//! The aggregator's state while a test runs: what each runner has sent, how the thresholds stand, and what a runner
+//! does next. Pure: time is a parameter, in ms of one clock.
 
 use super::empty_metrics::{Unmeasured, unmeasured};
 use super::judge::Discrepancy;
@@ -16,98 +16,98 @@ use std::sync::Arc;
 
 pub use super::judging::JUDGED_EVERY;
 
-/// How long after its end a runner may take to bring its last export.
+/// How long after its end a runner may take to send its last export, in ms.
 pub const LAST_EXPORT: u64 = 15_000;
-/// How long k6 has counted all that it measured at most after its end, in its own metrics: it does each 50 ms.
+/// How long after its end k6 counts at most, in ms. It does so every 50 ms.
 const SURE: u64 = 1_000;
-/// How much later than it is a part's begin may be seen, in s: `linger` looks each 250 ms.
+/// How late the begin of a part is noticed at most, in s. `linger` looks every 250 ms.
 const SEEN_LATE: f64 = 0.5;
-/// How long a runner may be silent before it counts as lost for what is shown of virtual users.
+/// How long a runner may send nothing before it counts as lost, in ms.
 pub const SILENT: u64 = 10_000;
 
-/// What is known of a runner beside its metrics.
+/// What is known about a runner beside its metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Runner {
-    /// Its last word.
+    /// The phase in its last heartbeat.
     pub phase: Option<Phase>,
-    /// When it said anything last.
+    /// When the last heartbeat arrived, in ms.
     pub heard: u64,
-    /// When it said anything last after all was concluded, which no number depends on.
+    /// When the last heartbeat after the conclusion arrived, in ms. No number depends on it.
     pub heard_since: u64,
-    /// When it was first heard to run.
+    /// When it was first known to run, in ms.
     pub started: Option<u64>,
-    /// When it was first heard to have ended.
+    /// When it was first known to have ended, in ms.
     pub ended: Option<u64>,
-    /// What k6 itself has measured, as it said last.
+    /// The last numbers of its own k6.
     pub own: Option<Arc<K6Metrics>>,
-    /// The shares that k6 had of its rates when it was heard last, while its part ran.
+    /// k6's shares of its rates in the last heartbeat while its part ran.
     pub rates: BTreeMap<String, f64>,
-    /// How long its part took, in s, as k6 said when it had ended. It says more later if the test was stopped.
+    /// The duration of its part, in s, as k6 said when it had ended. k6 says more later if the test was stopped.
     pub took: Option<f64>,
     /// Its exit code.
     pub exit_code: Option<i32>,
-    /// How teardown() ended, and when.
+    /// How teardown() ended, and when, in ms.
     pub torn_down: Option<(String, u64)>,
-    /// In what its exports differ from what k6 itself has measured, once nothing more is awaited.
+    /// The differences between its exports and k6's own numbers, once nothing more is awaited.
     pub discrepancies: Option<Vec<Discrepancy>>,
-    /// Whether its own numbers are all: it was let go, or lingers for longer than it counts.
+    /// Whether its own numbers are final: k6 was let go, or lingers for longer than it counts.
     pub let_go: bool,
     /// Whether its script may have a handleSummary().
     pub handles: bool,
 }
 
-/// A threshold, and how it stands.
+/// A threshold and its state.
 #[derive(Clone, Debug)]
 pub struct Judged {
-    /// The threshold, as the script has it.
+    /// The threshold, as the script writes it.
     pub threshold: Threshold,
-    /// How it stands.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Whether nobody can say how: it would hold, but for what is missing.
+    /// Whether the verdict is unknown: the threshold would hold, but missing data could change that.
     pub unknown: bool,
-    /// When it ended the test.
+    /// When it ended the test, in ms.
     pub aborted: Option<u64>,
 }
 
 impl Judged {
-    /// Whether it was crossed: at the end, or earlier so that it ended the test.
+    /// Whether the threshold was crossed, at the end or earlier, when it ended the test.
     pub fn is_crossed(&self) -> bool {
         self.verdict.passed == Some(false) || self.aborted.is_some()
     }
 }
 
-/// A test that goes on.
+/// The state of a test.
 #[derive(Debug)]
 pub struct Session {
-    /// How many runners there are to be.
+    /// The number of runners.
     pub expected: u32,
-    /// Whether setup() and teardown() run once for all, on the first runner.
+    /// Whether setup() and teardown() run once for all runners, on the first.
     pub once: bool,
-    /// All that was measured.
+    /// Everything that was measured.
     pub store: Store,
-    /// How it went.
+    /// The course of the test.
     pub timeline: Arc<Timeline>,
-    /// When this process began: it has heard nothing of what was before.
+    /// When this process began, in ms. It knows nothing about the time before.
     pub began: u64,
-    /// What the summary has beside what was measured, without a threshold.
+    /// Submetrics without a threshold that the summary has.
     pub submetrics: Arc<Vec<Submetric>>,
     pub(super) runners: BTreeMap<Sender, Runner>,
-    /// What k6 says of metrics that have thresholds, by their names.
+    /// The types of metrics that have thresholds, as k6 reports them, by name.
     kinds: BTreeMap<String, MetricKind>,
     pub(super) judged: Vec<Judged>,
     pub(super) judged_at: Option<u64>,
     pub(super) looked_at: Option<u64>,
-    /// All runners said that they had ended, and the timeline has its last step.
+    /// Whether all runners have reported their end and the timeline has its last step.
     pub(super) settled: bool,
     pub(super) concluded: Option<u64>,
     pub(super) started: Option<u64>,
-    /// The runner on which the test was aborted first.
+    /// The first runner on which the test was aborted.
     aborted: Option<u32>,
     pub(super) refused: BTreeMap<Sender, ExportError>,
 }
 
 impl Session {
-    /// Nothing has come yet.
+    /// A test of which nothing has arrived.
     pub fn new(expected: u32, once: bool, thresholds: Vec<Threshold>) -> Self {
         let open = Verdict {
             passed: None,
@@ -143,7 +143,7 @@ impl Session {
         }
     }
 
-    /// An export has come. What came of the test has been told once it is concluded: nothing is added then.
+    /// Takes an export. After the conclusion nothing is added, since the outcome has been published.
     pub fn export(
         &mut self,
         sender: &Sender,
@@ -158,7 +158,7 @@ impl Session {
         let taken = self.store.take(sender, export, now);
         match &taken {
             Ok(()) if exports(&self.store) == before => {}
-            // It has all that those before it had.
+            // The export has everything that earlier ones had.
             Ok(()) => drop(self.refused.remove(sender)),
             Err(error) => self.refuse(sender, error.clone()),
         }
@@ -166,7 +166,7 @@ impl Session {
         taken
     }
 
-    /// Tells the zeros from the other values where exports do not, by k6's own shares.
+    /// Tells zeros from other values by k6's own shares, where exports do not.
     fn divide(&mut self, sender: &Sender) {
         let Some(runner) = self.runners.get(sender) else {
             return;
@@ -177,20 +177,20 @@ impl Session {
         }
     }
 
-    /// Whether k6's own rates are wanted of a process.
+    /// Whether k6's own rates are needed from a process.
     pub fn wants_rates(&self, sender: &Sender) -> bool {
         let sent = self.store.senders().get(sender);
         sent.is_some_and(|sent| sent.has_undivided())
     }
 
-    /// An export was refused: until one is taken, the numbers of its sender are incomplete.
+    /// Records a refused export. Until another is taken, the numbers of its sender are incomplete.
     pub fn refuse(&mut self, sender: &Sender, error: ExportError) {
         if self.concluded.is_none() {
             self.refused.insert(sender.clone(), error);
         }
     }
 
-    /// The same as it is now, to be read while the other goes on. It costs little, and takes no exports.
+    /// A copy to be read while this session goes on. It costs little and takes no exports.
     pub fn snapshot(&self) -> Self {
         let Self {
             expected,
@@ -230,7 +230,7 @@ impl Session {
         }
     }
 
-    /// A runner says where it is, and is told what to do.
+    /// Takes a heartbeat and returns what the runner does next.
     pub fn hear(&mut self, sender: &Sender, word: Heartbeat, now: u64) -> Directive {
         if self.concluded.is_some() {
             if let Some(runner) = self.runners.get_mut(sender) {
@@ -254,7 +254,7 @@ impl Session {
         runner.phase = runner.phase.max(Some(word.phase));
         runner.heard = now;
         runner.exit_code = runner.exit_code.or(word.exit_code);
-        // It is still counting as long as two words in a row differ.
+        // k6 still counts as long as the numbers of two heartbeats differ.
         let settled = match (&runner.own, &word.own) {
             (Some(before), Some(own)) => counted(before).eq(counted(own)),
             (None | Some(_), None | Some(_)) => false,
@@ -307,7 +307,7 @@ impl Session {
         }
     }
 
-    /// What a runner is told that runs.
+    /// The directive for a runner whose part goes on.
     fn go_on(&self) -> Directive {
         match self.judged.iter().find(|judged| judged.aborted.is_some()) {
             Some(judged) => Directive::Stop {
@@ -320,7 +320,7 @@ impl Session {
         }
     }
 
-    /// Whether the last export of a runner that has ended is in.
+    /// Checks whether the last export of a runner that has ended has arrived.
     fn last_export(
         &mut self,
         sender: &Sender,
@@ -336,10 +336,10 @@ impl Session {
         else {
             return Directive::Continue {};
         };
-        // It can't have brought anything while nobody was here.
+        // Nothing could arrive while no aggregator was running.
         let late = now.saturating_sub(ended.max(self.began)) >= LAST_EXPORT;
         let told = self.has_told(sender);
-        // Of what came before it ended only k6's own numbers can say that it is all.
+        // Whether exports from before the end are complete, only k6's own numbers tell.
         let since = self
             .store
             .senders()
@@ -354,14 +354,14 @@ impl Session {
             runner.let_go |= sure || settled && !exited;
             runner.discrepancies = Some(discrepancies);
             self.store.ended(sender);
-            // One that has exited can't be told anything.
+            // A runner that has exited gets no answer.
             let crossed = (!exited).then(|| self.crossed_by_the_whole(now)).flatten();
             return Directive::End { crossed };
         }
         Directive::Continue {}
     }
 
-    /// The thresholds that are crossed, once there is all that will come of every runner.
+    /// The crossed thresholds, once everything that will arrive of any runner has arrived.
     fn crossed_by_the_whole(&mut self, now: u64) -> Option<String> {
         if !self.is_settled(now) {
             return None;
@@ -370,7 +370,7 @@ impl Session {
         self.crossed()
     }
 
-    /// The thresholds that are crossed, as they were judged last.
+    /// The crossed thresholds, as they were judged last.
     pub fn crossed(&self) -> Option<String> {
         let mut crossed = self.judged.iter().filter(|judged| judged.is_crossed());
         let Judged { threshold, .. } = crossed.next()?;
@@ -381,7 +381,8 @@ impl Session {
         })
     }
 
-    /// Whether there is all that will come of every runner: one that says nothing for long is no more.
+    /// Whether everything that will arrive of any runner has arrived. A runner that sends nothing for long counts as
+    /// lost.
     pub fn is_settled(&self, now: u64) -> bool {
         let is_in = |number: u32| match self.runner(number) {
             Some(runner) => runner.discrepancies.is_some() || now.saturating_sub(runner.heard) >= SILENT,
@@ -390,7 +391,7 @@ impl Session {
         (1..=self.expected).all(is_in)
     }
 
-    /// The processes that have ended their part, whose data is all here, and that wait to be told to end.
+    /// The processes that have ended their part, whose data has arrived, and that wait for permission to end.
     pub fn present(&self, now: u64) -> Vec<Sender> {
         let waits = |sender: &Sender, runner: &Runner| {
             runner.phase == Some(Phase::Ended) && runner.discrepancies.is_some() && !self.is_lost(sender, now)
@@ -402,7 +403,7 @@ impl Session {
         waiting.map(|(sender, _)| sender.clone()).collect()
     }
 
-    /// Whether a process is no more, as far as can be heard.
+    /// Whether a process counts as lost, since it sent nothing for long.
     pub fn is_lost(&self, sender: &Sender, now: u64) -> bool {
         self.runners.get(sender).is_none_or(|runner| {
             let heard = runner.heard.max(runner.heard_since);
@@ -410,7 +411,7 @@ impl Session {
         })
     }
 
-    /// Whether a runner has said that its script may have a handleSummary().
+    /// Whether a runner has reported that its script may have a handleSummary().
     pub fn handles(&self) -> bool {
         self.runners.values().any(|runner| runner.handles)
     }
@@ -420,13 +421,13 @@ impl Session {
         self.concluded.is_some()
     }
 
-    /// Goes on: a runner that counted as lost was not.
+    /// Reopens a concluded session, since a runner that counted as lost was not.
     pub fn reopen(&mut self) {
         self.concluded = None;
         self.settled = false;
     }
 
-    /// All metrics, as they are now, or as they were at the end of the test.
+    /// All metrics as they are now, or as they were at the end of the test.
     pub fn view(&self) -> View {
         if self.concluded.is_some() || self.is_over() {
             self.store.view_at_end()
@@ -435,8 +436,8 @@ impl Session {
         }
     }
 
-    /// Whether a runner has said what k6 itself has measured. One that has sent something has measured something,
-    /// unless it was told not to.
+    /// Whether a runner has reported k6's own numbers. If it has sent exports, it has measured something, unless k6 was
+    /// told not to.
     pub(super) fn has_told(&self, sender: &Sender) -> bool {
         let own = self.runners.get(sender).and_then(|runner| runner.own.as_ref());
         let sent = || {
@@ -453,8 +454,7 @@ impl Session {
         own.map_or_else(Vec::new, |own| discrepancies(&self.store.of_runner(number), own))
     }
 
-    /// Whether none of the runners goes on, as far as can be heard: one that says nothing for long is no more, be it
-    /// that it never did since this began.
+    /// Whether all runners have ended or count as lost. A runner of which this process never heard counts as lost, too.
     fn all_ended(&self, now: u64) -> bool {
         let over = |number: u32| match self.runner(number) {
             Some(runner) => runner.ended.is_some() || now.saturating_sub(runner.heard) >= SILENT,
@@ -476,14 +476,14 @@ impl Session {
         judged.chain(shown).any(|selector| selector.metric == metric)
     }
 
-    /// Whether all runners that there are to be have ended.
+    /// Whether all runners have ended.
     pub fn is_over(&self) -> bool {
         let ended = self.runners.iter().filter(|(_, runner)| runner.ended.is_some());
         let numbers: BTreeSet<_> = ended.map(|(sender, _)| sender.runner).collect();
         numbers.len() >= self.expected as usize
     }
 
-    /// How long the test has taken, in s: until now, or until the last runner ended.
+    /// The duration of the test, in s: until now, or until the last runner ended.
     pub fn elapsed(&self, now: u64) -> f64 {
         let Some(started) = self.started else {
             return 0.0;
@@ -492,8 +492,8 @@ impl Session {
         if !self.is_over() {
             return since(self.concluded.and_then(|_| self.last_seen()).unwrap_or(now));
         }
-        // They are released together, and k6 knows its time better than who looks at it from time to time; but for a
-        // k6 that was stopped, its time goes on until it is asked.
+        // Runners are released together, and k6 knows its time better than `linger`, which looks now and then. After a
+        // stop, k6's time goes on until it is asked.
         let took = self.runners.values().filter_map(|runner| {
             let seen = runner.ended?.saturating_sub(runner.started?) as f64 / 1e3;
             runner.took.map(|took| took.min(seen + SEEN_LATE))
@@ -503,7 +503,7 @@ impl Session {
             .unwrap_or_else(|| since(last.unwrap_or(now)))
     }
 
-    /// When the last runner ended, or was last heard of if it never said that it had.
+    /// When the last runner ended. A runner that never reported its end counts by its last heartbeat.
     fn last_seen(&self) -> Option<u64> {
         let ended = |sender: &Sender| self.runners.get(sender).and_then(|runner| runner.ended);
         let sent = self.store.senders().iter();
@@ -513,8 +513,8 @@ impl Session {
         sent.chain(heard).max()
     }
 
-    /// Judges the thresholds for the last time, and takes the last step of the timeline. It does so once: what it
-    /// comes to stays, whatever comes later.
+    /// Judges the thresholds for the last time and takes the last step of the timeline. It does so once: later calls
+    /// change nothing.
     pub fn conclude(&mut self, now: u64) {
         if self.concluded.is_none() {
             self.concluded = Some(now);
@@ -528,23 +528,23 @@ impl Session {
         self.judge(now, true);
     }
 
-    /// Whether the part of a process has ended.
+    /// Whether a process has ended its part.
     pub fn has_ended(&self, sender: &Sender) -> bool {
         let runner = self.runners.get(sender);
         runner.is_some_and(|runner| runner.ended.is_some())
     }
 
-    /// When the first runner began.
+    /// When the first runner began, in ms.
     pub fn started(&self) -> Option<u64> {
         self.started
     }
 
-    /// The thresholds, and how they stand.
+    /// The thresholds and their states.
     pub fn judged(&self) -> &[Judged] {
         &self.judged
     }
 
-    /// A runner by its number: of its processes, that which was heard last.
+    /// A runner by its number. Of several processes, the one with the latest heartbeat.
     pub fn runner(&self, number: u32) -> Option<&Runner> {
         self.process_of(number).map(|(_, runner)| runner)
     }
@@ -557,7 +557,7 @@ impl Session {
         of(self.store.senders(), Some(number)).next().is_some()
     }
 
-    /// How many runners have sent nothing.
+    /// The number of runners that have sent nothing.
     pub fn silent(&self) -> u32 {
         let silent = (1..=self.expected).filter(|number| !self.has_sent(*number));
         u32::try_from(silent.count()).unwrap_or(u32::MAX)

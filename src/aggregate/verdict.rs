@@ -1,10 +1,10 @@
-//! What thresholds say of what was measured. Pure.
+//! The verdict of a threshold on measured numbers. Pure.
 
 use super::sink::{Estimate, Sink};
 use crate::k6::threshold::{Aggregate, Expression, Operator, Threshold};
 
 impl Expression {
-    /// Whether it may be otherwise for a number that lies somewhere in the bounds of an estimate.
+    /// Whether the verdict could differ for another number within the bounds of an estimate.
     pub fn is_uncertain(&self, estimate: &Estimate) -> bool {
         let inside =
             estimate.low <= self.limit && self.limit <= estimate.high && estimate.low < estimate.high;
@@ -13,22 +13,22 @@ impl Expression {
     }
 }
 
-/// What a threshold says.
+/// The verdict of a threshold.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
-    /// Whether it is kept. None while there is nothing to say.
+    /// Whether the threshold holds. None while there is nothing to compare.
     pub passed: Option<bool>,
     /// The number that was compared.
     pub value: Option<Estimate>,
-    /// Whether the number's error leaves it open.
+    /// Whether the number's error makes the verdict uncertain.
     pub uncertain: bool,
-    /// Whether the metric has no such number.
+    /// Whether the metric does not have the number.
     pub unsupported: bool,
 }
 
 impl Threshold {
-    /// What it says of its metric after so many seconds, or at the end of the test. A metric without a sample is let
-    /// be while the test runs; at the end it counts as 0, and an empty rate passes.
+    /// Judges a metric, after this many seconds or at the end of the test. A metric without samples is not judged while
+    /// the test runs. At the end its number is 0, and an empty rate passes.
     pub fn judge(&self, sink: Option<&Sink>, seconds: f64, at_end: bool) -> Verdict {
         let nothing = Verdict {
             passed: None,
@@ -67,8 +67,7 @@ impl Threshold {
         }
     }
 
-    /// What it says of a rate if there are so many more values, of which nobody knows whether they are zero: nothing,
-    /// if that decides.
+    /// Judges a rate with `unknown` more values that may be zero or not. The verdict is None if it depends on them.
     pub fn judge_within(&self, nonzero: u64, total: u64, unknown: u64) -> Verdict {
         let share = |part: u64, of: u64| part as f64 / of.max(1) as f64;
         let all = total.saturating_add(unknown);
@@ -86,7 +85,7 @@ impl Threshold {
         }
     }
 
-    /// k6 has no threshold on the count of a trend.
+    /// Whether the metric has the number. k6 has no threshold on the count of a trend.
     fn fits(&self, sink: &Sink) -> bool {
         !matches!(
             (sink, self.expression.aggregate),

@@ -1,8 +1,8 @@
 //! k6's REST API, over one connection that stays open.
 //!
-//! A [`Client`] drives its connection itself, only while it is being called: no task runs in the background.
-//! So [`Client::send`] can put an order on the network before it returns, and the orders for many runners
-//! leave back to back.
+//! A [`Client`] drives its connection itself, and only while it is called: no task runs in the background. So
+//! [`Client::send`] can write an order to the network before it returns, and the orders for many runners leave back to
+//! back.
 
 use crate::k6::execution::{BEGUN, PAUSED_BEFORE_RUN};
 use crate::protocol::tokens::Token;
@@ -25,45 +25,45 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-/// The longest answer that is read; a status has about 150 bytes.
+/// The longest answer that is read, in bytes. A status has about 150.
 const LONGEST_ANSWER: usize = 64 * 1024;
-/// As much of an unexpected answer as is quoted.
+/// The longest part of an unexpected answer that is quoted, in characters.
 const LONGEST_QUOTE: usize = 200;
 
-/// What k6 says about itself.
+/// The status of k6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Status {
     /// k6's execution status: below 4 initializing, 4 waiting for its release, 7 running, 9 ended.
     pub status: u32,
-    /// Not released (or paused again).
+    /// Whether the test is paused: not released yet, or paused again.
     pub paused: bool,
-    /// Executing the test.
+    /// Whether the test runs.
     #[serde(default)]
     pub running: bool,
-    /// Told to stop through this API.
+    /// Whether it was stopped through this API.
     #[serde(default)]
     pub stopped: bool,
-    /// A threshold was crossed.
+    /// Whether a threshold was crossed.
     #[serde(default)]
     pub tainted: bool,
 }
 
 impl Status {
-    /// Initialized and waiting for its release: a release takes effect at once.
+    /// Whether k6 is initialized and waits for its release, which takes effect at once.
     pub fn ready(&self) -> bool {
         self.paused && !self.stopped && self.status == PAUSED_BEFORE_RUN
     }
 
-    /// Someone has released it before.
+    /// Whether k6 has been released before.
     pub fn released(&self) -> bool {
         !self.paused || BEGUN.contains(&self.status)
     }
 }
 
-/// What is asked of a runner.
+/// A request to a runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Only tell the status.
+    /// Return the status and change nothing.
     Status,
     /// Begin the test.
     Resume,
@@ -95,15 +95,15 @@ impl Order {
     }
 }
 
-/// Why a call got no status. The connection is of no more use then.
+/// Why a call got no status. The connection can't be used any more.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No connection.
+    /// The connection could not be opened.
     #[error("connecting to {address}: {source}")]
     Connect {
         /// The address of the runner.
         address: SocketAddr,
-        /// The system's reason.
+        /// The error of the system.
         source: io::Error,
     },
     /// The deadline passed.
@@ -111,47 +111,47 @@ pub enum Error {
     Late {
         /// The address of the runner.
         address: SocketAddr,
-        /// What was tried.
+        /// The call that was tried.
         tried: &'static str,
     },
-    /// The connection broke, or what came is not HTTP.
+    /// The connection broke, or the answer is not HTTP.
     #[error("{tried} {address}: {reason}")]
     Broken {
         /// The address of the runner.
         address: SocketAddr,
-        /// What was tried.
+        /// The call that was tried.
         tried: &'static str,
         /// The causes, outermost first.
         reason: String,
     },
-    /// k6 did not answer with 200.
+    /// k6 answered with another status code than 200.
     #[error("{tried} {address}: answered {code} `{answer}`")]
     Refused {
         /// The address of the runner.
         address: SocketAddr,
-        /// What was tried.
+        /// The call that was tried.
         tried: &'static str,
         /// The HTTP status code.
         code: StatusCode,
         /// The beginning of the answer.
         answer: String,
     },
-    /// The answer is not a status.
+    /// The body of the answer is not a status.
     #[error("{tried} {address}: the answer `{answer}` is no k6 status: {source}")]
     Answer {
         /// The address of the runner.
         address: SocketAddr,
-        /// What was tried.
+        /// The call that was tried.
         tried: &'static str,
         /// The beginning of the answer.
         answer: String,
-        /// What is wrong with it.
+        /// The error of the parser.
         source: serde_json::Error,
     },
 }
 
 impl Error {
-    /// Nothing listens at the address.
+    /// Whether nothing listens at the address.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Error::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused)
     }
@@ -166,9 +166,9 @@ pub struct Client {
     host: HeaderValue,
     authorization: Option<HeaderValue>,
     sender: SendRequest<Full<Bytes>>,
-    /// None when it has ended.
+    /// The connection's driver; None when the connection has ended.
     connection: Option<Pin<Box<Driver>>>,
-    /// The order given and the answer awaited.
+    /// The order that was sent and its pending answer.
     awaited: Option<(Order, Answer)>,
     wrote: Wrote,
 }
@@ -205,7 +205,7 @@ impl Client {
         })
     }
 
-    /// The same, that shows this token.
+    /// Presents this token with each request.
     pub fn with(self, token: Option<&Token>) -> Self {
         Self {
             authorization: token.map(Token::authorization),
@@ -218,24 +218,24 @@ impl Client {
         self.call(Order::Status, deadline).await
     }
 
-    /// Begins the test; the answer's `paused` tells whether k6 obeyed.
+    /// Begins the test. `paused` in the answer tells whether k6 obeyed.
     pub async fn resume(&mut self, deadline: Instant) -> Result<Status, Error> {
         self.call(Order::Resume, deadline).await
     }
 
-    /// Ends the test; the answer's `stopped` tells whether k6 obeyed.
+    /// Ends the test. `stopped` in the answer tells whether k6 obeyed.
     pub async fn stop(&mut self, deadline: Instant) -> Result<Status, Error> {
         self.call(Order::Stop, deadline).await
     }
 
-    /// Gives an order and awaits the status it leads to.
+    /// Gives an order and waits for the resulting status.
     pub async fn call(&mut self, order: Order, deadline: Instant) -> Result<Status, Error> {
         self.send(order);
         self.answer(deadline).await
     }
 
-    /// Gives an order: unless the connection's buffers are full, it is on the network when this returns.
-    /// [`Client::answer`] has the outcome.
+    /// Sends an order. It is on the network when this returns, unless the buffers of the connection are full.
+    /// [`Client::answer`] returns the outcome.
     pub fn send(&mut self, order: Order) {
         let (method, body) = order.request();
         let mut request = Request::new(Full::new(Bytes::from_static(body.as_bytes())));
@@ -262,7 +262,7 @@ impl Client {
         self.drive(&mut Context::from_waker(Waker::noop()));
     }
 
-    /// Awaits the answer to the order given last.
+    /// Waits for the answer to the last order.
     pub async fn answer(&mut self, deadline: Instant) -> Result<Status, Error> {
         let address = self.address;
         let Some((order, mut answer)) = self.awaited.take() else {
@@ -285,7 +285,7 @@ impl Client {
                 tried,
                 reason,
             })?;
-        // Only a connection that is idle again takes the next order at once. One that has closed will say so.
+        // Only an idle connection takes the next order at once. A closed one reports an error then.
         let idle = std::future::poll_fn(|cx| {
             self.drive(cx);
             self.sender.poll_ready(cx)
@@ -310,17 +310,17 @@ impl Client {
         }
     }
 
-    /// When the last bytes of the order given last were written to the network.
+    /// When the last bytes of the last order were written to the network.
     pub fn wrote(&self) -> Option<Moment> {
         *self.wrote.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the connection write and read what it can.
+    /// Lets the connection write and read as much as it can.
     fn drive(&mut self, cx: &mut Context<'_>) {
         if let Some(connection) = &mut self.connection
             && connection.as_mut().poll(cx).is_ready()
         {
-            // How it ended is told by the answer.
+            // The answer reports how the connection ended.
             self.connection = None;
         }
     }

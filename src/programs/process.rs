@@ -10,7 +10,7 @@ use std::process::ExitStatus;
 use tokio::process::Child;
 use tokio::signal::unix::Signal as Received;
 
-/// The process number of a k6; None if it has ended.
+/// The process ID of a k6; None if it has ended.
 pub(super) fn pid_of(k6: &Child) -> Option<Pid> {
     Pid::from_raw(i32::try_from(k6.id()?).ok()?)
 }

@@ -1,4 +1,4 @@
-//! Passes on what k6 writes, and notes what in it says how a test ended.
+//! Forwards k6's log and finds lines in it that tell how a test ended.
 
 use crate::k6::log::marks_as_failed;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// No line that is looked at is longer: what a script logs may be of any length.
+/// The longest part of a line that is examined, in bytes. A line that a script logs can have any length.
 const LONGEST: usize = 4096;
-/// How long what k6 has left behind in a pipe may take to be passed on.
+/// How long to wait for the rest of k6's log after k6 has ended.
 const REST: Duration = Duration::from_secs(2);
 
-/// A stream of k6's that is passed on, byte by byte.
+/// A stream of k6 that is forwarded byte by byte.
 pub(super) struct Relay {
     marked: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
 impl Relay {
-    /// Passes on all that comes from here to there.
+    /// Starts to forward one stream to another.
     pub(super) fn start(
         from: impl AsyncRead + Unpin + Send + 'static,
         to: impl AsyncWrite + Unpin + Send + 'static,
@@ -30,12 +30,12 @@ impl Relay {
         Self { marked, task }
     }
 
-    /// Whether `exec.test.fail()` was called, as far as the stream says.
+    /// Whether a line of the stream says that `exec.test.fail()` was called.
     pub(super) fn is_marked(&self) -> bool {
         self.marked.load(Ordering::Relaxed)
     }
 
-    /// Waits until all is passed on, for a while: a process that k6 has left behind may hold the stream open.
+    /// Waits until the stream has ended, but not for long: a process that k6 has left behind may keep it open.
     pub(super) async fn end(&mut self) {
         let _ended = timeout(REST, &mut self.task).await;
     }
@@ -56,7 +56,7 @@ async fn pass_on(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unp
                 line.clear();
             }
         }
-        // Who reads no log does not keep k6 from its work.
+        // k6 goes on even if nobody reads its log.
         let _written = to.write_all(bytes).await;
         let _flushed = to.flush().await;
     }

@@ -1,4 +1,5 @@
-//! The heartbeat protocol between a runner and the aggregator: a runner reports where it is, and is told what to do.
+//! The heartbeat protocol between a runner and the aggregator: a runner reports its state, and the answer tells it what
+//! to do.
 
 use crate::k6::metrics::MetricKind;
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 /// k6's own numbers of its metrics (REST API), by metric and statistic.
 pub type K6Metrics = BTreeMap<String, BTreeMap<String, f64>>;
 
-/// Where the k6 of a runner is.
+/// The phase of a runner's k6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Phase {

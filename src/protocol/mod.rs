@@ -1,4 +1,4 @@
-//! What the pods of a run, and the operator, say to each other, and by what they know each other. Pure.
+//! What the pods of a run and the operator exchange: messages, headers and tokens. Pure.
 
 pub mod heartbeat;
 pub mod inspected;

@@ -1,92 +1,92 @@
-//! What came of a test, as the operator is told: small, whatever the test was. Pure.
+//! The outcome of a test, as the aggregator reports it to the operator. It stays small, whatever the test was. Pure.
 
 use super::report::MESSAGE_AT_MOST;
 use serde::{Deserialize, Serialize};
 
-/// As many thresholds and sentences are told.
+/// The most thresholds and sentences of an outcome.
 pub(crate) const MOST: usize = 10;
-/// A sentence or a name is no longer, in characters.
+/// The longest sentence or name, in characters.
 pub(crate) const LONGEST: usize = 200;
 
-/// What came of a test.
+/// The outcome of a test.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
-    /// How many thresholds there are.
+    /// The number of thresholds.
     pub thresholds: u32,
-    /// How many of them were crossed.
+    /// The number of thresholds that were crossed.
     pub crossed: u32,
-    /// Those, as far as they are told.
+    /// The crossed thresholds, up to [`MOST`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<Crossed>,
-    /// Of how many nobody can say whether they hold, as samples are missing.
+    /// The number of thresholds that may hold or not, since samples are missing.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unknown: u32,
-    /// How many runners have sent nothing.
+    /// The number of runners that sent nothing.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub silent: u32,
-    /// The numbers of the whole.
+    /// The numbers of the whole test.
     pub totals: Totals,
-    /// How long it took, in ms.
+    /// The duration of the test, in ms.
     pub duration_ms: f64,
-    /// What is not in the numbers, in words, as far as it is told.
+    /// What the numbers do not include, in words, up to [`MOST`] sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub incomplete: Vec<String>,
 }
 
-/// The numbers of the whole.
+/// The numbers of the whole test.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Totals {
-    /// Requests.
+    /// The number of requests.
     pub requests: f64,
-    /// By second.
+    /// Requests per second.
     pub request_rate: f64,
     /// The share of requests that failed.
     pub failed_rate: Option<f64>,
-    /// The 95th percentile of how long requests took, in ms.
+    /// The 95th percentile of the duration of requests, in ms.
     pub p95: Option<f64>,
-    /// Iterations.
+    /// The number of iterations.
     pub iterations: f64,
-    /// By second.
+    /// Iterations per second.
     pub iteration_rate: f64,
-    /// Virtual users now, or at the end.
+    /// Virtual users now, or at the end of the test.
     pub vus: f64,
-    /// Virtual users at most.
+    /// The most virtual users.
     pub vus_max: f64,
-    /// Bytes.
+    /// Bytes received.
     pub data_received: f64,
-    /// Bytes.
+    /// Bytes sent.
     pub data_sent: f64,
-    /// Checks that passed.
+    /// The number of checks that passed.
     pub checks_passed: u64,
-    /// Checks.
+    /// The number of checks.
     pub checks_total: u64,
 }
 
-/// What the line begins with in which an aggregator tells what came of the test.
+/// The beginning of the line in the aggregator's log that has the outcome.
 const MARK: &str = "k6-operator-outcome:";
-/// What it says when a runner that counted as lost goes on.
+/// The word in place of an outcome when a runner that counted as lost goes on.
 const WITHDRAWN: &str = "withdrawn";
 
-/// The lines in which an aggregator takes back what it has told.
+/// The line by which an aggregator withdraws an outcome.
 pub fn withdrawn() -> String {
     format!("{MARK}{WITHDRAWN}")
 }
 
-/// What an aggregator says in its log of how the test has ended.
+/// What an aggregator's log says about the end of the test.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Told {
-    /// Nothing yet, or it was taken back.
+    /// Nothing yet, or the outcome was withdrawn.
     Nothing,
-    /// Only how the test stood: so does an aggregator of operator 0.1, which waits to be asked for more.
+    /// Only the state so far. An aggregator of operator 0.1 prints this and waits for a request.
     SoFar(Outcome),
-    /// What came of it.
+    /// The final outcome.
     Final(Outcome),
 }
 
 impl Told {
-    /// What the last lines of a log say.
+    /// Reads the last lines of a log.
     pub fn of(log: &str) -> Self {
         let last = log.lines().rev().find_map(|line| Some(line.rsplit_once(MARK)?.1));
         if let Some(outcome) = last {
@@ -101,16 +101,16 @@ impl Told {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Crossed {
-    /// The metric as the script names it.
+    /// The metric, as the script names it.
     pub metric: String,
-    /// The threshold as the script has it.
+    /// The threshold, as the script writes it.
     pub threshold: String,
-    /// What was measured.
+    /// The measured value.
     pub value: f64,
-    /// Whether the error of that leaves it open.
+    /// Whether the value's error makes the verdict uncertain.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub uncertain: bool,
-    /// Whether it ended the test.
+    /// Whether the threshold ended the test.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub aborted: bool,
 }
@@ -118,16 +118,16 @@ pub struct Crossed {
 impl Outcome {
     /// The termination message: at most [`MESSAGE_AT_MOST`] bytes, whatever the script calls things.
     pub fn to_message(&self) -> String {
-        // Numbers and texts always serialize.
+        // Numbers and texts can always be serialized.
         serde_json::to_string(&self.shortened(MESSAGE_AT_MOST)).unwrap_or_default()
     }
 
-    /// The line in which an aggregator tells it at the end.
+    /// The line of the aggregator's log that has the outcome.
     pub fn line(&self) -> String {
         format!("{MARK}{}", self.to_message())
     }
 
-    /// The same in at most so many bytes of JSON, with shorter texts.
+    /// The same outcome with shorter texts, in at most this many bytes of JSON.
     pub fn shortened(&self, bytes: usize) -> Self {
         let mut outcome = self.clone();
         let mut longest = LONGEST;
@@ -150,13 +150,13 @@ impl Outcome {
         self.crossed == 0
     }
 
-    /// Whether the thresholds are known to hold, or not to, over all runners: one that sent nothing could cross them,
-    /// and so could samples that are missing.
+    /// Whether it is known of all thresholds whether they hold over all runners. Missing samples, or a runner that sent
+    /// nothing, could cross one.
     pub fn is_judged(&self) -> bool {
         self.thresholds == 0 || self.crossed > 0 || (self.silent == 0 && self.unknown == 0)
     }
 
-    /// What of the thresholds a person is told, in a sentence.
+    /// Describes the state of the thresholds in a sentence.
     pub fn told(&self) -> String {
         let failed = self.failed.iter().map(|crossed| {
             let Crossed {
@@ -210,9 +210,9 @@ pub(crate) fn short(text: &str, longest: usize) -> String {
         .collect()
 }
 
-/// Four digits that mean something.
+/// Rounds to four significant digits.
 fn rounded(value: f64) -> String {
-    // Without the sign of a negative zero.
+    // Removes the sign of a negative zero.
     let value = value + 0.0;
     if value == 0.0 || !value.is_finite() {
         return value.to_string();

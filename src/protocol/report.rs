@@ -1,38 +1,38 @@
-//! What the starter and the stopper say when they end: a small JSON document in the pod's
-//! termination message, written by the program and read by the operator.
+//! The report of the starter or the stopper: a small JSON document in the pod's termination message, written by the
+//! program and read by the operator.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Where Kubernetes looks for a container's termination message.
+/// The file that Kubernetes reads a container's termination message from.
 pub const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// At most this many runners are named in a report; the rest are counted.
+/// The most runners that a report names. The rest are counted.
 pub const NAMED_AT_MOST: usize = 10;
 
-/// As much of a termination message as Kubernetes keeps, in bytes.
+/// The longest termination message that Kubernetes keeps, in bytes.
 pub const MESSAGE_AT_MOST: usize = 4096;
 
-/// How long one failure's sentence may be, in bytes.
+/// The longest sentence of one failure, in bytes.
 const SENTENCE_AT_MOST: usize = 320;
 
-/// The end of a starter's or stopper's work, at most 4096 bytes when serialized.
+/// The report of a starter or a stopper, at most 4096 bytes when serialized.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// How many runners were to be reached.
+    /// The number of runners to reach.
     pub total: u32,
-    /// To how many of them an order to start was written.
+    /// The number of runners to which a release order was written.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub ordered: u32,
-    /// How many of them confirmed: released (start) or stopped (stop).
+    /// The number of runners that confirmed: released (start) or stopped (stop).
     pub confirmed: u32,
-    /// Microseconds between the first and the last confirmed release order written to the network.
+    /// Microseconds between writing the first and the last confirmed release order.
     #[serde(default)]
     pub spread_micros: u64,
-    /// The runners that did not confirm, at most [`NAMED_AT_MOST`] of them. Runners that were ready, and not
-    /// released because others were not, are not among them.
+    /// The runners that did not confirm, at most [`NAMED_AT_MOST`] of them. Runners that were ready but not released,
+    /// because others were not ready, are not among them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
     /// The script called `exec.test.abort()` in setup(), before any runner was released.
@@ -41,7 +41,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// A report that keeps to its bounds.
+    /// Creates a report within its bounds.
     pub fn new(total: usize, confirmed: usize, spread: Duration, mut failures: Vec<Failure>) -> Self {
         failures.truncate(NAMED_AT_MOST);
         for failure in &mut failures {
@@ -57,7 +57,7 @@ impl Report {
         }
     }
 
-    /// The report of a start that the script itself aborted in setup().
+    /// The report of a start that the script aborted in setup().
     pub fn aborted(total: usize, failure: Failure) -> Self {
         Self {
             aborted: true,
@@ -65,7 +65,7 @@ impl Report {
         }
     }
 
-    /// The same, of a starter that has written so many orders.
+    /// Sets the number of orders that the starter wrote.
     pub fn ordering(self, ordered: usize) -> Self {
         Self {
             ordered: u32::try_from(ordered).unwrap_or(u32::MAX),
@@ -73,7 +73,7 @@ impl Report {
         }
     }
 
-    /// Every runner has confirmed.
+    /// Whether every runner has confirmed.
     pub fn complete(&self) -> bool {
         self.confirmed == self.total
     }
@@ -87,7 +87,7 @@ impl Report {
             for failure in &mut report.failures {
                 shorten(&mut failure.message, sentence);
             }
-            // Numbers and texts always serialize; a report without failures always fits.
+            // Numbers and texts can always be serialized, and a report without failures always fits.
             let message = serde_json::to_string(&report).unwrap_or_default();
             if message.len() <= MESSAGE_AT_MOST {
                 return message;
@@ -106,7 +106,7 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// Cuts a text to at most so many bytes, marking the cut.
+/// Cuts a text to at most this many bytes and marks the cut.
 fn shorten(text: &mut String, at_most: usize) {
     const CUT: &str = "...";
     if text.len() > at_most {
@@ -121,7 +121,7 @@ fn shorten(text: &mut String, at_most: usize) {
 pub struct Failure {
     /// The runner's number, 1 to N.
     pub runner: u32,
-    /// One sentence.
+    /// Why, in one sentence.
     pub message: String,
 }
 

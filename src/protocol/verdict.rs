@@ -1,4 +1,4 @@
-//! How a run ends, in words that tools can match.
+//! The results of a run and their reasons, as words that tools can match.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ pub enum RunResult {
 }
 
 impl RunResult {
-    /// As users see it.
+    /// The word that users see.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Passed => "Passed",
@@ -28,7 +28,7 @@ impl RunResult {
     }
 }
 
-/// Why a run ended as it did, in one word that tools can match.
+/// The reason of a result, as a word that tools can match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Reason {
     /// Passed: every runner exited 0, and all thresholds hold over all runners.
@@ -69,7 +69,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// As users see it.
+    /// The word that users see.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AllRunnersPassed => "AllRunnersPassed",

@@ -7,16 +7,16 @@ use md5::{Digest, Md5};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// A check, and how often it passed and failed.
+/// A check with its numbers of passes and failures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// The group in which it is, as k6 writes it: `::shop::cart`.
+    /// The group of the check, as k6 writes it: `::shop::cart`.
     pub group: String,
-    /// Its name.
+    /// The name of the check.
     pub name: String,
-    /// How often it passed.
+    /// The number of passes.
     pub passes: u64,
-    /// How often it failed.
+    /// The number of failures.
     pub fails: u64,
 }
 
@@ -45,7 +45,7 @@ pub fn checks(session: &Session) -> Vec<Check> {
     checks.collect()
 }
 
-/// How many groups may be within each other.
+/// The deepest nesting of groups.
 const DEEPEST: usize = 32;
 
 #[derive(Default)]
@@ -55,8 +55,8 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// What is deeper than [`DEEPEST`] is one group there, whose name is the rest of the path: the summary and who
-    /// reads it go down by recursion.
+    /// The group at this path. Groups deeper than [`DEEPEST`] become one group named after the rest of the path, since
+    /// the summary is built and read by recursion.
     fn at(&mut self, path: &str) -> &mut Self {
         let path = path.trim_start_matches("::");
         let names = path.splitn(DEEPEST, "::").filter(|name| !name.is_empty());
@@ -81,7 +81,7 @@ impl Group {
     }
 }
 
-/// k6 names a group and a check by the hash of its path.
+/// The ID of a group or check in k6's summary: a hash of its path.
 fn id(path: &str) -> String {
     let digest = Md5::digest(path.as_bytes());
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -90,7 +90,7 @@ fn id(path: &str) -> String {
 pub(super) fn groups(session: &Session) -> Group {
     let mut root = Group::default();
     let view = session.store.view();
-    // k6 has the groups that were entered or have checks, so not that of a setup() without either.
+    // k6 lists the groups that were entered or have checks. The group of a setup() without either is not listed.
     let entered = view
         .metrics
         .get("group_duration")

@@ -6,7 +6,7 @@ use crate::aggregate::sink::{Aggregate, Sink};
 use crate::k6::format::{bytes, number, per_second, percent, time};
 use std::fmt::Write;
 
-/// The text, much as k6 prints one.
+/// Writes the summary as a text, much as k6 prints one.
 pub fn text(session: &Session, options: &Options, now: u64) -> String {
     let seconds = session.elapsed(now);
     let entries = entries(session);
@@ -90,7 +90,8 @@ const SECTIONS: [Section; 4] = [
     ("NETWORK", |name| section_of(name) == 3),
 ];
 
-/// <https://grafana.com/docs/k6/latest/using-k6/metrics/reference/>; k6's own summary leaves out the phases of a request.
+/// The section of a metric, by <https://grafana.com/docs/k6/latest/using-k6/metrics/reference/>. k6's own summary
+/// leaves out the phases of a request.
 fn section_of(name: &str) -> usize {
     let metric = name.split('{').next().unwrap_or(name);
     match metric {

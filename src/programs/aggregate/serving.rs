@@ -1,5 +1,4 @@
-//! How the aggregator accepts connections: so many at a time, and none that waits for long for what its other end does
-//! not send.
+//! Accepts connections to the aggregator. Their number is limited, and a connection that sends nothing is closed.
 
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -15,29 +14,29 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// How many connections are open, of all runners: each has one for its exports, and one for what it says of itself.
+/// The most open connections, over all runners. Each runner has one for its exports and one for its heartbeats.
 const MOST_CONNECTIONS: usize = 8_192;
-/// How many are open to one address. All runners may come from one if they are on the network of their node.
+/// The most open connections of one address. All runners have one address if they use the network of their node.
 const MOST_OF_ONE: usize = 1_024;
-/// How long the headers of a request may take, and a connection may bring none. k6 exports each second.
+/// How long a connection may take to send the headers of a request, or to send nothing. k6 exports each second.
 const HEADERS: Duration = Duration::from_secs(30);
-/// The most that is read of the headers of a request, in bytes. k6 sends some 500.
+/// The largest headers of a request, in bytes. k6 sends some 500.
 const MOST_HEADERS: usize = 16 * 1024;
-/// How many requests a connection of HTTP/2 has at a time.
+/// The most concurrent requests of an HTTP/2 connection.
 const STREAMS: u32 = 8;
-/// What a connection of HTTP/2 begins with: <https://www.rfc-editor.org/rfc/rfc9113#section-3.4>.
+/// The first bytes of an HTTP/2 connection: <https://www.rfc-editor.org/rfc/rfc9113#section-3.4>.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long to wait for the rest of it.
+/// The pause before looking again whether the rest of the preface has arrived.
 const PREFACE_RETRY: Duration = Duration::from_millis(20);
-/// How long to wait after a connection that could not be accepted.
+/// The pause after a connection could not be accepted.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// How many connections an address has.
+/// The number of open connections, by address.
 #[derive(Clone, Debug, Default)]
 struct Open(Arc<Mutex<BTreeMap<IpAddr, usize>>>);
 
 impl Open {
-    /// One more, if there may be.
+    /// Counts one more connection, unless the address has as many as it may have.
     fn one_of(&self, address: IpAddr) -> Option<One> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(address).or_default();
@@ -52,7 +51,7 @@ impl Open {
     }
 }
 
-/// A connection, which counts until it is dropped.
+/// An open connection. It counts until it is dropped.
 #[derive(Debug)]
 struct One {
     open: Open,
@@ -71,7 +70,7 @@ impl Drop for One {
     }
 }
 
-/// Waits until a connection has brought what tells HTTP/1.1 from HTTP/2. hyper would wait for that without end.
+/// Waits until a connection has sent enough to tell HTTP/1.1 from HTTP/2. hyper itself would wait for that forever.
 async fn begun(stream: &TcpStream) -> io::Result<()> {
     let mut first = [0; PREFACE.len()];
     loop {
@@ -85,7 +84,7 @@ async fn begun(stream: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// Answers on a socket, over HTTP/1.1 and HTTP/2, for as long as it is polled.
+/// Serves the routes over HTTP/1.1 and HTTP/2, for as long as it is polled.
 pub async fn serve(socket: TcpListener, routes: Router) -> io::Result<()> {
     let mut server = Builder::new(TokioExecutor::new());
     server
@@ -102,7 +101,7 @@ pub async fn serve(socket: TcpListener, routes: Router) -> io::Result<()> {
         .max_header_list_size(u32::try_from(MOST_HEADERS).unwrap_or(u32::MAX));
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let open = Open::default();
-    // They end with this.
+    // Dropping the set ends the connections.
     let mut connections = JoinSet::new();
     loop {
         let room = Arc::clone(&room).acquire_owned().await;
@@ -125,7 +124,7 @@ pub async fn serve(socket: TcpListener, routes: Router) -> io::Result<()> {
         connections.spawn(async move {
             if let Ok(Ok(())) = timeout(HEADERS, begun(&stream)).await {
                 let connection = server.serve_connection(TokioIo::new(stream), service);
-                // Whatever ended it, its other end knows.
+                // The other end learns of an error by the end of the connection.
                 let _ = connection.await;
             }
             drop((one, room));
@@ -144,7 +143,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
     use tokio::time::{Instant, timeout};
 
-    /// Time passes only while all wait.
+    /// With paused time, time advances only while all tasks wait.
     #[tokio::test(start_paused = true)]
     async fn connection_that_brings_no_whole_head_of_a_request_is_closed() {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
