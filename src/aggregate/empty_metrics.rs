@@ -1,25 +1,26 @@
-//! The value of a metric that has no samples. k6 shows it in its summary if it has a threshold. Pure.
+//! The value of a metric that has no samples. k6 shows such a metric in its summary if it has a threshold. Pure.
 
 use super::sink::{Aggregate, Sink};
 use super::store::View;
 use crate::k6::metrics::{MetricKind, MetricType, builtin};
 use crate::k6::threshold::Threshold;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// A metric without samples, or without those of a selector.
+/// A metric without samples, or without samples that match a selector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unmeasured {
-    /// Its value.
+    /// The value.
     pub sink: Sink,
-    /// k6's word for what it measures.
+    /// The kind of values, as k6 names it.
     pub contains: &'static str,
-    /// Whether its type is known, and not only guessed from the thresholds on it.
+    /// Whether the type is known, and not only guessed from the thresholds.
     pub is_known: bool,
 }
 
-/// The value of a metric without samples. Its type is that of its other samples, else what k6 says: of its own metrics,
-/// and, through the runners, of those of the script (`kinds`). Where no runner has told, the thresholds on it tell: each
-/// of their methods belongs to one type, but for `rate`.
+/// The value of a metric without samples. Its type is taken from its other samples, else from k6: from the list of
+/// built-in metrics, or from what runners report about the script's metrics (`kinds`). If no runner has reported it,
+/// the type is guessed from the thresholds: each aggregate of an expression belongs to one type, except for `rate`.
 pub fn unmeasured<'a>(
     metric: &str,
     view: &View,
@@ -28,7 +29,7 @@ pub fn unmeasured<'a>(
 ) -> Unmeasured {
     if let Some(known) = view.metrics.get(metric) {
         return Unmeasured {
-            sink: emptied(&known.sink),
+            sink: empty(known.sink.metric_type()),
             contains: known.contains,
             is_known: true,
         };
@@ -49,12 +50,13 @@ pub fn unmeasured<'a>(
     }
 }
 
-/// Whether k6 itself makes a metric, and not the script.
+/// Whether a metric is built into k6, not defined by the script.
 pub(super) fn is_builtin(metric: &str) -> bool {
     builtin(metric).is_some()
 }
 
-/// The type that has these thresholds, and whether no other has them. A counter has a rate too, and a rate has no count.
+/// The type that has the aggregates of these thresholds, and whether no other type has them. A counter has a rate, too,
+/// and a rate has no count.
 fn asked_for<'a>(thresholds: impl Iterator<Item = &'a Threshold>) -> (MetricType, bool) {
     let asked: Vec<_> = thresholds
         .map(|threshold| threshold.expression.aggregate)
@@ -73,23 +75,8 @@ fn asked_for<'a>(thresholds: impl Iterator<Item = &'a Threshold>) -> (MetricType
 fn empty(type_: MetricType) -> Sink {
     match type_ {
         MetricType::Counter => Sink::Counter(0.0),
-        MetricType::Gauge => Sink::Gauge {
-            value: 0.0,
-            min: 0.0,
-            max: 0.0,
-            since: 0,
-            summed: false,
-        },
+        MetricType::Gauge => Sink::gauge(0.0, 0, false),
         MetricType::Rate => Sink::Rate { nonzero: 0, total: 0 },
-        MetricType::Trend => Sink::Trend(Box::default()),
+        MetricType::Trend => Sink::Trend(Arc::default()),
     }
-}
-
-fn emptied(sink: &Sink) -> Sink {
-    empty(match sink {
-        Sink::Counter(_) => MetricType::Counter,
-        Sink::Gauge { .. } => MetricType::Gauge,
-        Sink::Rate { .. } => MetricType::Rate,
-        Sink::Trend(_) => MetricType::Trend,
-    })
 }

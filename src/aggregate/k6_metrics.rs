@@ -1,12 +1,14 @@
-//! What k6 itself says of its metrics, held against what has arrived. Pure.
+//! Compares k6's own metrics with what has arrived. Pure.
 
 use super::histogram::Histogram;
 use super::judge::Discrepancy;
 use super::sink::{Aggregate, Sink};
 use crate::protocol::heartbeat::K6Metrics;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// What stands still when all is counted: the time goes on for a k6 that was stopped.
+/// The numbers that stop changing once k6 has counted everything. Those that depend on time go on in a k6 that was
+/// stopped.
 pub fn counted(own: &K6Metrics) -> impl Iterator<Item = (&String, &String, &f64)> {
     let numbers = own
         .iter()
@@ -16,7 +18,7 @@ pub fn counted(own: &K6Metrics) -> impl Iterator<Item = (&String, &String, &f64)
     })
 }
 
-/// How long k6's part of the test was, in s: it gives counters by second of it.
+/// The duration of k6's part of the test, in s, computed from its counters and their rates.
 pub fn duration(own: &K6Metrics) -> Option<f64> {
     let counter = |numbers: &BTreeMap<String, f64>| {
         let (count, rate) = (numbers.get("count")?, numbers.get("rate")?);
@@ -25,7 +27,7 @@ pub fn duration(own: &K6Metrics) -> Option<f64> {
     own.values().find_map(counter)
 }
 
-/// The shares that k6 has of its rates, by metric. A counter has a rate too, beside its count.
+/// k6's shares of its rates, by metric. A counter is told from a rate by its count.
 pub fn rates(own: &K6Metrics) -> BTreeMap<String, f64> {
     let share = |numbers: &BTreeMap<String, f64>| {
         let rate = numbers.get("rate").copied();
@@ -37,7 +39,7 @@ pub fn rates(own: &K6Metrics) -> BTreeMap<String, f64> {
     rates.collect()
 }
 
-/// In what the exports of a runner, merged by metric, differ from what k6 itself has measured.
+/// The differences between the exports of a runner, merged by metric, and what k6 itself measured.
 pub fn discrepancies(came: &BTreeMap<String, Sink>, own: &K6Metrics) -> Vec<Discrepancy> {
     let asked = [
         ("count", Aggregate::Count),
@@ -49,7 +51,7 @@ pub fn discrepancies(came: &BTreeMap<String, Sink>, own: &K6Metrics) -> Vec<Disc
     let mut differing = Vec::new();
     for (name, numbers) in own {
         let sink = came.get(name);
-        // The rate of a counter is of k6's own time; a gauge has no history in an export.
+        // The rate of a counter depends on k6's own time, and an export has no history of a gauge.
         let comparable = |aggregate: Aggregate| match sink {
             Some(Sink::Counter(_)) => aggregate == Aggregate::Count,
             Some(Sink::Gauge { .. }) => false,
@@ -63,7 +65,7 @@ pub fn discrepancies(came: &BTreeMap<String, Sink>, own: &K6Metrics) -> Vec<Disc
             let came = sink
                 .and_then(|sink| sink.ask(aggregate, 0.0))
                 .map_or(0.0, |found| found.value);
-            // A mean near zero is the sum of what is far from it, and so is its error.
+            // A mean near zero can be the sum of large values, with an error of their size.
             let terms = [numbers.get("min"), numbers.get("max")].into_iter().flatten();
             let terms = terms.filter(|_| aggregate == Aggregate::Avg);
             let largest = terms.fold(own.abs(), |largest, term| largest.max(term.abs()));
@@ -79,9 +81,8 @@ pub fn discrepancies(came: &BTreeMap<String, Sink>, own: &K6Metrics) -> Vec<Disc
     differing
 }
 
-/// Adds to what all runners have come to what one of them has measured beyond what came of it, as far as k6's numbers
-/// tell: the count of a counter, the extremes of a trend. Returns false if they do not tell the number that is asked
-/// for.
+/// Adds to the total of all runners what one runner measured and did not send, as far as k6's numbers tell: the count
+/// of a counter, the extremes of a trend. Returns false if they do not tell the number that is asked for.
 pub fn complete(
     whole: &mut Option<Sink>,
     came: Option<&Sink>,
@@ -89,12 +90,12 @@ pub fn complete(
     aggregate: Aggregate,
 ) -> bool {
     let Some(own) = own else {
-        // k6 lists each metric that has samples.
+        // k6 lists every metric that has samples.
         return came.is_none_or(Sink::is_empty);
     };
     match (aggregate, whole) {
         (Aggregate::Count | Aggregate::Rate, whole @ (None | Some(Sink::Counter(_)))) => {
-            // Only a counter has one.
+            // Only a counter has a count.
             let Some(count) = own.get("count") else {
                 return false;
             };
@@ -117,21 +118,22 @@ pub fn complete(
             let (Some(min), Some(max)) = (own.get("min"), own.get("max")) else {
                 return false;
             };
-            // k6 lists a trend that has a threshold even without samples, and in zeros.
+            // k6 lists a trend that has a threshold even if it has no samples, with zeros.
             if *min == 0.0 && *max == 0.0 && came.is_none_or(Sink::is_empty) {
                 return false;
             }
             let Some(Sink::Trend(histogram)) = whole else {
-                // Of which only the extremes are known, and asked for.
+                // Only the extremes are known, and only they are asked for.
                 let histogram = Histogram {
                     count: 1,
                     min: *min,
                     max: *max,
                     ..Histogram::default()
                 };
-                *whole = Some(Sink::Trend(Box::new(histogram)));
+                *whole = Some(Sink::Trend(Arc::new(histogram)));
                 return true;
             };
+            let histogram = Arc::make_mut(histogram);
             histogram.min = histogram.min.min(*min);
             histogram.max = histogram.max.max(*max);
             true

@@ -1,8 +1,7 @@
-//! Exports of k6's OpenTelemetry output, as they are read. Pure.
+//! Reads the data of k6's OpenTelemetry output. Pure.
 
 use super::bounds::within_bounds;
 use super::histogram::{Buckets, Histogram, adds_up};
-use super::sink::Sink;
 use super::store::ExportError;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -13,17 +12,18 @@ use opentelemetry_proto::tonic::metrics::v1::{
     exponential_histogram_data_point::Buckets as ProtoBuckets,
 };
 
-/// The tag that OpenTelemetry's SDK puts in place of all others when there are too many series.
+/// The tag that OpenTelemetry's SDK uses in place of all others when there are too many series.
 pub(super) const OVERFLOW_TAG: &str = "otel.metric.overflow";
-/// How older versions of k6 name the two counters of a rate. Newer ones have one, which still has the second name.
+/// The suffixes of the two counters by which older versions of k6 export a rate. Newer versions have one counter, with
+/// the second suffix.
 const OCCURRED: &str = ".occurred";
 pub(super) const TOTAL: &str = ".total";
-/// The tag that tells zeros from other values in that one.
+/// The tag that tells zeros from other values in that counter.
 const CONDITION: &str = "condition";
 const ZERO: &str = "zero";
 const NONZERO: &str = "nonzero";
 
-/// A part of a rate.
+/// One of the counters of a rate.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum RateCounter {
     Occurred(u64),
@@ -32,19 +32,7 @@ pub(super) enum RateCounter {
     Nonzero(u64),
 }
 
-impl RateCounter {
-    /// What it is of a rate.
-    pub(super) fn sink(&self) -> Sink {
-        let (nonzero, total) = match self {
-            Self::Occurred(count) => (*count, 0),
-            Self::Total(count) | Self::Zero(count) => (0, *count),
-            Self::Nonzero(count) => (*count, *count),
-        };
-        Sink::Rate { nonzero, total }
-    }
-}
-
-/// Whether all points of a metric can be taken.
+/// Checks that all points of a metric can be merged.
 pub(super) fn acceptable(metric: &Metric) -> Result<(), ExportError> {
     within_bounds(metric)?;
     let (name, data) = (metric.name.as_str(), metric.data.as_ref());
@@ -95,7 +83,7 @@ pub(super) fn condition(point: &NumberDataPoint) -> Option<bool> {
     }
 }
 
-/// Whether it is what the SDK sums series in that it does not keep apart.
+/// Whether a point is the sum of the series that the SDK did not keep apart.
 pub(super) fn is_overflow(point: &NumberDataPoint) -> bool {
     matches!(point.attributes.as_slice(), [only] if only.key == OVERFLOW_TAG)
 }
@@ -128,7 +116,7 @@ pub(super) fn trend(point: &ExponentialHistogramDataPoint) -> Histogram {
     }
 }
 
-/// Of which part of which rate a sum is, if it is of one.
+/// The rate that a sum is a counter of, if it is one.
 pub(super) fn part_of_rate<'a>(name: &'a str, point: &NumberDataPoint) -> Option<(&'a str, RateCounter)> {
     match &point.value {
         Some(Number::AsInt(count)) => {
@@ -151,12 +139,12 @@ pub(super) fn part_of_rate<'a>(name: &'a str, point: &NumberDataPoint) -> Option
     }
 }
 
-/// Whether a tag tells the halves of a rate apart.
+/// Whether a tag is the one that distinguishes the counters of a rate.
 pub(super) fn is_half(attribute: &KeyValue) -> bool {
     attribute.key == CONDITION && matches!(text(attribute), ZERO | NONZERO)
 }
 
-/// When an export was made, and how much it has: of what is cumulative, a later one never has less.
+/// When an export was made, and the sum of all its counts. As exports are cumulative, a later one never has less.
 pub(super) fn progress<'a>(metrics: impl Iterator<Item = &'a Metric>) -> (u64, f64) {
     let (mut made, mut much) = (0, 0.0);
     let mut of = |time: u64, more: f64| {

@@ -1,4 +1,4 @@
-//! The report of a test: what the page shows, and the page, one file with all that it needs. Pure.
+//! The report of a test: its data, and its page as one file without dependencies. Pure.
 
 use super::session::Session;
 use super::sink::{Aggregate, Sink};
@@ -12,54 +12,53 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// As many points are in the lines of runners: the report is kept in a ConfigMap, which has a mebibyte.
+/// The most points in the lines of runners. The report is kept in a ConfigMap, which has room for a mebibyte.
 const MOST_POINTS: usize = 24_000;
-/// As many requests are listed.
+/// The most requests that are listed.
 const MOST_REQUESTS: usize = 500;
 
-/// What stands for the name of requests that have no `name` tag: where nothing needs their URLs, k6 is told to give
-/// them none.
+/// The name of requests without a `name` tag. k6 is told to export no URLs where nothing needs them.
 const UNNAMED: &str = "(requests without a name tag)";
 
-/// What is known of the run beside what its runners measured.
+/// What is known about a run beside the numbers of its runners.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RunInfo {
-    /// Namespace and name of the resource.
+    /// The namespace and name of the resource.
     pub name: String,
-    /// Its kind.
+    /// The kind of the resource.
     pub kind: String,
     /// The version of k6.
     pub k6_version: Option<String>,
     /// How the run ended.
     pub result: Option<String>,
-    /// Why, in a word.
+    /// The reason of the result, as a word.
     pub reason: Option<String>,
-    /// Why, in a sentence.
+    /// The reason of the result, as a sentence.
     pub message: Option<String>,
-    /// It was stopped: that a threshold was crossed until then does not change how it ended.
+    /// Whether the run was stopped. Thresholds that were crossed until then do not change its result.
     pub stopped: bool,
-    /// Between the first and the last release order, in ms.
+    /// The time between the first and the last release order, in ms.
     pub start_spread_ms: Option<f64>,
-    /// What has happened to the run.
+    /// The events of the run.
     pub history: Vec<Line>,
-    /// How each runner's process ended, by its number, as Kubernetes has it.
+    /// How the process of each runner ended, by the runner's number, as Kubernetes reports it.
     pub ends: BTreeMap<u32, String>,
 }
 
-/// Something that has happened.
+/// An event of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
     /// The time of the event, as a timestamp of RFC 3339.
     pub time: String,
-    /// What, in a word.
+    /// The event, as a word.
     pub event: String,
-    /// What, in a sentence.
+    /// The event, as a sentence.
     pub text: String,
 }
 
-/// What the page shows.
+/// The data of the page.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
@@ -123,7 +122,7 @@ struct PerRunner {
     runner: u32,
     state: &'static str,
     exit: Option<i32>,
-    /// Why its numbers are not all.
+    /// Why the numbers are incomplete.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     incomplete: Vec<String>,
     requests: f64,
@@ -201,19 +200,19 @@ fn ask(sink: Option<&Sink>, aggregate: Aggregate, seconds: f64) -> Option<f64> {
     sink.ask(aggregate, seconds).map(|found| finite(found.value))
 }
 
-/// The number that JSON can have for one that it can't have.
+/// The nearest number that JSON can express.
 pub(super) fn finite(value: f64) -> f64 {
     if value.is_nan() {
         0.0
     } else {
-        // Without the sign of a negative zero.
+        // Removes the sign of a negative zero.
         value.clamp(f64::MIN, f64::MAX) + 0.0
     }
 }
 
 const P95: Aggregate = Aggregate::Percentile(95.0);
 
-/// The numbers of the whole.
+/// The numbers of the whole test.
 pub fn totals(view: &View, seconds: f64) -> Totals {
     let of = |name: &str, aggregate| {
         ask(
@@ -248,7 +247,7 @@ pub fn totals(view: &View, seconds: f64) -> Totals {
 }
 
 impl Report {
-    /// Of what is known now.
+    /// The report of what is known now.
     pub fn of(
         about: RunInfo,
         session: &Session,
@@ -282,7 +281,7 @@ impl Report {
                 .iter()
                 .map(|(name, metric)| Metric {
                     name: name.clone(),
-                    kind: metric.sink.kind(),
+                    kind: metric.sink.metric_type().as_str(),
                     contains: metric.contains,
                     values: summary::values(&metric.sink, &options.statistics, seconds),
                 })
@@ -291,7 +290,7 @@ impl Report {
         }
     }
 
-    /// Only the last steps of the time: what is new to those who have the others.
+    /// Only the last steps of the timeline, for a reader who has the others.
     pub fn tick(mut self, steps: usize) -> Value {
         let from = self.time.at.len().saturating_sub(steps);
         self.time.keep_from(from);
@@ -308,18 +307,18 @@ impl Report {
         self.live
     }
 
-    /// As many steps as it has.
+    /// The number of steps of the timeline.
     pub fn steps(&self) -> usize {
         self.time.at.len()
     }
 
-    /// The page, with all that it needs.
+    /// The page with its data.
     pub fn page(&self) -> String {
         page_of(&serde_json::to_string(self).unwrap_or_default(), &self.about.name)
     }
 }
 
-/// The page of a report that was told as JSON, of a run of which more is known by now.
+/// The page of a report that was printed as JSON, with what is known about the run by now.
 pub fn page(report: &Value, about: &RunInfo) -> String {
     let mut report = report.clone();
     if let (Some(shown), Ok(Value::Object(about))) = (report.as_object_mut(), serde_json::to_value(about)) {
@@ -332,7 +331,7 @@ pub fn page(report: &Value, about: &RunInfo) -> String {
         .into_iter()
         .flatten()
     {
-        // The last runner ends when the aggregator has told the report.
+        // The last runner ends only after the aggregator has printed the report.
         let number = shown.get("runner").and_then(Value::as_u64);
         let end = number
             .and_then(|number| u32::try_from(number).ok())
@@ -368,7 +367,7 @@ impl From<Check> for ShownCheck {
     }
 }
 
-/// As precise as it can be drawn.
+/// A number with the precision of a chart.
 fn drawn(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
@@ -452,7 +451,7 @@ fn thresholds(session: &Session, view: &View) -> Vec<Shown> {
     shown.collect()
 }
 
-/// The sums of the series of a metric that have the same values of some tags.
+/// The sums of the series of a metric that have the same values of these tags.
 fn by_tags<const N: usize>(
     session: &Session,
     view: &View,
@@ -541,7 +540,7 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// Fills the frame, in one pass: what is filled in may have braces too.
+/// Fills in the page in one pass, since the texts that are filled in may contain braces.
 fn assemble(title: &str, data: &str) -> String {
     let parts = [
         ("title", title),

@@ -1,21 +1,23 @@
-//! What a metric has come to over any number of series, and the numbers that k6 makes of it. Pure.
+//! The state of a metric over any number of series, and the numbers that k6 computes from it. Pure.
 
 use super::histogram::Histogram;
+use crate::k6::metrics::MetricType;
 pub use crate::k6::threshold::Aggregate;
+use std::sync::Arc;
 
-/// A number, and between which two it lies for certain.
+/// A number with bounds between which it lies for certain.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// The most likely value.
     pub value: f64,
-    /// The least that it can be.
+    /// The lower bound.
     pub low: f64,
-    /// The most that it can be.
+    /// The upper bound.
     pub high: f64,
 }
 
 impl Estimate {
-    /// A number that is known.
+    /// An estimate without an error.
     pub fn exact(value: f64) -> Self {
         Self {
             value,
@@ -25,25 +27,26 @@ impl Estimate {
     }
 }
 
-/// What a metric has come to, by its type: <https://grafana.com/docs/k6/latest/using-k6/metrics/>.
+/// The state of a metric, by its type: <https://grafana.com/docs/k6/latest/using-k6/metrics/>. k6 has types of the same
+/// names.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sink {
     /// A sum.
     Counter(f64),
     /// A last value.
     Gauge {
-        /// The last value of each runner, summed or the latest, as the metric is.
+        /// The last value: the sum over the runners, or the latest, depending on the metric.
         value: f64,
-        /// The least that was seen.
+        /// The least value.
         min: f64,
-        /// The most that was seen.
+        /// The greatest value.
         max: f64,
-        /// When it came to that value, in ns since 1970.
+        /// Since when it has this value, in ns since 1970.
         since: u64,
-        /// Whether series have parts of it, and it is their sum.
+        /// Whether the values of series are added up, as those of `vus`.
         summed: bool,
     },
-    /// How many of the values were not zero.
+    /// The share of values that are not zero.
     Rate {
         /// The number of nonzero values.
         nonzero: u64,
@@ -51,22 +54,33 @@ pub enum Sink {
         total: u64,
     },
     /// A distribution.
-    Trend(Box<Histogram>),
+    Trend(Arc<Histogram>),
 }
 
 impl Sink {
-    /// k6's name of the type.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Counter(_) => "counter",
-            Self::Gauge { .. } => "gauge",
-            Self::Rate { .. } => "rate",
-            Self::Trend(_) => "trend",
+    /// A gauge with one value, which it has had since `time`, in ns since 1970.
+    pub(super) fn gauge(value: f64, time: u64, summed: bool) -> Self {
+        Self::Gauge {
+            value,
+            min: value,
+            max: value,
+            since: time,
+            summed,
         }
     }
 
-    /// Adds another of the same type: of two gauges the later value counts, or the sum. One of another type is left
-    /// out.
+    /// The type of the metric.
+    pub fn metric_type(&self) -> MetricType {
+        match self {
+            Self::Counter(_) => MetricType::Counter,
+            Self::Gauge { .. } => MetricType::Gauge,
+            Self::Rate { .. } => MetricType::Rate,
+            Self::Trend(_) => MetricType::Trend,
+        }
+    }
+
+    /// Adds another sink of the same type. Of two gauges, the later value counts, or the sum. A sink of another type is
+    /// ignored.
     pub fn add(&mut self, other: &Self) {
         match (self, other) {
             (Self::Counter(sum), Self::Counter(more)) => *sum += more,
@@ -106,12 +120,12 @@ impl Sink {
                 *nonzero = nonzero.saturating_add(*ones);
                 *total = total.saturating_add(*more);
             }
-            (Self::Trend(histogram), Self::Trend(more)) => histogram.add(more),
+            (Self::Trend(histogram), Self::Trend(more)) => Arc::make_mut(histogram).add(more),
             (Self::Counter(_) | Self::Gauge { .. } | Self::Rate { .. } | Self::Trend(_), _) => {}
         }
     }
 
-    /// Takes the place of what was known of the same before: a gauge keeps its history, which is in no export.
+    /// Replaces an earlier state of the same series. A gauge keeps its history, which no export has.
     pub fn follow(&mut self, before: &Self) {
         if let (
             Self::Gauge {
@@ -137,7 +151,7 @@ impl Sink {
         }
     }
 
-    /// Whether nothing has been measured.
+    /// Whether there are no samples.
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Counter(_) | Self::Gauge { .. } => false,
@@ -146,7 +160,7 @@ impl Sink {
         }
     }
 
-    /// The number that is asked for, after so many seconds of the test; None where the type has no such number.
+    /// The number that is asked for, after this many seconds of the test. None if the type has no such number.
     pub fn ask(&self, aggregate: Aggregate, seconds: f64) -> Option<Estimate> {
         match (self, aggregate) {
             (Self::Counter(sum), Aggregate::Count) => Some(Estimate::exact(*sum)),

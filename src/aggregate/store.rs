@@ -1,16 +1,17 @@
 //! The latest state of every series of every runner. Pure.
 //!
-//! What a runner exports is cumulative, so its last export has all that those before it had: whatever is lost on the
-//! way comes with the next, and a runner that dies leaves what it had sent. Exports of a process count in the order in
-//! which they come, whatever its clock says.
+//! Exports are cumulative, so the last export of a runner has everything that those before it had. An export that is
+//! lost is made up for by the next, and a runner that dies leaves what it has sent. Exports of a process count in the
+//! order in which they arrive, whatever its clock says.
 
 use super::otlp::{
-    OVERFLOW_TAG, RateCounter, TOTAL, acceptable, condition, is_half, is_overflow, number, part_of_rate,
-    progress, text, trend,
+    OVERFLOW_TAG, TOTAL, acceptable, condition, is_half, is_overflow, number, part_of_rate, progress, text,
+    trend,
 };
 use super::sink::Sink;
-use super::source::{Overflow, State};
+use super::source::Overflow;
 use super::users::Users;
+use crate::k6::metrics::MetricType;
 use crate::k6::threshold::{RUNNER_TAG, Selector};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
@@ -23,14 +24,13 @@ use thiserror::Error;
 pub use super::source::SourceState;
 pub use super::view::{Metric, View};
 
-/// Gauges of which the test as a whole has the sum.
+/// Gauges whose value for the whole test is the sum over the runners.
 pub(super) const SUMMED: [&str; 2] = [RUNNING, "vus_max"];
-/// A gauge of what runs, which is nothing where a process has ended.
+/// The gauge of running virtual users. It is 0 for a process that has ended.
 pub(super) const RUNNING: &str = "vus";
-/// As many series are kept apart, of all metrics, and as many metrics.
+/// The most series that are kept apart, over all metrics, and the most metrics.
 const MOST_SERIES: usize = 100_000;
-/// The tags of all series that are kept apart are no longer than this, in bytes, with the names of their metrics. They
-/// are kept twice.
+/// The most bytes of tags of all series that are kept apart, with the names of their metrics. They are in memory twice.
 const MOST_TAGGED: usize = 64 * 1024 * 1024;
 
 /// One process of a runner.
@@ -38,64 +38,65 @@ const MOST_TAGGED: usize = 64 * 1024 * 1024;
 pub struct Sender {
     /// The runner's number, from 1.
     pub runner: u32,
-    /// What tells its processes apart, such as the UID of the pod.
+    /// Distinguishes the processes of the runner, such as the UID of the pod.
     pub process: String,
 }
 
-/// An export that is not taken.
+/// Why an export was not taken, or not as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ExportError {
-    /// The sums are of the time since the export before.
+    /// Sums count from the export before instead of the start.
     #[error("{0} is not cumulative: unset OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE")]
     Delta(String),
-    /// Its buckets are not those that can be merged without an error.
+    /// Explicit buckets can't be merged without an error.
     #[error(
         "{0} is a histogram of explicit buckets: set OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION to \
          base2_exponential_bucket_histogram"
     )]
     ExplicitBuckets(String),
-    /// The same name has another type elsewhere.
-    #[error("{metric} is a {given} here, and a {known} in an export before")]
+    /// A metric of this name has another type.
+    #[error("{metric} is a {given} in this export and a {known} in an earlier one")]
     Conflict {
         /// The metric.
         metric: String,
-        /// Its type here.
+        /// Its type in this export.
         given: &'static str,
-        /// Its type before.
+        /// Its type in earlier exports.
         known: &'static str,
     },
-    /// k6 makes no such data.
-    #[error("{0} is of a type that k6 has not")]
+    /// k6 does not export this kind of data.
+    #[error("{0} has a type that k6 does not export")]
     Foreign(String),
     /// A histogram whose buckets do not add up to its count.
     #[error("the buckets of {0} do not add up to its count")]
     Inconsistent(String),
-    /// The name is none of a metric of k6.
-    #[error("{0:?} is no name of a metric of k6")]
+    /// k6 does not allow this name for a metric.
+    #[error("k6 allows no metric named {0:?}")]
     Name(String),
-    /// k6's exporter makes no such number.
+    /// k6's exporter does not make such a number.
     #[error("the {what} of {metric} is beyond what k6 exports")]
     Beyond {
         /// The metric.
         metric: String,
-        /// What of it.
+        /// The part of the metric with that number.
         what: &'static str,
     },
-    /// There would be too many series.
+    /// There are too many series to keep them apart.
     #[error(
-        "there are more than {MOST_SERIES} series, or more than 64 MiB of their tags: give requests a `name` tag, or drop tags with options.systemTags"
+        "there are more than {MOST_SERIES} series, or more than 64 MiB of their tags: give requests a `name` tag, or drop \
+         tags with options.systemTags"
     )]
     TooMany,
-    /// It is larger than what is read.
+    /// The export is larger than the limit, in bytes.
     #[error("it has more than {0} bytes: give requests a `name` tag, or drop tags with options.systemTags")]
     TooLarge(usize),
-    /// It is no export.
+    /// The export can't be parsed.
     #[error("it can't be read: {0}")]
     Unreadable(String),
 }
 
 impl ExportError {
-    /// Whether it was taken all the same, and only the tags of some series were not.
+    /// Whether the data was taken all the same, and only the tags of some series were not.
     pub fn is_taken(&self) -> bool {
         match self {
             Self::TooMany => true,
@@ -112,32 +113,12 @@ impl ExportError {
     }
 }
 
-/// The type of a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Counter,
-    Gauge,
-    Rate,
-    Trend,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Rate => "rate",
-            Self::Trend => "trend",
-        }
-    }
-}
-
 /// A metric with its tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Series {
-    /// Which metric.
+    /// The name of the metric.
     pub metric: String,
-    /// Its tags, by name.
+    /// The tags, sorted by name.
     pub tags: Vec<(String, String)>,
 }
 
@@ -156,16 +137,16 @@ impl Series {
 #[derive(Clone, Debug)]
 pub(super) struct MetricMeta {
     pub(super) number: usize,
-    pub(super) kind: Kind,
+    pub(super) type_: MetricType,
     pub(super) unit: String,
     /// Whether a runner had too many series of it to keep them apart.
     pub(super) overflown: bool,
 }
 
-/// All metrics and series that there are.
+/// All metrics and series.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Catalog {
-    /// How long the tags of all series are.
+    /// The bytes of the tags of all series.
     tagged: usize,
     series: Vec<Arc<Series>>,
     pub(super) metrics: BTreeMap<String, MetricMeta>,
@@ -174,37 +155,37 @@ pub(super) struct Catalog {
 /// Where a point belongs.
 enum Slot {
     Series(usize, usize),
-    /// To the rest of its metric.
+    /// The sum of those series of its metric that have no room.
     Overflow,
     Nowhere,
 }
 
-/// An export while it is taken.
+/// An export that is being taken.
 struct Ingest<'a> {
     own_number: &'a str,
     sent: &'a mut SourceState,
     rest: Overflow,
     /// Whether a series had no room.
     crowded: bool,
-    /// A buffer.
+    /// A buffer for the keys of series.
     key: Vec<u8>,
 }
 
-/// All that has been sent.
+/// Everything that has been sent.
 #[derive(Debug, Default)]
 pub struct Store {
-    /// The numbers of metric and series, by their names and tags.
+    /// The numbers of metric and series, by the key of the series.
     index: BTreeMap<Box<[u8]>, (usize, usize)>,
     pub(super) catalog: Arc<Catalog>,
     senders: BTreeMap<Sender, Arc<SourceState>>,
     pub(super) users: BTreeMap<Sender, Arc<Users>>,
-    /// Whether a whole metric had no room.
+    /// Whether there was no room for a metric.
     lost: bool,
 }
 
 impl Store {
-    /// The same as it is now, to be read while the other takes exports. It shares what it has with that, so it costs
-    /// little; it takes no exports itself.
+    /// A copy to be read while this store takes exports. It shares the data, so it costs little. It takes no exports
+    /// itself.
     pub fn snapshot(&self) -> Self {
         Self {
             index: BTreeMap::new(),
@@ -215,11 +196,11 @@ impl Store {
         }
     }
 
-    /// Takes an export. Of one that has data that can't be merged nothing is kept; of one with a conflict of types,
-    /// what stands before that. Series that have no room are kept as one of their metric.
+    /// Takes an export. If it has data that can't be merged, nothing is kept. If a metric has a conflicting type, what
+    /// comes before it is kept. Series that have no room are added up by metric.
     ///
-    /// Exports of a process come in their order, so the last that came counts, unless its time and its numbers say
-    /// both that it is an earlier one, which changes nothing: the clock of a process can be set back.
+    /// Exports of a process arrive in order, so the last one counts. An export is ignored if both its time and its
+    /// numbers show that it is earlier: the clock alone can be set back.
     pub fn take(
         &mut self,
         sender: &Sender,
@@ -273,45 +254,23 @@ impl Store {
                     let unknown = sum.data_points.iter().any(is_overflow) && halves();
                     let counts = |point: &&NumberDataPoint| !(unknown && is_overflow(point));
                     for point in sum.data_points.iter().filter(counts) {
-                        self.take_sum(&metric.name, &metric.unit, point, taking)?;
+                        self.take_sum(metric, point, taking)?;
                     }
                     for point in sum.data_points.iter().filter(|point| !counts(point)) {
                         self.take_unknown(&metric.name, point, taking.sent);
                     }
                 }
                 Some(Data::Gauge(gauge)) => {
+                    let summed = SUMMED.contains(&metric.name.as_str());
                     for point in &gauge.data_points {
-                        let of = (metric.name.as_str(), Kind::Gauge, metric.unit.as_str());
-                        let (value, time) = (number(point), point.time_unix_nano);
-                        match self.place_of(of, &point.attributes, taking)? {
-                            Slot::Series(metric, series) => {
-                                taking.sent.set_gauge(metric, series, time, value);
-                            }
-                            Slot::Overflow => taking.add(
-                                &metric.name,
-                                Sink::Gauge {
-                                    value,
-                                    min: value,
-                                    max: value,
-                                    since: time,
-                                    summed: SUMMED.contains(&metric.name.as_str()),
-                                },
-                            ),
-                            Slot::Nowhere => {}
-                        }
+                        let sink = Sink::gauge(number(point), point.time_unix_nano, summed);
+                        self.take_sink(metric, &point.attributes, sink, taking)?;
                     }
                 }
                 Some(Data::ExponentialHistogram(histogram)) => {
                     for point in &histogram.data_points {
-                        let of = (metric.name.as_str(), Kind::Trend, metric.unit.as_str());
-                        match self.place_of(of, &point.attributes, taking)? {
-                            Slot::Series(metric, series) => {
-                                let state = State::Trend(Arc::new(trend(point)));
-                                taking.sent.set(metric, series, state);
-                            }
-                            Slot::Overflow => taking.add(&metric.name, Sink::Trend(Box::new(trend(point)))),
-                            Slot::Nowhere => {}
-                        }
+                        let sink = Sink::Trend(Arc::new(trend(point)));
+                        self.take_sink(metric, &point.attributes, sink, taking)?;
                     }
                 }
                 Some(Data::Histogram(_) | Data::Summary(_)) | None => {}
@@ -322,59 +281,39 @@ impl Store {
 
     fn take_sum(
         &mut self,
-        name: &str,
-        unit: &str,
+        metric: &Exported,
         point: &NumberDataPoint,
         taking: &mut Ingest,
     ) -> Result<(), ExportError> {
-        let rate = part_of_rate(name, point);
-        let (metric, kind) = rate
-            .as_ref()
-            .map_or((name, Kind::Counter), |(metric, _)| (*metric, Kind::Rate));
-        let (number_of_metric, series) =
-            match self.place_of((metric, kind, unit), &point.attributes, taking)? {
-                Slot::Series(metric, series) => (metric, series),
-                Slot::Overflow => {
-                    let sink = rate
-                        .as_ref()
-                        .map_or_else(|| Sink::Counter(number(point)), |(_, part)| part.sink());
-                    taking.add(metric, sink);
-                    return Ok(());
-                }
-                Slot::Nowhere => return Ok(()),
-            };
-        let state = match rate {
-            None => State::Counter(number(point)),
-            Some((_, part)) => {
-                let before = taking.sent.state(number_of_metric, series);
-                let (mut occurred, mut total, mut zero, mut nonzero) = match before {
-                    Some(State::Rate {
-                        occurred,
-                        total,
-                        zero,
-                        nonzero,
-                    }) => (*occurred, *total, *zero, *nonzero),
-                    Some(State::Counter(_) | State::Gauge { .. } | State::Trend(_)) | None => (0, 0, 0, 0),
-                };
-                match part {
-                    RateCounter::Occurred(count) => occurred = count,
-                    RateCounter::Total(count) => total = count,
-                    RateCounter::Zero(count) => zero = count,
-                    RateCounter::Nonzero(count) => nonzero = count,
-                }
-                State::Rate {
-                    occurred,
-                    total,
-                    zero,
-                    nonzero,
-                }
-            }
+        let Some((name, counter)) = part_of_rate(&metric.name, point) else {
+            return self.take_sink(metric, &point.attributes, Sink::Counter(number(point)), taking);
         };
-        taking.sent.set(number_of_metric, series, state);
+        let of = (name, MetricType::Rate, metric.unit.as_str());
+        match self.place_of(of, &point.attributes, taking)? {
+            Slot::Series(metric, series) => taking.sent.set_rate(metric, series, counter),
+            Slot::Overflow => taking.add(name, counter.into()),
+            Slot::Nowhere => {}
+        }
         Ok(())
     }
 
-    /// Values of a rate without the tag that tells zeros from others.
+    fn take_sink(
+        &mut self,
+        metric: &Exported,
+        attributes: &[KeyValue],
+        sink: Sink,
+        taking: &mut Ingest,
+    ) -> Result<(), ExportError> {
+        let of = (metric.name.as_str(), sink.metric_type(), metric.unit.as_str());
+        match self.place_of(of, attributes, taking)? {
+            Slot::Series(metric, series) => taking.sent.set(metric, series, sink),
+            Slot::Overflow => taking.add(&metric.name, sink),
+            Slot::Nowhere => {}
+        }
+        Ok(())
+    }
+
+    /// Takes values of a rate without the tag that tells zeros from others.
     fn take_unknown(&mut self, name: &str, point: &NumberDataPoint, sent: &mut SourceState) {
         let metric = name.strip_suffix(TOTAL).unwrap_or(name);
         match self.catalog.metrics.get(metric) {
@@ -391,7 +330,7 @@ impl Store {
         values.count = number(point) as u64;
     }
 
-    /// Divides the values of a process's rates that no export divides, by k6's own shares of all of its values.
+    /// Divides those values of a process's rates that no export divides, by k6's own shares of all values.
     pub fn divide(&mut self, sender: &Sender, shares: &BTreeMap<String, f64>, is_exact: bool) {
         let Some(sent) = self.senders.get_mut(sender).filter(|sent| sent.has_undivided()) else {
             return;
@@ -410,45 +349,30 @@ impl Store {
         sent.undivided = undivided;
     }
 
-    /// The number of a series, which it gets when it is first seen, if there is room.
+    /// The slot of a series. A new series gets a number if there is room for it.
     fn place_of(
         &mut self,
-        (metric, kind, unit): (&str, Kind, &str),
+        (metric, type_, unit): (&str, MetricType, &str),
         attributes: &[KeyValue],
         taking: &mut Ingest,
     ) -> Result<Slot, ExportError> {
         let (own_number, key) = (taking.own_number, &mut taking.key);
-        let rate = kind == Kind::Rate;
         let kept = |attribute: &&KeyValue| {
             let mine = attribute.key == RUNNER_TAG && text(attribute) == own_number;
-            let half = rate && is_half(attribute);
+            let half = type_ == MetricType::Rate && is_half(attribute);
             !mine && !half
         };
-        key.clear();
-        key.extend_from_slice(metric.as_bytes());
-        let in_order = attributes.is_sorted_by(|a, b| a.key <= b.key);
-        let mut sorted: Vec<&KeyValue> = Vec::new();
-        if !in_order {
-            sorted.extend(attributes.iter());
-            sorted.sort_by(|a, b| a.key.cmp(&b.key));
-        }
-        let mut write = |attribute: &KeyValue| {
-            key.push(0);
-            key.extend_from_slice(attribute.key.as_bytes());
-            key.push(1);
-            key.extend_from_slice(text(attribute).as_bytes());
-        };
-        if in_order {
-            attributes.iter().filter(kept).for_each(&mut write);
-        } else {
-            sorted.iter().copied().filter(kept).for_each(&mut write);
-        }
+        write_key(key, metric, attributes, kept);
         if let Some((number, series)) = self.index.get(key.as_slice()) {
-            let known = self.catalog.metrics.get(metric).map_or(kind, |known| known.kind);
-            return if known == kind {
+            let known = self
+                .catalog
+                .metrics
+                .get(metric)
+                .map_or(type_, |known| known.type_);
+            return if known == type_ {
                 Ok(Slot::Series(*number, *series))
             } else {
-                Err(conflict(metric, kind, known))
+                Err(conflict(metric, type_, known))
             };
         }
         let catalog = Arc::make_mut(&mut self.catalog);
@@ -459,59 +383,55 @@ impl Store {
             self.lost = true;
             return Ok(Slot::Nowhere);
         }
-        let series = catalog.series.len();
         let known = catalog
             .metrics
             .entry(metric.to_owned())
             .or_insert_with(|| MetricMeta {
                 number: metrics,
-                kind,
+                type_,
                 unit: unit.to_owned(),
                 overflown: false,
             });
-        if known.kind != kind {
-            return Err(conflict(metric, kind, known.kind));
+        if known.type_ != type_ {
+            return Err(conflict(metric, type_, known.type_));
         }
         if crowded {
             return Ok(Slot::Overflow);
         }
-        let mut tags: Vec<_> = attributes
-            .iter()
-            .filter(kept)
+        let kept = attributes.iter().filter(kept);
+        let mut tags: Vec<_> = kept
             .map(|attribute| (attribute.key.clone(), text(attribute).to_owned()))
             .collect();
         tags.sort();
         let overflown = tags.iter().any(|(key, _)| key == OVERFLOW_TAG);
         known.overflown |= overflown;
         taking.sent.overflown |= overflown;
-        let number = known.number;
+        let place = (known.number, catalog.series.len());
         catalog.tagged += key.len();
-        catalog.series.push(Arc::new(Series {
-            metric: metric.to_owned(),
-            tags,
-        }));
-        self.index.insert(key.as_slice().into(), (number, series));
-        Ok(Slot::Series(number, series))
+        let metric = metric.to_owned();
+        catalog.series.push(Arc::new(Series { metric, tags }));
+        self.index.insert(key.as_slice().into(), place);
+        Ok(Slot::Series(place.0, place.1))
     }
 
-    /// That a process runs no more: its virtual users are not counted any longer.
+    /// Records that a process has ended. Its virtual users do not count any more.
     pub fn ended(&mut self, sender: &Sender) {
         if let Some(sent) = self.senders.get_mut(sender).filter(|sent| !sent.ended) {
             Arc::make_mut(sent).ended = true;
         }
     }
 
-    /// That its part of the test began then.
+    /// Records when a process's part of the test began.
     pub fn part_started(&mut self, sender: &Sender, started: u64) {
         Arc::make_mut(self.users.entry(sender.clone()).or_default()).started = Some(started);
     }
 
-    /// That its part of the test ended then: of its virtual users those before are the last.
+    /// Records when a process's part of the test ended. Its virtual users before that are the final ones.
     pub fn part_ended(&mut self, sender: &Sender, ended: u64) {
         Arc::make_mut(self.users.entry(sender.clone()).or_default()).over(ended);
     }
 
-    /// Who has sent.
+    /// All processes that have sent exports.
     pub fn senders(&self) -> &BTreeMap<Sender, Arc<SourceState>> {
         &self.senders
     }
@@ -521,8 +441,7 @@ impl Store {
         self.catalog.series.get(number).map(AsRef::as_ref)
     }
 
-    /// How many values of a rate there are, beside those that are counted, of which nothing tells whether they are
-    /// zero.
+    /// The number of values of a rate, beside those that are counted, for which nothing tells whether they are zero.
     pub fn unknown(&self, selector: &Selector) -> u64 {
         let values =
             of(&self.senders, selector.runner()).filter_map(|(_, sent)| sent.undivided.get(&selector.metric));
@@ -538,7 +457,7 @@ impl Store {
             .map(|(name, _)| name.as_str())
     }
 
-    /// Whether samples for which it asks may be there without the tags by which it does.
+    /// Whether samples that the selector asks for may have lost their tags.
     pub fn lacks(&self, selector: &Selector) -> bool {
         let Some(known) = self.catalog.metrics.get(&selector.metric) else {
             return self.lost;
@@ -549,7 +468,7 @@ impl Store {
     }
 }
 
-/// What is known of the processes of one runner, or of all.
+/// The entries of the processes of one runner, or of all.
 pub(super) fn of<T>(
     senders: &BTreeMap<Sender, T>,
     runner: Option<u32>,
@@ -564,7 +483,7 @@ pub(super) fn of<T>(
 }
 
 impl Ingest<'_> {
-    /// Adds a point to the rest of its metric.
+    /// Adds a point to the sum of the series of its metric that have no room.
     fn add(&mut self, metric: &str, sink: Sink) {
         match self.rest.get_mut(metric) {
             Some(sum) => sum.add(&sink),
@@ -572,7 +491,7 @@ impl Ingest<'_> {
         }
     }
 
-    /// All points of the export have been there: their rest takes the place of that of the export before.
+    /// Ends the export: its sums of series that have no room replace those of the export before.
     fn end(self) -> Result<(), ExportError> {
         for (metric, mut sink) in self.rest {
             if let Some(before) = self.sent.rest.get(&metric) {
@@ -588,10 +507,28 @@ impl Ingest<'_> {
     }
 }
 
-fn conflict(metric: &str, given: Kind, known: Kind) -> ExportError {
+/// Writes the key of a series: the metric, and the tags in the order of their names. Most exports have them in order.
+fn write_key(key: &mut Vec<u8>, metric: &str, attributes: &[KeyValue], kept: impl FnMut(&&KeyValue) -> bool) {
+    let mut sorted = Vec::new();
+    if !attributes.is_sorted_by(|a, b| a.key <= b.key) {
+        sorted.extend(attributes);
+        sorted.sort_by(|a, b| a.key.cmp(&b.key));
+    }
+    let in_order = attributes.iter().filter(|_| sorted.is_empty());
+    key.clear();
+    key.extend_from_slice(metric.as_bytes());
+    for attribute in in_order.chain(sorted.iter().copied()).filter(kept) {
+        key.push(0);
+        key.extend_from_slice(attribute.key.as_bytes());
+        key.push(1);
+        key.extend_from_slice(text(attribute).as_bytes());
+    }
+}
+
+fn conflict(metric: &str, given: MetricType, known: MetricType) -> ExportError {
     ExportError::Conflict {
         metric: metric.to_owned(),
-        given: given.name(),
-        known: known.name(),
+        given: given.as_str(),
+        known: known.as_str(),
     }
 }

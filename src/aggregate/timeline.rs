@@ -1,37 +1,38 @@
-//! How a test went, step by step. Pure.
+//! The course of a test, step by step. Pure.
 //!
-//! What runners export is cumulative: a step is the difference of two states. Exports and steps come at times of their
-//! own, so a rate is that between two exports of a runner, by its clock. The steps are as many as a chart can show:
-//! when there are too many, neighbours are joined.
+//! What runners export is cumulative, so a step is the difference of two states. Exports do not come at the time of a
+//! step, so a rate is computed between two exports of a runner, by its clock. There are no more steps than a chart can
+//! show: if there are too many, neighbours are joined.
 
 use super::histogram::Histogram;
 use super::sink::Sink;
 use super::store::Store;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// As many steps are kept.
+/// The most steps that are kept.
 const MOST_STEPS: usize = 600;
-/// As many runners have lines of their own.
+/// The most runners that have lines of their own.
 pub(super) const MOST_LINES: u32 = 200;
 
 /// What happened in one step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {
-    /// When it ended, in s since the start.
+    /// The end of the step, in s since the start.
     pub at: f64,
-    /// How long it took, in s.
+    /// The length of the step, in s.
     pub seconds: f64,
-    /// Virtual users at its end.
+    /// Virtual users at the end of the step.
     pub vus: f64,
-    /// Requests by second.
+    /// Requests per second.
     pub requests: f64,
-    /// Iterations by second.
+    /// Iterations per second.
     pub iterations: f64,
-    /// How many requests failed, and of how many that is known.
+    /// The number of failed requests, and of all requests that tell whether they failed.
     pub failed: (u64, u64),
-    /// How long requests took.
+    /// The durations of requests, in ms.
     pub durations: Histogram,
-    /// Requests of each runner by second, and the 95th percentile of how long they took.
+    /// Requests per second of each runner, and the 95th percentile of their durations, in ms.
     pub runners: BTreeMap<u32, (f64, Option<f64>)>,
 }
 
@@ -39,13 +40,13 @@ pub struct Step {
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
     steps: Vec<Step>,
-    /// As many looks are in a step.
+    /// The number of looks in a step.
     looks: u32,
     joined: u32,
     last: State,
 }
 
-/// What had been sent until some time.
+/// The state at the last look.
 #[derive(Clone, Debug, Default)]
 struct State {
     at: f64,
@@ -55,20 +56,20 @@ struct State {
     lines: BTreeMap<u32, Histogram>,
 }
 
-/// What a runner had counted at its last export.
+/// The counts in the last export of a runner.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
-    /// When that was made, in ns.
+    /// When that export was made, in ns since 1970.
     made: u64,
     requests: f64,
     iterations: f64,
-    /// By second, since the export before.
+    /// Requests per second since the export before.
     request_rate: f64,
     iteration_rate: f64,
 }
 
 impl Timeline {
-    /// Looks at what has been sent until now, in s since the start.
+    /// Takes a look at the store, `at` seconds after the start.
     pub fn look(&mut self, store: &Store, runners: u32, at: f64) {
         let now = State::of(store, runners, at, &self.last);
         let before = std::mem::replace(&mut self.last, now);
@@ -130,7 +131,7 @@ impl Timeline {
         &self.steps
     }
 
-    /// The steps, joined until they are no more than so many.
+    /// The steps, joined until there are at most this many.
     pub fn at_most(&self, most: usize) -> Vec<Step> {
         let mut steps = self.steps.clone();
         while steps.len() > most.max(1) {
@@ -140,7 +141,7 @@ impl Timeline {
     }
 }
 
-/// Each two joined; of an odd number the last one stays alone.
+/// Joins each two neighbours. The last step of an odd number stays alone.
 fn halved(steps: Vec<Step>) -> Vec<Step> {
     let mut joined: Vec<Step> = Vec::with_capacity(steps.len().div_ceil(2));
     for (i, step) in steps.into_iter().enumerate() {
@@ -180,7 +181,7 @@ impl Step {
         self.durations.add(&next.durations);
     }
 
-    /// The 50th, 90th, 95th and 99th percentile of how long requests took.
+    /// The 50th, 90th, 95th and 99th percentile of the durations of requests.
     pub fn percentiles(&self) -> [Option<f64>; 4] {
         [0.5, 0.9, 0.95, 0.99].map(|q| self.durations.quantile(q).map(|found| found.value))
     }
@@ -217,7 +218,7 @@ impl State {
 }
 
 impl Counts {
-    /// Without an export since, the rate is still that before it.
+    /// The counts of a runner now. Without a new export, the rates stay the same.
     fn of(store: &Store, runner: u32, made: u64, earlier: Self, at: f64) -> Self {
         if made == earlier.made {
             return earlier;
@@ -226,7 +227,7 @@ impl Counts {
             counter(store, "http_reqs", Some(runner)),
             counter(store, "iterations", Some(runner)),
         );
-        // Its clock was set back.
+        // The runner's clock was set back.
         if made < earlier.made {
             return Self {
                 made,
@@ -235,7 +236,7 @@ impl Counts {
                 ..earlier
             };
         }
-        // The first comes a second after the start, or has all since then.
+        // The first export comes a second after the start, or has everything since then.
         let seconds = if earlier.made == 0 {
             at.max(1.0)
         } else {
@@ -260,7 +261,7 @@ fn counter(store: &Store, name: &str, runner: Option<u32>) -> f64 {
 
 fn trend(store: &Store, name: &str, runner: Option<u32>) -> Histogram {
     match store.total(name, runner) {
-        Some(Sink::Trend(histogram)) => *histogram,
+        Some(Sink::Trend(histogram)) => Arc::unwrap_or_clone(histogram),
         Some(Sink::Counter(_) | Sink::Gauge { .. } | Sink::Rate { .. }) | None => Histogram::default(),
     }
 }

@@ -1,22 +1,23 @@
-//! The virtual users of a process, as k6 has them at the end of its part of the test. Pure.
+//! The virtual users of a process, as k6 counts them at the end of its part of the test. Pure.
 
+use super::sink::Sink;
 use super::source::State;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// That a runner's part has ended is seen so late at most, in ms: `linger` looks each 250.
+/// How late the end of a part is noticed at most, in ms. `linger` looks every 250 ms.
 const SEEN_LATE: u64 = 500;
-/// That a part has begun is seen in its virtual users so late at most, in ms: k6 counts them each second, and exports
-/// as often.
+/// How late the begin of a part shows in the number of virtual users at most, in ms. k6 counts and exports them each
+/// second.
 const BEGUN: u64 = 3_000;
 
-/// The virtual users of a process while its part of the test ran, by series. A k6 that is paused says that it has
-/// none, and so does one that lingers: one that is neither says so only if it is true of its test.
+/// The virtual users of a process during its part of the test, by series. A k6 that is paused or lingers exports 0.
+/// Only a 0 in between is true of the test.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Users {
     pub(super) counted: BTreeMap<usize, State>,
-    /// What was counted before they came to none, and when that came.
+    /// The last state before the number fell to 0, and when that 0 arrived.
     before: BTreeMap<usize, (Option<State>, u64)>,
-    /// Those that had none when the test had surely begun.
+    /// The series that were 0 when the test had surely begun.
     idle: BTreeSet<usize>,
     pub(super) started: Option<u64>,
     over: bool,
@@ -24,7 +25,7 @@ pub(super) struct Users {
 
 impl Users {
     pub(super) fn count(&mut self, series: usize, state: &State, now: u64) {
-        let State::Gauge { value, since, .. } = state else {
+        let State::Sink(Sink::Gauge { value, since, .. }) = state else {
             return;
         };
         let (value, since) = (*value, *since);
@@ -39,26 +40,28 @@ impl Users {
             {
                 self.idle.insert(series);
             }
-            let some = |state: &State| matches!(state, State::Gauge { value, .. } if *value != 0.0);
+            let some =
+                |state: &State| matches!(state, State::Sink(Sink::Gauge { value, .. }) if *value != 0.0);
             if self.counted.get(&series).is_none_or(some) {
                 self.before
                     .insert(series, (self.counted.get(&series).cloned(), now));
             }
         }
         let (mut least, mut most) = (value, value);
-        if let Some(State::Gauge { min, max, .. }) = self.counted.get(&series) {
-            // Those that it had none of while it was paused are not of the test.
+        if let Some(State::Sink(Sink::Gauge { min, max, .. })) = self.counted.get(&series) {
+            // A 0 from the time in which k6 was paused does not count for the test.
             if *max != 0.0 || self.idle.contains(&series) {
                 (least, most) = (min.min(value), max.max(value));
             }
         }
-        let state = State::Gauge {
+        let sink = Sink::Gauge {
             value,
             min: least,
             max: most,
             since,
+            summed: true,
         };
-        self.counted.insert(series, state);
+        self.counted.insert(series, State::Sink(sink));
     }
 
     pub(super) fn over(&mut self, ended: u64) {

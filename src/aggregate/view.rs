@@ -1,22 +1,21 @@
-//! What all runners, or one of them, have come to: their states, merged. Pure.
+//! The merged state of all runners, or of one. Pure.
 //!
-//! It costs as many steps as there are points: each of the series of each process that sends.
+//! Merging takes time in proportion to the number of points: the series of each process.
 
-use super::histogram::Histogram;
 use super::sink::Sink;
 use super::source::State;
-use super::store::{MetricMeta, RUNNING, SUMMED, Store, of};
+use super::store::{MetricMeta, RUNNING, Store, of};
 use crate::k6::threshold::{RUNNER_TAG, Selector};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The merged state of one metric.
 #[derive(Clone, Debug)]
 pub struct Metric {
-    /// k6's word for what it measures: time, data or default.
+    /// The kind of values, as k6 names it: time, data or default.
     pub contains: &'static str,
-    /// Over all series, those among them that had no room.
+    /// The state over all series, including those that had no room.
     pub sink: Sink,
-    /// Of each series that is kept apart, by its number.
+    /// The state of each series that is kept apart, by its number.
     pub series: Vec<(usize, Sink)>,
 }
 
@@ -29,35 +28,35 @@ pub struct View {
 }
 
 impl Store {
-    /// All metrics, merged over the runners.
+    /// Merges all metrics over all runners.
     pub fn view(&self) -> View {
         self.view_of(None, false, None)
     }
 
-    /// The same for what is said of the whole test: of a runner whose part has ended the virtual users are those that
-    /// it had last, as of a k6 that ends with its part.
+    /// Merges all metrics for the result of the whole test. Runners whose part has ended keep the virtual users that
+    /// they had last, as in the summary of a single k6.
     pub fn view_at_end(&self) -> View {
         self.view_of(None, true, None)
     }
 
-    /// The one or the other, of these metrics only.
+    /// Merges only these metrics, during the test or for its result.
     pub fn view_of_some(&self, metrics: &BTreeSet<&str>, at_end: bool) -> View {
         self.view_of(None, at_end, Some(metrics))
     }
 
-    /// All metrics of one runner.
+    /// Merges all metrics of one runner.
     pub fn view_of_runner(&self, runner: u32) -> View {
         self.view_of(Some(runner), false, None)
     }
 
-    /// What each metric of one runner has come to.
+    /// The totals of all metrics of one runner.
     pub fn of_runner(&self, runner: u32) -> BTreeMap<String, Sink> {
         let metrics = self.catalog.metrics.keys();
         let metrics = metrics.filter_map(|name| Some((name.clone(), self.total(name, Some(runner))?)));
         metrics.collect()
     }
 
-    /// One metric, of all runners or of one.
+    /// The total of one metric, over all runners or for one of them.
     pub fn total(&self, metric: &str, runner: Option<u32>) -> Option<Sink> {
         let known = self.catalog.metrics.get(metric)?;
         let mut sum = None;
@@ -69,7 +68,7 @@ impl Store {
         total([sum, self.rest_of(metric, runner)])
     }
 
-    /// Of one metric, the series that had no room.
+    /// The total of those series of a metric that had no room.
     fn rest_of(&self, metric: &str, runner: Option<u32>) -> Option<Sink> {
         let divided = of(self.senders(), runner).map(|(_, sent)| {
             let values = sent.undivided.get(metric)?;
@@ -79,14 +78,8 @@ impl Store {
             })
         });
         let rests = of(self.senders(), runner).map(|(_, sent)| {
-            let mut sink = sent.rest.get(metric)?.clone();
-            if let Sink::Gauge { value, .. } = &mut sink
-                && sent.ended
-                && metric == RUNNING
-            {
-                *value = 0.0;
-            }
-            Some(sink)
+            let sink = sent.rest.get(metric)?.clone();
+            Some(without_ended_users(sink, metric, sent.ended))
         });
         total(rests.chain(divided))
     }
@@ -113,7 +106,7 @@ impl Store {
                 sent.points.get(&known.number)
             };
             for (number, state) in states.into_iter().flatten() {
-                let sum = if known.overflown && is_half(state) {
+                let sum = if known.overflown && matches!(state, State::Rate(counts) if counts.is_half()) {
                     &mut halves
                 } else {
                     series.entry(*number).or_default()
@@ -137,7 +130,7 @@ impl Store {
         })
     }
 
-    /// What a selector comes to; None if no sample of the metric carries its tags.
+    /// The state that a selector asks for. None if no sample of the metric has its tags.
     pub fn select(&self, view: &View, selector: &Selector) -> Option<Sink> {
         let of_one;
         let metric = match selector.runner() {
@@ -162,55 +155,24 @@ impl Store {
     }
 }
 
-/// Whether the other half of a series of a rate of two counters may be among those that k6 has put together: each
-/// counter keeps others apart.
-fn is_half(state: &State) -> bool {
-    match state {
-        State::Rate {
-            occurred,
-            total,
-            zero,
-            nonzero,
-        } => *zero == 0 && *nonzero == 0 && (*occurred == 0 || occurred > total),
-        State::Counter(_) | State::Gauge { .. } | State::Trend(_) => false,
-    }
-}
-
-/// Adds the state of one series.
+/// Adds the state of one series to a sum.
 fn add(sum: &mut Option<Sink>, state: &State, metric: &str, ended: bool) {
-    match (sum, state) {
-        (Some(Sink::Trend(sum)), State::Trend(histogram)) => sum.add(histogram),
-        (Some(sum), state) => sum.add(&sink_of(state, metric, ended)),
-        (sum @ None, state) => *sum = Some(sink_of(state, metric, ended)),
+    let sink = without_ended_users(state.sink(), metric, ended);
+    match sum {
+        Some(sum) => sum.add(&sink),
+        None => *sum = Some(sink),
     }
 }
 
-fn sink_of(state: &State, metric: &str, ended: bool) -> Sink {
-    match state {
-        State::Counter(sum) => Sink::Counter(*sum),
-        State::Gauge {
-            value,
-            min,
-            max,
-            since,
-        } => Sink::Gauge {
-            value: if ended && metric == RUNNING { 0.0 } else { *value },
-            min: *min,
-            max: *max,
-            since: *since,
-            summed: SUMMED.contains(&metric),
-        },
-        State::Rate {
-            occurred,
-            total,
-            zero,
-            nonzero,
-        } => Sink::Rate {
-            nonzero: occurred.saturating_add(*nonzero),
-            total: total.saturating_add(*zero).saturating_add(*nonzero),
-        },
-        State::Trend(histogram) => Sink::Trend(Box::new(Histogram::clone(histogram))),
+/// A process that has ended has no virtual users, whatever its last export says.
+fn without_ended_users(mut sink: Sink, metric: &str, ended: bool) -> Sink {
+    if let Sink::Gauge { value, .. } = &mut sink
+        && ended
+        && metric == RUNNING
+    {
+        *value = 0.0;
     }
+    sink
 }
 
 /// The sum of the series of one metric.
@@ -220,7 +182,7 @@ fn sum<'a>(mut sinks: impl Iterator<Item = &'a Sink>) -> Option<Sink> {
     Some(sum)
 }
 
-/// The sum of those that there are.
+/// The sum of those sinks that exist.
 fn total(sinks: impl IntoIterator<Item = Option<Sink>>) -> Option<Sink> {
     sinks.into_iter().flatten().reduce(|mut sum, sink| {
         sum.add(&sink);

@@ -18,6 +18,18 @@ pub enum MetricType {
     Trend,
 }
 
+impl MetricType {
+    /// k6's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Rate => "rate",
+            Self::Trend => "trend",
+        }
+    }
+}
+
 /// What the values of a metric measure, as k6's REST API writes it.
 /// <https://github.com/grafana/k6/blob/v2.2.0/metrics/value_type.go>
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

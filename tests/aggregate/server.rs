@@ -182,7 +182,7 @@ async fn an_export_that_is_not_this_runs_or_cannot_be_merged_is_refused_with_the
             headers(authorization(), "1", "a"),
             export(two()),
             400,
-            "waits is a gauge here, and a counter",
+            "waits is a gauge in this export and a counter",
         ),
     ] {
         let (answered, said) = post(service.address, &headers, body).await;

@@ -133,7 +133,11 @@ fn compare(store: &Store, view: &View, union: &Union, errors: &mut Errors, subme
         };
         let sum: f64 = truth.0.iter().sum();
         let close = |a: f64, b: f64| (a - b).abs() <= 1e-12 * truth.0.iter().map(|v| v.abs()).sum::<f64>();
-        assert_eq!(merged.kind(), union.types[&selector.metric], "{name}");
+        assert_eq!(
+            merged.metric_type().as_str(),
+            union.types[&selector.metric],
+            "{name}"
+        );
         match &merged {
             Sink::Counter(count) => assert!(close(*count, sum), "{name}: {count} of {sum}"),
             Sink::Rate { nonzero, total } => {

@@ -19,6 +19,7 @@ use proptest::prelude::*;
 use prost::Message;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What is told of a number below, at and above the limit 5: `y` that it holds, `n` that it is crossed, `?` nothing.
 /// Each for what a gap can take: nothing, samples, and samples with the time of the test.
@@ -143,7 +144,7 @@ fn kinds() -> [(Gap, Missing, Missing); 7] {
 }
 
 fn some_trend() -> Sink {
-    Sink::Trend(Box::new(Histogram {
+    Sink::Trend(Arc::new(Histogram {
         count: 1,
         ..Histogram::default()
     }))
@@ -208,7 +209,7 @@ fn each_method_and_operator_is_told_of_as_the_table_says() {
 #[test]
 fn value_of_a_metric_without_samples_is_none_of_theirs() {
     let expression = Expression::parse("max<0").unwrap();
-    let empty = Sink::Trend(Box::default());
+    let empty = Sink::Trend(Arc::default());
     assert_eq!(
         standing(&expression, ("waits", &empty), 0.0, Missing::Samples),
         Standing::Unknown

@@ -6,8 +6,9 @@ use crate::aggregate::sink::Sink;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The phases of a request. A machine-readable summary has them in the mode `full` only: k6 leaves out each metric
-/// whose name begins so. <https://github.com/grafana/k6/blob/v1.5.0/internal/output/summary/data.go>
+/// The metrics of the phases of a request. A machine-readable summary has them in the mode `full` only: k6 leaves out
+/// each metric whose name begins with one of these.
+/// <https://github.com/grafana/k6/blob/v1.5.0/internal/output/summary/data.go>
 const PHASES: [&str; 6] = [
     "http_req_blocked",
     "http_req_connecting",
@@ -16,12 +17,12 @@ const PHASES: [&str; 6] = [
     "http_req_tls_handshaking",
     "http_req_waiting",
 ];
-/// Metrics that a machine-readable summary never has under their own name, from the same place.
+/// Metrics that a machine-readable summary does not have under their own name. Source: as above.
 const LEFT_OUT: [&str; 2] = ["checks", "group_duration"];
 
-/// What `handleSummary()` receives from a k6 that was told `--new-machine-readable-summary` (1.5 and newer), but for
-/// what only that k6 knows: the version of the schema, `metadata`, and the source of the script. `phases` has the
-/// metrics that belong to it in the mode `full` only.
+/// The data that `handleSummary()` gets from a k6 with `--new-machine-readable-summary` (1.5 and newer), without what
+/// only that k6 knows: the version of the schema, `metadata`, and the source of the script. `phases` has the metrics
+/// that the summary has in the mode `full` only.
 pub fn machine_readable(session: &Session, options: &Options, now: u64) -> Value {
     let entries = entries(session);
     let is_of = |names: &[&str], name: &str| names.iter().any(|prefix| name.starts_with(prefix));
@@ -30,7 +31,7 @@ pub fn machine_readable(session: &Session, options: &Options, now: u64) -> Value
     let listed = |entries: Vec<(&String, &Entry)>| -> Vec<Value> {
         let metric = |(name, entry): (&String, &Entry)| {
             json!({
-                "name": name, "type": entry.sink.kind(), "contains": entry.contains,
+                "name": name, "type": entry.sink.metric_type().as_str(), "contains": entry.contains,
                 "values": machine_readable_values(&entry.sink, options),
             })
         };
@@ -58,7 +59,7 @@ pub fn machine_readable(session: &Session, options: &Options, now: u64) -> Value
             rate("checks_succeeded", *nonzero),
         ]);
     }
-    // k6 adds up those of one name, whatever their groups.
+    // k6 adds up the checks of one name over all groups.
     let mut by_name: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for check in checks(session) {
         let (passes, fails) = by_name.entry(check.name).or_default();
@@ -80,8 +81,8 @@ pub fn machine_readable(session: &Session, options: &Options, now: u64) -> Value
     })
 }
 
-/// The numbers of a metric in a machine-readable summary: no rates of counters, and of a trend those of these six that
-/// `summaryTrendStats` names, null for the others.
+/// The numbers of a metric. A counter has no rate, and a trend has those of these six that `summaryTrendStats` names,
+/// and null for the others.
 fn machine_readable_values(sink: &Sink, options: &Options) -> Value {
     let share = |part: u64, all: u64| if all > 0 { part as f64 / all as f64 } else { 0.0 };
     match sink {

@@ -1,5 +1,5 @@
-//! The summary of a test, as k6 makes one of a single process: the data that its `handleSummary()` receives, and a
-//! text. Pure. <https://grafana.com/docs/k6/latest/results-output/end-of-test/custom-summary/>
+//! The summary of a test as a single k6 makes it: the data that `handleSummary()` gets, and a text. Pure.
+//! <https://grafana.com/docs/k6/latest/results-output/end-of-test/custom-summary/>
 
 mod checks;
 mod machine_readable;
@@ -18,22 +18,22 @@ use checks::groups;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// What k6 shows of a trend if the script does not say otherwise.
+/// The statistics of trends that k6 shows by default.
 const STATISTICS: [&str; 6] = ["avg", "min", "med", "max", "p(90)", "p(95)"];
-/// The submetric that k6 makes by itself.
+/// The submetric that k6 adds by itself.
 const EXPECTED: &str = "http_req_duration{expected_response:true}";
 
-/// What of a script's options concerns the summary.
+/// The options of a script that concern the summary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The statistics of trends, such as `p(95)`.
     pub statistics: Vec<String>,
-    /// The unit of times: s, ms or us; each as it is best read if there is none.
+    /// The unit of durations: s, ms or us. If there is none, each duration gets the unit that suits it.
     pub time_unit: Option<String>,
 }
 
 impl Options {
-    /// Those of a script's options as `k6 inspect` prints them.
+    /// Reads the options of a script, as `k6 inspect` prints them.
     pub fn of(options: &Value) -> Self {
         let statistics = options.get("summaryTrendStats").and_then(Value::as_array);
         let statistics: Vec<_> = statistics
@@ -53,16 +53,16 @@ impl Options {
     }
 }
 
-/// Up to here every whole number has a float of its own: Number.MAX_SAFE_INTEGER.
+/// Number.MAX_SAFE_INTEGER plus 1. Below it, every whole number is a float of its own.
 const WHOLE: f64 = 9_007_199_254_740_992.0;
 
-/// A metric or submetric, as the summary has it.
+/// A metric or submetric of the summary.
 struct Entry {
     contains: &'static str,
     sink: Sink,
 }
 
-/// With those that have a threshold and no sample, and the metric of such a submetric, as k6 has them.
+/// The metrics and submetrics of the summary. As in k6, they include those that have a threshold and no sample.
 fn entries(session: &Session) -> BTreeMap<String, Entry> {
     let view = session.store.view_at_end();
     let mut entries = BTreeMap::new();
@@ -104,7 +104,7 @@ fn entries(session: &Session) -> BTreeMap<String, Entry> {
     entries
 }
 
-/// The name of its metric as k6 has it: without blanks around the tags.
+/// The name of a metric as k6 writes it, without blanks around the tags.
 fn name_of(name: &str) -> String {
     let tags = name.split_once('{').zip(name.rfind('}'));
     tags.map_or_else(
@@ -127,7 +127,7 @@ fn aggregate(name: &str) -> Option<Aggregate> {
     })
 }
 
-/// A number as JavaScript writes it: a whole one without a fraction.
+/// A number as JavaScript writes it: a whole number has no fraction.
 fn plain(number: f64) -> Value {
     if number.fract() == 0.0 && number.abs() < WHOLE {
         json!(number as i64)
@@ -136,7 +136,7 @@ fn plain(number: f64) -> Value {
     }
 }
 
-/// The numbers of a metric, by k6's names for them.
+/// The numbers of a metric, under k6's names.
 pub fn values(sink: &Sink, statistics: &[String], seconds: f64) -> Map<String, Value> {
     let mut values = Map::new();
     let mut set = |name: &str, value: f64| {
@@ -175,7 +175,7 @@ pub fn values(sink: &Sink, statistics: &[String], seconds: f64) -> Map<String, V
     values
 }
 
-/// What `handleSummary()` receives.
+/// The data that `handleSummary()` gets.
 pub fn data(session: &Session, options: &Options, now: u64) -> Value {
     let seconds = session.elapsed(now);
     let mut metrics = Map::new();
@@ -186,12 +186,12 @@ pub fn data(session: &Session, options: &Options, now: u64) -> Value {
             .iter()
             .filter(|judged| name_of(&judged.threshold.name) == name)
         {
-            // Nobody has shown that one holds which is not judged.
+            // A threshold that could not be judged has not been shown to hold.
             let ok = judged.verdict.passed != Some(false) && !judged.unknown;
             thresholds.insert(judged.threshold.source.clone(), json!({"ok": ok}));
         }
         let mut metric = json!({
-            "type": entry.sink.kind(),
+            "type": entry.sink.metric_type().as_str(),
             "contains": entry.contains,
             "values": values(&entry.sink, &options.statistics, seconds),
         });
