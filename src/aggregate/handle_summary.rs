@@ -1,61 +1,43 @@
-//! The script's own handleSummary(), run once, on the data of the whole test. Pure.
+//! The call of the script's own handleSummary(), once, with the data of the whole test. Pure.
 //!
-//! Only k6 can run it: it is given a small script around the user's, which does nothing but call it. k6 writes the files
-//! that it names, and what is kept of them is printed beside. <https://grafana.com/docs/k6/latest/results-output/end-of-test/custom-summary/>
+//! Only k6 can call it. A small script around the user's does nothing else. k6 writes the files that handleSummary()
+//! names, and the script prints a copy of them.
+//! <https://grafana.com/docs/k6/latest/results-output/end-of-test/custom-summary/>
 //!
-//! k6 itself decides what handleSummary() receives: its flags and its environment choose between two shapes, and a
-//! later version may choose another default. So the script looks at what k6 gives it, and hands on the merged data in
-//! that shape.
+//! What handleSummary() gets depends on k6: flags and variables choose between two shapes, and a later version may have
+//! another default. So the script looks at the data that k6 passes and replaces it by the merged data in the same
+//! shape.
 
 use super::log_chunks::{self, LONGEST, MARK};
 use crate::k6::log::last_words;
+use crate::k6::summary::OPTIONS;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The options of a script that act on what handleSummary() does, and not on the load: its requests, and how long it
-/// may take. <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/>
-const OPTIONS: [&str; 18] = [
-    "batch",
-    "batchPerHost",
-    "blacklistIPs",
-    "blockHostnames",
-    "discardResponseBodies",
-    "dns",
-    "handleSummaryTimeout",
-    "hosts",
-    "insecureSkipTLSVerify",
-    "maxRedirects",
-    "noConnectionReuse",
-    "noVUConnectionReuse",
-    "summaryTimeUnit",
-    "summaryTrendStats",
-    "throw",
-    "tlsAuth",
-    "tlsCipherSuites",
-    "tlsVersion",
-];
+/// The script that calls handleSummary(), but for its first two statements.
+const SCRIPT: &str = include_str!("handle_summary.js");
 
-/// As much of what handleSummary() returns is kept, in bytes: a ConfigMap has no room for more.
+/// How much of what handleSummary() returns is kept, in bytes. A ConfigMap has no room for more.
 const LARGEST_OUTPUTS: usize = 1_000_000;
 
-/// What the runner that calls handleSummary() is given: the merged data, in each shape that k6 has.
+/// The merged data for the runner that calls handleSummary(), in each shape that k6 has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Task {
-    /// What handleSummary() receives, as JSON.
+    /// The data for handleSummary(), as JSON.
     pub data: String,
-    /// The same of a k6 that makes machine-readable summaries.
+    /// The data for handleSummary() in a k6 that makes machine-readable summaries, as JSON.
     pub machine_readable: String,
-    /// The text that k6 prints if a script has no handleSummary(), or if it fails.
+    /// The text that k6 prints if the script has no handleSummary(), or if handleSummary() fails.
     pub text: String,
-    /// What `--summary-export` names gets this.
+    /// The content for the file that `--summary-export` names.
     pub export: String,
 }
 
-/// Whether a script may have a handleSummary(). Of one that has none for certain, k6 need not load the script again.
+/// Whether a script may have a handleSummary(). If it surely has none, k6 does not have to load the script again.
 pub fn may_have(script: &str) -> bool {
-    // It can be exported by its name, through another module, as CommonJS has it, and by a name with an escape.
+    // handleSummary() can be exported by its name, from another module, as CommonJS does, or by a name with an escape.
     let through_another = script.split("export").skip(1).any(|rest| {
         let rest = rest.trim_start();
         rest.starts_with('*') || rest.starts_with("/*") || rest.starts_with("//")
@@ -66,10 +48,10 @@ pub fn may_have(script: &str) -> bool {
             .any(|name| script.contains(name))
 }
 
-/// The script around the user's, which is at this absolute path. k6 reads it from its standard input, in the folder of
-/// the user's script, so that all that the script names by a relative path is found. What handleSummary() returns for
-/// relative paths is written where it would be, in the folder in which k6 was begun, which is `base`. `setup_data` is
-/// what setup() returned, as JSON; none if that was undefined.
+/// The script around the user's, whose absolute path is `user`. k6 reads it from its standard input, in the folder of
+/// the user's script, so that relative paths in the script are found. Files that handleSummary() names by a relative
+/// path are written below `base`, the folder in which the runner's k6 started. `setup_data` is what setup() returned,
+/// as JSON; None if it returned undefined.
 pub fn script(user: &str, task: &Task, setup_data: Option<&str>, base: &str) -> String {
     let Task {
         data,
@@ -77,108 +59,25 @@ pub fn script(user: &str, task: &Task, setup_data: Option<&str>, base: &str) -> 
         text,
         export: _,
     } = task;
-    let (user, base) = (quoted(user), quoted(base));
-    let (data, machine_readable, text) = (quoted(data), quoted(machine_readable), quoted(text));
-    let setup_data = setup_data.map_or_else(
-        || "undefined".to_owned(),
-        |json| format!("JSON.parse({})", quoted(json)),
-    );
-    let options = Value::from(OPTIONS.to_vec());
-    format!(
-        r#"// Calls the test's own handleSummary() once, on the data of all runners.
-import encoding from "k6/encoding";
-import {{ Trend }} from "k6/metrics";
-import * as test from {user};
-
-export const options = {{}};
-for (const name of {options}) {{
-  if (test.options && test.options[name] !== undefined) options[name] = test.options[name];
-}}
-options.vus = 1;
-options.iterations = 1;
-
-const source = open({user});
-// A machine-readable summary has the phases of requests in the mode "full" only.
-const phase = new Trend("http_req_waiting", true);
-
-export default function () {{
-  phase.add(0);
-}}
-
-// The data in the shape in which this k6 gives its own, and how a machine-readable one is kept.
-function inShapeOf(own) {{
-  const machineReadable = {machine_readable};
-  if (!machineReadable || !own || !own.results || !own.metadata)
-    return {{ data: {{ ...JSON.parse({data}), setup_data: {setup_data} }} }};
-  const {{ summary, phases }} = JSON.parse(machineReadable);
-  const {{ config, results }} = summary;
-  const full = own.results.metrics.some((metric) => metric.name === phase.name);
-  if (full) results.metrics.push(...phases);
-  const {{ generated_at, k6_version }} = own.metadata;
-  const kept = {{ version: own.version, metadata: {{ generated_at, k6_version }}, config, results }};
-  const text = JSON.stringify(kept);
-  return {{ data: {{ ...kept, config: {{ ...config, script: source }} }}, summary: text }};
-}}
-
-// What is kept beside the files, as far as there is room for it.
-function copied(outputs) {{
-  const copy = {{ outputs: {{}}, leftOut: [] }};
-  let room = {LARGEST_OUTPUTS};
-  for (const [file, content] of Object.entries(outputs)) {{
-    const isText = typeof content === "string";
-    const size = isText ? content.length : content.byteLength;
-    if (size > room) {{
-      copy.leftOut.push(file);
-      continue;
-    }}
-    room -= size;
-    copy.outputs[file] = isText ? {{ text: content }} : {{ base64: encoding.b64encode(content) }};
-  }}
-  return copy;
-}}
-
-function checked(outputs) {{
-  for (const [file, content] of Object.entries(outputs)) {{
-    if (typeof content !== "string" && !(content instanceof ArrayBuffer))
-      throw new Error(`it returned for ${{file}} neither a string nor an ArrayBuffer`);
-  }}
-  return outputs;
-}}
-
-// As k6 writes it, and once more for the operator, in lines that are taken out of the log.
-function written(outputs, said) {{
-  const ascii = (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0");
-  const text = JSON.stringify(said).replace(/[\u0080-\uffff]/g, ascii);
-  let lines = "\n";
-  for (let i = 0; i < text.length; i += {LONGEST}) lines += "{MARK}" + text.slice(i, i + {LONGEST}) + "\n";
-  const files = {{}};
-  for (const [file, content] of Object.entries(outputs)) {{
-    const named = file === "stdout" || file === "stderr" || file.startsWith("/");
-    files[named ? file : {base} + "/" + file] = content;
-  }}
-  const stream = typeof (files.stdout || "") === "string" ? "stdout" : "stderr";
-  files[stream] = (files[stream] || "") + lines;
-  return files;
-}}
-
-export async function handleSummary(own) {{
-  const {{ data, summary }} = inShapeOf(own);
-  const ownText = {{ stdout: "\n" + {text} + "\n" }};
-  try {{
-    const outputs = test.handleSummary ? await test.handleSummary(data) : null;
-    if (!outputs) return written(ownText, {{ summary }});
-    return written(checked(outputs), {{ ...copied(outputs), summary }});
-  }} catch (error) {{
-    return written(ownText, {{ error: String((error && error.stack) || error), summary }});
-  }}
-}}
-"#
-    )
+    let given = json!({
+        "script": user,
+        "base": base,
+        "options": OPTIONS,
+        "data": data,
+        "machineReadable": machine_readable,
+        "text": text,
+        "setupData": setup_data,
+        "largestOutputs": LARGEST_OUTPUTS,
+        "longestLine": LONGEST,
+        "mark": MARK,
+    });
+    let (user, given) = (literal(&json!(user)), literal(&given));
+    format!("import * as test from {user};\nconst given = {given};\n{SCRIPT}")
 }
 
-/// As a string of JavaScript, which JSON's are but for two line ends.
-fn quoted(text: &str) -> String {
-    let text = Value::from(text).to_string();
+/// Writes JSON as a JavaScript literal. JSON is one, except for two line ends.
+fn literal(value: &Value) -> String {
+    let text = value.to_string();
     text.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
 }
 
@@ -195,7 +94,7 @@ struct Said {
     summary: Option<String>,
 }
 
-/// What handleSummary() returned for a file.
+/// The content that handleSummary() returned for a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Content {
@@ -206,7 +105,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// About how many bytes it takes.
+    /// The size of the content in bytes, about.
     pub fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -221,22 +120,22 @@ impl Content {
     }
 }
 
-/// What came of the script's handleSummary().
+/// The result of the script's handleSummary().
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Handled {
-    /// What it returned; nothing if the script has none, or k6 was told to make no summary.
+    /// The files that it returned. Empty if the script has none, or if k6 was told to make no summary.
     pub outputs: BTreeMap<String, Content>,
-    /// The files for which it returned more than is kept.
+    /// The files that were too large to be kept.
     pub left_out: Vec<String>,
     /// Why it failed.
     pub error: Option<String>,
-    /// The data that it received, but for the source of the script, if k6 makes machine-readable summaries.
+    /// The data that it got, without the source of the script, if k6 makes machine-readable summaries.
     pub summary: Option<String>,
 }
 
 impl Handled {
-    /// What is told where it has failed.
+    /// The result of a call that failed.
     pub fn failed(error: String) -> Self {
         Self {
             error: Some(error),
@@ -244,13 +143,14 @@ impl Handled {
         }
     }
 
-    /// Of a k6 that printed this, and that has ended with this code; none if it did not end in time.
+    /// Reads the result from the output of the k6 that called handleSummary(), and its exit code; None if it did not
+    /// end in time.
     pub fn of(printed: &str, code: Option<i32>) -> Self {
         let failed = Self::failed;
         let Some(said) = log_chunks::joined(printed) else {
             return match (error_of(printed), code) {
                 (Some(error), _) => failed(format!("k6 has no result of handleSummary(): {error}")),
-                // It was told to make no summary, and calls no handleSummary() then.
+                // A k6 that was told to make no summary does not call handleSummary().
                 (None, Some(0)) => Self::default(),
                 (None, Some(code)) => failed(format!(
                     "k6 ended with exit code {code} and did not call handleSummary(): {}",
@@ -268,7 +168,7 @@ impl Handled {
             }) => Self {
                 outputs,
                 left_out,
-                // k6 itself says what it could not write.
+                // k6 reports which files it could not write.
                 error: error
                     .map(|error| format!("handleSummary() failed: {error}"))
                     .or_else(|| error_of(printed)),
@@ -279,10 +179,10 @@ impl Handled {
     }
 }
 
-/// The longest error of k6 that is told, in characters.
+/// The longest error of k6 that is kept, in characters.
 const LONGEST_ERROR: usize = 500;
 
-/// The last error in k6's log that no script wrote: `level=error msg="..." error="..."`.
+/// The last error in k6's log, other than those that the script wrote: `level=error msg="..." error="..."`.
 fn error_of(log: &str) -> Option<String> {
     let errors = log.lines().filter(|line| !line.contains("source=console"));
     let (_, error) = errors
@@ -291,7 +191,7 @@ fn error_of(log: &str) -> Option<String> {
     Some(error.trim().chars().take(LONGEST_ERROR).collect())
 }
 
-/// Whether a line that k6 printed is for the operator, and not for the log.
+/// Whether a line of k6's output is a message to the operator, which is removed from the log.
 pub fn is_ours(line: &[u8]) -> bool {
     line.starts_with(MARK.as_bytes())
 }

@@ -1,7 +1,7 @@
 //! Environment and arguments that make k6 export its metrics by OTLP, and k6's outputs.
 
 use super::arguments::boolean;
-use super::flags::{has_no_summary, has_summary_mode};
+use super::flags::{has_no_summary, has_summary_mode, variable_of};
 use super::system_tags::{SYSTEM_TAGS, SYSTEM_TAGS_VARIABLE};
 use super::{Arguments, Flags, Version};
 use std::collections::BTreeMap;
@@ -196,11 +196,11 @@ pub fn measuring(
     variable: impl Fn(&str) -> Option<String>,
 ) -> Vec<String> {
     let arguments = Arguments::parse(arguments, &Flags::of_run());
-    let is_set = || variable("K6_NO_SUMMARY").is_some_and(|value| boolean(&value) == Some(true));
+    let is_set = || variable(&variable_of(NO_SUMMARY)).is_some_and(|value| boolean(&value) == Some(true));
     let has_none = has_no_summary(version) && arguments.is_on(NO_SUMMARY).unwrap_or_else(is_set);
     let mode = arguments.value(SUMMARY_MODE).map(str::to_owned);
     let is_disabled = has_summary_mode(version)
-        && mode.or_else(|| variable("K6_SUMMARY_MODE")).as_deref() == Some("disabled");
+        && mode.or_else(|| variable(&variable_of(SUMMARY_MODE))).as_deref() == Some("disabled");
     let [no_summary, summary_mode] = [NO_SUMMARY, SUMMARY_MODE].map(|flag| format!("--{flag}="));
     let is_needed = |word: &String| {
         (has_none && word.starts_with(&no_summary)) || (is_disabled && word.starts_with(&summary_mode))

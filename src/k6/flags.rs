@@ -303,6 +303,12 @@ pub fn unknown(version: Version, flag: &str, value: Option<&str>, known: &Flags)
     })
 }
 
+/// The variable that sets the same as a flag: `K6_NO_SETUP` for `no-setup`. Not all flags have one.
+/// <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/>
+pub fn variable_of(flag: &str) -> String {
+    format!("K6_{}", flag.to_ascii_uppercase().replace('-', "_"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Arity, Flags, by_version, unknown};

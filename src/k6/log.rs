@@ -3,6 +3,10 @@
 use super::Arguments;
 use serde::Deserialize;
 
+/// The variables that say where k6 logs, and in which format.
+/// <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/>
+pub const VARIABLES: [&str; 3] = ["K6_LOG_OUTPUT", "K6_LOG_FORMAT", "K6_CONSOLE_OUTPUT"];
+
 /// The longest message that is taken from a log, in characters.
 const LONGEST: usize = 500;
 

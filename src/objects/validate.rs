@@ -9,6 +9,7 @@ use super::{Defaults, Owner, PORT, arguments};
 use crate::api::{Setup, Spec, Timeouts};
 use crate::k6::arguments::boolean;
 use crate::k6::export::{OUTPUTS_VARIABLE, is_cloud, is_opentelemetry};
+use crate::k6::flags::variable_of;
 use crate::k6::{Arguments, Flags};
 use crate::limits::PARALLELISM;
 use crate::machine::{Aggregation, Plan, Terms};
@@ -79,10 +80,10 @@ pub fn validate(spec: &Spec, defaults: &Defaults) -> Result<ValidatedSpec, SpecE
     let unpaused = spec.paused.is_some_and(|paused| !paused.0);
     let parsed = Arguments::parse(&arguments, &Flags::of_run());
     // k6 takes what an argument says before what its environment does.
-    let says = |flag: &str, variable: &str| {
+    let says = |flag: &str| {
         let argument = parsed.is_on(flag);
         let set = |env: &[EnvVar]| {
-            let variable = env.iter().find(|own| own.name == variable)?;
+            let variable = env.iter().find(|own| own.name == variable_of(flag))?;
             Some(variable.value.as_deref().and_then(boolean) == Some(true))
         };
         let environment = || set(&spec.runner.common.env).or_else(|| set(&spec.pod_template.env));
@@ -113,9 +114,9 @@ pub fn validate(spec: &Spec, defaults: &Defaults) -> Result<ValidatedSpec, SpecE
             unaggregated: unaggregated(spec, &parsed),
             setup_per_runner: unpaused
                 || spec.setup == Some(Setup::PerRunner)
-                || says("no-setup", "K6_NO_SETUP")
-                || says("no-teardown", "K6_NO_TEARDOWN"),
-            unjudged: says("no-thresholds", "K6_NO_THRESHOLDS"),
+                || says("no-setup")
+                || says("no-teardown"),
+            unjudged: says("no-thresholds"),
             rps,
         },
         arguments,
@@ -136,7 +137,10 @@ fn rps(spec: &Spec, arguments: &Arguments) -> Option<u64> {
             .map(|rps| u64::try_from(rps).unwrap_or_default())
     };
     let set = |env: &[EnvVar]| {
-        let variable = env.iter().rev().find(|variable| variable.name == "K6_RPS")?;
+        let variable = env
+            .iter()
+            .rev()
+            .find(|variable| variable.name == variable_of("rps"))?;
         Some(variable.value.clone().unwrap_or_default())
     };
     let environment = || set(&spec.runner.common.env).or_else(|| set(&spec.pod_template.env));

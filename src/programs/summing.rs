@@ -1,9 +1,11 @@
-//! Calls the script's handleSummary() with the merged data: in the container in which the script ran, by the k6 of that
-//! container, once the k6 that ran the test has ended.
+//! Calls the script's handleSummary() with the merged data. The k6 of a runner's container does it, after the k6 that
+//! ran the test has ended.
 
 use crate::aggregate::handle_summary::{self, Handled, Task};
 use crate::k6::arguments::boolean;
-use crate::k6::export::measuring;
+use crate::k6::export::{OUTPUTS_VARIABLE, measuring};
+use crate::k6::flags::variable_of;
+use crate::k6::summary::{OF_SCRIPT, OURS, THRESHOLDS, without_summary};
 use crate::k6::{Arguments, Flags, Version, archive};
 use rustix::process::Signal;
 use std::io::Write;
@@ -14,100 +16,44 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufRead
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// How long the k6 that calls handleSummary() may take. k6 itself ends it after 2 minutes, or after the
+/// How long the k6 that calls handleSummary() may take. k6 itself stops handleSummary() after 2 minutes, or after the
 /// `handleSummaryTimeout` of 2.2 and newer.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// As much of what that k6 prints is read again.
+/// How much of that k6's output is read again, in bytes.
 const PRINTED: usize = 8 * 1024 * 1024;
 
-/// The longest piece of a line that is passed on at once, in bytes: longer than any that is ours.
+/// The longest piece of a line that is forwarded at once, in bytes. The marked lines of our script are shorter.
 const PIECE: u64 = 64 * 1024;
 
-/// The largest archive that is made anew, in bytes, as it is in memory for that.
+/// The largest archive that is rewritten, in bytes, since it is in memory for that.
 const LARGEST_ARCHIVE: u64 = 64 * 1024 * 1024;
 
-/// The first version that can be told by a flag that stays to make no summary.
-/// <https://github.com/grafana/k6/blob/v1.3.0/internal/lib/summary/summary.go>
-const DISABLED: Version = Version::new(1, 3, 0);
+/// The flag for machine-readable summaries.
+const MACHINE_READABLE: &str = "new-machine-readable-summary";
 
-/// Takes the thresholds of the script from k6, and leaves it what measures: k6 takes those of a variable before those
-/// of a script. It has names of metrics, each before a colon, and no expressions: k6 judges nothing then, but its REST
-/// API and its summary have these metrics even without samples. Seen with 0.57, 1.1, 1.8 and 2.2.
-/// <https://github.com/grafana/k6/blob/v2.2.0/lib/options.go>
-/// <https://github.com/grafana/k6/blob/v2.2.0/internal/metrics/engine/engine.go>
-const THRESHOLDS: &str = "K6_THRESHOLDS";
-
-/// Flags of `k6 run` that the k6 which calls handleSummary() has too: what a script needs to be loaded, what acts on its
-/// requests, and what it receives. The others say how much load is made, and where the metrics go.
-const OF_SCRIPT: [&str; 22] = [
-    "batch",
-    "batch-per-host",
-    "blacklist-ip",
-    "block-hostnames",
-    "compatibility-mode",
-    "discard-response-bodies",
-    "dns",
-    "env",
-    "features",
-    "include-system-env-vars",
-    "insecure-skip-tls-verify",
-    "max-redirects",
-    "new-machine-readable-summary",
-    "no-connection-reuse",
-    "no-summary",
-    "no-vu-connection-reuse",
-    "secret-source",
-    "summary-mode",
-    "summary-time-unit",
-    "summary-trend-stats",
-    "throw",
-    "user-agent",
-];
-
-/// What that k6 is told, whatever the variables of the runner say.
-const OURS: [&str; 14] = [
-    "--quiet",
-    "--no-usage-report",
-    "--no-thresholds",
-    // An API server that nobody asks.
-    "--address=",
-    // In place of those of the user, to which this one iteration is not to go.
-    "--out=json=/dev/null",
-    "--summary-export=",
-    // Why handleSummary() was not called stands there.
-    "--log-output=stderr",
-    "--log-format=text",
-    "--paused=false",
-    "--linger=false",
-    "--min-iteration-duration=0s",
-    "--traces-output=none",
-    "--vus=1",
-    "--iterations=1",
-];
-
-/// How a runner makes its part of the test without its part of the summary, and what it needs for the whole.
+/// How a runner runs its part of the test without a summary of its own, and how it summarizes the whole test.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// k6, and its arguments, for the part of the test.
+    /// The command of k6 for this part of the test.
     pub command: Vec<String>,
-    /// Variables that it has beside.
+    /// Additional variables for that k6.
     pub variables: Vec<(&'static str, String)>,
-    /// The script, of which handleSummary() is to be called; none if it has none, or k6 makes no summary.
+    /// The script whose handleSummary() is called. None if it has none, or if k6 makes no summary.
     script: Option<PathBuf>,
-    /// Where `--summary-export` has the whole result written to.
+    /// The file for the result of the whole test, as `--summary-export` names it.
     export: Option<PathBuf>,
     /// Whether that k6 makes machine-readable summaries.
     machine_readable: bool,
-    /// k6, and its arguments, for handleSummary().
+    /// The command of k6 that calls handleSummary().
     calling: Vec<String>,
-    /// k6 is to log nothing: who says so reads what handleSummary() prints.
+    /// Whether k6's log is hidden: with `--log-output=none`, only the output of handleSummary() is expected.
     silent: bool,
 }
 
 impl Plan {
-    /// Of a runner with this command, for this script in a k6 of this version; `source` is what is in its file, and
-    /// `metrics` are those of the script that have thresholds.
+    /// The plan of a runner with this command and script. `source` is the content of the script's file, and `metrics`
+    /// are the script's own metrics that have thresholds.
     pub fn of(
         command: &[String],
         script: Option<&Path>,
@@ -128,19 +74,17 @@ impl Plan {
         let (before, words) = command.split_at(run);
         let words = words.get(1..).unwrap_or_default();
         let arguments = Arguments::parse(words, &Flags::of_run());
-        // A k6 that makes no summary calls no handleSummary(), but it has to measure.
+        // A k6 that makes no summary calls no handleSummary(). It has to measure nevertheless.
         let disabled = !measuring(version, words, &variable).is_empty();
         let may_have = source.is_none_or(|source| handle_summary::may_have(&String::from_utf8_lossy(source)));
-        let on = |flag: &str, name: &str| {
-            let set = || variable(name).and_then(|value| boolean(&value));
-            arguments.is_on(flag).or_else(set).unwrap_or_default()
+        let value = |flag: &str| {
+            let value = arguments.value(flag).map(str::to_owned);
+            value.or_else(|| variable(&variable_of(flag)))
         };
-        let machine_readable = on("new-machine-readable-summary", "K6_NEW_MACHINE_READABLE_SUMMARY");
+        let set = || variable(&variable_of(MACHINE_READABLE)).and_then(|value| boolean(&value));
+        let machine_readable = arguments.is_on(MACHINE_READABLE).or_else(set).unwrap_or_default();
         let calls = !disabled && (may_have || machine_readable);
-        let export = arguments.value("summary-export").map(str::to_owned);
-        let export = export
-            .or_else(|| variable("K6_SUMMARY_EXPORT"))
-            .filter(|path| !path.is_empty() && !disabled);
+        let export = value("summary-export").filter(|path| !path.is_empty() && !disabled);
         let mut plan = Self {
             command: command.to_vec(),
             variables: Vec::new(),
@@ -148,10 +92,8 @@ impl Plan {
             export: export.as_ref().map(PathBuf::from),
             machine_readable,
             calling: Vec::new(),
-            silent: false,
+            silent: value("log-output").as_deref() == Some("none"),
         };
-        let log = arguments.value("log-output").map(str::to_owned);
-        plan.silent = log.or_else(|| variable("K6_LOG_OUTPUT")).as_deref() == Some("none");
         if export.is_some() {
             plan.command.push("--summary-export=".to_owned());
         }
@@ -161,12 +103,7 @@ impl Plan {
             plan.variables.push((THRESHOLDS, names.join(",")));
         }
         if may_have && !disabled {
-            let flag = if version >= DISABLED {
-                "--summary-mode=disabled"
-            } else {
-                "--no-summary"
-            };
-            plan.command.push(flag.to_owned());
+            plan.command.push(without_summary(version).to_owned());
         }
         let kept = arguments
             .flags()
@@ -181,18 +118,19 @@ impl Plan {
         plan
     }
 
-    /// Whether there is anything to do with the merged data here.
+    /// Whether this runner uses the merged data.
     pub fn needs_data(&self) -> bool {
         self.script.is_some() || self.export.is_some()
     }
 
-    /// Whether handleSummary() is to be called, should the script have one.
+    /// Whether handleSummary() is called here, if the script has one.
     pub fn handles(&self) -> bool {
         self.script.is_some()
     }
 
-    /// Writes what `--summary-export` asks for, and has k6 call handleSummary(). k6 is signalled through its group, whose
-    /// number is told to `began`. `setup_data` is what setup() returned, as JSON; none if that was undefined.
+    /// Writes the file of `--summary-export` and has k6 call handleSummary(). `began` gets the process ID of that k6,
+    /// for signals to its process group, and None at its end. `setup_data` is what setup() returned, as JSON; None if
+    /// it returned undefined.
     pub async fn carry_out(
         &self,
         task: &Task,
@@ -247,7 +185,7 @@ impl Plan {
         command
             .args(words)
             .current_dir(folder)
-            .env_remove("K6_OUT")
+            .env_remove(OUTPUTS_VARIABLE)
             .kill_on_drop(true)
             .process_group(0)
             .stdin(Stdio::piped())
@@ -257,7 +195,7 @@ impl Plan {
         began(k6.id());
         let input = k6.stdin.take();
         let give = async {
-            // One that reads none of it says why.
+            // A k6 that does not read its input reports why.
             if let Some(mut input) = input {
                 let _ = input.write_all(&around).await;
             }
@@ -290,7 +228,7 @@ impl Plan {
     }
 }
 
-/// What k6 is to run from its standard input: the script around the user's, or an archive with both.
+/// The input of the k6 that calls handleSummary(): our script that imports the user's, or an archive with both.
 fn around(script: &Path, task: &Task, setup_data: Option<&str>, base: &Path) -> std::io::Result<Vec<u8>> {
     let base = base.to_string_lossy();
     if script.extension().is_none_or(|extension| extension != "tar") {
@@ -310,7 +248,7 @@ fn around(script: &Path, task: &Task, setup_data: Option<&str>, base: &Path) -> 
     })
 }
 
-/// A file that a flag names by a path from the folder in which k6 was begun, by a path that holds in every folder.
+/// Makes the path of a file in a flag absolute, as k6 runs in another folder here.
 fn from(base: &Path, word: &str) -> String {
     match word.strip_prefix("--secret-source=file=") {
         Some(path) if !path.starts_with('/') && !path.contains([',', '=']) => {
@@ -320,7 +258,7 @@ fn from(base: &Path, word: &str) -> String {
     }
 }
 
-/// As k6 indents it.
+/// Indents JSON as k6 does.
 fn indented(json: &str) -> Vec<u8> {
     let Ok(value) = serde_json::from_str::<serde_json::Value>(json) else {
         return json.as_bytes().to_vec();
@@ -334,14 +272,14 @@ fn indented(json: &str) -> Vec<u8> {
     }
 }
 
-/// Passes on what k6 prints, but for what is ours, and gives back what was printed, as far as it is read again.
+/// Forwards k6's output, except for the marked lines of our script. Returns the output, up to the limit.
 async fn passed_on(from: Option<impl AsyncRead + Unpin>, mut to: impl Write, silent: bool) -> String {
     let Some(from) = from else {
         return String::new();
     };
     let mut from = BufReader::new(from);
     let mut printed = Vec::new();
-    // The line end before what is ours is ours, too.
+    // The line end before a marked line belongs to it.
     let mut held = false;
     loop {
         let mut line = Vec::new();
@@ -354,7 +292,7 @@ async fn passed_on(from: Option<impl AsyncRead + Unpin>, mut to: impl Write, sil
             let room = PRINTED.saturating_sub(printed.len());
             printed.extend(line.iter().take(room));
         }
-        // As k6's log begins a line.
+        // A line of k6's log begins with `time=`.
         if is_ours || silent && line.starts_with(b"time=") {
             held = false;
             continue;

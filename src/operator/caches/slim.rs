@@ -1,6 +1,7 @@
 //! What the caches keep of an object: only what is used.
 
 use crate::api::GROUP;
+use crate::k6::log;
 use crate::objects::{
     ATTEMPT_LABEL, COMPONENT_LABEL, GENERATION_ANNOTATION, KIND_ANNOTATION, RUN_ANNOTATION, RUN_LABEL,
     RUNNER_LABEL, VOLUME,
@@ -135,7 +136,7 @@ fn explaining(container: Container) -> Container {
         let words: Option<Vec<String>> = words.map(|words| words.into_iter().filter(kept).collect());
         words.filter(|words| words.iter().map(String::len).sum::<usize>() <= LONGEST_COMMAND)
     };
-    let of_k6 = |variable: &EnvVar| variable.name.starts_with("K6_LOG");
+    let of_k6 = |variable: &EnvVar| log::VARIABLES.contains(&variable.name.as_str());
     let placed = |mount: VolumeMount| VolumeMount {
         name: mount.name,
         mount_path: mount.mount_path,

@@ -1,5 +1,6 @@
 //! The last words of a container's k6, and what they mean in its pod.
 
+use crate::k6::flags::variable_of;
 use crate::k6::log::{self, last_words};
 use crate::k6::{Arguments, Flags};
 use crate::objects::VOLUME;
@@ -22,7 +23,7 @@ pub(super) fn words_of(pod: &Pod, name: &str, message: &str) -> String {
         words.find(|word| *word == "run")?;
         let arguments = Arguments::parse(&words.cloned().collect::<Vec<_>>(), &Flags::of_run());
         let mut variables = container.env.iter().flatten();
-        let variable = variables.find(|variable| variable.name == "K6_LOG_OUTPUT");
+        let variable = variables.find(|variable| variable.name == variable_of("log-output"));
         log::elsewhere(
             &arguments,
             variable.and_then(|variable| variable.value.as_deref()),
