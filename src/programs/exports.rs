@@ -1,7 +1,7 @@
-//! Takes the exports of the k6 in this container, on the loopback interface, and brings them to the aggregator with the
-//! run's token. k6 itself does not have that: its script could read it.
+//! Receives the exports of the k6 in this container on the loopback interface and forwards them to the aggregator with
+//! the run's token. k6 itself does not get the token, since its script could read it.
 
-use super::forward::{forward, of_body};
+use super::http::{HttpError, forward, of_body};
 use crate::protocol::tokens::Token;
 use crate::protocol::{PROCESS_HEADER, RUNNER_HEADER};
 use axum::body::Body;
@@ -17,26 +17,26 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-/// Where exports are taken.
+/// The path of exports.
 const PATH: &str = "/v1/metrics";
-/// How long the aggregator may take to answer: k6 gives up before.
+/// How long the aggregator may take to answer. k6 gives up earlier.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// Where exports go, and what says whose they are.
+/// The aggregator, and the headers that identify this runner.
 #[derive(Debug)]
 struct Destination {
     aggregator: String,
     headers: HeaderMap,
 }
 
-/// What takes the exports, not served yet.
+/// The server for exports, before it is served.
 #[derive(Debug)]
 pub(super) struct Exports {
     socket: TcpListener,
     destination: Destination,
 }
 
-/// By which the aggregator knows a process of a runner.
+/// The headers by which the aggregator identifies a process of a runner.
 pub(super) fn headers_of(
     runner: u32,
     process: &str,
@@ -52,7 +52,7 @@ pub(super) fn headers_of(
 }
 
 impl Exports {
-    /// Listens at a free port.
+    /// Listens on a free port.
     pub(super) async fn bind(aggregator: &str, headers: HeaderMap) -> std::io::Result<Self> {
         let destination = Destination {
             aggregator: aggregator.to_owned(),
@@ -62,12 +62,12 @@ impl Exports {
         Ok(Self { socket, destination })
     }
 
-    /// Where k6 exports to.
+    /// The address to which k6 exports.
     pub(super) fn address(&self) -> std::io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Passes exports on, for as long as it is polled.
+    /// Forwards exports, for as long as it is polled.
     pub(super) async fn serve(self) -> std::io::Result<()> {
         let routes = Router::new().route(PATH, post(pass_on));
         serve(self.socket, routes.with_state(Arc::new(self.destination))).await
@@ -78,9 +78,9 @@ async fn pass_on(State(to): State<Arc<Destination>>, headers: HeaderMap, body: B
     let mut all = of_body(&headers);
     all.extend(to.headers.clone());
     let answered = timeout(ANSWER, forward(&to.aggregator, Method::POST, PATH, all, body)).await;
-    match answered.unwrap_or_else(|_| Err(format!("no answer in {} s", ANSWER.as_secs()))) {
+    match answered.unwrap_or(Err(HttpError::NoAnswer(ANSWER))) {
         Ok(answer) => answer,
-        // k6 would wait before it tries again after a 502 or 503. The next export has all that this one has.
+        // After a 502 or 503, k6 would wait before it tries again. The next export has everything that this one has.
         Err(error) => {
             let why = format!("the aggregator at {} can't be reached: {error}", to.aggregator);
             (StatusCode::INTERNAL_SERVER_ERROR, why).into_response()

@@ -1,9 +1,10 @@
-//! The program `inspect`: it lets k6 read the script and say what the script needs, in the pod of the initializer.
+//! The program `inspect`: has k6 read the script and report what it needs, in the pod of the initializer.
 //!
-//! `k6 inspect` knows no `--vus` or `--duration`: so `k6 archive` is given the user's arguments first, and `k6 inspect`
-//! what that has made. What a version of k6 knows, it tells itself, in its help. The answer of k6 is printed, as
-//! grafana/k6-operator does; the operator reads it in the log.
+//! `k6 inspect` knows no `--vus` or `--duration`. So `k6 archive` gets the user's arguments first, and `k6 inspect`
+//! reads that archive. What a version of k6 supports is read from its `--help`. The answer of k6 is printed, as
+//! grafana/k6-operator does, and the operator reads it from the log.
 
+use super::Seconds;
 use crate::k6::refusal::{self, RESOLUTION, RESOLUTION_BEFORE};
 use crate::k6::{Arguments, Flags, Version, arguments, exit_code, log};
 use crate::protocol::inspected::{Inspected, NOT_STARTED};
@@ -19,37 +20,35 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
-/// How long k6 may take to tell its version or its help.
+/// How long k6 may take to print its version or its help.
 const HELP: Duration = Duration::from_secs(60);
-/// The longest answer that is taken from k6, in bytes.
+/// The largest answer of k6 that is read, in bytes.
 const LONGEST: usize = 4 * 1024 * 1024;
 /// How much of the beginning and of the end of a log is kept, in bytes each.
 const KEPT: usize = 64 * 1024;
-/// The exit code of a program that SIGTERM ended, as a shell has it.
+/// The exit code after SIGTERM, as a shell reports it.
 const TERMINATED: u8 = 128 + 15;
-/// The exit code of this program where k6 did not end, as `timeout` has it.
+/// The exit code if k6 did not end in time, as `timeout` reports it.
 /// <https://www.gnu.org/software/coreutils/manual/html_node/timeout-invocation.html>
 const TOO_LATE: u8 = 124;
 
-/// What `k6 inspect` lacks beside `k6 run`, which takes one virtual user for a script that names none. From 2.1 on it
-/// would replace the scenarios of a script that has some, so that it is given only where k6 asks for it.
+/// The options that `k6 inspect` lacks compared with `k6 run`, which uses one virtual user for a script that names
+/// none. Since 2.1 they would replace the scenarios of a script, so they are given only if k6 asks for them.
 const ONE_USER: &str = r#"{"vus":1}"#;
+/// k6's error for a script without virtual users:
 /// <https://github.com/grafana/k6/blob/v2.2.0/lib/executor/shared_iterations.go>
 const NO_USERS: &str = "the number of VUs must be more than 0";
 
-/// The log is to be read here, whatever the user has said of it.
-const OF_LOG: [&str; 3] = ["K6_LOG_OUTPUT", "K6_LOG_FORMAT", "K6_CONSOLE_OUTPUT"];
-
-/// Lets k6 read a script and say what it needs
+/// Has k6 read a script and report what it needs
 #[derive(Clone, Debug, clap::Args)]
 pub struct InspectArgs {
-    /// A folder for what is needed on the way
+    /// Folder for temporary files
     #[arg(long, value_name = "PATH", default_value = "/tmp")]
     pub folder: PathBuf,
     /// Seconds that all of it may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    pub timeout: u64,
-    /// The file that gets the version of k6, or why it refuses the script
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Duration::from_secs(300)))]
+    pub timeout: Seconds,
+    /// File to which the version of k6 is written, or why k6 refuses the script
     #[arg(long, value_name = "PATH", default_value = TERMINATION_LOG)]
     pub termination_log: PathBuf,
     /// k6, the user's arguments of `k6 run`, and the script
@@ -57,12 +56,12 @@ pub struct InspectArgs {
     pub command: Vec<String>,
 }
 
-/// Why there is no answer.
+/// Why there is no answer of k6.
 #[derive(Debug)]
 struct Refused {
     code: u8,
     message: String,
-    /// Whether k6 has written the message to its log, which is shown.
+    /// Whether the message is already in k6's log, which was shown.
     is_logged: bool,
 }
 
@@ -76,7 +75,7 @@ impl Refused {
     }
 }
 
-/// Inspects a script: exits with 0, or with what k6 exits with that refuses it.
+/// Inspects a script. The exit code is 0, or that of the k6 that refuses the script.
 pub async fn run_inspect(args: InspectArgs) -> ExitCode {
     let mut terminated = match signal(SignalKind::terminate()) {
         Ok(terminated) => terminated,
@@ -85,7 +84,7 @@ pub async fn run_inspect(args: InspectArgs) -> ExitCode {
             return end(&args, Err(why));
         }
     };
-    // What is dropped ends its k6.
+    // Dropping the work ends its k6.
     let done = tokio::select! {
         done = inspect(&args) => done,
         _ = terminated.recv() => {
@@ -105,7 +104,7 @@ fn end(args: &InspectArgs, done: Result<(String, Inspected), Refused>) -> ExitCo
                     Err(Refused::new(1, format!("k6's answer can't be printed: {error}"))),
                 );
             }
-            // Texts and flags always serialize.
+            // Texts and flags can always be serialized.
             (serde_json::to_string(&inspected).unwrap_or_default(), 0)
         }
         Err(Refused {
@@ -135,7 +134,7 @@ async fn inspect(args: &InspectArgs) -> Result<(String, Inspected), Refused> {
     };
     let k6 = K6 {
         program,
-        deadline: Instant::now() + Duration::from_secs(args.timeout),
+        deadline: Instant::now() + args.timeout.0,
         resolves: resolves(),
     };
     let ran = k6.run(&["version"], &[], Shown::Not).await?;
@@ -178,18 +177,18 @@ async fn inspect(args: &InspectArgs) -> Result<(String, Inspected), Refused> {
     Ok((answer.out, inspected))
 }
 
-/// What this k6 knows of the user's arguments.
+/// What this k6 knows about the user's arguments.
 struct Known {
     version: Option<Version>,
     /// The flags of `k6 run`.
     flags: Flags,
     given: Arguments,
-    /// What `k6 archive` gets of them.
+    /// The arguments that `k6 archive` gets.
     archiving: arguments::Archiving,
 }
 
 impl Known {
-    /// Asks k6 for its flags, unless there are no arguments. An error if it refuses an argument.
+    /// Asks k6 for its flags, unless there are no arguments. Fails if k6 refuses an argument.
     async fn ask(
         k6: &K6<'_>,
         version: Option<Version>,
@@ -206,7 +205,7 @@ impl Known {
         if user.is_empty() {
             return Ok(known);
         }
-        // k6 parses all flags before it obeys --help.
+        // k6 parses all flags before it obeys `--help`.
         let words = ["run", "--help"]
             .into_iter()
             .chain(user.iter().map(String::as_str));
@@ -223,7 +222,7 @@ impl Known {
         Ok(known)
     }
 
-    /// Why k6 has refused the script or an argument, with a remedy where one is known.
+    /// Why k6 refused the script or an argument, with a remedy if one is known.
     fn refused(&self, ran: &Ran) -> Refused {
         let words = log::last_words(&ran.log);
         let explained = self
@@ -260,8 +259,8 @@ async fn requirements(
     k6.run(&words.collect::<Vec<_>>(), variables, Shown::Not).await
 }
 
-/// Whether k6 may have another k6 built, with the extensions that the script imports: only where the user says so.
-/// Else each runner would ask a build service.
+/// Whether k6 may build another k6 with the extensions that the script imports. The user must have enabled it, since
+/// otherwise each runner would ask a build service.
 fn resolves() -> bool {
     let variables = [RESOLUTION, RESOLUTION_BEFORE].map(|name| std::env::var(name).ok());
     let said = variables.iter().flatten().next();
@@ -275,7 +274,7 @@ enum Shown {
     AtOnce,
 }
 
-/// How one k6 has ended.
+/// How a k6 ended.
 struct Ran {
     code: u8,
     out: String,
@@ -301,7 +300,7 @@ impl K6<'_> {
             .process_group(0)
             .kill_on_drop(true)
             .envs(variables.iter().map(|(name, value)| (*name, value)));
-        for name in OF_LOG {
+        for name in log::VARIABLES {
             command.env_remove(name);
         }
         if !self.resolves {
@@ -314,7 +313,7 @@ impl K6<'_> {
         let (out, log) = (child.stdout.take(), child.stderr.take());
         let ended = async {
             let ended = child.wait().await;
-            // What it has left behind may hold its output open.
+            // A process that k6 has left behind may keep its output open.
             drop(group);
             ended
         };
@@ -340,7 +339,7 @@ impl K6<'_> {
     }
 }
 
-/// The process group of a k6, with what it has started: all of it ends with this.
+/// The process group of a k6. Dropping it ends all processes of the group.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -353,13 +352,13 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // There is none any more if all has ended.
+            // The group is gone if all its processes have ended.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
 }
 
-/// The beginning and the end of what is written, up to so many bytes each; all is read.
+/// Reads a stream to its end and returns its beginning and its end, up to `limit` bytes each.
 async fn kept(from: Option<impl AsyncRead + Unpin>, limit: usize, shown: Shown) -> String {
     let Some(mut from) = from else {
         return String::new();
@@ -369,7 +368,7 @@ async fn kept(from: Option<impl AsyncRead + Unpin>, limit: usize, shown: Shown) 
     while let Ok(read @ 1..) = from.read(&mut piece).await {
         let read = piece.get(..read).unwrap_or_default();
         if shown == Shown::AtOnce {
-            // Whoever reads the log may be gone: k6 is not stopped for that.
+            // k6 is not stopped if nobody reads the log.
             let _ = std::io::stderr().write_all(read);
         }
         all.extend_from_slice(read);

@@ -1,12 +1,14 @@
 //! Runs the k6 of a runner whose metrics are aggregated, as the first process of its container.
 //!
-//! k6 exports its last samples only while it runs. So it lingers (`--linger`) after its part of the test, while this
-//! program reports k6's own metrics to the aggregator. When all samples have arrived, or will not, this program ends k6
-//! and exits with its exit code.
+//! k6 exports its last samples only while it runs. With `--linger` it stays after its part of the test, while this
+//! program reports k6's own metrics to the aggregator. Once all samples have arrived, or can't arrive any more, this
+//! program ends k6 and exits with its exit code.
 
+use super::Seconds;
 use super::listening::{Keys, Listening, api_at, take_orders};
 use super::process::{code_of, pid_of, tell, until_end};
 use super::relay::Relay;
+use super::runners::TokenFileError;
 use super::summing::Plan;
 use super::supervisor::Supervisor;
 use crate::aggregate::handle_summary::Task;
@@ -16,62 +18,67 @@ use crate::k6::export::{
     ENDPOINT, OUTPUTS_VARIABLE, SERIES, SERIES_LIMIT, corrections, outputs_beside, outputs_left_out, tagging,
 };
 use crate::k6::system_tags::has_urls;
+use hyper::header::InvalidHeaderValue;
+use rustix::io::Errno;
 use rustix::process::Signal;
 use std::cell::Cell;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+use thiserror::Error;
 use tokio::process::Command;
 use tokio::signal::unix::{Signal as Received, SignalKind, signal};
 
-/// Runs k6 until all that it measured has arrived at the aggregator
+/// Runs k6 until everything that it measured has arrived at the aggregator
 #[derive(Clone, Debug, clap::Args)]
 pub struct LingerArgs {
-    /// The address of the aggregator
+    /// Address of the aggregator
     #[arg(long, value_name = "HOST:PORT")]
     pub aggregator: String,
-    /// A folder with the tokens of the run, which are read and removed before k6 is started
+    /// Folder with the tokens of the run. They are read and removed before k6 starts
     #[arg(long, value_name = "PATH")]
     pub tokens: Option<PathBuf>,
-    /// Where to take orders from who has the run's token
+    /// Address on which to accept orders that carry the run's token
     #[arg(long, value_name = "IP:PORT", requires = "tokens")]
     pub listen: Option<SocketAddr>,
-    /// The runner's number
+    /// Number of the runner
     #[arg(long, value_name = "N")]
     pub runner: u32,
-    /// What tells the processes of the runner apart
+    /// Name that distinguishes the processes of this runner, such as the UID of the pod
     #[arg(long, value_name = "UID")]
     pub process: String,
-    /// How long teardown() may take, if this runner runs it for all, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    pub teardown_timeout: u64,
-    /// How long an aggregator that does not answer is waited for when the test has ended, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 2 * LAST_EXPORT / 1000)]
-    pub patience: u64,
-    /// The system tags that k6 is given, unless its user says which
+    /// Seconds that teardown() may take, if this runner runs it for all runners
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Duration::from_secs(60)))]
+    pub teardown_timeout: Seconds,
+    /// Seconds to wait for an aggregator that does not answer after the test has ended
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Duration::from_millis(2 * LAST_EXPORT)))]
+    pub patience: Seconds,
+    /// System tags to give to k6, unless its own arguments or variables name some
     #[arg(long, value_name = "TAGS")]
     pub system_tags: Option<String>,
     /// The script's own metrics that have thresholds
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub script_metrics: Vec<String>,
-    /// How long k6 may take to end when its part of the test is over, in seconds, beside what its summary takes
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    pub grace: u64,
-    /// Where k6's REST API is to be
+    /// Seconds that k6 may take to end after its part of the test, without the time for its summary
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Duration::from_secs(30)))]
+    pub grace: Seconds,
+    /// Address for k6's REST API
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:16565")]
     pub api: SocketAddr,
-    /// The script, of which k6 is to call handleSummary() with the merged data
+    /// Path of the script whose handleSummary() k6 calls with the merged data
     #[arg(long, value_name = "PATH", requires = "k6_version")]
     pub script: Option<PathBuf>,
-    /// The version of k6
+    /// Version of k6
     #[arg(long, value_name = "VERSION")]
     pub k6_version: Option<Version>,
-    /// k6, and its arguments
+    /// k6 and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }
 
-/// The largest script whose text is looked at.
+/// The largest script whose text is examined, in bytes.
 const LARGEST_SCRIPT: u64 = 16 * 1024 * 1024;
 
 impl LingerArgs {
@@ -94,54 +101,67 @@ impl LingerArgs {
     }
 }
 
-/// The program `linger`. Returns k6's exit code, or what it would have been for what k6 was not told to do by itself: the
-/// thresholds, which the aggregator judges, and teardown(), which runs when all runners have ended.
+/// Why a runner could not run its k6.
+#[derive(Debug, Error)]
+pub(super) enum LingerError {
+    #[error("signals can't be received: {0}")]
+    Signals(io::Error),
+    #[error("can't listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    #[error("there is no command")]
+    NoCommand,
+    #[error("the memory of this process can't be closed to others: {0}")]
+    Memory(Errno),
+    #[error(transparent)]
+    Token(#[from] TokenFileError),
+    #[error("--process: {0}")]
+    Process(#[from] InvalidHeaderValue),
+    #[error("no address for k6's exports: {0}")]
+    Exports(io::Error),
+    #[error("{0} can't be started: {1}")]
+    Start(String, io::Error),
+    #[error("k6 has no process number")]
+    NoNumber,
+    #[error("k6 can't be awaited: {0}")]
+    Wait(io::Error),
+}
+
+/// The program `linger`. Returns the exit code of k6, or the one that k6 would have had if it had judged the thresholds
+/// and run teardown(): the aggregator does the former, and teardown() runs after all runners have ended.
 pub async fn run_linger(args: LingerArgs) -> ExitCode {
-    let signals =
-        signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
-    let (mut terminated, mut interrupted) = match signals {
-        Ok(signals) => signals,
-        Err(error) => return failed(&format!("signals can't be received: {error}")),
-    };
-    let api = match api_at(args.api) {
-        Ok(api) => api,
-        Err(error) => return failed(&format!("{} can't be listened to: {error}", args.api)),
-    };
+    linger(args).await.unwrap_or_else(|error| {
+        eprintln!("k6-operator: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn linger(args: LingerArgs) -> Result<ExitCode, LingerError> {
+    let mut terminated = signal(SignalKind::terminate()).map_err(LingerError::Signals)?;
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(LingerError::Signals)?;
+    let api = api_at(args.api).map_err(|error| LingerError::Listen(args.api, error))?;
     let args = LingerArgs { api, ..args };
-    let Some(program) = args.command.first() else {
-        return failed("there is no command");
-    };
+    let program = args.command.first().ok_or(LingerError::NoCommand)?;
     let outputs = std::env::var(OUTPUTS_VARIABLE).unwrap_or_default();
     for output in outputs_left_out(&outputs) {
         eprintln!(
-            "k6-operator: {OUTPUTS_VARIABLE} names {output}, of which k6 can have only one, which the operator uses: send the \
-             metrics elsewhere by another output"
+            "k6-operator: {OUTPUTS_VARIABLE} names {output}. k6 can have only one such output, which the operator uses: \
+             send the metrics elsewhere by another output"
         );
     }
-    let keys = match args.tokens.as_deref().map(Keys::take).transpose() {
-        Ok(keys) => keys,
-        Err(error) => return failed(&error),
-    };
+    let keys = args.tokens.as_deref().map(Keys::take).transpose()?;
     let token = keys.as_ref().map(|keys| &keys.aggregator);
-    let listening = Listening::open(&args, token).await;
     let Listening {
         orders,
         exports,
         exports_at,
-    } = match listening {
-        Ok(listening) => listening,
-        Err(error) => return failed(&error),
-    };
+    } = Listening::open(&args, token).await?;
     let plan = args.plan();
     let mut command = k6_command(&args, program, &plan, &outputs);
     command.env(ENDPOINT, exports_at.to_string());
-    let mut k6 = match command.spawn() {
-        Ok(k6) => k6,
-        Err(error) => return failed(&format!("{program} can't be started: {error}")),
-    };
-    let Some(pid) = pid_of(&k6) else {
-        return failed("k6 has no process number");
-    };
+    let mut k6 = command
+        .spawn()
+        .map_err(|error| LingerError::Start(program.clone(), error))?;
+    let pid = pid_of(&k6).ok_or(LingerError::NoNumber)?;
     let mut relay = k6.stderr.take().map(|log| Relay::start(log, tokio::io::stderr()));
     let signalled = Cell::new(false);
     let mut supervisor = Supervisor::new(&args, &plan, &signalled, token);
@@ -151,34 +171,33 @@ pub async fn run_linger(args: LingerArgs) -> ExitCode {
             ended = until_end(&mut k6, pid, &mut terminated, &mut interrupted, &signalled) => ended,
             never = attend => match never {},
             never = take_orders(orders, args.api, keys.as_ref()) => match never {},
-            served = exports.serve() => served.and_then(|()| Err(std::io::Error::other("its exports have no way"))),
+            served = exports.serve() => {
+                served.and_then(|()| Err(io::Error::other("the server for k6's exports has ended")))
+            }
         }
     };
-    // One that ended without its child leaves it behind.
+    // A k6 that has started another k6 may have left it behind.
     tell(pid, Signal::KILL);
     if let Some(relay) = &mut relay {
         relay.end().await;
     }
     let is_marked = relay.is_some_and(|relay| relay.is_marked());
-    let status = match ended {
-        Ok(status) => status,
-        Err(error) => return failed(&format!("k6 can't be awaited: {error}")),
-    };
+    let status = ended.map_err(LingerError::Wait)?;
     if let Some(task) = supervisor.task.take() {
         sum_up(&mut supervisor, &task, &mut terminated, &mut interrupted).await;
     }
     let code = supervisor.code(code_of(status), is_marked);
     supervisor.say_exited(code).await;
-    ExitCode::from(code)
+    Ok(ExitCode::from(code))
 }
 
-/// The command of k6, without the address to which it exports.
+/// The command of k6, without the address of its exports.
 fn k6_command(args: &LingerArgs, program: &str, plan: &Plan, outputs: &str) -> Command {
     let tags = args.system_tags.as_deref();
     let own = args.command.get(1..).unwrap_or_default();
     let tags = tags.and_then(|tags| tagging(tags, own, |name| std::env::var(name).ok()));
     let has_urls = tags.as_deref().is_none_or(has_urls);
-    // k6 uses the last value of a flag.
+    // The last value of a flag counts.
     let address = format!("--address={}", args.api);
     let arguments = plan.command.iter().skip(1).cloned().chain(tags).chain([address]);
     let mut command = Command::new(program);
@@ -186,7 +205,7 @@ fn k6_command(args: &LingerArgs, program: &str, plan: &Plan, outputs: &str) -> C
         .args(arguments.chain(outputs_beside(outputs)))
         .kill_on_drop(true)
         .process_group(0);
-    // Only the log says whether teardown() marked the test as failed.
+    // Only the log tells whether teardown() marked the test as failed.
     command.stderr(Stdio::piped());
     correct(&mut command);
     if !has_urls {
@@ -196,7 +215,7 @@ fn k6_command(args: &LingerArgs, program: &str, plan: &Plan, outputs: &str) -> C
     command
 }
 
-/// Uses the merged data, and forwards the signals that come meanwhile to the k6 that calls handleSummary().
+/// Uses the merged data. Meanwhile, signals are forwarded to the k6 that calls handleSummary().
 async fn sum_up(
     supervisor: &mut Supervisor<'_>,
     task: &Task,
@@ -217,7 +236,7 @@ async fn sum_up(
     }
 }
 
-/// Removes from k6's environment what would keep it from exporting to the aggregator.
+/// Removes the variables that would keep k6 from exporting to the aggregator.
 fn correct(command: &mut Command) {
     let variables = std::env::vars_os();
     let variables = variables
@@ -228,9 +247,4 @@ fn correct(command: &mut Command) {
             None => command.env_remove(name),
         };
     }
-}
-
-fn failed(why: &str) -> ExitCode {
-    eprintln!("k6-operator: {why}");
-    ExitCode::FAILURE
 }

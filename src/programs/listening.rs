@@ -1,11 +1,11 @@
-//! What the program of a runner listens to while k6 runs, and what it has of the run's tokens.
+//! The addresses that a runner listens on while k6 runs, and its keys.
 
 use super::exports::{Exports, headers_of};
-use super::linger::LingerArgs;
+use super::linger::{LingerArgs, LingerError};
 use super::port;
-use super::runners::read_token;
+use super::runners::{TokenFileError, read_token};
 use crate::listen;
-use crate::protocol::tokens::{AGGREGATOR, RUNNERS_HASH, Token, TokenError, TokenHash};
+use crate::protocol::tokens::{AGGREGATOR, RUNNERS_HASH, Token, TokenHash};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
@@ -13,37 +13,31 @@ use std::net::{SocketAddr, TcpListener as Probing};
 use std::path::Path;
 use tokio::net::TcpListener;
 
-/// What a runner knows of the run's tokens.
+/// The tokens of the run that a runner has.
 pub(super) struct Keys {
-    /// What opens the aggregator.
+    /// The token that the aggregator requires.
     pub(super) aggregator: Token,
-    /// By which the starter and the stopper are known.
+    /// The hash of the token that the starter and the stopper present.
     orders: TokenHash,
 }
 
 impl Keys {
-    /// Reads the files, and removes them: the script, and what it starts, can read what this process can. What it keeps
-    /// in memory is kept from them as well.
-    pub(super) fn take(folder: &Path) -> Result<Self, String> {
-        set_dumpable_behavior(DumpableBehavior::NotDumpable)
-            .map_err(|error| format!("the memory of this process can't be closed to others: {error}"))?;
-        let hash = folder.join(RUNNERS_HASH);
-        let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", hash.display());
-        let text = std::fs::read_to_string(&hash).map_err(|error| failed(&error))?;
+    /// Reads the token files and removes them, since the script and its child processes can read what this process can.
+    /// The memory of this process is closed to them as well.
+    pub(super) fn take(folder: &Path) -> Result<Self, LingerError> {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(LingerError::Memory)?;
         let keys = Self {
             aggregator: read_token(&folder.join(AGGREGATOR))?,
-            orders: text.parse().map_err(|error: TokenError| failed(&error))?,
+            orders: read_token(&folder.join(RUNNERS_HASH))?,
         };
-        for name in [AGGREGATOR, RUNNERS_HASH] {
-            let path = folder.join(name);
-            std::fs::remove_file(&path)
-                .map_err(|error| format!("{} can't be removed: {error}", path.display()))?;
+        for path in [AGGREGATOR, RUNNERS_HASH].map(|name| folder.join(name)) {
+            std::fs::remove_file(&path).map_err(|error| TokenFileError::Kept(path, error))?;
         }
         Ok(keys)
     }
 }
 
-/// Where k6's REST API is to be: at this address, or at another port where a sidecar has that one. k6 ends with 106 if
+/// The address of k6's REST API: this address, or another port if a sidecar listens on that one. k6 exits with 106 if
 /// its port is in use.
 pub(super) fn api_at(wanted: SocketAddr) -> io::Result<SocketAddr> {
     match Probing::bind(wanted) {
@@ -59,29 +53,28 @@ pub(super) fn api_at(wanted: SocketAddr) -> io::Result<SocketAddr> {
     }
 }
 
-/// What is listened to while k6 runs.
+/// The open sockets of a runner.
 pub(super) struct Listening {
-    /// Where the starter and the stopper come.
+    /// The socket for orders of the starter and the stopper.
     pub(super) orders: Option<TcpListener>,
-    /// Where k6 exports to, for the aggregator.
+    /// The server to which k6 exports.
     pub(super) exports: Exports,
     pub(super) exports_at: SocketAddr,
 }
 
 impl Listening {
-    pub(super) async fn open(args: &LingerArgs, token: Option<&Token>) -> Result<Self, String> {
+    pub(super) async fn open(args: &LingerArgs, token: Option<&Token>) -> Result<Self, LingerError> {
         let orders = match args.listen {
             None => None,
             Some(address) => {
                 let bound = listen::bind(address).await;
-                Some(bound.map_err(|error| format!("{address} can't be listened to: {error}"))?)
+                Some(bound.map_err(|error| LingerError::Listen(address, error))?)
             }
         };
-        let headers =
-            headers_of(args.runner, &args.process, token).map_err(|error| format!("--process: {error}"))?;
-        let failed = |error: std::io::Error| format!("no address for k6's exports: {error}");
-        let exports = Exports::bind(&args.aggregator, headers).await.map_err(failed)?;
-        let exports_at = exports.address().map_err(failed)?;
+        let headers = headers_of(args.runner, &args.process, token)?;
+        let exports = Exports::bind(&args.aggregator, headers).await;
+        let exports = exports.map_err(LingerError::Exports)?;
+        let exports_at = exports.address().map_err(LingerError::Exports)?;
         Ok(Self {
             orders,
             exports,
@@ -90,7 +83,8 @@ impl Listening {
     }
 }
 
-/// Takes orders at a socket until k6 has ended, if there is one. Nothing listens there afterwards, as with k6.
+/// Accepts orders on a socket until k6 has ended. Then nothing listens there any more, as for a k6 without this
+/// program.
 pub(super) async fn take_orders(
     socket: Option<TcpListener>,
     k6: SocketAddr,

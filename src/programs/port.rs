@@ -1,8 +1,8 @@
-//! The port of a runner that others reach. k6's own API is on the loopback interface then, as it takes orders from
-//! anybody, and tells what setup() returned. Here the status is told to everybody, for probes; all else takes the token
-//! of the run.
+//! The public port of a runner. k6's own API listens on the loopback interface only, since it obeys anybody and returns
+//! what setup() returned. This port returns the status to anybody, for probes, and requires the run's token for
+//! everything else.
 
-use super::forward::{forward, of_body};
+use super::http::{forward, of_body};
 use super::runners::ANSWER;
 use crate::protocol::tokens::TokenHash;
 use axum::body::Body;
@@ -25,16 +25,16 @@ use tokio::time::{sleep, timeout};
 const STATUS: &str = "/v1/status";
 const SETUP: &str = "/v1/setup";
 
-/// How many connections are open that have not shown the token.
+/// The most open connections that have not presented the token.
 const MOST_STRANGERS: usize = 64;
-/// How long one of those is open.
+/// How long a connection without the token stays open.
 const STRANGER: Duration = Duration::from_secs(10);
-/// The most that is read of the head of a request, in bytes.
+/// The largest head of a request, in bytes.
 const MOST_HEADERS: usize = 8 * 1024;
-/// How long to wait after a connection that could not be accepted.
+/// The pause after a connection could not be accepted.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Who is let in, and to whom.
+/// The token hash to admit by, and the address of k6.
 #[derive(Debug)]
 struct Door {
     hash: TokenHash,
@@ -43,12 +43,12 @@ struct Door {
 
 /// A connection that is open.
 struct Guest {
-    /// Whether it has shown the token.
+    /// Whether it has presented the token.
     proven: Arc<AtomicBool>,
     task: AbortHandle,
 }
 
-/// Serves the port, for as long as it is polled: k6's status for all, its orders for who has the token.
+/// Serves the port, for as long as it is polled: k6's status for anybody, and k6's API for those with the token.
 pub(super) async fn serve(socket: TcpListener, k6: SocketAddr, hash: TokenHash) -> Infallible {
     let door = Arc::new(Door {
         hash,
@@ -66,7 +66,8 @@ pub(super) async fn serve(socket: TcpListener, k6: SocketAddr, hash: TokenHash) 
             continue;
         };
         strangers.retain(|guest| !guest.task.is_finished() && !guest.proven.load(Ordering::Relaxed));
-        // The oldest gives way: who holds connections open keeps neither the kubelet nor the starter out.
+        // The oldest connection without the token is closed, so that held connections keep out neither the kubelet nor
+        // the starter.
         if strangers.len() >= MOST_STRANGERS
             && let Some(oldest) = strangers.pop_front()
         {
@@ -79,9 +80,9 @@ pub(super) async fn serve(socket: TcpListener, k6: SocketAddr, hash: TokenHash) 
     }
 }
 
-/// Answers over a connection, which stays open only for who has the token.
+/// Serves a connection. It stays open only after it has presented the token.
 async fn answer(stream: TcpStream, door: Arc<Door>, proven: Arc<AtomicBool>) {
-    // A release is not to wait for more to send.
+    // A release order must not be delayed to fill a packet.
     let _undelayed = stream.set_nodelay(true);
     let shown = Arc::clone(&proven);
     let service = service_fn(move |request| {
@@ -92,7 +93,7 @@ async fn answer(stream: TcpStream, door: Arc<Door>, proven: Arc<AtomicBool>) {
         .max_buf_size(MOST_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    // What goes wrong with a connection is the other side's to tell.
+    // The other end learns of an error by the end of the connection.
     tokio::select! {
         _ended = &mut connection => {}
         () = sleep(STRANGER) => {
@@ -130,7 +131,7 @@ impl Door {
     }
 
     async fn ask(&self, method: Method, path: &str, headers: HeaderMap, body: Body) -> Response<Body> {
-        // How long it may take is up to who asks: setup() can take hours.
+        // The caller decides how long to wait: setup() can take hours.
         match forward(&self.k6, method, path, headers, body).await {
             Ok(answer) => answer,
             Err(error) => plain(

@@ -1,7 +1,8 @@
-//! How the starter and the stopper reach the runners: k6 processes that start paused, are released together and stopped
-//! through k6's REST API, which [`super::linger`] passes on where it stands.
+//! How the starter and the stopper reach the runners. k6 processes start paused, are released together, and are stopped
+//! through k6's REST API. With [`super::linger`] in front of k6, it forwards the requests.
 
 use std::fmt;
+use std::io;
 use std::net::{AddrParseError, SocketAddr};
 use std::num::ParseIntError;
 use std::path::{Path, PathBuf};
@@ -9,45 +10,46 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
+use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
-use super::k6_client::{Client, Error, Order, Status};
-use crate::protocol::report::Report;
+use super::k6_client::{Client, Error as CallError, Order, Status};
+use crate::protocol::report::{Report, TERMINATION_LOG};
 use crate::protocol::tokens::{Token, TokenError};
 
-/// At most this many runners are being connected to or asked at the same moment.
+/// The most runners that are connected to or asked at the same time.
 const AT_ONCE: usize = 128;
-/// How long one attempt to connect may take; a lost first packet is sent again after one second.
+/// How long one attempt to connect may take. A lost first packet is sent again after one second.
 const CONNECT_ATTEMPT: Duration = Duration::from_secs(2);
-/// How long one answer may take before it is asked for again over a new connection.
+/// How long an answer may take before the request is repeated over a new connection.
 pub(super) const ANSWER: Duration = Duration::from_secs(4);
-/// The pauses between attempts grow from the first to the second.
+/// The first and the longest pause between attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(320));
 
-/// A runner and where its k6 listens, written `3=10.88.0.7:6565`.
+/// A runner and the address of its k6, written `3=10.88.0.7:6565`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The runner's number, 1 to N.
+    /// The runner's number, from 1 to N.
     pub runner: u32,
     /// The address of its REST API.
     pub address: SocketAddr,
 }
 
-/// Why a text is not a [`Target`].
-#[derive(Debug, thiserror::Error)]
+/// Why a text is no [`Target`].
+#[derive(Debug, Error)]
 pub enum TargetError {
     /// The text has no `=`.
     #[error("`{0}` is not of the form N=IP:PORT")]
     Form(String),
-    /// Left of the `=`.
+    /// The text left of the `=` is no number.
     #[error("`{0}` is not a runner's number: {1}")]
     Runner(String, ParseIntError),
     /// Runners are numbered from 1.
     #[error("runners are numbered from 1")]
     Zero,
-    /// Right of the `=`.
+    /// The text right of the `=` is no address.
     #[error("`{0}` is not IP:PORT: {1}")]
     Address(String, AddrParseError),
 }
@@ -77,16 +79,16 @@ impl fmt::Display for Target {
     }
 }
 
-/// How long the phases may take.
+/// Time limits of the phases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Until every runner has been found ready and paused; nothing is released before.
+    /// Until every runner is ready and paused. Nothing is released before.
     pub connect: Duration,
-    /// From the release until every runner has confirmed.
+    /// From the release until every runner has confirmed it.
     pub release: Duration,
     /// Until every runner has confirmed that it stops.
     pub stop: Duration,
-    /// Until setup() has ended, if it is to run once for all.
+    /// Until setup() has ended, if it runs once for all runners.
     pub setup: Option<Duration>,
 }
 
@@ -101,11 +103,11 @@ impl Default for Limits {
     }
 }
 
-/// What all attempts of a program have in common.
+/// What all attempts of one program share.
 pub(super) struct Access<'a> {
-    /// One for each runner that is being asked at the same time.
+    /// A permit for each runner that is asked at the same time.
     slots: Semaphore,
-    /// What opens the runners, where they ask for it.
+    /// The token that the runners require, if they require one.
     token: Option<&'a Token>,
 }
 
@@ -118,14 +120,29 @@ impl<'a> Access<'a> {
     }
 }
 
-/// The token in a file.
-pub(super) fn read_token(path: &Path) -> Result<Token, String> {
-    let failed = |error: &dyn fmt::Display| format!("the token in {}: {error}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
-    text.parse().map_err(|error: TokenError| failed(&error))
+/// Why a file with a token, or with the hash of one, can't be used.
+#[derive(Debug, Error)]
+pub enum TokenFileError {
+    /// The file can't be read.
+    #[error("{path}: {error}", path = .0.display(), error = .1)]
+    Unreadable(PathBuf, io::Error),
+    /// The content is no token.
+    #[error("{path}: {error}", path = .0.display(), error = .1)]
+    Content(PathBuf, TokenError),
+    /// The file can't be removed.
+    #[error("{path} can't be removed: {error}", path = .0.display(), error = .1)]
+    Kept(PathBuf, io::Error),
 }
 
-/// Repeated attempts to get something from one runner, all of them before one deadline.
+/// Reads a token, or the hash of one, from a file.
+pub(super) fn read_token<T: FromStr<Err = TokenError>>(path: &Path) -> Result<T, TokenFileError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| TokenFileError::Unreadable(path.to_owned(), error))?;
+    text.parse()
+        .map_err(|error| TokenFileError::Content(path.to_owned(), error))
+}
+
+/// Repeated attempts to get an answer of one runner, with a common deadline.
 pub(super) struct Attempts<'a> {
     address: SocketAddr,
     access: &'a Access<'a>,
@@ -133,7 +150,7 @@ pub(super) struct Attempts<'a> {
     pause: Duration,
     /// The connection of the last successful attempt.
     pub(super) open: Option<Client>,
-    /// Since when nothing listens at the address.
+    /// Since when connections to the address are refused.
     refused: Option<Instant>,
 }
 
@@ -149,9 +166,9 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// One attempt, over the open connection or a new one; a connection that failed is dropped.
-    pub(super) async fn give(&mut self, order: Order) -> Result<Status, Error> {
-        // The semaphore is never closed, and without a slot an attempt would still be right.
+    /// Makes one attempt, over the open connection or a new one. A connection that failed is dropped.
+    pub(super) async fn give(&mut self, order: Order) -> Result<Status, CallError> {
+        // The semaphore is never closed, and an attempt without a permit does no harm.
         let _slot = self.access.slots.acquire().await;
         let mut client = match self.open.take() {
             Some(client) => client,
@@ -165,8 +182,8 @@ impl<'a> Attempts<'a> {
         Ok(status)
     }
 
-    /// Whether, with this failure of an attempt, nothing has listened for so long.
-    pub(super) fn refuses_for(&mut self, limit: Duration, error: &Error) -> bool {
+    /// Whether connections have been refused for this long, given the error of the last attempt.
+    pub(super) fn refuses_for(&mut self, limit: Duration, error: &CallError) -> bool {
         if !error.is_refusal() {
             self.refused = None;
             return false;
@@ -178,7 +195,7 @@ impl<'a> Attempts<'a> {
         self.deadline.min(Instant::now() + limit)
     }
 
-    /// Waits before the next attempt; false when there is no time for one.
+    /// Waits before the next attempt. False if the deadline comes first.
     pub(super) async fn again(&mut self) -> bool {
         let next = Instant::now() + self.pause;
         self.pause = PAUSES.1.min(self.pause * 2);
@@ -190,9 +207,9 @@ impl<'a> Attempts<'a> {
     }
 }
 
-/// Runs a program's work until it is done, or until the pod is told to end.
-pub(super) async fn unless_terminated(work: impl Future<Output = Report>) -> Option<Report> {
-    // A container's first process ignores SIGTERM unless it asks for it.
+/// Runs a program's work until it is done or the pod is told to end.
+async fn unless_terminated(work: impl Future<Output = Report>) -> Option<Report> {
+    // The first process of a container ignores SIGTERM unless it handles it.
     let Ok(mut terminated) = signal(SignalKind::terminate()) else {
         return Some(work.await);
     };
@@ -202,39 +219,52 @@ pub(super) async fn unless_terminated(work: impl Future<Output = Report>) -> Opt
     }
 }
 
-/// The token of a program that may have been given one.
-pub(super) fn token_of(path: Option<&PathBuf>) -> Result<Option<Token>, ExitCode> {
-    let token = path.map(|path| read_token(path)).transpose();
-    token.map_err(|error| {
-        eprintln!("{error}");
-        ExitCode::FAILURE
-    })
+/// The arguments that the starter and the stopper share.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TargetArgs {
+    /// Number and address of a runner. Repeat it for every runner
+    #[arg(long = "runner", value_name = "N=IP:PORT", required = true)]
+    runners: Vec<Target>,
+    /// File with the token that the runners require
+    #[arg(long, value_name = "PATH")]
+    token: Option<PathBuf>,
+    /// File to which the report is written at the end
+    #[arg(long, value_name = "PATH", default_value = TERMINATION_LOG)]
+    termination_log: PathBuf,
 }
 
-/// Ends a program: its report goes to the termination log, to people, and into the exit code.
-pub(super) fn end(
-    report: Option<Report>,
-    termination_log: &Path,
-    summary: impl Fn(&Report) -> String,
-) -> ExitCode {
-    let Some(report) = report else {
-        eprintln!("told to end before the work was done");
-        return ExitCode::FAILURE;
-    };
-    if let Err(error) = std::fs::write(termination_log, report.to_message()) {
-        eprintln!(
-            "cannot write the report to {}: {error}",
-            termination_log.display()
-        );
-    }
-    for failure in &report.failures {
-        eprintln!("runner {}: {}", failure.runner, failure.message);
-    }
-    println!("{}", summary(&report));
-    if report.complete() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+impl TargetArgs {
+    /// Runs a program: works on the runners, writes the report to the termination log, prints a summary, and returns the
+    /// exit code.
+    pub(super) async fn run(
+        &self,
+        work: impl AsyncFnOnce(&[Target], Option<&Token>) -> Report,
+        summary: impl Fn(&Report) -> String,
+    ) -> ExitCode {
+        let token = match self.token.as_deref().map(read_token).transpose() {
+            Ok(token) => token,
+            Err(error) => {
+                eprintln!("{error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        let Some(report) = unless_terminated(work(&self.runners, token.as_ref())).await else {
+            eprintln!("told to end before the work was done");
+            return ExitCode::FAILURE;
+        };
+        if let Err(error) = std::fs::write(&self.termination_log, report.to_message()) {
+            let path = self.termination_log.display();
+            eprintln!("cannot write the report to {path}: {error}");
+        }
+        for failure in &report.failures {
+            eprintln!("runner {}: {}", failure.runner, failure.message);
+        }
+        println!("{}", summary(&report));
+        if report.complete() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 }
 

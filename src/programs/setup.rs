@@ -1,6 +1,6 @@
-//! The script's setup(), once for all runners: the first runs it, the others are given what it returned.
+//! Runs the script's setup() once for all runners: on the first runner, whose data the others get.
 //!
-//! The runners have been started with `--no-setup`. <https://grafana.com/docs/k6/latest/misc/k6-rest-api/>
+//! The runners were started with `--no-setup`. <https://grafana.com/docs/k6/latest/misc/k6-rest-api/>
 
 use super::http::{Answer, Keep, send};
 use super::runners::Target;
@@ -14,80 +14,63 @@ use hyper::{Method, StatusCode};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
+use thiserror::Error;
 
 const PATH: &str = "/v1/setup";
-/// How long k6 may take to answer beside what setup() takes: its own limit comes first.
+/// How long k6 may take to answer, in addition to setup() itself, which k6 limits.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How much longer for each megabyte of data, which k6 reads and writes as JSON.
+/// The additional time for each megabyte of data, which k6 parses and writes as JSON.
 const ANSWER_PER_MEGABYTE: Duration = Duration::from_secs(1);
-/// The most data that is brought to the runners, in bytes. k6 itself has no limit, and each of its virtual users has a
-/// copy; a starter of 128 MiB has room for this much.
+/// The most data that is sent to the runners, in bytes. k6 has no limit, and each of its virtual users has a copy. A
+/// starter with 128 MiB of memory has room for this much.
 pub const LARGEST_DATA: usize = 64 * 1024 * 1024;
-/// How many runners are given the data at the same time.
+/// How many runners are sent the data at the same time.
 const GIVEN_AT_ONCE: usize = 16;
 
-/// What k6 says of an interruption by `exec.test.abort()`, before the script's own message.
+/// The beginning of k6's error after `exec.test.abort()`, before the script's own message.
 /// <https://grafana.com/docs/k6/latest/javascript-api/k6-execution/#test>
 const ABORTED: &str = "test aborted";
-/// What stands before the place in what k6 says of an exception; of an interruption, the place is in the same line.
+/// What k6's error for an exception has before the position. After an abort, the position is on the same line.
 const THROWN_AT: &str = "\n\tat ";
 
-/// Why setup() or teardown() has not ended well, when it was run through k6's REST API.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why setup() or teardown() failed when it was run through k6's REST API, with k6's message in one line.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
 pub(super) enum Failed {
     /// The script called `exec.test.abort()`.
     Aborted(String),
     /// It took longer than `setupTimeout` or `teardownTimeout`.
     TooLong(String),
-    /// It threw.
+    /// It threw an exception.
     Threw(String),
-    /// k6 did not answer, or not with what it was asked for.
+    /// k6 did not answer, or its answer is not the expected one.
     Unanswered(String),
-}
-
-impl Failed {
-    /// What k6 says, in one line.
-    pub(super) fn detail(&self) -> &str {
-        let (Self::Aborted(detail) | Self::TooLong(detail) | Self::Threw(detail) | Self::Unanswered(detail)) =
-            self;
-        detail
-    }
-}
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.detail())
-    }
 }
 
 /// How setup() ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Done {
-    /// All runners have what it returned.
+    /// All runners have the data of setup().
     Given,
-    /// For these runners something failed.
+    /// It failed for these runners.
     Failed(Vec<Failure>),
-    /// The script aborted the test in it.
+    /// The script aborted the test in setup().
     Aborted(Failure),
 }
 
-/// What setup() returned, as JSON, in the words of the k6 that has it; none if that was undefined.
-pub(super) async fn data_at(address: SocketAddr) -> Result<Option<Bytes>, String> {
-    let target = Target { runner: 0, address };
-    let asked = asked(&target, Method::GET, ANSWER, &[]).await;
-    asked.map_err(|failed| failed.to_string())
+/// Fetches what setup() returned from a k6, as that k6 writes the JSON. None if it returned undefined.
+pub(super) async fn data_at(address: SocketAddr) -> Result<Option<Bytes>, Failed> {
+    asked(&Target { runner: 0, address }, Method::GET, ANSWER, &[]).await
 }
 
-/// Runs it on the first runner, and gives the others what it returned.
+/// Runs setup() on the first runner and sends its data to the others.
 pub(super) async fn once(targets: &[Target], limit: Duration, token: Option<&Token>) -> Done {
-    let shown = token.map(Token::authorization);
-    let shown = shown.as_ref().and_then(|shown| shown.to_str().ok());
-    let headers: Vec<_> = shown
-        .map(|shown| (AUTHORIZATION.as_str(), shown))
-        .into_iter()
+    let bearer = token.map(Token::bearer);
+    let headers: Vec<_> = bearer
+        .iter()
+        .map(|bearer| (AUTHORIZATION.as_str(), bearer.as_str()))
         .collect();
     let headers = headers.as_slice();
     let Some((first, others)) = targets.split_first() else {
@@ -99,7 +82,7 @@ pub(super) async fn once(targets: &[Target], limit: Duration, token: Option<&Tok
     };
     let data = match data_of(first, limit, headers).await {
         Ok(Some(data)) => data,
-        // What it returned was undefined, as it is where nothing is set.
+        // setup() returned undefined, which is also the value of a runner that was sent nothing.
         Ok(None) => return Done::Given,
         Err(Failed::Aborted(message)) => return Done::Aborted(failure(first, message)),
         Err(failed @ (Failed::TooLong(_) | Failed::Threw(_) | Failed::Unanswered(_))) => {
@@ -124,7 +107,7 @@ fn megabytes(bytes: usize) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// What setup() returned: now, or under an earlier starter.
+/// The data of setup(), which runs unless it has run under an earlier starter.
 async fn data_of(first: &Target, limit: Duration, headers: &[(&str, &str)]) -> Result<Option<Bytes>, Failed> {
     let known = asked(first, Method::GET, ANSWER, headers).await?;
     if known.is_some() {
@@ -142,7 +125,7 @@ async fn asked(
     let address = target.address.to_string();
     let limit = limit + per_megabyte(LARGEST_DATA);
     let answer = send(&address, method, PATH, headers, Bytes::new(), Keep::All, limit).await;
-    let Answer { status, body, length } = answer.map_err(Failed::Unanswered)?;
+    let Answer { status, body, length } = answer.map_err(|error| Failed::Unanswered(error.to_string()))?;
     if length > body.len() {
         return Err(Failed::Unanswered(format!(
             "it returned {:.1} MB, and at most {:.1} MB can be brought to all runners: return less, or set spec.setup \
@@ -162,13 +145,13 @@ async fn give(target: &Target, data: Bytes, headers: &[(&str, &str)]) -> Result<
     let limit = ANSWER + per_megabyte(data.len());
     let size = megabytes(data.len());
     let told = |why: String| format!("what setup() returned ({size:.1} MB) could not be given to it: {why}");
-    // k6 answers with the data that it was given: there is no need to keep that.
+    // k6 answers with the data that it was sent, which is not needed.
     let given = send(&address, Method::PUT, PATH, headers, data, Keep::Beginning, limit).await;
     let Answer {
         status,
         body,
         length: _,
-    } = given.map_err(told)?;
+    } = given.map_err(|error| told(error.to_string()))?;
     if status == StatusCode::OK {
         Ok(())
     } else {
@@ -194,7 +177,7 @@ struct Data<'a> {
 
 #[derive(Deserialize)]
 struct Attributes<'a> {
-    /// Absent where it is undefined, and null where it is null.
+    /// Absent if it is undefined, and null if it is null.
     #[serde(borrow, default, deserialize_with = "as_written")]
     data: Option<&'a RawValue>,
 }
@@ -203,20 +186,20 @@ fn as_written<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue
     <&RawValue>::deserialize(from).map(Some)
 }
 
-/// The data in an answer of k6, as it is written there: it can be large, and is not copied.
+/// The data in k6's answer, as it is written there. It can be large and is not copied.
 fn returned(answer: &Bytes) -> serde_json::Result<Option<Bytes>> {
     let document: Document<'_> = serde_json::from_slice(answer)?;
     let data = document.data.attributes.data;
     Ok(data.map(|data| answer.slice_ref(data.get().as_bytes())))
 }
 
-/// What an answer of k6's other than 200 says of setup() or teardown().
+/// Why setup() or teardown() failed, by an answer of k6 other than 200.
 pub(super) fn failure_of(function: &str, status: StatusCode, answer: &Bytes) -> Failed {
     let text = refusal(status, answer);
     let detail = detail(answer);
     let said = detail.as_deref().unwrap_or_default();
     if let Some(rest) = said.strip_prefix(ABORTED).filter(|_| !said.contains(THROWN_AT)) {
-        // The script's words are between a colon and the place.
+        // The script's message is between a colon and the position.
         let words = rest.strip_prefix(": ").unwrap_or_default();
         let words = words.rsplit_once(" at ").map_or(words, |(words, _)| words).trim();
         return Failed::Aborted(if words.is_empty() {
@@ -236,7 +219,7 @@ fn detail(answer: &Bytes) -> Option<String> {
     Some(said.pointer("/errors/0/detail")?.as_str()?.to_owned())
 }
 
-/// What k6 says of what it refuses or what failed, in one line.
+/// k6's error message, in one line.
 fn refusal(status: StatusCode, answer: &Bytes) -> String {
     let detail = detail(answer).map(|detail| detail.split_whitespace().collect::<Vec<_>>().join(" "));
     detail.unwrap_or_else(|| format!("{status} {}", String::from_utf8_lossy(answer).trim()))
@@ -252,7 +235,7 @@ mod tests {
         failure_of("setup()", StatusCode::INTERNAL_SERVER_ERROR, &answer)
     }
 
-    /// As k6 1.1.0, 1.8.1 and 2.2.0 answer.
+    /// The answers of k6 1.1.0, 1.8.1 and 2.2.0.
     #[test]
     fn abort_is_told_from_an_exception_that_says_the_same() {
         let aborted = |words: &str| Failed::Aborted(words.to_owned());

@@ -1,6 +1,5 @@
-//! The start barrier: every runner is found ready and paused first, then all are released at once, or none.
+//! The start barrier: all runners are released together, once every one of them is ready.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant as Moment};
 
@@ -8,24 +7,25 @@ use futures::future::join_all;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
+use super::Seconds;
 use super::k6_client::{Client, Error, Order, Status};
-use super::runners::{ANSWER, Access, Attempts, Limits, Target, end, token_of, unless_terminated};
+use super::runners::{ANSWER, Access, Attempts, Limits, Target, TargetArgs};
 use super::setup::{self, Done};
-use crate::protocol::report::{Failure, Report, TERMINATION_LOG};
+use crate::protocol::report::{Failure, Report};
 use crate::protocol::tokens::Token;
 
 /// Releases all runners, or none.
 ///
-/// First every runner must answer that it is initialized and paused, within [`Limits::connect`]. One that is
-/// no longer paused was released by an earlier starter: it counts as confirmed and is not touched. If any
-/// runner cannot be found ready, none is released. One that has answered, and then is told to stop or listens no
-/// more, is given up before the deadline: its address may soon be another's. With [`Limits::setup`], the first runner runs the script's
-/// setup(), whose data the others get; if that fails, none is released either. Then all release orders are written
-/// back to back to the connections that are open by now, and each runner has to confirm within [`Limits::release`].
+/// First, every runner must answer that it is initialized and paused, within [`Limits::connect`]. A runner that is no
+/// longer paused was released by an earlier starter: it counts as confirmed and is left alone. If any runner is not
+/// ready in time, none is released. A runner that was ready and then stops or refuses connections fails at once, as its
+/// address may soon belong to another pod. With [`Limits::setup`], the first runner runs the script's setup() and the
+/// others get its data. If that fails, none is released. Then all release orders are written back to back to the open
+/// connections, and each runner has to confirm within [`Limits::release`].
 ///
-/// Dropping the future leaves either no runner or every ready runner with its release order.
+/// If the future is dropped, either no runner or every ready runner has its release order.
 ///
-/// `token` is what opens the runners, where they ask for one.
+/// `token` is the token that the runners require, if they require one.
 pub async fn start(targets: &[Target], limits: &Limits, token: Option<&Token>) -> Report {
     let access = Access::new(token);
     let (mut paused, mut confirmed, mut failures) = ready(targets, &access, limits).await;
@@ -42,7 +42,7 @@ pub async fn start(targets: &[Target], limits: &Limits, token: Option<&Token>) -
 
     let deadline = Instant::now() + limits.release;
     let ordered = paused.len();
-    // Unconstrained: the runtime would otherwise hold back what one task does after 128 operations.
+    // Unconstrained: otherwise the runtime would suspend this task after 128 operations.
     unconstrained(async {
         for (_, client) in &mut paused {
             client.send(Order::Resume);
@@ -76,7 +76,7 @@ pub async fn start(targets: &[Target], limits: &Limits, token: Option<&Token>) -
     Report::new(targets.len(), confirmed, spread, failures).ordering(ordered)
 }
 
-/// The runners that wait for their release, how many have been released before, and those that can't be.
+/// Returns the runners that wait for their release, the number of those that were released before, and the failures.
 async fn ready<'a>(
     targets: &'a [Target],
     access: &Access<'_>,
@@ -104,10 +104,10 @@ enum Reached {
     Released,
 }
 
-/// Why a runner is not found ready, or does not confirm.
+/// Why a runner is not ready, or does not confirm.
 struct Problem {
     what: String,
-    /// It will not be otherwise before the deadline.
+    /// Whether waiting until the deadline would not change it.
     is_final: bool,
 }
 
@@ -126,7 +126,7 @@ impl Problem {
         }
     }
 
-    /// Of a runner that has answered before.
+    /// The problem of a runner that has answered before.
     fn of_known(attempts: &mut Attempts<'_>, error: &Error) -> Self {
         Self {
             what: error.to_string(),
@@ -143,8 +143,8 @@ impl Problem {
     }
 }
 
-/// Finds every runner ready (or released) at about the same time: whoever was found ready is asked again once
-/// the last one is, so that none that has gone meanwhile is counted on.
+/// Finds every runner ready (or released) at about the same time. Runners that were ready early are asked again after
+/// the last one became ready, since one of them may have ended meanwhile.
 async fn reach_all(
     targets: &[Target],
     access: &Access<'_>,
@@ -179,12 +179,12 @@ async fn reach_all(
     reached
 }
 
-/// When asking again took longer than this for a runner, all are asked once more.
+/// If asking all runners again took longer than this, they are asked once more.
 const FRESH: Duration = Duration::from_secs(1);
-/// But not more often than this: runners that are slow to answer are released nevertheless.
+/// The most rounds of asking again. Runners that are slow to answer are released nevertheless.
 const RECHECKS: u32 = 3;
-/// A runner that has answered has ended when its address refuses connections for so long. What is at the address
-/// afterwards may be a runner of another test.
+/// How long connections to a runner that has answered are refused before it counts as ended. Later, its address may
+/// belong to a runner of another test.
 const GONE_AFTER: Duration = Duration::from_secs(1);
 
 /// Asks one runner until it is ready or has been released.
@@ -230,8 +230,8 @@ fn unready(target: &Target, status: &Status) -> String {
     }
 }
 
-/// Awaits the confirmation of a release order that was sent, and gives the order again where it was lost.
-/// Returns when the order was written.
+/// Waits until a runner confirms its release order and repeats the order if it was lost. Returns when the order was
+/// written.
 async fn confirm<'a>(
     target: &'a Target,
     mut client: Client,
@@ -263,7 +263,7 @@ async fn confirm<'a>(
     Err((target, problem))
 }
 
-/// Looks whether a runner has been released after all, and only if not gives the order again.
+/// Asks whether a runner has been released after all, and repeats the order only if it has not.
 async fn insist(
     target: &Target,
     attempts: &mut Attempts<'_>,
@@ -285,51 +285,41 @@ async fn insist(
     }
 }
 
-/// Releases the paused runners of a test at once, or none of them
+/// Releases all paused runners of a test together, once every one of them is ready
 #[derive(Clone, Debug, clap::Args)]
 pub struct StartArgs {
-    /// A runner's number and the address of its k6; once for every runner
-    #[arg(long = "runner", value_name = "N=IP:PORT", required = true)]
-    pub runners: Vec<Target>,
+    #[command(flatten)]
+    targets: TargetArgs,
     /// Seconds until every runner must be ready
-    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().connect.as_secs())]
-    pub connect_timeout: u64,
-    /// Seconds from the release until every runner must have confirmed
-    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().release.as_secs())]
-    pub release_timeout: u64,
-    /// Run setup() on the first runner, for all, within so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Limits::default().connect))]
+    pub connect_timeout: Seconds,
+    /// Seconds from the release until every runner must have confirmed it
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Limits::default().release))]
+    pub release_timeout: Seconds,
+    /// Run setup() once, on the first runner, for all runners, and allow it this many seconds
     #[arg(long, value_name = "SECONDS")]
-    pub setup_timeout: Option<u64>,
-    /// The file with the token that opens the runners
-    #[arg(long, value_name = "PATH")]
-    pub token: Option<PathBuf>,
-    /// The file that gets the report
-    #[arg(long, value_name = "PATH", default_value = TERMINATION_LOG)]
-    pub termination_log: PathBuf,
+    pub setup_timeout: Option<Seconds>,
 }
 
-/// The program `start`: exit code 0 only when every runner is released.
+/// Runs the program `start`. The exit code is 0 only if every runner is released.
 pub async fn run_start(args: StartArgs) -> ExitCode {
     let limits = Limits {
-        connect: Duration::from_secs(args.connect_timeout),
-        release: Duration::from_secs(args.release_timeout),
-        setup: args.setup_timeout.map(Duration::from_secs),
+        connect: args.connect_timeout.0,
+        release: args.release_timeout.0,
+        setup: args.setup_timeout.map(|timeout| timeout.0),
         ..Limits::default()
     };
-    let token = match token_of(args.token.as_ref()) {
-        Ok(token) => token,
-        Err(failed) => return failed,
-    };
-    let report = unless_terminated(start(&args.runners, &limits, token.as_ref())).await;
-    end(report, &args.termination_log, |report| {
+    let work = async |targets: &[Target], token: Option<&Token>| start(targets, &limits, token).await;
+    let summary = |report: &Report| {
         let released = format!("released {} of {} runners", report.confirmed, report.total);
         match report.spread_micros {
-            // None, only one, or all by an earlier starter.
+            // There is no runner or only one, or an earlier starter has released them all.
             0 => released,
             spread => format!(
                 "{released} within {:.2} ms",
                 Duration::from_micros(spread).as_secs_f64() * 1e3
             ),
         }
-    })
+    };
+    args.targets.run(work, summary).await
 }

@@ -1,26 +1,25 @@
-//! Stopping runners: each is told to end its test, whether it runs, waits or has yet to begin.
+//! Stops runners: each is told to end its test, whether it runs, waits or has not begun.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::time::Instant;
 
+use super::Seconds;
 use super::k6_client::Order;
-use super::runners::{Access, Attempts, Limits, Target, end, token_of, unless_terminated};
-use crate::protocol::report::{Failure, Report, TERMINATION_LOG};
+use super::runners::{Access, Attempts, Limits, Target, TargetArgs};
+use crate::protocol::report::{Failure, Report};
 use crate::protocol::tokens::Token;
 
-/// A runner has ended when its address refuses connections for so long. Not at once: a k6 that is just being
-/// started does not listen yet.
+/// How long connections to a runner are refused before it counts as ended. It is not zero, since a k6 that is starting
+/// does not listen yet.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
 
-/// Stops all runners, within [`Limits::stop`].
+/// Stops all runners within [`Limits::stop`].
 ///
-/// A runner confirms by its answer, or by having ended: nothing listens at its address. An address that does
-/// not answer at all confirms nothing.
-/// `token` is what opens the runners, where they ask for one.
+/// A runner confirms by its answer or by having ended, so that connections to its address are refused. An address that
+/// does not answer at all confirms nothing. `token` is the token that the runners require, if they require one.
 pub async fn stop(targets: &[Target], limits: &Limits, token: Option<&Token>) -> Report {
     let access = Access::new(token);
     let deadline = Instant::now() + limits.stop;
@@ -57,32 +56,20 @@ async fn stop_one(target: &Target, access: &Access<'_>, deadline: Instant) -> Re
 /// Stops the runners of a test
 #[derive(Clone, Debug, clap::Args)]
 pub struct StopArgs {
-    /// A runner's number and the address of its k6; once for every runner
-    #[arg(long = "runner", value_name = "N=IP:PORT", required = true)]
-    pub runners: Vec<Target>,
-    /// Seconds until every runner must have confirmed
-    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().stop.as_secs())]
-    pub stop_timeout: u64,
-    /// The file with the token that opens the runners
-    #[arg(long, value_name = "PATH")]
-    pub token: Option<PathBuf>,
-    /// The file that gets the report
-    #[arg(long, value_name = "PATH", default_value = TERMINATION_LOG)]
-    pub termination_log: PathBuf,
+    #[command(flatten)]
+    targets: TargetArgs,
+    /// Seconds until every runner must have confirmed that it stops
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Limits::default().stop))]
+    pub stop_timeout: Seconds,
 }
 
-/// The program `stop`: exit code 0 only when every runner has been stopped or has ended.
+/// Runs the program `stop`. The exit code is 0 only if every runner has been stopped or has ended.
 pub async fn run_stop(args: StopArgs) -> ExitCode {
     let limits = Limits {
-        stop: Duration::from_secs(args.stop_timeout),
+        stop: args.stop_timeout.0,
         ..Limits::default()
     };
-    let token = match token_of(args.token.as_ref()) {
-        Ok(token) => token,
-        Err(failed) => return failed,
-    };
-    let report = unless_terminated(stop(&args.runners, &limits, token.as_ref())).await;
-    end(report, &args.termination_log, |report| {
-        format!("stopped {} of {} runners", report.confirmed, report.total)
-    })
+    let work = async |targets: &[Target], token: Option<&Token>| stop(targets, &limits, token).await;
+    let summary = |report: &Report| format!("stopped {} of {} runners", report.confirmed, report.total);
+    args.targets.run(work, summary).await
 }

@@ -1,6 +1,6 @@
 //! The dialogue of a runner with the aggregator: heartbeats about its k6, and the directives that come back.
 
-use super::http::ask;
+use super::http::{RequestError, ask};
 use super::k6_client::{Client, Status};
 use super::linger::LingerArgs;
 use super::process::{log_error, tell};
@@ -21,29 +21,33 @@ use hyper::header::AUTHORIZATION;
 use hyper::{Method, StatusCode};
 use rustix::process::{Pid, Signal};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
+use thiserror::Error;
 use tokio::time::{Instant, sleep};
-/// How often k6 is asked how it is.
+
+/// How often k6 is asked for its status.
 const LOOK: Duration = Duration::from_millis(250);
-/// How often the aggregator is told, and asked, while nothing changes: there can be a thousand runners.
+/// How often the aggregator gets a heartbeat while nothing changes. There can be a thousand runners.
 const WORD: Duration = Duration::from_secs(1);
-/// How long k6 and the aggregator may take to answer.
+/// How long an answer of k6 or the aggregator may take.
 const ANSWER: Duration = Duration::from_secs(4);
-/// How long the aggregator may take to tell the result once it has all.
+/// How long the aggregator may take to publish the result once it has everything.
 const CLOSED_WITHIN: Duration = Duration::from_secs(90);
-/// How long the merged data, which can be many megabytes, and what came of it may take.
+/// How long it may take to fetch the merged data, which can be many megabytes, or to bring the result of
+/// handleSummary().
 const FETCH: Duration = Duration::from_secs(30);
-/// How much longer than [`LingerArgs::grace`] k6 may take to end for each thing that it has to sum up: a k6 1.1 with
+/// The time that k6 may take to end for each series that it sums up, added to [`LingerArgs::grace`]. A k6 1.1 with
 /// 16,000 different checks took 30 s on a loaded machine.
 const GRACE_EACH: Duration = Duration::from_millis(5);
-/// And no longer than this.
+/// The longest time that k6 may take to end.
 const LONGEST_GRACE: Duration = Duration::from_secs(600);
 
-/// The numbers of metrics as k6's REST API lists them, but for those of submetrics.
+/// Reads the numbers of metrics from k6's REST API, without those of submetrics.
 fn numbers_of(metrics: &[Value]) -> K6Metrics {
     let numbers = |metric: &Value| {
         let name = metric.get("id")?.as_str().filter(|name| !name.contains('{'))?;
@@ -56,37 +60,48 @@ fn numbers_of(metrics: &[Value]) -> K6Metrics {
     metrics.iter().filter_map(numbers).collect()
 }
 
+/// Why a request to the aggregator failed.
+#[derive(Debug, Error)]
+enum DialogueError {
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error("{0}: {1}")]
+    Refused(StatusCode, String),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+}
+
 /// Watches k6, reports to the aggregator, and carries out its directives.
 pub(super) struct Supervisor<'a> {
     args: &'a LingerArgs,
     plan: &'a Plan,
-    /// What the header `authorization` has.
-    authorization: Option<String>,
+    /// The text of the header `authorization`.
+    bearer: Option<String>,
     path: String,
     client: Option<Client>,
     started: Option<Instant>,
     ended: Option<Instant>,
     own: Option<K6Metrics>,
-    /// What k6 says of the script's own metrics that have thresholds.
+    /// The types of the script's own metrics that have thresholds, as k6 tells them.
     kinds: BTreeMap<String, MetricKind>,
-    /// Whether the aggregator wants k6's own rates while its part runs.
+    /// Whether the aggregator needs k6's own rates while this part of the test runs.
     wants_rates: bool,
     stopped: bool,
-    /// Whether the test was aborted here, and not by an order or a signal.
+    /// Whether the test was aborted here, and not by a directive or a signal.
     aborted: bool,
-    /// Whether another runner's abort has ended it here.
+    /// Whether the test was ended here because another runner aborted it.
     abort_ordered: bool,
-    /// Whether k6 was signalled, as when the pod is deleted: that ends this runner, and not the test.
+    /// Whether k6 was signalled, as when the pod is deleted. That ends this runner and not the test.
     signalled: &'a Cell<bool>,
     let_go: bool,
-    /// Whether k6 did not end in its time, and was killed here.
+    /// Whether k6 did not end in time and was killed.
     killed: bool,
     torn_down: Option<Result<(), Failed>>,
-    /// The thresholds that were crossed over all runners, if this runner is to tell.
+    /// The thresholds that were crossed over all runners, if this runner reports them by its exit code.
     crossed: Option<String>,
-    /// The merged data, once this runner has it, of which handleSummary() is to be called here.
+    /// The merged data for handleSummary(), once this runner has it.
     pub task: Option<Task>,
-    /// What setup() returned, as JSON, if handleSummary() is to be called here.
+    /// What setup() returned, as JSON, if handleSummary() is called here.
     setup_data: Option<Bytes>,
 }
 
@@ -97,11 +112,10 @@ impl<'a> Supervisor<'a> {
         signalled: &'a Cell<bool>,
         token: Option<&Token>,
     ) -> Self {
-        let authorization = token.map(Token::authorization);
         Self {
             args,
             plan,
-            authorization: authorization.and_then(|value| Some(value.to_str().ok()?.to_owned())),
+            bearer: token.map(Token::bearer),
             path: format!("/runners/{}/{}", args.runner, args.process),
             client: None,
             started: None,
@@ -122,13 +136,13 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// The exit code, of a k6 that ended with this one, and whose log says or not that the test is marked as failed. In
-    /// which order they count is k6's: <https://github.com/grafana/k6/blob/v2.2.0/internal/cmd/run.go>
+    /// The exit code of this program, given the exit code of k6 and whether its log marks the test as failed. The order
+    /// of precedence is k6's: <https://github.com/grafana/k6/blob/v2.2.0/internal/cmd/run.go>
     pub fn code(&self, code: u8, is_marked: bool) -> u8 {
         if self.stopped && self.ended.is_some() {
             return THRESHOLDS_CROSSED;
         }
-        // That it had to be killed is no verdict on the test, whose result was there before.
+        // A kill is no verdict on the test: its result was known before.
         let code = if self.killed { 0 } else { code };
         let code = if code == 0 && is_marked {
             MARKED_AS_FAILED
@@ -156,13 +170,13 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Watches k6 until the aggregator needs it no more, and ends it then. Returns never: the end of k6 is awaited
-    /// elsewhere.
+    /// Watches k6 until the aggregator no longer needs it, then ends it. Never returns, since the caller waits for the
+    /// end of k6.
     pub async fn attend(&mut self, pid: Pid) -> Infallible {
         let series = self.until_let_go().await;
         self.let_go = true;
         tell(pid, Signal::TERM);
-        let grace = Duration::from_secs(self.args.grace) + GRACE_EACH.saturating_mul(series);
+        let grace = self.args.grace.0 + GRACE_EACH.saturating_mul(series);
         let grace = grace.min(LONGEST_GRACE);
         let until = Instant::now() + grace;
         // Heartbeats go on: a runner without them counts as lost.
@@ -174,7 +188,7 @@ impl<'a> Supervisor<'a> {
         }
         self.killed = true;
         eprintln!(
-            "k6-operator: k6 has not ended in {} s, and is killed: its own summary is lost, the result of the test is not",
+            "k6-operator: k6 did not end in {} s and is killed: its own summary is lost, the result of the test is not",
             grace.as_secs()
         );
         tell(pid, Signal::KILL);
@@ -183,7 +197,6 @@ impl<'a> Supervisor<'a> {
 
     /// Sends heartbeats and obeys the answers until k6 may end. Returns the number of series that k6 has to sum up.
     async fn until_let_go(&mut self) -> u32 {
-        let patience = Duration::from_secs(self.args.patience);
         let mut said: Option<(Phase, Instant)> = None;
         let mut answered = Instant::now();
         loop {
@@ -215,10 +228,10 @@ impl<'a> Supervisor<'a> {
                         return series;
                     }
                 }
-                // The next heartbeat has all of it, when the aggregator is there again.
+                // The next heartbeat repeats everything, once the aggregator is back.
                 Err(error) => {
                     let silent = self.ended.map(|ended| ended.max(answered).elapsed());
-                    if silent.is_some_and(|silent| silent >= patience) {
+                    if silent.is_some_and(|silent| silent >= self.args.patience.0) {
                         eprintln!("k6-operator: the last export may be lost: {error}");
                         return 0;
                     }
@@ -234,7 +247,7 @@ impl<'a> Supervisor<'a> {
             Directive::Stop { why } => {
                 if !self.stopped {
                     eprintln!(
-                        "k6-operator: the test is ended, as a threshold was crossed over all runners: {why}"
+                        "k6-operator: the test ends, since a threshold was crossed over all runners: {why}"
                     );
                 }
                 self.stopped |= self.stop().await;
@@ -242,7 +255,7 @@ impl<'a> Supervisor<'a> {
             }
             Directive::Abort { runner } => {
                 if !self.abort_ordered {
-                    eprintln!("k6-operator: the test is ended, as it was aborted on runner {runner}");
+                    eprintln!("k6-operator: the test ends, since it was aborted on runner {runner}");
                 }
                 self.abort_ordered |= self.stop().await;
                 false
@@ -259,7 +272,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Fetches the merged data, if this runner has a use for it. True if k6 may end now.
+    /// Fetches the merged data if this runner uses it. True if k6 may end now.
     async fn take_task(&mut self) -> bool {
         if self.plan.needs_data() {
             match self.fetch().await {
@@ -268,23 +281,18 @@ impl<'a> Supervisor<'a> {
                     self.setup_data = self.returned_by_setup().await;
                     return true;
                 }
-                // The aggregator asks this runner again, or another.
-                Err(error) => eprintln!("k6-operator: the merged data did not come: {error}"),
+                // The aggregator asks this runner again, or another one.
+                Err(error) => eprintln!("k6-operator: the merged data could not be fetched: {error}"),
             }
             return false;
         }
         match self.bring(&Handled::default()).await {
-            Ok(Directive::End { crossed }) => {
-                self.crossed = crossed;
-                return true;
+            Ok(directive) => {
+                if let Directive::End { crossed } = directive {
+                    self.crossed = crossed;
+                    return true;
+                }
             }
-            Ok(
-                Directive::Continue {}
-                | Directive::Stop { .. }
-                | Directive::Abort { .. }
-                | Directive::TearDown {}
-                | Directive::Summarize {},
-            ) => {}
             Err(error) => eprintln!("k6-operator: {error}"),
         }
         false
@@ -295,7 +303,7 @@ impl<'a> Supervisor<'a> {
             return;
         }
         let address = self.args.api.to_string();
-        let limit = Duration::from_secs(self.args.teardown_timeout) + ANSWER;
+        let limit = self.args.teardown_timeout.0 + ANSWER;
         let done = ask(&address, Method::POST, "/v1/teardown", &[], Vec::new(), limit);
         let mut done = std::pin::pin!(done);
         let done = loop {
@@ -303,7 +311,7 @@ impl<'a> Supervisor<'a> {
                 done = &mut done => break done,
                 () = sleep(WORD) => {}
             }
-            // One that says nothing counts as lost.
+            // A runner that sends nothing counts as lost.
             let _ = self.say(Phase::Ended, None, ANSWER).await;
         };
         self.torn_down = Some(match done {
@@ -313,21 +321,19 @@ impl<'a> Supervisor<'a> {
         });
     }
 
-    /// Takes the merged data. No other runner is given it from then on.
-    async fn fetch(&self) -> Result<Task, String> {
-        let body = self.post("/task", Vec::new(), FETCH).await?;
-        serde_json::from_slice(&body).map_err(|error| error.to_string())
+    /// Fetches the merged data. From then on, no other runner is given it.
+    async fn fetch(&self) -> Result<Task, DialogueError> {
+        self.post("/task", Vec::new(), FETCH).await
     }
 
-    /// Tells what came of handleSummary().
-    async fn bring(&self, handled: &Handled) -> Result<Directive, String> {
-        let body = serde_json::to_vec(handled).map_err(|error| error.to_string())?;
-        let body = self.post("/handled", body, FETCH).await?;
-        let answer: Answer = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+    /// Sends the result of handleSummary().
+    async fn bring(&self, handled: &Handled) -> Result<Directive, DialogueError> {
+        let body = serde_json::to_vec(handled)?;
+        let answer: Answer = self.post("/handled", body, FETCH).await?;
         Ok(answer.order)
     }
 
-    /// Does what is to be done with the merged data, and waits until the aggregator has told the result, if it answers.
+    /// Uses the merged data and waits until the aggregator has published the result, as long as it answers.
     pub async fn sum(&mut self, task: &Task, second: &Cell<Option<Pid>>) {
         let plan = self.plan;
         let setup_data = self.setup_data.take();
@@ -360,21 +366,15 @@ impl<'a> Supervisor<'a> {
                 self.bring(&handled).await
             };
             match answer {
-                Ok(Directive::End { crossed }) => {
-                    self.crossed = crossed;
-                    return;
-                }
-                Ok(
-                    Directive::Continue {}
-                    | Directive::Stop { .. }
-                    | Directive::Abort { .. }
-                    | Directive::TearDown {}
-                    | Directive::Summarize {},
-                ) => {
+                Ok(directive) => {
+                    if let Directive::End { crossed } = directive {
+                        self.crossed = crossed;
+                        return;
+                    }
                     (answered, brought) = (Instant::now(), true);
                 }
-                Err(error) if answered.elapsed() >= Duration::from_secs(self.args.patience) => {
-                    eprintln!("k6-operator: what came of handleSummary() may be lost: {error}");
+                Err(error) if answered.elapsed() >= self.args.patience.0 => {
+                    eprintln!("k6-operator: the result of handleSummary() may be lost: {error}");
                     return;
                 }
                 Err(_) => {}
@@ -409,7 +409,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// What setup() returned, which k6 knows as long as it runs.
+    /// What setup() returned. k6 knows it as long as it runs.
     async fn returned_by_setup(&self) -> Option<Bytes> {
         if !self.plan.handles() {
             return None;
@@ -417,13 +417,13 @@ impl<'a> Supervisor<'a> {
         match data_at(self.args.api).await {
             Ok(data) => data,
             Err(error) => {
-                eprintln!("k6-operator: handleSummary() is not given setup_data: {error}");
+                eprintln!("k6-operator: handleSummary() gets no setup_data: {error}");
                 None
             }
         }
     }
 
-    /// The metrics that k6 itself has, if it can say.
+    /// The metrics of k6, if it answers.
     async fn measured(&self) -> Option<Vec<Value>> {
         let address = self.args.api.to_string();
         let asked = ask(&address, Method::GET, "/v1/metrics", &[], Vec::new(), ANSWER).await;
@@ -434,7 +434,7 @@ impl<'a> Supervisor<'a> {
         Some(metrics.get("data")?.as_array()?.clone())
     }
 
-    /// What k6 says of the script's own metrics that have thresholds.
+    /// The types of the script's own metrics that have thresholds, as k6 tells them.
     fn kinds_of(&self, metrics: &[Value]) -> BTreeMap<String, MetricKind> {
         let kind = |metric: &Value| {
             let name = metric.get("id")?.as_str()?;
@@ -445,7 +445,7 @@ impl<'a> Supervisor<'a> {
         metrics.iter().filter_map(kind).collect()
     }
 
-    /// Whether k6 has taken the order to stop.
+    /// Tells k6 to stop. True if it confirms.
     async fn stop(&self) -> bool {
         let deadline = Instant::now() + ANSWER;
         let stopped = match Client::connect(self.args.api, deadline).await {
@@ -458,7 +458,13 @@ impl<'a> Supervisor<'a> {
         stopped.is_ok()
     }
 
-    async fn say(&self, phase: Phase, exit_code: Option<i32>, limit: Duration) -> Result<Answer, String> {
+    /// Sends a heartbeat.
+    async fn say(
+        &self,
+        phase: Phase,
+        exit_code: Option<i32>,
+        limit: Duration,
+    ) -> Result<Answer, DialogueError> {
         let ago = |then: Option<Instant>| {
             then.map(|then| u64::try_from(then.elapsed().as_millis()).unwrap_or(u64::MAX))
         };
@@ -468,7 +474,7 @@ impl<'a> Supervisor<'a> {
         } else {
             None
         };
-        let word = Heartbeat {
+        let heartbeat = Heartbeat {
             phase,
             rates,
             started_ago: ago(self.started),
@@ -478,32 +484,39 @@ impl<'a> Supervisor<'a> {
             let_go: self.let_go,
             torn_down: self.torn_down.as_ref().map(|done| match done {
                 Ok(()) => String::new(),
-                Err(failed) => failed.detail().to_owned(),
+                Err(failed) => failed.to_string(),
             }),
             exit_code,
             aborted: self.aborted,
             handles: self.plan.handles(),
         };
-        let body = serde_json::to_vec(&word).map_err(|error| error.to_string())?;
-        let body = self.post("", body, limit).await?;
-        serde_json::from_slice(&body).map_err(|error| error.to_string())
+        self.post("", serde_json::to_vec(&heartbeat)?, limit).await
     }
 
-    async fn post(&self, what: &str, body: Vec<u8>, limit: Duration) -> Result<Bytes, String> {
-        let shown = self.authorization.as_deref();
-        let headers: Vec<_> = shown
-            .map(|shown| (AUTHORIZATION.as_str(), shown))
+    /// Posts to the aggregator and parses its answer.
+    async fn post<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        body: Vec<u8>,
+        limit: Duration,
+    ) -> Result<T, DialogueError> {
+        let bearer = self.bearer.as_deref();
+        let headers: Vec<_> = bearer
+            .map(|bearer| (AUTHORIZATION.as_str(), bearer))
             .into_iter()
             .collect();
         let path = format!("{}{what}", self.path);
         let address = &self.args.aggregator;
         match ask(address, Method::POST, &path, &headers, body, limit).await? {
-            (StatusCode::OK, body) => Ok(body),
-            (status, body) => Err(format!("{status}: {}", String::from_utf8_lossy(&body))),
+            (StatusCode::OK, body) => Ok(serde_json::from_slice(&body)?),
+            (status, body) => {
+                let why = String::from_utf8_lossy(&body).into_owned();
+                Err(DialogueError::Refused(status, why))
+            }
         }
     }
 
-    /// That k6 has ended is known to Kubernetes too: this is not insisted on.
+    /// Reports that k6 has ended, in one attempt: Kubernetes reports it as well.
     pub async fn say_exited(&self, code: u8) {
         let _ = self
             .say(Phase::Exited, Some(i32::from(code)), Duration::from_secs(2))

@@ -1,5 +1,5 @@
-//! Tokens by which the pods of one run know each other. Each listener has only the hash of the token that opens it. Pure,
-//! but for [`Tokens::random`].
+//! Tokens that authenticate the pods of one run to each other. A listener has only the hash of the token that it
+//! requires. Pure, except for [`Tokens::random`].
 
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use sha2::{Digest, Sha256};
@@ -11,26 +11,26 @@ use subtle::ConstantTimeEq;
 const BYTES: usize = 32;
 const SCHEME: &str = "Bearer ";
 
-/// The file, and key of the Secret, with the token that opens the aggregator. Runners have it.
+/// The file, and key of the Secret, with the token that the aggregator requires. Runners have it.
 pub const AGGREGATOR: &str = "aggregator";
-/// The same for its hash, which the aggregator has.
+/// The file, and key of the Secret, with the hash of that token. The aggregator has it.
 pub const AGGREGATOR_HASH: &str = "aggregator.sha256";
-/// The file, and key of the Secret, with the token that opens the runners. The starter and the stopper have it.
+/// The file, and key of the Secret, with the token that the runners require. The starter and the stopper have it.
 pub const RUNNERS: &str = "runners";
-/// The same for its hash, which the runners have.
+/// The file, and key of the Secret, with the hash of that token. The runners have it.
 pub const RUNNERS_HASH: &str = "runners.sha256";
 
 /// The tokens of one run.
 #[derive(Debug)]
 pub struct Tokens {
-    /// Opens the aggregator.
+    /// The token that the aggregator requires.
     pub aggregator: Token,
-    /// Opens the runners.
+    /// The token that the runners require.
     pub runners: Token,
 }
 
 impl Tokens {
-    /// New tokens, from the random numbers of the operating system.
+    /// Creates tokens from random numbers of the operating system.
     pub fn random() -> Result<Self, getrandom::Error> {
         Ok(Self {
             aggregator: Token::random()?,
@@ -43,7 +43,7 @@ impl Tokens {
 #[derive(Clone)]
 pub struct Token(String);
 
-/// Why a text is not a [`Token`] or a [`TokenHash`]. It does not repeat the text.
+/// Why a text is no [`Token`] or [`TokenHash`]. The error does not repeat the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is not {} hexadecimal digits", 2 * BYTES)]
 pub struct TokenError;
@@ -55,20 +55,25 @@ impl Token {
         Ok(Self(hex(bytes)))
     }
 
-    /// As it is written into a Secret.
+    /// The text of the token, as the Secret has it.
     pub fn text(&self) -> &str {
         &self.0
     }
 
-    /// By which it is recognized.
+    /// The hash that admits this token.
     pub fn hash(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.0.as_bytes()).into())
+    }
+
+    /// The text of the header `authorization`.
+    pub fn bearer(&self) -> String {
+        format!("{SCHEME}{}", self.0)
     }
 
     /// The value of the header `authorization`.
     pub fn authorization(&self) -> HeaderValue {
         // Hexadecimal digits make a valid header.
-        let value = HeaderValue::from_str(&format!("{SCHEME}{}", self.0));
+        let value = HeaderValue::from_str(&self.bearer());
         let mut value = value.unwrap_or_else(|_| HeaderValue::from_static(""));
         value.set_sensitive(true);
         value
@@ -90,12 +95,12 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The SHA-256 of a token. A token of 256 random bits can't be guessed from it.
+/// The SHA-256 of a token. A token of 256 random bits can't be found from it.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
-    /// Whether these headers have the token. It takes as long for each token that is wrong.
+    /// Whether these headers carry the token. The comparison takes the same time for every wrong token.
     pub fn admits(&self, headers: &HeaderMap) -> bool {
         let value = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
         let presented = value.and_then(|value| value.strip_prefix(SCHEME.as_bytes()));

@@ -237,7 +237,7 @@ fn k6_whose_parent_is_killed_is_not_left_behind() {
 fn output_that_k6_can_have_only_once_is_left_out_with_a_word_in_the_log() {
     let mut beside = linger_beside(SHORT, 2, "opentelemetry");
     assert_eq!(beside.code(), Some(0), "{}", beside.log());
-    let why = "K6_OUT names opentelemetry, of which k6 can have only one";
+    let why = "K6_OUT names opentelemetry. k6 can have only one such output";
     assert!(beside.log().contains(why), "{}", beside.log());
 }
 

@@ -14,7 +14,7 @@ use k6_operator::k6::Version;
 use k6_operator::k6::export::{arguments, environment, measuring};
 use k6_operator::k6::threshold::thresholds;
 use k6_operator::objects::segments;
-use k6_operator::programs::aggregate::server::{Aggregator, Names, Teller, Telling};
+use k6_operator::programs::aggregate::server::{Aggregator, Names, Publication, Publisher};
 use k6_operator::programs::runners::{Limits, Target};
 use k6_operator::programs::start::start;
 use k6_operator::protocol::outcome::Outcome;
@@ -175,14 +175,14 @@ impl Service {
             .build()
             .unwrap();
         let told = Arc::clone(&self.told);
-        let teller = Teller::new(move |telling| {
+        let teller = Publisher::new(move |telling| {
             told.lock().unwrap().push(match telling {
-                Telling::Result(outcome, printed) => Some((outcome.clone(), printed.to_owned())),
-                Telling::Withdrawn => None,
+                Publication::Result(outcome, printed) => Some((outcome.clone(), printed.to_owned())),
+                Publication::Withdrawn => None,
             });
         });
         let aggregator = Aggregator::new(names(&self.options), session, folder, &Clock::system());
-        let aggregator = Arc::new(aggregator.telling(teller));
+        let aggregator = Arc::new(aggregator.publishing_to(teller));
         // The one before lets go of the address when its runtime has ended.
         let until = Instant::now() + Duration::from_secs(10);
         let socket = loop {

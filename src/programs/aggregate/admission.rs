@@ -1,5 +1,5 @@
-//! Bodies of requests: how large they may be, how long they may take to come, and how many are read at a time. What a
-//! request has in its headers is checked before.
+//! Limits on the bodies of requests: their size, the time they may take to arrive, and how many are read at a time. The
+//! headers of a request are checked before.
 
 use super::server::Aggregator;
 use crate::aggregate::store::ExportError;
@@ -18,12 +18,13 @@ use tokio::time::timeout;
 
 /// How long the body of a request may take to arrive, and to wait for room.
 pub(super) const ARRIVAL: Duration = Duration::from_secs(30);
-/// The largest answer of handleSummary() that is taken: what is kept of it is bounded where it comes from.
+/// The largest result of handleSummary() that is accepted, in bytes. The runner limits what it sends.
 pub(super) const LARGEST_HANDLED: usize = 16 * 1024 * 1024;
-/// The most bytes of words that are read at the same time, over all runners; the same for answers. Others wait.
+/// The most bytes of heartbeats that are read at the same time, over all runners. The same for results of
+/// handleSummary(). Others wait.
 const IN_FLIGHT: usize = 2 * LARGEST_HANDLED;
 
-/// Room for bodies, of which none is larger than `largest`.
+/// Room for bodies of at most `largest` bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Bodies {
     room: Arc<Semaphore>,
@@ -31,7 +32,7 @@ pub(super) struct Bodies {
 }
 
 impl Bodies {
-    /// Room of its own.
+    /// Room of its own, for bodies of at most `largest` bytes.
     pub(super) fn up_to(largest: usize) -> Self {
         Self {
             room: Arc::new(Semaphore::new(IN_FLIGHT / 1024 + 2)),
@@ -40,18 +41,18 @@ impl Bodies {
     }
 }
 
-/// How long a body says that it is.
+/// The length of a body, if its headers tell it.
 pub(super) fn length_of(headers: &HeaderMap) -> Option<usize> {
     let length = headers.get(CONTENT_LENGTH)?.to_str().ok()?;
     length.parse().ok()
 }
 
-/// A permit is for a kibibyte.
+/// The number of permits for a body. A permit is for a kibibyte.
 pub(super) fn kibibytes(bytes: usize) -> u32 {
     u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX)
 }
 
-/// Reads the whole body of a request, if it is no larger than it may be, before anything else is done with it.
+/// Reads the whole body of a request into memory before the request is handled. A body that is too large is refused.
 pub(super) async fn whole(State(bodies): State<Bodies>, request: Request, next: Next) -> Response {
     let Bodies { room, largest } = bodies;
     let most = length_of(request.headers()).unwrap_or(largest);
@@ -76,14 +77,14 @@ const INVALID_ARGUMENT: &str = "3";
 const OUT_OF_RANGE: &str = "11";
 const OK: &str = "0";
 
-/// An export over gRPC, which is read by others: it takes the room of the largest, and one that can't be read is held
-/// against its sender.
+/// Admits exports over gRPC, which tonic reads. Each takes the room of the largest export. One that can't be read
+/// counts against its sender.
 pub(super) async fn over_grpc(
     State(aggregator): State<Arc<Aggregator>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let sender = super::server::sender(&aggregator, request.headers()).ok();
+    let sender = super::otlp::sender(&aggregator, request.headers()).ok();
     let taking = async {
         let _room = aggregator.room(kibibytes(LARGEST_EXPORT)).await;
         next.run(request).await
@@ -93,7 +94,7 @@ pub(super) async fn over_grpc(
     };
     let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let error = match text("grpc-status") {
-        // What is wrong with it has been noted, or nothing is.
+        // An error in the data has been recorded by the handler.
         None | Some(OK | INVALID_ARGUMENT) => None,
         Some(OUT_OF_RANGE) => Some(ExportError::TooLarge(LARGEST_EXPORT)),
         Some(code) => {

@@ -1,9 +1,13 @@
-//! The program `aggregate`: it merges what the runners of a test measure, and serves the result.
+//! The program `aggregate`: merges what the runners of a test measure and serves the result.
 
 mod admission;
+mod kept;
+mod otlp;
+mod routes;
 pub mod server;
 mod serving;
 
+use super::runners::read_token;
 use crate::aggregate::report::RunInfo;
 use crate::aggregate::session::Session;
 use crate::aggregate::summary::Options;
@@ -12,9 +16,8 @@ use crate::k6::threshold::{submetrics, thresholds};
 use crate::listen;
 use crate::protocol::outcome::{Outcome, withdrawn};
 use crate::protocol::report::TERMINATION_LOG;
-use crate::protocol::tokens::{TokenError, TokenHash};
 use serde_json::Value;
-use server::{Aggregator, Names, Teller, Telling};
+use server::{Aggregator, Names, Publication, Publisher};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,44 +28,44 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Merges what the runners of a test measure
 #[derive(Clone, Debug, clap::Args)]
 pub struct AggregateArgs {
-    /// Where to listen
+    /// The address to listen on
     #[arg(long, value_name = "IP:PORT", default_value = "[::]:4318")]
     pub listen: SocketAddr,
-    /// The file with the hash of the token that the runners have: all others are refused
+    /// File with the hash of the run's token. Requests of runners without the token are refused
     #[arg(long, value_name = "PATH")]
     pub token_hash: PathBuf,
-    /// The namespace and name of the resource, for people
+    /// Namespace and name of the resource, shown in the report
     #[arg(long, default_value = "")]
     pub name: String,
-    /// Its kind, for people
+    /// Kind of the resource, shown in the report
     #[arg(long, default_value = "K6")]
     pub kind: String,
-    /// How many runners there are
+    /// Number of runners
     #[arg(long, value_name = "N")]
     pub runners: u32,
-    /// setup() and teardown() run once, on the first runner
+    /// Run setup() and teardown() once, on the first runner
     #[arg(long)]
     pub once: bool,
-    /// The script's thresholds: a file of JSON, with `thresholds` as k6 inspect prints them
+    /// File with the script's options as JSON, as `k6 inspect` prints them. The thresholds are read from it
     #[arg(long, value_name = "PATH")]
     pub options: Option<PathBuf>,
-    /// The same, in place of a file
+    /// The script's options as JSON, in place of a file
     #[arg(long, value_name = "JSON", conflicts_with = "options")]
     pub options_json: Option<String>,
-    /// A folder in which the last exports survive a restart
+    /// Folder for the last export of each runner, from which a restarted aggregator continues
     #[arg(long, value_name = "PATH")]
     pub keep: Option<PathBuf>,
-    /// The file that gets the outcome, too
+    /// File to which the outcome is written at the end
     #[arg(long, value_name = "PATH", default_value = TERMINATION_LOG)]
     pub termination_log: PathBuf,
 }
 
-/// How often what is known so far is printed, for who can't reach the aggregator but can read its log.
-const TOLD_EVERY: Duration = Duration::from_secs(5);
+/// How often the numbers so far are printed. The operator reads them in the log if it can't reach the aggregator.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
-/// Prints what is known of a test that runs, as one line of JSON.
-async fn tell(aggregator: &Aggregator) {
-    let mut tick = tokio::time::interval(TOLD_EVERY);
+/// Prints the outcome so far as one line of JSON, while the test runs.
+async fn print_progress(aggregator: &Aggregator) {
+    let mut tick = tokio::time::interval(PROGRESS_EVERY);
     loop {
         tick.tick().await;
         let now = aggregator.now();
@@ -73,14 +76,14 @@ async fn tell(aggregator: &Aggregator) {
     }
 }
 
-/// Tells the result where the operator can read it, which talks to nobody but the API server: in the log, and in the
-/// termination message, which outlives the log.
-fn tell_end(telling: &Telling<'_>, termination_log: &Path) {
-    let (lines, message) = match telling {
-        Telling::Result(outcome, documents) => {
+/// Publishes the result where the operator can read it, since the operator connects to nothing but the API server: in
+/// the log, and in the termination message, which outlives the log.
+fn publish(publication: &Publication<'_>, termination_log: &Path) {
+    let (lines, message) = match publication {
+        Publication::Result(outcome, documents) => {
             (format!("{documents}{}\n", outcome.line()), outcome.to_message())
         }
-        Telling::Withdrawn => (format!("{}\n", withdrawn()), String::new()),
+        Publication::Withdrawn => (format!("{}\n", withdrawn()), String::new()),
     };
     let mut out = std::io::stdout().lock();
     let written = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
@@ -89,7 +92,7 @@ fn tell_end(telling: &Telling<'_>, termination_log: &Path) {
     }
 }
 
-/// Aggregates until it is told to end.
+/// Runs the aggregator until it is told to end.
 pub async fn run_aggregate(args: AggregateArgs) -> Result<(), Box<dyn std::error::Error>> {
     let options = match (&args.options, &args.options_json) {
         (None, None) => Value::Null,
@@ -101,9 +104,7 @@ pub async fn run_aggregate(args: AggregateArgs) -> Result<(), Box<dyn std::error
             serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))?
         }
     };
-    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", args.token_hash.display());
-    let hash = std::fs::read_to_string(&args.token_hash).map_err(|error| named(&error))?;
-    let token: TokenHash = hash.parse().map_err(|error: TokenError| named(&error))?;
+    let token = read_token(&args.token_hash)?;
     let mut session = Session::new(args.runners, args.once, thresholds(&options)?);
     session.submetrics = Arc::new(submetrics(&options));
     let mut terminated = signal(SignalKind::terminate())?;
@@ -120,12 +121,13 @@ pub async fn run_aggregate(args: AggregateArgs) -> Result<(), Box<dyn std::error
     };
     let aggregator = Aggregator::new(names, session, args.keep, &Clock::system());
     let log = args.termination_log;
-    let aggregator = Arc::new(aggregator.telling(Teller::new(move |telling| tell_end(&telling, &log))));
+    let aggregator =
+        Arc::new(aggregator.publishing_to(Publisher::new(move |publication| publish(&publication, &log))));
     tokio::select! {
         served = Arc::clone(&aggregator).serve(socket) => served?,
         () = Arc::clone(&aggregator).judge() => {}
-        () = tell(&aggregator) => {}
-        // Its Job is not complete by that: another pod is to take its place.
+        () = print_progress(&aggregator) => {}
+        // An error keeps the Job incomplete, so that another pod takes over.
         _ = terminated.recv() => return Err("it was told to end".into()),
     }
     Ok(())
