@@ -292,7 +292,7 @@ mod tests {
         }
     }
 
-    /// Runners that said at these times that they had ended, and of which all was awaited.
+    /// A session whose runners have all reported their end at `now`.
     fn ended(runners: u32, now: u64) -> Session {
         let mut session = Session::new(runners, false, Vec::new());
         for runner in 1..=runners {
@@ -305,7 +305,7 @@ mod tests {
         session.hear(&sender(runner), word(Phase::Ended), now);
     }
 
-    /// After the last export is waited for no more.
+    /// A time at which the last export is not awaited any longer, in ms.
     const IN: u64 = 16_000;
 
     fn all_in(runners: u32) -> Session {
@@ -333,7 +333,7 @@ mod tests {
         assert!(!closing.handled(&sender(2), Handled::default()));
         assert!(closing.handled(&sender(1), Handled::default()));
         assert!(closing.tick(&session, IN) && closing.is_due(IN));
-        // It ends when the result is told, and not before.
+        // The runner ends once the result is published, and not before.
         assert_eq!(turns(&mut closing, IN)[0], Turn::Wait);
         closing.tell(IN);
         assert_eq!(turns(&mut closing, IN)[0], Turn::EndLast);
@@ -371,7 +371,7 @@ mod tests {
             );
             assert_eq!(closing.turn(&sender(2), &session, lost), Turn::End);
         }
-        // What came of it survives, too.
+        // The result of handleSummary() is kept as well.
         let claim = closing.claim_taken().unwrap();
         assert!(Closing::restored(claim, lost).tick(&session, lost));
     }
@@ -427,7 +427,7 @@ mod tests {
         let (session, mut closing) = (Session::new(2, false, Vec::new()), Closing::default());
         assert!(!closing.tick(&session, NEVER_HEARD - 1));
         assert!(closing.tick(&session, NEVER_HEARD));
-        // Nobody has said that there is a handleSummary().
+        // No runner has reported that there is a handleSummary().
         assert_eq!(closing.outcome().unwrap().error, None);
     }
 

@@ -71,7 +71,7 @@ pub enum Keep {
     Beginning,
 }
 
-/// An answer.
+/// The answer to a request.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The status code.

@@ -1,4 +1,4 @@
-//! The state of one run's aggregator: what the runners have sent, how the test ends, and who is told.
+//! The state of one run's aggregator: what the runners have sent, how the test ends, and what is published.
 
 use super::kept::{Kept, KeptFile, KeptFiles, RestoreError};
 use super::otlp::is_taken;
@@ -53,7 +53,7 @@ pub enum SenderError {
     /// The runner is no number.
     #[error("{runner:?} is not a runner's number: {error}")]
     Number {
-        /// What stands in place of the number.
+        /// The text in place of the number.
         runner: String,
         /// Why it is none.
         error: ParseIntError,
