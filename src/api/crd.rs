@@ -78,7 +78,8 @@ pub fn definition(kind: Kind) -> Value {
         Kind::K6 => ("k6", Vec::new()),
         Kind::TestRun => ("testrun", vec!["tr"]),
     };
-    let column = |name: &str, type_: &str, path: &str, priority: u8| json!({"name": name, "type": type_, "jsonPath": path, "priority": priority});
+    let column = |name: &str, type_: &str, path: &str| json!({"name": name, "type": type_, "jsonPath": path});
+    let wide = |name: &str, type_: &str, path: &str| json!({"name": name, "type": type_, "jsonPath": path, "priority": 1});
     let mut names = json!({
         "kind": kind.as_str(), "plural": kind.plural(), "singular": singular, "categories": ["all"]
     });
@@ -99,16 +100,16 @@ pub fn definition(kind: Kind) -> Value {
                 "storage": true,
                 "subresources": {"status": {}},
                 "additionalPrinterColumns": [
-                    column("State", "string", ".status.state", 0),
-                    column("Result", "string", ".status.result", 0),
-                    column("Runners", "string", ".status.runners.summary", 0),
-                    column("Stage", "string", ".status.stage", 1),
-                    column("Started", "date", ".status.startTime", 1),
-                    column("Duration", "string", ".status.duration", 1),
-                    column("Age", "date", ".metadata.creationTimestamp", 0),
-                    column("p95", "string", ".status.summary.p95", 1),
-                    column("Failed", "string", ".status.summary.failed", 1),
-                    column("Message", "string", ".status.message", 1),
+                    column("State", "string", ".status.state"),
+                    column("Result", "string", ".status.result"),
+                    column("Runners", "string", ".status.runners.summary"),
+                    wide("Stage", "string", ".status.stage"),
+                    wide("Started", "date", ".status.startTime"),
+                    wide("Duration", "string", ".status.duration"),
+                    column("Age", "date", ".metadata.creationTimestamp"),
+                    wide("p95", "string", ".status.summary.p95"),
+                    wide("Failed", "string", ".status.summary.failed"),
+                    wide("Message", "string", ".status.message"),
                 ],
                 "schema": {"openAPIV3Schema": schema(kind)}
             }]

@@ -4,7 +4,7 @@ use crate::kstatus::{Kstatus, compute};
 use crate::support::golden;
 use k6_operator::api::{Kind, Status, crd};
 use k6_operator::machine::{Event, StateName, diagram};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 const REMEDY: &str = "run `make manifests`";
@@ -49,6 +49,33 @@ fn each_custom_resource_definition_can_be_applied_by_kubectl() {
         }
         // What is folded onto single lines is the definition nevertheless.
         assert_eq!(read, crd::definition(kind), "{path}");
+    }
+}
+
+/// What the API server does not keep of a definition. A tool that compares what it has applied with what is there, as
+/// Argo CD does, would find the definition different for ever.
+fn lost(path: &str, value: &Value, all: &mut Vec<String>) {
+    let parts: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
+        Value::Array(items) => items.iter().map(|item| ("[]".to_owned(), item)).collect(),
+        _ => return,
+    };
+    for (name, value) in parts {
+        let path = format!("{path}.{name}");
+        let empty = [json!(null), json!(false), json!(""), json!([])].contains(value);
+        if empty && name != "[]" || name == "priority" && *value == 0 {
+            all.push(path.clone());
+        }
+        lost(&path, value, all);
+    }
+}
+
+#[test]
+fn each_custom_resource_definition_is_kept_by_the_api_server_as_it_is() {
+    for kind in Kind::ALL {
+        let mut all = Vec::new();
+        lost("", &crd::definition(kind), &mut all);
+        assert_eq!(all, Vec::<String>::new());
     }
 }
 
