@@ -76,7 +76,7 @@ ClusterRole. It reads from its own pod which image it is, so its own is among th
 {{- $image := .Values.manager.image }}
 {{- $registry := .Values.global.image.registry | default $image.registry | trimSuffix "/" }}
 {{- $name := ternary (printf "%s/%s" $registry $image.repository) $image.repository (ne $registry "") }}
-{{- $remedy := "Build one and push it to a registry of yours (make image IMG=registry.example.com/k6-operator:0.1.0, see docs/helm.md), then set manager.image.registry, manager.image.repository and manager.image.tag" }}
+{{- $remedy := "Build one and push it to a registry of yours (make image IMG=registry.example.com/k6-operator:0.2.0, see docs/helm.md), then set manager.image.registry, manager.image.repository and manager.image.tag" }}
 {{- if hasPrefix "k6-operator.invalid/" $name }}
 {{- fail (printf "\n\nmanager.image.registry: no image of this operator is published, and k6-operator.invalid is a name that no registry can have. %s.\n" $remedy) }}
 {{- end }}
