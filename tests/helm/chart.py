@@ -17,7 +17,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.normpath(os.path.join(HERE, "../.."))
 CHART = os.path.join(ROOT, "charts/k6-operator")
 NAMESPACE = "k6-operator-system"
-IMAGE = "registry.example.com/k6-operator:0.1.0"
+IMAGE = "registry.example.com/k6-operator:0.2.0"
 OURS = ["--values", os.path.join(HERE, "image.yaml")]
 
 # The values of grafana/k6-operator's chart 4.6.0, from its values.yaml:
@@ -226,6 +226,28 @@ def kustomization_of_the_docs_sets_the_image():
     same("the kustomization in docs/helm.md", wanted, built)
 
 
+def components_are_what_they_stand_for():
+    """Each component, added to manifests/default, gives what the folder of the same content has."""
+    wanted = {
+        "namespaced": objects(kustomize("namespaced")),
+        "monitoring": objects("---\n".join(kustomize(f) for f in ("default", "monitoring"))),
+        "network-policies": objects("---\n".join(kustomize(f) for f in ("default", "network/operator"))),
+    }
+    folder = os.path.join(ROOT, "manifests/components")
+    if sorted(wanted) != sorted(os.listdir(folder)):
+        raise Failure(f"manifests/components has {sorted(os.listdir(folder))}, tested are {sorted(wanted)}")
+    for name, objects_of in wanted.items():
+        with tempfile.TemporaryDirectory() as own:
+            manifests = os.path.relpath(os.path.join(ROOT, "manifests"), os.path.realpath(own))
+            with open(os.path.join(own, "kustomization.yaml"), "w", encoding="utf-8") as f:
+                f.write(f"resources: [{manifests}/default]\ncomponents: [{manifests}/components/{name}]\n")
+            same(f"manifests/components/{name}", objects_of, objects(run("kubectl", "kustomize", own)))
+    # What people get is the whole cluster's, and so is what the operator no longer has.
+    roles = [key for key in wanted["namespaced"] if key.startswith("ClusterRole")]
+    if roles:
+        raise Failure(f"the namespaced operator has {roles}")
+
+
 def crds_are_kept_unless_asked():
     for arguments, kept in ([], ["keep"]), (["--set", "crds.keep=false"], [None]), (["--set", "installCRDs=false"], []):
         found = [one for one in objects(template(*OURS, *arguments)).values()
@@ -348,7 +370,7 @@ def main():
         install_yaml_is_manifests_default, chart_is_manifests_default, namespaced_chart_is_manifests_namespaced,
         watching_chart_is_the_sample_of_namespaces, network_policies_are_those_of_manifests,
         admission_policies_are_those_of_manifests, monitoring_is_that_of_manifests,
-        kustomization_of_the_docs_sets_the_image, crds_are_kept_unless_asked, packaged_chart_renders_the_same, notes_show_a_test_that_can_be_applied,
+        kustomization_of_the_docs_sets_the_image, components_are_what_they_stand_for, crds_are_kept_unless_asked, packaged_chart_renders_the_same, notes_show_a_test_that_can_be_applied,
         *[refusal(*case) for case in REFUSALS], *[golden(name, arguments.write) for name in names],
     ]
     failed = 0
