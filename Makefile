@@ -8,7 +8,7 @@ SHELL := bash
 IMG ?=
 # Several embedded clusters can run beside each other under different names.
 CLUSTER_NAME ?= k6op
-export IMG CLUSTER_NAME CLUSTER WATCH_NAMESPACES
+export IMG CLUSTER_NAME CLUSTER WATCH_NAMESPACES K8S
 
 .PHONY: help
 help: ## List the commands
@@ -21,7 +21,7 @@ demo: ## Run the sample test in an embedded cluster (CLUSTER=current: in yours)
 	@tests/cluster/demo
 
 .PHONY: cluster-up
-cluster-up: ## Start the embedded Kubernetes (needs root, Debian and Go)
+cluster-up: ## Start the embedded Kubernetes (needs root, Debian and Go; K8S=1.34.4: another version)
 	@tests/cluster/up
 
 .PHONY: cluster-down
@@ -87,6 +87,10 @@ model: ## Check all that can happen to a run, up to MODEL_STATES states (4 milli
 	MODEL_STATES=$${MODEL_STATES:-4000000} cargo test --locked \
 	    --config 'profile.dev.package.k6-operator.opt-level=2' --test model -- --nocapture --test-threads 1
 
+.PHONY: gitops-cluster
+gitops-cluster: ## Tests in Applications of a real Argo CD, in an embedded cluster
+	@tests/cluster/argocd
+
 .PHONY: network-cluster
 network-cluster: ## The network policies, enforced, in an embedded cluster
 	@tests/cluster/network
@@ -132,11 +136,12 @@ advisories: deny ## Check their advisories too (fetches the RustSec database)
 	cargo deny --locked check advisories
 
 .PHONY: manifests
-manifests: ## Write the CRD and the state diagrams anew from the code, and what the chart and install.yaml have of manifests/
+manifests: ## Write the CRD, its JSON Schemas and the state diagrams anew from the code, and what the chart and install.yaml have of manifests/
 	cargo run --locked --quiet -- crd K6 > manifests/crd/.crd.new
 	mv manifests/crd/.crd.new manifests/crd/k6s.k6.io.yaml
 	cargo run --locked --quiet -- crd TestRun > manifests/crd/.crd.new
 	mv manifests/crd/.crd.new manifests/crd/testruns.k6.io.yaml
+	UPDATE=1 cargo test --locked --quiet --test core schemas
 	cargo run --locked --quiet -- diagram state-diagrams/
 	charts/generate
 

@@ -1,6 +1,7 @@
 //! The command line: one thin arm per subcommand.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use k6_operator::api::Kind;
 use k6_operator::operator::telemetry::{self, TelemetryArgs};
 use k6_operator::programs::aggregate::{AggregateArgs, run_aggregate};
@@ -64,6 +65,11 @@ enum Command {
         /// The folder.
         folder: PathBuf,
     },
+    /// Print the completion of this command line for a shell.
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -81,7 +87,8 @@ async fn main() -> ExitCode {
         | Command::Replay
         | Command::Crd { .. }
         | Command::Copy { .. }
-        | Command::Diagram { .. } => None,
+        | Command::Diagram { .. }
+        | Command::Completion { .. } => None,
     };
     let done = match command {
         Command::Run { run, telemetry } => operate(run, &telemetry).await,
@@ -97,6 +104,7 @@ async fn main() -> ExitCode {
             None => Ok(()),
         }),
         Command::Diagram { folder } => diagram(&folder),
+        Command::Completion { shell } => completion(shell),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -124,6 +132,12 @@ fn kind(name: &str) -> Result<Kind, String> {
 
 fn crd(kind: Kind) -> Result<(), Box<dyn Error>> {
     Ok(std::io::stdout().write_all(api::crd::yaml(kind)?.as_bytes())?)
+}
+
+fn completion(shell: Shell) -> Result<(), Box<dyn Error>> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "k6-operator", &mut script);
+    Ok(std::io::stdout().write_all(&script)?)
 }
 
 fn copy(to: &std::path::Path) -> Result<(), Box<dyn Error>> {

@@ -264,6 +264,30 @@ fn kind(schema: &Value) -> &str {
     }
 }
 
+/// What a field may be, as far as its type does not say it.
+fn limits(schema: &Value) -> String {
+    let mut limits = Vec::new();
+    let number = |word: &str| schema[word].as_i64();
+    if let Some(all) = schema["enum"].as_array().filter(|_| kind(schema) == "text") {
+        let texts = all
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|text| !text.is_empty());
+        let texts: Vec<String> = texts.map(|text| format!("`{text}`")).collect();
+        limits.push(texts.join(", "));
+    }
+    if let (Some(least), Some(most)) = (number("minimum"), number("maximum")) {
+        limits.push(format!("{least} to {most}"));
+    }
+    if let Some(most) = number("maxLength").filter(|most| *most > 0) {
+        limits.push(format!("at most {most} characters"));
+    }
+    if let Some(most) = number("maxItems") {
+        limits.push(format!("at most {most} entries"));
+    }
+    limits.iter().map(|limit| format!(", {limit}")).collect()
+}
+
 fn schema(kind: Kind, part: &str) -> Value {
     crd::definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][part].clone()
 }
@@ -297,7 +321,13 @@ fn rows(schema: &Value, path: &str, table: &mut String) {
         };
         let description = cell(field["description"].as_str().unwrap_or_default());
         assert!(!description.is_empty(), "{path} has no description");
-        writeln!(table, "| `{path}` | {} | {description} |", kind(field)).unwrap();
+        writeln!(
+            table,
+            "| `{path}` | {}{} | {description} |",
+            kind(field),
+            limits(field)
+        )
+        .unwrap();
         if OPENED.contains(&path.as_str()) {
             rows(field, &path, table);
         }
@@ -321,7 +351,7 @@ fn the_fields_of_the_spec_are_those_of_the_definition() {
                 .insert(pod);
         }
     }
-    let mut table = "| setting | in | meaning |\n| --- | --- | --- |\n".to_owned();
+    let mut table = "| setting | in | type | meaning |\n| --- | --- | --- | --- |\n".to_owned();
     for (name, (pods, field)) in settings {
         let place = if pods.len() == PODS.len() {
             "all".to_owned()
@@ -332,7 +362,13 @@ fn the_fields_of_the_spec_are_those_of_the_definition() {
                 .join(", ")
         };
         let description = cell(field["description"].as_str().unwrap());
-        writeln!(table, "| `{name}` | {place} | {description} |").unwrap();
+        writeln!(
+            table,
+            "| `{name}` | {place} | {}{} | {description} |",
+            kind(field),
+            limits(field)
+        )
+        .unwrap();
     }
     generated("docs/spec.md", "settings of pods", &table);
 }
@@ -455,6 +491,49 @@ fn the_settings_of_the_operator_are_those_of_its_command_line() {
         .unwrap();
     }
     generated("docs/command-line.md", "settings", &table);
+}
+
+/// What the shell is given: bash completes with it, and the others have the same words.
+#[test]
+fn completion_knows_the_commands_and_their_flags() {
+    let program = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_k6-operator"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for shell in ["bash", "zsh", "fish"] {
+        let script = program(&["completion", shell]);
+        for word in ["k6-operator", "replay", "completion", "watch-namespaces"] {
+            assert!(script.contains(word), "{shell} has no {word}");
+        }
+    }
+    for (line, completed) in [
+        ("k6-operator re", "replay"),
+        ("k6-operator run --leader", "--leader-elect"),
+        ("k6-operator completion fi", "fish"),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let last = words.len() - 1;
+        let complete = format!(
+            "{}\nCOMP_WORDS=({line}); COMP_CWORD={last}
+            _k6__operator k6-operator {} {}; printf '%s\n' \"${{COMPREPLY[@]}}\"",
+            program(&["completion", "bash"]),
+            words[last],
+            words[last - 1],
+        );
+        let output = std::process::Command::new("bash")
+            .args(["-c", &complete])
+            .output()
+            .unwrap();
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap().trim(),
+            completed,
+            "{line}"
+        );
+    }
 }
 
 #[test]

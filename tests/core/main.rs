@@ -18,6 +18,7 @@ mod objects;
 mod properties;
 mod refused_pods;
 mod scenarios;
+mod schemas;
 mod shapes;
 mod shipped;
 mod support;
