@@ -23,6 +23,17 @@ link=k6o-$name                   # host end of the veth pair (<= 15 letters)
 kubeconfig=$run/admin.kubeconfig
 export cache run var netns link kubeconfig
 
+# The Kubernetes of the cluster: that of embedded/go.mod, or K8S=1.34.4.
+pinned_kubernetes=$(sed -n 's|^\tk8s.io/kubernetes v||p' "$here/embedded/go.mod")
+kubernetes=${K8S:-$pinned_kubernetes}
+if [[ ! $kubernetes =~ ^1\.[0-9]+\.[0-9]+$ ]]; then
+    echo "K8S is a version of Kubernetes, such as 1.34.4: '$kubernetes'" >&2
+    exit 2
+fi
+embedded=$cache/bin/embedded
+[[ $kubernetes == "$pinned_kubernetes" ]] || embedded=$cache/bin/kubernetes-$kubernetes
+export pinned_kubernetes kubernetes embedded
+
 # The k6 of the tests and of the demo: the binary K6_BIN, or the one that
 # k6-requirements.txt pins. Its image has its version as the tag.
 k6_version_of() { sed -n 's/^k6==\([0-9.]*\).*/\1/p' "$1"; }

@@ -31,6 +31,15 @@ fn default_image_has_a_name_that_nobody_can_own() {
     assert!(scripts.contains("\ndefault_image=k6-operator.invalid/operator:dev\n"));
 }
 
+#[test]
+fn changelog_tells_of_the_version_of_the_program_before_all_others() {
+    let text = std::fs::read_to_string(repository().join("CHANGELOG.md")).unwrap();
+    let mut headings = text.lines().filter(|line| line.starts_with("## "));
+    let first = headings.find(|heading| *heading != "## Unreleased");
+    let version = concat!("## ", env!("CARGO_PKG_VERSION"));
+    assert!(first.is_some_and(|first| first.starts_with(version)), "{first:?}");
+}
+
 /// The objects of a run with two runners.
 fn jobs() -> BTreeMap<&'static str, Job> {
     let owner = Owner {
