@@ -519,7 +519,7 @@ fn completion_knows_the_commands_and_their_flags() {
         let last = words.len() - 1;
         let complete = format!(
             "{}\nCOMP_WORDS=({line}); COMP_CWORD={last}
-            _k6__operator k6-operator {} {}; printf '%s\n' \"${{COMPREPLY[@]}}\"",
+            _k6-operator k6-operator {} {}; printf '%s\n' \"${{COMPREPLY[@]}}\"",
             program(&["completion", "bash"]),
             words[last],
             words[last - 1],
