@@ -24,8 +24,11 @@ pub const DURATION: Duration = Duration::from_secs(15);
 /// How long after it sent its last renewal a leader acts.
 pub const RENEWED_WITHIN: Duration = Duration::from_secs(10);
 
-/// How often a leader renews its Lease, and a candidate looks at it.
+/// How often a leader renews its Lease, and how soon what failed is tried again.
 pub const RETRY: Duration = Duration::from_secs(2);
+
+/// How often a candidate reads the Lease that another holds: so much later it may notice that it was given up.
+pub const LOOK: Duration = Duration::from_secs(5);
 
 /// Who wants to lead, and by which Lease.
 #[derive(Clone, Debug)]
@@ -112,6 +115,8 @@ pub struct Candidate {
     settings: Settings,
     clock: Clock,
     leadership: Leadership,
+    /// The Lease as this candidate wrote it last, which it renews without reading it again.
+    own: Option<Lease>,
     seen: Option<Seen>,
     /// Whether there has been a Lease.
     known: bool,
@@ -131,6 +136,7 @@ impl Candidate {
             settings,
             clock,
             leadership: Leadership::closed(),
+            own: None,
             seen: None,
             known: false,
         }
@@ -145,19 +151,36 @@ impl Candidate {
     pub async fn acquire(&mut self) {
         let mut told = None;
         loop {
-            match self.attempt().await {
+            let pause = match self.attempt().await {
                 Ok(None) => {
                     tracing::info!(identity = self.settings.identity, "leads");
                     return;
                 }
-                Ok(holder) if holder != told => {
-                    tracing::info!(leader = holder, "stands by");
-                    told = holder;
+                Ok(holder) => {
+                    if holder != told {
+                        tracing::info!(leader = holder, "stands by");
+                        told = holder;
+                    }
+                    self.until_look()
                 }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "the lease can't be had; trying again"),
-            }
-            sleep(RETRY).await;
+                Err(error) => {
+                    tracing::warn!(%error, "the lease can't be had; trying again");
+                    RETRY
+                }
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// How long until it is to be read again: the Lease of a leader that is gone is taken as soon as it may be.
+    fn until_look(&self) -> Duration {
+        let unchanged = self
+            .seen
+            .as_ref()
+            .map_or(Duration::ZERO, |seen| seen.since.elapsed());
+        match DURATION.saturating_sub(unchanged) {
+            Duration::ZERO => RETRY,
+            rest => rest.min(LOOK),
         }
     }
 
@@ -205,7 +228,20 @@ impl Candidate {
 
     /// Tries once to lead, or to go on leading; if another leads, says who.
     async fn attempt(&mut self) -> Result<Option<String>, Error> {
-        let sent = Instant::now();
+        if let Some(lease) = self.own.take()
+            && self.leadership.check().is_ok()
+        {
+            match self.lead(Some(lease.clone())).await {
+                // Whoever has changed it is read.
+                Err(Error::Kube(kube::Error::Api(status)))
+                    if status.is_conflict() || status.is_not_found() => {}
+                Err(error) => {
+                    self.own = Some(lease);
+                    return Err(error);
+                }
+                Ok(()) => return Ok(None),
+            }
+        }
         let lease = self.api.get_opt(&self.settings.name).await?;
         let version = lease
             .as_ref()
@@ -228,35 +264,42 @@ impl Candidate {
                 let leader = lease.as_ref().and_then(holder).unwrap_or("nobody");
                 return Ok(Some(leader.to_owned()));
             }
-            (Decision::Create | Decision::Take | Decision::Renew, None) => {
+            (Decision::Create | Decision::Take | Decision::Renew, lease) => self.lead(lease).await?,
+        }
+        Ok(None)
+    }
+
+    /// Creates or renews the Lease, and leads from then on.
+    async fn lead(&mut self, lease: Option<Lease>) -> Result<(), Error> {
+        let sent = Instant::now();
+        let me = self.settings.identity.clone();
+        self.own = Some(match lease {
+            Some(lease) => self.replace(lease, &me).await?,
+            None => {
                 let lease = Lease {
                     metadata: ObjectMeta {
                         name: Some(self.settings.name.clone()),
                         ..ObjectMeta::default()
                     },
-                    spec: Some(self.spec(None, me)),
+                    spec: Some(self.spec(None, &me)),
                 };
-                self.api.create(&PostParams::default(), &lease).await?;
+                self.api.create(&PostParams::default(), &lease).await?
             }
-            (Decision::Create | Decision::Take | Decision::Renew, Some(lease)) => {
-                self.replace(lease, me).await?
-            }
-        }
+        });
+        self.known = true;
         self.leadership.set(Some(sent + RENEWED_WITHIN));
-        Ok(None)
+        Ok(())
     }
 
     /// Fails if the Lease is no longer the one that was read.
-    async fn replace(&self, lease: Lease, holder: &str) -> Result<(), Error> {
+    async fn replace(&self, lease: Lease, holder: &str) -> Result<Lease, Error> {
         let spec = self.spec(lease.spec.as_ref(), holder);
         let lease = Lease {
             spec: Some(spec),
             ..lease
         };
-        self.api
-            .replace(&self.settings.name, &PostParams::default(), &lease)
-            .await?;
-        Ok(())
+        let how = PostParams::default();
+        Ok(self.api.replace(&self.settings.name, &how, &lease).await?)
     }
 
     fn spec(&self, before: Option<&LeaseSpec>, holder: &str) -> LeaseSpec {
