@@ -29,7 +29,7 @@ pub(super) struct Context {
     pub scope: String,
     pub all_caches: Arc<[Caches]>,
     pub queued: Arc<Mutex<BTreeSet<String>>>,
-    /// Who reads a large log.
+    /// A permit to read a log of more than 256 KiB. There is one: a log takes many times its size while it is read.
     pub large_logs: Arc<Semaphore>,
     /// A permit for each look at a run that has ended: its Jobs and pods are unpacked for it, and all kept runs are
     /// looked at when the operator starts.

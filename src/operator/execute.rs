@@ -219,7 +219,6 @@ impl Task<'_> {
                 "the pod of the aggregator is gone".to_owned(),
             )));
         };
-        // One at a time: it takes many times its size while it is read.
         let _turn = self.context.large_logs.acquire().await;
         let parameters = LogParams {
             container: Some(objects::AGGREGATE.to_owned()),

@@ -52,6 +52,8 @@ pub struct Query {
     pub fields: String,
     /// How many lines of a log are asked for.
     pub tail: u64,
+    /// How many bytes of a log are asked for.
+    pub limit_bytes: u64,
     pub limit: Option<usize>,
     pub continue_: String,
     pub version: String,
@@ -88,6 +90,7 @@ impl Query {
                 "labelSelector" => query.labels = value,
                 "fieldSelector" => query.fields = value,
                 "tailLines" => query.tail = value.parse().unwrap_or_default(),
+                "limitBytes" => query.limit_bytes = value.parse().unwrap_or_default(),
                 "limit" => query.limit = value.parse().ok().filter(|limit| *limit > 0),
                 "continue" => query.continue_ = value,
                 "resourceVersion" => query.version = value,

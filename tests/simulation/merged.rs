@@ -1,7 +1,7 @@
 //! Runs whose metrics are merged.
 
 use crate::faults::{ByHand, Fault, Injection, OnPod, OnRequest, OnWatch, Part, Plan, When};
-use crate::scenario::{Ending, Scenario, Source};
+use crate::scenario::{Ending, Scenario, Source, Test};
 use crate::sim::{Outcome, simulate};
 use crate::store::Table;
 use crate::{same_end, same_end_as};
@@ -76,6 +76,26 @@ fn a_run_in_which_nothing_goes_wrong_has_its_merged_result() {
             assert!(!last(&outcome).contains("incomplete"), "{}", outcome.histories[0]);
         }
     }
+}
+
+/// Each of them is up to 4 MiB.
+#[test]
+fn runs_that_end_together_have_their_long_logs_read_one_at_a_time() {
+    let mut scenario = Scenario::merged(1, 0);
+    let test = scenario.tests[0].clone();
+    let of_name = |name| Test { name, ..test.clone() };
+    scenario.tests = ["a", "b", "c", "d", "e", "f"].map(of_name).into();
+    scenario.addresses = 20;
+    scenario.long_log_takes = 500;
+    let outcome = simulate(7, &scenario, &Plan::default());
+    let trace = outcome.lines.join("\n");
+    assert_eq!(outcome.broken, Vec::<String>::new(), "{trace}");
+    assert!(
+        outcome.ends.iter().all(|end| end.contains("Passed")),
+        "{:?}",
+        outcome.ends
+    );
+    assert!(outcome.long_logs >= 6, "{} long logs: {trace}", outcome.long_logs);
 }
 
 #[test]

@@ -172,6 +172,8 @@ pub struct Scenario {
     pub addresses: u64,
     /// How many seconds the Jobs of a Finished run are kept.
     pub keep_jobs_seconds: Option<u32>,
+    /// How much longer than another answer a long log takes, in ms.
+    pub long_log_takes: u64,
 }
 
 impl Scenario {
@@ -182,6 +184,7 @@ impl Scenario {
             operators: Operators::One,
             addresses: u64::from(runners) + 2,
             keep_jobs_seconds: None,
+            long_log_takes: 0,
         }
     }
 
@@ -214,6 +217,7 @@ impl Scenario {
             addresses: u64::from(runners) + rng.u64(0..3),
             tests,
             // Drawn aside, so that what a seed has drawn since before stays the same.
+            long_log_takes: 0,
             keep_jobs_seconds: {
                 let mut aside = rng.clone();
                 (aside.u8(..8) == 0).then(|| aside.u32(0..30))

@@ -44,6 +44,8 @@ pub struct Outcome {
     pub writes: Vec<u64>,
     /// Reads likewise.
     pub reads: Vec<u64>,
+    /// How many long logs were read.
+    pub long_logs: u64,
     /// Virtual time, in ms.
     pub took: u64,
 }
@@ -89,6 +91,7 @@ async fn simulation(seed: u64, scenario: Scenario, plan: Plan) -> Outcome {
         lines: world.trace.lines.clone(),
         broken,
         took: world.now,
+        long_logs: world.long_logs.values().map(|(count, _)| count).sum(),
         ..ended
     }
 }
@@ -193,6 +196,7 @@ impl Run {
             histories: tests.map(|test| history_of(&world, test)).collect(),
             writes: world.operators.iter().map(|operator| operator.writes).collect(),
             reads: world.operators.iter().map(|operator| operator.reads).collect(),
+            long_logs: 0,
             took: 0,
         }
     }

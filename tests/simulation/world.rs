@@ -39,6 +39,9 @@ pub enum Reply {
     Broken,
 }
 
+/// The longest log, in bytes, that an operator may read beside others.
+const SHORT_LOG: u64 = 256 * 1024;
+
 /// A request under way.
 #[derive(Debug)]
 pub struct Call {
@@ -126,6 +129,8 @@ pub struct World {
     pub to_start: Vec<usize>,
     /// Replies that never come.
     silent: Vec<oneshot::Sender<Reply>>,
+    /// How many long logs each process of an operator has asked for, and until when the last of them is on its way.
+    pub long_logs: BTreeMap<(usize, u32), (u64, u64)>,
     seen_states: BTreeSet<(usize, StateName)>,
     counts: BTreeMap<u64, u64>,
     queue: BTreeMap<(u64, u64, u64), Event>,
@@ -186,6 +191,7 @@ impl World {
             began: None,
             to_start: Vec::new(),
             silent: Vec::new(),
+            long_logs: BTreeMap::new(),
             seen_states: BTreeSet::new(),
             counts: BTreeMap::new(),
             queue: BTreeMap::new(),
@@ -483,7 +489,25 @@ impl World {
 
     fn respond(&mut self, call: Call, what: &str, reply: Reply) {
         let delay = self.draw(what, 1, 3);
+        let delay = self.long_log(&call, delay);
         self.after(delay, what, Event::Reply(call.reply, reply));
+    }
+
+    /// An operator reads one long log at a time. Returns how long this answer takes, whatever it is to.
+    fn long_log(&mut self, call: &Call, delay: u64) -> u64 {
+        let is_long = |request: &Request| request.verb == Verb::Log && request.query.limit_bytes > SHORT_LOG;
+        if !call.request.as_ref().is_ok_and(is_long) {
+            return delay;
+        }
+        let delay = delay + self.scenario.long_log_takes;
+        let (count, until) = self.long_logs.entry((call.operator, call.process)).or_default();
+        *count += 1;
+        if *until > self.now {
+            let broken = format!("operator {} reads two long logs at once", call.operator);
+            self.recorder.broken.push(broken);
+        }
+        *until = self.now + delay;
+        delay
     }
 
     /// Carries a request out, as the API server does.

@@ -12,8 +12,11 @@ use kube::api::LogParams;
 use kube::{Api, ResourceExt};
 use std::collections::BTreeMap;
 
-/// The longest output of `k6 inspect` that is read.
+/// The longest output of `k6 inspect` that is read, in bytes.
 const INSPECTION_LIMIT: i64 = 4 * 1024 * 1024;
+
+/// The longest that is read beside others, in bytes: a script whose options fill more is rare.
+const SHORT_INSPECTION: i64 = 256 * 1024;
 
 impl Observer<'_> {
     pub(super) async fn initializer(&self) -> Fact<Initializer> {
@@ -56,19 +59,36 @@ impl Observer<'_> {
     }
 
     pub(super) async fn inspection(&self, pod: &Pod, inspected: &Inspected) -> Fact<Initializer> {
-        let api: Api<Pod> = self.api();
-        let parameters = LogParams {
-            container: Some(objects::INSPECT.to_owned()),
-            limit_bytes: Some(INSPECTION_LIMIT),
-            ..LogParams::default()
+        let (api, name): (Api<Pod>, _) = (self.api(), pod.name_any());
+        let read = async |limit_bytes| {
+            let parameters = LogParams {
+                container: Some(objects::INSPECT.to_owned()),
+                limit_bytes: Some(limit_bytes),
+                ..LogParams::default()
+            };
+            api.logs(&name, &parameters).await
         };
-        match api.logs(&pod.name_any(), &parameters).await {
+        let mut text = read(SHORT_INSPECTION).await;
+        let is_cut = match &text {
+            Ok(text) => i64::try_from(text.len()).is_ok_and(|bytes| bytes >= SHORT_INSPECTION),
+            // Cut within a character.
+            Err(error) => matches!(error, kube::Error::FromUtf8(_)),
+        };
+        let turn = if is_cut {
+            self.context.large_logs.acquire().await.ok()
+        } else {
+            None
+        };
+        if turn.is_some() {
+            text = read(INSPECTION_LIMIT).await;
+        }
+        match text {
             Ok(text) => {
                 let inspection = Inspection::parse(&text);
                 let inspection = inspection.map(|inspection| inspection.by(inspected.version()));
                 Fact::Known(Initializer::Succeeded(inspection))
             }
-            Err(error) => self.unread(&error, &pod.name_any(), "the initializer's log"),
+            Err(error) => self.unread(&error, &name, "the initializer's log"),
         }
     }
 
