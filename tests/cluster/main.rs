@@ -37,6 +37,7 @@ mod objects;
 mod placement;
 mod pods;
 mod policies;
+mod process;
 mod refusals;
 mod reported;
 mod results;
