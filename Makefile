@@ -38,6 +38,14 @@ kubeconfig: ## Print the path of its kubeconfig
 image: ## Build the operator's image (IMG=...), and load it if the embedded cluster is up
 	@tests/cluster/image
 
+.PHONY: images
+images: ## Build it for amd64 and arm64: one OCI index, in the cache
+	@tests/cluster/image all
+
+.PHONY: push
+push: ## Push that index to a registry (IMG=registry.example.com/k6-operator:TAG)
+	@tests/cluster/image push
+
 .PHONY: deploy
 deploy: ## Deploy the operator with your kubectl (IMG=... outside the embedded cluster; WATCH_NAMESPACES=a,b: only for these)
 	@tests/cluster/deploy apply
@@ -90,6 +98,14 @@ model: ## Check all that can happen to a run, up to MODEL_STATES states (4 milli
 .PHONY: gitops-cluster
 gitops-cluster: ## Tests in Applications of a real Argo CD, in an embedded cluster
 	@tests/cluster/argocd
+
+.PHONY: arm64
+arm64: ## Try the program for arm64 without such a machine, under QEMU
+	@tests/cluster/arm64
+
+.PHONY: registry-cluster
+registry-cluster: ## Build and push the images to a real registry, and run them from there in an embedded cluster
+	@tests/cluster/registry
 
 .PHONY: network-cluster
 network-cluster: ## The network policies, enforced, in an embedded cluster
