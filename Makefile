@@ -138,9 +138,17 @@ fmt: ## Format the code
 	cargo fmt
 
 .PHONY: lint
-lint: ## Lint the code, the scripts and the Go module of the target
+lint: workflows ## Lint the code, the scripts and the workflows
 	cargo clippy --all-targets --all-features --locked -- -D warnings
-	@! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR .ci/run tests/cluster/lib.sh $$(grep -ls '^#!.*bash' tests/cluster/* tests/argocd/* tests/mutants/* tests/report/* tests/helm/* tests/monitoring/*)
+	@! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR .ci/run tests/cluster/lib.sh $$(grep -ls '^#!.*bash' .github/* tests/cluster/* tests/workflows/* tests/argocd/* tests/mutants/* tests/report/* tests/helm/* tests/monitoring/*)
+
+.PHONY: workflows
+workflows: ## Lint the workflows of GitHub Actions with actionlint, and try what a release is made of
+	@tests/workflows/check
+
+.PHONY: sbom
+sbom: ## Write the SBOM (CycloneDX) to k6-operator.cdx.json (installs cargo-cyclonedx)
+	@.github/sbom k6-operator.cdx.json
 
 .PHONY: deny
 deny: ## Check licences and sources of the dependencies (installs cargo-deny)
