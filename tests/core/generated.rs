@@ -58,7 +58,7 @@ fn lost(path: &str, value: &Value, all: &mut Vec<String>) {
     let parts: Vec<(String, &Value)> = match value {
         Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
         Value::Array(items) => items.iter().map(|item| ("[]".to_owned(), item)).collect(),
-        _ => return,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return,
     };
     for (name, value) in parts {
         let path = format!("{path}.{name}");

@@ -23,7 +23,7 @@ fn plain(schema: &Value) -> Value {
                 .collect(),
             Value::Object(_) => plain(value),
             Value::Array(of) => of.iter().map(plain).collect(),
-            other => other.clone(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
         };
         if !word.starts_with("x-kubernetes-") && word != "nullable" {
             made.insert(word.clone(), value);
