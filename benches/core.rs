@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k6_operator::api::{Kind, Spec};
 use k6_operator::machine::{
     Event, Fact, Observed, Plan, PodSeen, Record, Run, Runner, Terms, classify, effects, replay, step,
@@ -20,8 +20,8 @@ fn record(event: Event) -> Record {
 fn terms(n: u32) -> Terms {
     Terms {
         parallelism: n,
-        initialization_timeout_seconds: 300,
-        start_timeout_seconds: 300,
+        initialization_timeout: SignedDuration::from_mins(5),
+        start_timeout: SignedDuration::from_mins(5),
         ..Terms::default()
     }
 }

@@ -1,16 +1,16 @@
-//! The conditions of a run, for tools that know no states: Ready, Reconciling and Stalled as kstatus reads
-//! them (<https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>), Succeeded, and what is amiss:
-//! Unsupported and Retrying.
+//! `status.conditions`, for tools that do not know our states. Ready, Reconciling and Stalled mean what kstatus reads in
+//! them (<https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>); Succeeded is the result;
+//! Unsupported and Retrying tell of trouble.
 
 use super::view::Progress;
 use crate::machine::{Finished, Run, RunResult, State};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// The condition that is there while a request to the API server is refused or fails, and is tried again.
+/// The type of the condition that is set while a request to the API server is refused or fails, and is tried again.
 pub(super) const RETRYING: &str = "Retrying";
 
-/// What is true of a run, and since when.
+/// The conditions of a run. `message` is the message of its status.
 pub(super) fn conditions(run: &Run, progress: &Progress, message: Option<&str>) -> Vec<Condition> {
     let generation = progress.generation;
     let Some(began) = run.began else {

@@ -1,5 +1,5 @@
-//! The CustomResourceDefinitions, generated from the types: their schemas, what `kubectl get` shows, and the
-//! CEL rules for what a schema can't say.
+//! Generates the CustomResourceDefinitions from the types of this module: the schemas, the columns of `kubectl get`, and
+//! CEL rules for what a schema can't express.
 
 use super::unset::{SPEC, Shape};
 use super::{GROUP, Kind, Spec, Status, VERSION};
@@ -10,27 +10,27 @@ use schemars::transform::{AddNullable, RecursiveTransform};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
-/// The observed generation of a resource that has no status yet. kstatus, and with it Helm 4 and Flux, takes a resource
-/// without one for ready: they would not wait for a run whose operator has not seen it.
+/// The default of status.observedGeneration. Without it kstatus, which Helm 4 and Flux use, takes a new resource for
+/// ready, and they would not wait for a run that the operator has not seen yet.
 /// <https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>
 const UNSEEN: i64 = -1;
 
-/// How deep below `spec` descriptions are kept: those of Kubernetes' own types are left out, as they would
-/// make the definition too large for `kubectl apply`, which keeps a copy in an annotation of 256 KiB.
+/// The depth below `spec` to which fields keep their descriptions. With those of Kubernetes' own types the definition
+/// would be too large for `kubectl apply`, which keeps a copy in an annotation of at most 256 KiB.
 const DESCRIBED_DEPTH: usize = 3;
 
-/// How deep below `spec` the definition's file has a line for each field.
+/// The depth below `spec` to which each field has a line of its own in the generated file.
 const LINES_DEPTH: usize = 2;
 
-/// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>
+/// The form of a quantity: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>
 const QUANTITY: &str =
     r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+))?$";
 
-/// Fields of spec that may change while a run is under way.
+/// Fields of the spec that may change after the runners are created.
 const MUTABLE: [&str; 5] = ["stop", "suspend", "ttlSecondsAfterFinished", "cleanup", "rerun"];
 
-/// The definition of a kind as YAML, as it is checked in under `manifests/crd`. The schemas of Kubernetes' own
-/// types stand on one line each: they are not to be read here, and indented they would treble the file.
+/// The definition of a kind as YAML, for `manifests/crd`. Each schema of Kubernetes' own types stands on one line: nobody
+/// reads them here, and indented they would make the file three times as long.
 pub fn yaml(kind: Kind) -> Result<String, String> {
     let mut definition = definition(kind);
     let mut lines = Vec::new();
@@ -48,7 +48,7 @@ fn placeholder(index: usize) -> String {
     format!("line-{index}-line")
 }
 
-/// Puts a placeholder in the place of what stands that many levels of fields deep.
+/// Replaces each schema at this depth of fields by a placeholder, and collects the schemas in `lines`.
 fn fold(schema: &mut Value, depth: usize, lines: &mut Vec<String>) {
     if depth == 0 {
         let line = schema.to_string();
@@ -72,7 +72,7 @@ fn fold(schema: &mut Value, depth: usize, lines: &mut Vec<String>) {
     }
 }
 
-/// The definition of a kind.
+/// The CustomResourceDefinition of a kind.
 pub fn definition(kind: Kind) -> Value {
     let (singular, short) = match kind {
         Kind::K6 => ("k6", Vec::new()),
@@ -119,7 +119,7 @@ pub fn definition(kind: Kind) -> Value {
 
 fn schema(kind: Kind) -> Value {
     let mut spec = schema_of::<Spec>();
-    described(&mut spec, DESCRIBED_DEPTH);
+    trim_descriptions(&mut spec, DESCRIBED_DEPTH);
     quantities(&mut spec);
     references(&mut spec);
     script(&mut spec, kind);
@@ -158,7 +158,7 @@ fn schema(kind: Kind) -> Value {
     })
 }
 
-/// The fields of an object in which each can be unset.
+/// The fields of an object as name, shape and schema. None of a shape that has no fields.
 fn fields<'a>(shape: &'a Shape, schema: &'a Value) -> impl Iterator<Item = (&'a str, &'a Shape, &'a Value)> {
     let fields = match shape {
         Shape::Fields(fields) => Some(fields),
@@ -170,11 +170,11 @@ fn fields<'a>(shape: &'a Shape, schema: &'a Value) -> impl Iterator<Item = (&'a 
     })
 }
 
-/// A run's spec stays as it is once its runners are made; a Finished one may change for a new run. A field that is
-/// left out is no other than one that is empty: a client with Go types writes back more than it has read.
+/// The rule that a field does not change once the runners are created. It may change with spec.rerun after the run is
+/// Finished. A field that is left out equals an empty one, since clients with Go types write back empty fields.
 fn frozen(field: &str, shape: &Shape, schema: &Value) -> Value {
     let meaning = |spec: &str| meaning(spec, &[field], shape, schema);
-    // Lists that stand here as such: of other values CEL does not know how long it takes to compare them.
+    // In lists: for bare values CEL can't estimate the cost of a comparison.
     let same = format!("[{}] == [{}]", meaning("self.spec"), meaning("oldSelf.spec"));
     let rerun = "has(self.spec.rerun) && self.spec.rerun != '' && \
                  (!has(oldSelf.spec.rerun) || self.spec.rerun != oldSelf.spec.rerun)";
@@ -191,7 +191,7 @@ fn frozen(field: &str, shape: &Shape, schema: &Value) -> Value {
     })
 }
 
-/// What the field at a path means, as an expression of CEL that is the same for all ways to leave it empty.
+/// A CEL expression for the value at a path, which is the same for all ways to leave the value empty.
 fn meaning(object: &str, path: &[&str], shape: &Shape, schema: &Value) -> String {
     let all = |object: &str, path: &[&str], shape, schema| {
         let fields = fields(shape, schema).map(|(field, shape, schema)| {
@@ -200,12 +200,12 @@ fn meaning(object: &str, path: &[&str], shape: &Shape, schema: &Value) -> String
         });
         format!("dyn([{}])", fields.collect::<Vec<_>>().join(", "))
     };
-    // What has no type, or one of several, is out of the rules' sight but for `dyn`.
+    // CEL sees a value without a single type only through `dyn`.
     let value = format!("dyn({object}).?{}", path.join(".?"));
     let or = |empty: &str| format!("dyn({value}.orValue({empty}))");
     let may_be_null = schema.get("nullable") == Some(&json!(true));
     match (shape, schema.get("type").and_then(Value::as_str)) {
-        // Only that it is the same as another can be asked.
+        // Such values can only be compared.
         (_, None) => format!("dyn([{value}].filter(v, v.orValue('') != ''))"),
         (Shape::Fields(_), Some(_)) => all(object, path, shape, schema),
         (Shape::Each(entry), Some(_)) => {
@@ -226,7 +226,7 @@ fn meaning(object: &str, path: &[&str], shape: &Shape, schema: &Value) -> String
     }
 }
 
-/// An empty text stands for none, also where there are few others.
+/// Allows the empty text, which means unset, where the schema lists or restricts the allowed texts.
 fn empties(shape: &Shape, schema: &mut Value) {
     match shape {
         Shape::Fields(shapes) => {
@@ -256,7 +256,7 @@ fn empties(shape: &Shape, schema: &mut Value) {
     }
 }
 
-/// The API server removes a null where the schema knows none: nobody has to tell it from what is left out.
+/// Allows null nowhere. The API server then removes a null from what users write, as if the field was left out.
 fn without_null(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
@@ -268,7 +268,8 @@ fn without_null(schema: &mut Value) {
     }
 }
 
-/// A K6 may name a ConfigMap in place of an object; then the rules can't look into it, but a schema can.
+/// The schema of spec.script. In a K6 it may also be the bare name of a ConfigMap: CEL rules can't look into a value of
+/// two types, so that a schema says the same.
 fn script(spec: &mut Value, kind: Kind) {
     let Some(script) = spec.pointer_mut("/properties/script") else {
         return;
@@ -279,7 +280,7 @@ fn script(spec: &mut Value, kind: Kind) {
                 script.remove("type");
             }
             set(script, "x-kubernetes-preserve-unknown-fields", json!(true));
-            // Each of these but the first is false of every name.
+            // A bare name matches only the first of these.
             let mut either = vec![json!({"minLength": 1, "minProperties": 1, "maxProperties": 0})];
             let given = |source: &str, what: Value| json!({"maxLength": 0, "required": [source], "properties": {source: what}});
             let named = json!({"required": ["name"], "properties": {"name": {"minLength": 1}}});
@@ -314,7 +315,7 @@ fn schema_of<T: JsonSchema>() -> Value {
             settings.meta_schema = None;
         })
         .with_transform(AddNullable::default())
-        .with_transform(RecursiveTransform(in_the_words_of_the_field))
+        .with_transform(RecursiveTransform(keep_description))
         .with_transform(RecursiveTransform(without_line_ends))
         .with_transform(StructuralSchemaRewriter)
         .with_transform(OptionalEnum)
@@ -327,19 +328,19 @@ fn schema_of<T: JsonSchema>() -> Value {
     schema
 }
 
-/// What a field says of itself is kept where the schema of its type takes its place.
-fn in_the_words_of_the_field(schema: &mut Schema) {
-    let Some(words) = schema.get("description").cloned() else {
+/// Keeps the description of a field where the schema of its type replaces that of the field.
+fn keep_description(schema: &mut Schema) {
+    let Some(description) = schema.get("description").cloned() else {
         return;
     };
     if let Some(Value::Array(either)) = schema.get_mut("anyOf")
         && let Some(type_) = either.first_mut()
     {
-        set(type_, "description", words);
+        set(type_, "description", description);
     }
 }
 
-/// Where a sentence wraps in the source is not where it wraps in `kubectl explain`.
+/// Joins the lines of a paragraph: `kubectl explain` wraps them itself.
 fn without_line_ends(schema: &mut Schema) {
     if let Some(Value::String(text)) = schema.get_mut("description") {
         let paragraphs = text.split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
@@ -353,8 +354,8 @@ fn set(object: &mut Value, key: &str, value: Value) {
     }
 }
 
-/// Leaves descriptions out below that many levels of fields.
-fn described(schema: &mut Value, depth: usize) {
+/// Removes descriptions below this depth of fields, and all defaults.
+fn trim_descriptions(schema: &mut Value, depth: usize) {
     let Value::Object(object) = schema else { return };
     if depth == 0 {
         object.remove("description");
@@ -362,17 +363,17 @@ fn described(schema: &mut Value, depth: usize) {
     object.remove("default");
     if let Some(Value::Object(properties)) = object.get_mut("properties") {
         for schema in properties.values_mut() {
-            described(schema, depth.saturating_sub(1));
+            trim_descriptions(schema, depth.saturating_sub(1));
         }
     }
     for inner in ["items", "additionalProperties"] {
         if let Some(schema) = object.get_mut(inner) {
-            described(schema, 0);
+            trim_descriptions(schema, 0);
         }
     }
 }
 
-/// Quantities can be written as numbers.
+/// Allows numbers for quantities, as Kubernetes does.
 fn quantities(schema: &mut Value) {
     let Value::Object(object) = schema else { return };
     for (key, value) in object.iter_mut() {
@@ -392,7 +393,7 @@ fn quantities(schema: &mut Value) {
     }
 }
 
-/// What refers to another object may leave out its name, as in Kubernetes' own API, where the empty name is the default.
+/// Makes the name of a referenced object optional, as in Kubernetes' own API, where it defaults to the empty name.
 fn references(schema: &mut Value) {
     const FIELDS: [&str; 5] = ["name", "key", "optional", "items", "defaultMode"];
     let Value::Object(object) = schema else { return };
@@ -414,15 +415,15 @@ fn int_or_string(schema: &mut Map<String, Value>) {
     schema.insert("pattern".to_owned(), json!(QUANTITY));
 }
 
-/// The fields of a defaults file that a spec does not have, by path.
+/// The paths of the fields in a defaults file that can't have a default.
 pub fn unknown_fields(defaults: &Value) -> Vec<String> {
     let parts = ["podTemplate", "initializer", "runner", "starter", "aggregation"];
     let mut schema = schema_of::<Spec>();
-    // Whether there is an initializer is no setting of its pod.
+    // Not a setting of the initializer's pod.
     if let Some(Value::Object(fields)) = schema.pointer_mut("/properties/initializer/properties") {
         fields.remove("disabled");
     }
-    // Nor is it one of the aggregator.
+    // Not a setting of the aggregator's pod.
     if let Some(Value::Object(fields)) = schema.pointer_mut("/properties/aggregation/properties") {
         fields.remove("enabled");
     }

@@ -1,10 +1,10 @@
-//! A boolean that may be written as a string, as the manifests of grafana/k6-operator have it.
+//! A boolean that may be written as a string, as in manifests for grafana/k6-operator.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 
-/// `true`, `false`, `"true"` or `"false"`.
+/// A boolean, written as `true`, `false`, `"true"` or `"false"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flag(pub bool);
 

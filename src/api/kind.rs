@@ -7,26 +7,26 @@ use kube::core::DynamicResourceScope;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// The API group.
+/// The API group of both kinds.
 pub const GROUP: &str = "k6.io";
-/// The version of the API.
+/// The API version of both kinds.
 pub const VERSION: &str = "v1alpha1";
 
-/// The kinds.
+/// A kind of the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
-    /// `k6s.k6.io`.
+    /// The resource `k6s.k6.io`.
     #[default]
     K6,
-    /// `testruns.k6.io`.
+    /// The resource `testruns.k6.io`, whose manifests work with grafana/k6-operator too.
     TestRun,
 }
 
 impl Kind {
-    /// All kinds.
+    /// Both kinds.
     pub const ALL: [Self; 2] = [Self::K6, Self::TestRun];
 
-    /// As manifests write it.
+    /// The name in manifests.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::K6 => "K6",
@@ -34,7 +34,7 @@ impl Kind {
         }
     }
 
-    /// In paths of the API, and in roles.
+    /// The name in API paths and in roles.
     pub fn plural(self) -> &'static str {
         match self {
             Self::K6 => "k6s",
@@ -42,7 +42,7 @@ impl Kind {
         }
     }
 
-    /// The kind of this name.
+    /// The kind with this name, if there is one.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
@@ -52,15 +52,15 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LoadTest {
-    /// `k6.io/v1alpha1`.
+    /// Always `k6.io/v1alpha1`.
     pub api_version: String,
-    /// Which kind it is.
+    /// The kind of the resource.
     pub kind: Kind,
-    /// Name, namespace and the like.
+    /// The metadata of the resource, such as its name.
     pub metadata: ObjectMeta,
-    /// What the user wants.
+    /// The test to run.
     pub spec: Spec,
-    /// What has happened.
+    /// What has happened to the run; None until the operator has seen the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
 }

@@ -1,8 +1,7 @@
-//! The custom resources that users write: their spec, and how they are shown by `kubectl get`.
+//! The custom resources: the spec that users write, and the [`status`] that they read.
 //!
-//! What a spec means is checked in `objects::validate`; what has happened to a run is in
-//! [`status`]. Both kinds, [`Kind::K6`] and [`Kind::TestRun`], have the same spec and the same status; their
-//! CustomResourceDefinitions are generated from these types by [`crd`].
+//! Both kinds, [`Kind::K6`] and [`Kind::TestRun`], have the same spec and the same status. [`crd`] generates their
+//! CustomResourceDefinitions from these types, with the comments as descriptions. `objects::validate` checks a spec.
 
 mod conditions;
 pub mod crd;
@@ -13,11 +12,12 @@ pub mod status;
 mod unset;
 mod view;
 
+use crate::protocol::is_default;
 use k8s_openapi::api::core::v1::ContainerPort;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use crate::machine::Cleanup;
+pub use crate::machine::{Cleanup, Setup};
 pub use flag::Flag;
 pub use kind::{GROUP, Kind, LoadTest, VERSION};
 pub use pod::{InitContainer, Initializer, Metadata, PodSettings, PodTemplate, PullPolicy, Resources};
@@ -169,16 +169,6 @@ pub struct AggregationSpec {
     pub resources: Resources,
 }
 
-/// Where setup() and teardown() run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Setup {
-    /// Once for the whole test, before the runners are released; all runners get the data.
-    Once,
-    /// In each runner, as k6 does by itself.
-    PerRunner,
-}
-
 /// Deadlines of a run, as durations such as `90s`, `5m` or `1h30m`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -200,11 +190,7 @@ pub struct Timeouts {
     pub run: Option<String>,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-/// The sources of a script. [`crd`] adds the bare name of a ConfigMap, which only a K6 can have.
+/// The schema of spec.script. [`crd`] adds the bare name of a ConfigMap, which only a K6 allows.
 fn script(_: &mut SchemaGenerator) -> Schema {
     let name = serde_json::json!({
         "type": "string",

@@ -1,6 +1,7 @@
-//! Settings of a run's pods, in Kubernetes' own words and with its own types.
+//! The settings of a run's pods. Names and types are those of Kubernetes.
 
-use super::{Flag, is_default};
+use super::Flag;
+use crate::protocol::is_default;
 use k8s_openapi::api::core::v1::{
     Affinity, EnvFromSource, EnvVar, LocalObjectReference, PodSecurityContext, Probe, SecurityContext,
     Toleration, TopologySpreadConstraint, Volume, VolumeMount,
@@ -13,16 +14,16 @@ use std::collections::BTreeMap;
 /// When a container's image is pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PullPolicy {
-    /// Before each start.
+    /// The image is pulled before each start.
     Always,
-    /// When the node does not have it.
+    /// The image is pulled if the node does not have it.
     IfNotPresent,
-    /// Not by Kubernetes.
+    /// The image is never pulled: it has to be on the node.
     Never,
 }
 
 impl PullPolicy {
-    /// As Kubernetes spells it.
+    /// The name in Kubernetes' API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Always => "Always",
@@ -51,7 +52,7 @@ pub struct Resources {
     /// The most that a container may use.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, Quantity>,
-    /// What is set aside for it.
+    /// What the scheduler reserves for a container.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<String, Quantity>,
 }
@@ -61,40 +62,40 @@ pub struct Resources {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("required" = ["image"]))]
 pub struct InitContainer {
-    /// Its name.
+    /// Name of the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Its image.
+    /// Image of the container.
     #[serde(default)]
     pub image: String,
-    /// When the image is pulled.
+    /// When the image of the container is pulled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<PullPolicy>,
-    /// Its environment.
+    /// Environment of the container.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<EnvVar>,
     /// Environment from ConfigMaps and Secrets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env_from: Vec<EnvFromSource>,
-    /// What it runs.
+    /// Entrypoint of the container.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
-    /// With these arguments.
+    /// Arguments of the entrypoint.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// In this folder.
+    /// Working directory of the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
-    /// Volumes of the pod that it sees.
+    /// Where the container mounts volumes of the pod.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volume_mounts: Vec<VolumeMount>,
-    /// CPU and memory.
+    /// CPU and memory of the container.
     #[serde(default, skip_serializing_if = "is_default")]
     pub resources: Resources,
-    /// `Always` makes it a sidecar that runs beside k6.
+    /// `Always` makes the container a native sidecar, which runs beside k6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<SidecarPolicy>,
-    /// Its security context. Default: what the Pod Security Standard `restricted` asks for.
+    /// Security context of the container. Default: what the Pod Security Standard `restricted` asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_context: Option<SecurityContext>,
 }
@@ -102,11 +103,11 @@ pub struct InitContainer {
 /// The restart policy of an init container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SidecarPolicy {
-    /// It runs beside the containers of the pod and ends with them.
+    /// The container runs beside those of the pod and ends with them.
     Always,
 }
 
-/// What the pods of a run can have in common.
+/// Settings that all pods of a run can share.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodTemplate {
@@ -160,7 +161,7 @@ pub struct PodTemplate {
     pub env_from: Vec<EnvFromSource>,
 }
 
-/// Settings of one part's pods.
+/// Settings of the pods of one part: runners, starter or initializer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSettings {
@@ -169,7 +170,7 @@ pub struct PodSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub image: Option<String>,
-    /// What can stand in podTemplate too.
+    /// The settings that podTemplate has too.
     #[serde(flatten)]
     pub common: PodTemplate,
     /// Containers that run before k6, or beside it.

@@ -1,10 +1,11 @@
-//! What the operator says of a run: the history of events, and everything that is derived from it.
+//! The status of a run: the history of its events, and what is derived from it.
 //!
-//! `history` is the truth. Every other field but the live view (`observedGeneration`, `argv`, `runners`, and
-//! `message` while the run lives) is computed from it by [`crate::machine::replay`].
+//! `history` is the truth: [`crate::machine::replay`] computes the other fields from it. Only the live view
+//! (`observedGeneration`, `argv`, `runners`, and before the end `message` and `summary`) is observed.
 
 use crate::k6::format;
 use crate::machine::{Plan, Reason, Record, RunResult, RunnerFailure, StateName};
+use crate::protocol::is_default;
 use crate::protocol::outcome::Outcome;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -50,7 +51,7 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<RunnerFailure>,
     /// How many runners that did not end well are not among `failures`.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub more_failures: u32,
     /// Ready, Reconciling and Stalled as kstatus reads them, Succeeded, and as they occur Retrying and Unsupported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -77,12 +78,12 @@ pub struct Status {
 }
 
 impl Status {
-    /// Whether another operator wrote it: this one writes `state` wherever it writes `stage`.
+    /// True if another operator wrote it: this one writes `state` whenever it writes `stage`.
     pub fn is_foreign(&self) -> bool {
         self.stage.is_some() && self.state.is_none()
     }
 
-    /// Whether a request to the API server is refused or fails, and is tried again.
+    /// True while a request to the API server is refused or fails, and is tried again.
     pub fn is_retrying(&self) -> bool {
         self.conditions
             .iter()
@@ -96,7 +97,7 @@ impl Status {
 #[allow(missing_docs)]
 pub enum Stage {
     Initialization,
-    // Written by grafana/k6-operator only: what follows an inspection follows at once here.
+    // Written by grafana/k6-operator only: here Created follows an inspection at once.
     Initialized,
     Created,
     Started,
@@ -154,7 +155,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of what came of a test.
+    /// The short form of a merged result.
     pub fn of(outcome: &Outcome) -> Self {
         let Outcome {
             thresholds,
@@ -166,7 +167,7 @@ impl Summary {
             duration_ms: _,
             incomplete,
         } = outcome;
-        // As casts do: what does not fit becomes what comes next.
+        // `as` saturates.
         let count = |number: f64| number.round() as u64;
         let rounded = |number: f64, by: f64| (number * by).round() / by;
         Self {
@@ -191,7 +192,7 @@ impl Summary {
     }
 }
 
-/// The runners, counted.
+/// The number of runners by what they do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunnersStatus {
@@ -203,10 +204,6 @@ pub struct RunnersStatus {
     pub total: u32,
     /// `ready/total`; of a Finished run, the runners that ran to their end.
     pub summary: String,
-}
-
-fn is_zero(count: &u32) -> bool {
-    *count == 0
 }
 
 fn date_time(_: &mut SchemaGenerator) -> Schema {
@@ -225,7 +222,7 @@ fn conditions(generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Each kind of event has fields of its own; the schema names what all have in common.
+/// The schema of the history. It names only the fields that all events have.
 fn history(_: &mut SchemaGenerator) -> Schema {
     schemars::json_schema!({
         "description": "What has happened, in order.",

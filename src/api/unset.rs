@@ -1,6 +1,5 @@
-//! What a manifest leaves empty is unset: clients with Go types and templates write `image: ""`, `resources: {}` or
-//! `env: null` where they mean nothing by it. Empty values are removed once, before a spec is read, and so no reader
-//! of one has to tell them apart.
+//! Removes the empty values of a manifest before it is read, since an empty field means an unset one: clients with Go
+//! types and templates write `image: ""`, `resources: {}` or `env: null` for fields that they do not set.
 //!
 //! Inside Kubernetes' own types an empty value keeps its meaning: `emptyDir: {}`, `namespaceSelector: {}`.
 
@@ -10,19 +9,19 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// How the names of the schemas of Kubernetes' own types begin.
+/// The start of the names of schemas of Kubernetes' own types.
 const KUBERNETES: &str = "io.k8s.";
 
-/// What an empty value inside a value means.
+/// The shape of a value, which decides what is removed from it.
 #[derive(Debug)]
 pub(super) enum Shape {
-    /// Nothing is removed from it: a text, a number, a list of these, or one of Kubernetes' own types.
+    /// A value from which nothing is removed: a text, a number, a list of these, or a type of Kubernetes' own.
     Whole,
     /// An object with these fields, each of which can be unset.
     Fields(BTreeMap<String, Self>),
-    /// A list of such objects.
+    /// A list of objects with fields.
     Each(Box<Self>),
-    /// A map of texts, of which the empty one is a value.
+    /// A map of texts, where an empty text is a value.
     Texts,
     /// A map of quantities, or an object of unknown fields.
     Entries,
@@ -75,7 +74,7 @@ impl Shape {
         }
     }
 
-    /// Removes what is empty, and tells whether anything is left.
+    /// Removes empty values. Returns false if the whole value is empty.
     fn prune(&self, value: &mut Value) -> bool {
         match value {
             Value::Null => false,
@@ -100,19 +99,19 @@ impl Shape {
         match self {
             Self::Fields(shapes) => fields.retain(|name, value| match shapes.get(name) {
                 Some(shape) => shape.prune(value),
-                // Whoever reads it says that it is unknown.
+                // Kept, so that reading the spec tells that the field is unknown.
                 None => true,
             }),
             Self::Entries => fields.retain(|_, value| Self::Entries.prune(value)),
-            // As the API server does.
+            // The API server does the same.
             Self::Whole | Self::Each(_) | Self::Texts => fields.retain(|_, value| !value.is_null()),
         }
     }
 }
 
-/// A spec, or the defaults of all specs, without what is empty in it.
+/// Removes the empty values of a spec, or of the administrator's defaults.
 pub fn without_empty(mut spec: Value) -> Value {
-    // What is wholly empty is an object nevertheless.
+    // An empty spec is still an object.
     SPEC.prune(&mut spec);
     spec
 }

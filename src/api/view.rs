@@ -1,18 +1,18 @@
-//! The status that users see, of a run and of what is observed beside its events.
+//! Computes the status that users see from a run and from what is observed beside its events.
 
 use super::LoadTest;
 use super::conditions::{RETRYING, conditions};
 use super::status::{RunnersStatus, Stage, Status, Summary};
 use crate::machine::{
     Fact, MESSAGE_LIMIT, OUTCOME_LIMIT, Observed, PodRefusal, Record, Refusal, ReplayError, Run, RunResult,
-    Runner, State, StateName, clipped, is_answered, length, waiting_for,
+    Runner, State, StateName, Stop, clipped, is_answered, length, waiting_for,
 };
 use std::fmt::Write;
 
-/// The most bytes of status.argv, as JSON.
+/// The most bytes of status.argv as JSON.
 const ARGV_LIMIT: usize = 16 * 1024;
 
-/// The bytes of an entry of a list in JSON beside its text.
+/// Length of the quotes and the comma of a list entry in JSON, in bytes.
 const QUOTES: usize = 3;
 
 impl Run {
@@ -22,8 +22,8 @@ impl Run {
             State::Created(_) | State::Starting(_) => Stage::Created,
             State::Started(_) => Stage::Started,
             State::Stopping(_) => Stage::Stopped,
-            // grafana/k6-operator says `finished` of any run whose runners have all ended, whatever they exited with
-            // (internal/controller/k6_finish.go). Who reads only the stage is not to take a failed test for a good one.
+            // grafana/k6-operator writes `finished` for all runs whose runners have ended, whatever their exit codes are
+            // (internal/controller/k6_finish.go). Here a failed test is `error`, for tools that read only the stage.
             State::Finished(end) => match end.verdict.result {
                 RunResult::Passed | RunResult::Aborted => Stage::Finished,
                 RunResult::Failed | RunResult::Error => Stage::Error,
@@ -31,11 +31,11 @@ impl Run {
         }
     }
 
-    /// The status that users see: this run, its history, and the live view.
+    /// The status that follows from this run, its history and the live view.
     pub fn status(&self, history: Vec<Record>, progress: &Progress) -> Status {
         let total = match (&self.plan, &self.state) {
             (Some(plan), _) => Some(plan.parallelism),
-            (None, State::Initializing(state)) => state.accepted.as_ref().map(|a| a.terms.parallelism),
+            (None, State::Initializing(state)) => state.accepted().map(|accepted| accepted.terms.parallelism),
             (None, _) => None,
         };
         let runners = |ready: u32, ended: u32, good: u32| {
@@ -89,9 +89,9 @@ impl Run {
             State::Stopping(stopping) => Status {
                 reason: Some(stopping.why.reason),
                 message: Some({
-                    let what = match stopping.stopped {
-                        None => "Stopping the runners",
-                        Some(_) => "Collecting the result",
+                    let what = match stopping.phase {
+                        Stop::Ending(_) => "Stopping the runners",
+                        Stop::Collecting { since: _ } => "Collecting the result",
                     };
                     let held = progress.retrying.as_ref().map(|held| format!("; {held}"));
                     format!("{what}: {}{}", stopping.why.message, held.unwrap_or_default())
@@ -107,27 +107,27 @@ impl Run {
     }
 }
 
-/// The live view: what is seen of the runners and is not an event.
+/// The live view: what the status shows beside the events.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Progress {
-    /// metadata.generation, if this is the run that the spec of that generation asks for.
+    /// metadata.generation; None if the spec asks for a later run than this one.
     pub generation: Option<i64>,
     /// The user's arguments of k6.
     pub argv: Vec<String>,
-    /// Runners whose k6 answers.
+    /// Number of runners whose k6 answers.
     pub ready: u32,
-    /// Runners that have ended.
+    /// Number of runners that have ended.
     pub ended: u32,
     /// What the run waits for, as a clause.
     pub waiting_for: Option<String>,
-    /// What the API server last said no to, while that is tried again.
+    /// The last refusal of the API server, while the request is tried again.
     pub retrying: Option<String>,
-    /// The merged metrics, as they were seen last.
+    /// The merged metrics that were read last.
     pub summary: Option<Summary>,
 }
 
 impl Progress {
-    /// The live view of an observed world.
+    /// The live view of a snapshot.
     pub fn of(run: &Run, seen: &Observed, argv: &[String]) -> Self {
         let state = &run.state;
         let count = |of: fn(&Runner) -> bool| match &seen.runners {
@@ -136,7 +136,7 @@ impl Progress {
             }
             Fact::Absent | Fact::Unknown => 0,
         };
-        // A runner under load may be slow to answer its probe: once released, it counts until it has ended.
+        // A released runner counts until it has ended: under load it may be slow to answer its probe.
         let ready = match state {
             State::Initializing(_) | State::Created(_) | State::Starting(_) => count(Runner::is_ready),
             State::Started(_) | State::Stopping(_) | State::Finished(_) => {
@@ -165,7 +165,7 @@ impl Progress {
     }
 }
 
-/// As many of the arguments as a status has room for: it is written again at each change.
+/// Cuts the arguments to [`ARGV_LIMIT`]: the status is written again at each change.
 fn shown(argv: &[String]) -> Vec<String> {
     let mut room = ARGV_LIMIT;
     let fits = |word: &&String| {
@@ -182,35 +182,31 @@ fn shown(argv: &[String]) -> Vec<String> {
 }
 
 impl Progress {
-    /// What was told of the runners of a run that is Finished stays: its Jobs may go. And as long as another run is
-    /// asked for, the status stays that of the generation before.
-    pub fn after(self, run: &Run, told: Option<&Status>) -> Self {
-        let finished = |told: &&Status| {
-            matches!(run.state, State::Finished(_))
-                && told.state == Some(StateName::Finished)
-                && told.attempt == Some(run.attempt)
-        };
-        let before = told.and_then(|told| told.observed_generation);
-        let ended = told
-            .filter(finished)
-            .and_then(|told| told.runners.as_ref())
+    /// Keeps what the status showed before and this snapshot can't show: the number of ended runners of a Finished run,
+    /// whose Jobs may be deleted; the last summary; and the generation, while the spec asks for a later run.
+    pub fn after(self, run: &Run, before: Option<&Status>) -> Self {
+        let generation = before.and_then(|status| status.observed_generation);
+        let of_this_run = before.filter(|status| status.attempt == Some(run.attempt));
+        let ended = of_this_run
+            .filter(|status| {
+                matches!(run.state, State::Finished(_)) && status.state == Some(StateName::Finished)
+            })
+            .and_then(|status| status.runners.as_ref())
             .map(|runners| runners.ended);
-        // What could not be read this time, was read before.
-        let told = told.filter(|told| told.attempt == Some(run.attempt));
-        let summary = self
-            .summary
-            .or_else(|| told.and_then(|told| told.summary.clone()));
+        let summary = of_this_run.and_then(|status| status.summary.clone());
         Self {
-            generation: self.generation.or(before),
+            generation: self.generation.or(generation),
             ended: ended.unwrap_or(self.ended),
-            summary,
+            summary: self.summary.or(summary),
             ..self
         }
     }
 }
 
-/// What `k6-operator replay` prints: the history of a resource, event by event, and whether the status that
-/// was written is the one that follows from it.
+/// The output of `k6-operator replay`: the events of a resource with the states that they lead to.
+///
+/// # Errors
+/// The history contains an event that its state refuses, or the status is not the one that follows from the history.
 pub fn replay_report(resource: &str) -> Result<String, Box<dyn std::error::Error>> {
     let resource: LoadTest = serde_json::from_str(resource)?;
     let status = resource.status.unwrap_or_default();

@@ -2,14 +2,12 @@
 
 use jiff::SignedDuration;
 
-/// Seconds of a duration, rounded up. None if it can't be read or is negative.
-pub fn seconds(text: &str) -> Option<u64> {
+/// Reads a duration, rounded up to a whole second. None if it can't be read or is negative.
+pub fn whole_seconds(text: &str) -> Option<SignedDuration> {
     let duration: SignedDuration = text.trim().parse().ok()?;
-    let up = u64::from(duration.subsec_nanos() > 0);
-    u64::try_from(duration.as_secs())
-        .ok()?
-        .checked_add(up)
-        .filter(|_| !duration.is_negative())
+    let up = i64::from(duration.subsec_nanos() > 0);
+    let seconds = duration.as_secs().checked_add(up)?;
+    (!duration.is_negative()).then(|| SignedDuration::from_secs(seconds))
 }
 
 /// A duration to the second, as k6 writes it: `1m30s`.

@@ -1,4 +1,4 @@
-//! One look at a run, as far as it changes the history.
+//! The part of one look at a run that changes its history.
 
 use super::event::{Event, Record};
 use super::observed::Observed;
@@ -6,54 +6,56 @@ use super::replay::{Run, append};
 use jiff::Timestamp;
 use tracing::info_span;
 
-/// One event that was recorded, with the run before and after it.
+/// A recorded event, with the run before and after it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
-    /// The run before it.
+    /// The run before the event.
     pub before: Run,
-    /// The event.
+    /// The event and its time.
     pub record: Record,
-    /// The run after it.
+    /// The run after the event.
     pub after: Run,
 }
 
 impl Transition {
-    /// Whether the run has come to another state, or to its next attempt.
+    /// True if the event led to another state, or to the next attempt.
     fn is_elsewhere(&self) -> bool {
         self.before.attempt != self.after.attempt || self.before.state.name() != self.after.state.name()
     }
 }
 
-/// What follows from one snapshot.
+/// The result of [`advance`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Advanced {
-    /// The run after all that has happened.
+    /// The run after all recorded events.
     pub run: Run,
-    /// Its history.
+    /// The history with these events.
     pub history: Vec<Record>,
-    /// What has happened, in order.
+    /// The events that were recorded in this look, in order.
     pub transitions: Vec<Transition>,
-    /// An event that its state refuses, which no snapshot should lead to.
+    /// An event that the state refuses. No snapshot should lead to one: it is a bug, and it is not recorded.
     pub refused: Option<Event>,
 }
 
 impl Advanced {
-    /// Whether more may have happened than this snapshot shows: it was taken for the state before, and what the new
-    /// state needs, such as the result once all runners have ended, was not looked for.
+    /// True if a new snapshot is needed at once. This one was taken for the state before and lacks what the new state
+    /// needs, such as the merged result once all runners have ended.
     pub fn calls_for_another_look(&self) -> bool {
         let new_state = self.transitions.last().is_some_and(Transition::is_elsewhere);
         let all_ended = !self.transitions.is_empty() && self.run.state.awaits_result().is_some();
         new_state || all_ended
     }
 
-    /// The run before this look.
+    /// The run before the first recorded event.
     pub fn before(&self) -> &Run {
         self.transitions.first().map_or(&self.run, |first| &first.before)
     }
 }
 
-/// Records what has happened, up to the first new state: each state is written before the next one, for those who wait
-/// for it, and what was observed of a run is not that of the next.
+/// Records events until the run is in a new state or nothing more has happened.
+///
+/// It stops at a new state for two reasons. Each state is written to the status, where tools wait for it; and the
+/// snapshot was taken for the state before.
 pub fn advance(run: Run, history: Vec<Record>, seen: &Observed, now: Timestamp) -> Advanced {
     let mut advanced = Advanced {
         run,

@@ -1,4 +1,4 @@
-//! When a resource deletes itself after its run.
+//! spec.cleanup: whether a resource deletes itself after its run.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Cleanup {
-    /// Whatever the result.
+    /// The resource is deleted whatever the result is.
     Post,
-    /// When the result is Passed.
+    /// The resource is deleted if the result is Passed.
     OnSuccess,
 }

@@ -1,70 +1,71 @@
-//! What a state wants to exist and does not, or exists and should not. Derived from the state, not from the
-//! transition into it, so that a crash anywhere re-derives it.
+//! What a state wants created or deleted. It follows from the state and not from the transition into it: after a crash
+//! anywhere, the next look derives the same effects again.
 
 use super::classify::stop_is_forced;
 use super::deadline::{LEFTOVER_GRACE, expiry, expiry_of_jobs};
 use super::observed::{Fact, Initializer, Observed, Program, Runner};
 use super::pods_digest::pods_digest;
-use super::state::{Created, Finished, Reason, Started, Starting, State, Stopping, Terms};
+use super::state::{Created, Finished, Initializing, Reason, Starting, State, Stop, Stopping, Test};
+use super::terms::{Inspect, Terms};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-/// Something to do in the cluster. Each is idempotent.
+/// A change in the cluster. Each is idempotent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Make the ConfigMap with the script that the spec has inline.
+    /// Create the ConfigMap for the script in `spec.script.inline`.
     CreateScript,
-    /// Make the initializer Job.
+    /// Create the initializer Job.
     CreateInitializer,
-    /// Remove the initializer Job, which is outdated, lost, or not waited for any more.
+    /// Delete the initializer Job: it is outdated, lost, or not needed any more.
     DeleteInitializer,
-    /// Make the aggregator Job, for a script with these options.
+    /// Create the aggregator Job.
     CreateAggregator {
-        /// JSON.
+        /// The options of the script that the aggregator needs, as JSON.
         options: String,
     },
-    /// Make the Service at whose address the runners reach the aggregator.
+    /// Create the Service by which the runners reach the aggregator.
     CreateService,
-    /// Remove the aggregator Job, and with it its Service.
+    /// Delete the aggregator Job, and its Service with it.
     DeleteAggregator,
-    /// Keep the documents that the aggregator has told.
+    /// Create the ConfigMap with the documents that the aggregator reported.
     KeepSummary,
-    /// Make the Job of runner i of n.
+    /// Create the Job of one runner.
     CreateRunner {
-        /// Its number, 1 to `of`.
+        /// Number of the runner, from 1 to `of`.
         runner: u32,
-        /// All runners.
+        /// Number of all runners.
         of: u32,
     },
-    /// Remove the Job of runner i, whose pod must not run on.
+    /// Delete the Job of one runner, whose pod must not run any longer.
     DeleteRunner {
-        /// Its number.
+        /// Number of the runner.
         runner: u32,
     },
-    /// Make the starter Job, which releases exactly these runners.
+    /// Create the starter Job, which releases exactly these runners.
     CreateStarter(Vec<Target>),
-    /// Remove the starter Job, which must not release anything any more.
+    /// Delete the starter Job, which must not release any runner any more.
     DeleteStarter,
-    /// Make the stopper Job, which stops these runners.
+    /// Create the stopper Job, which stops these runners.
     CreateStopper(Vec<Target>),
-    /// Remove a Job of a former run of this resource.
+    /// Delete a Job of a former run of this resource.
     DeleteFormer(String),
-    /// Remove a Job of this run, which is Finished and no longer kept.
+    /// Delete a Job of this Finished run, which is not kept any longer.
     DeleteLeft(String),
-    /// Remove the resource itself, and with it all that it owns.
+    /// Delete the resource itself, and all that it owns with it.
     DeleteResource,
 }
 
-/// A runner to reach.
+/// A runner that a starter or stopper calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Its number.
+    /// Number of the runner.
     pub runner: u32,
-    /// Its pod's IP.
+    /// IP address of its pod.
     pub ip: String,
 }
 
-/// What this state wants done, given what was observed.
+/// The changes that this state wants, given a snapshot of the cluster.
 pub fn effects(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
     if seen.deleting {
         return Vec::new();
@@ -76,8 +77,8 @@ pub fn effects(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
     of_this_run(state, seen, now).into_iter().chain(former).collect()
 }
 
-/// What is done of a run whose status can't be written, though it is to be stopped or has ended: no load goes on that
-/// nobody wants. Nothing of it has to be remembered.
+/// The changes that are made even if the new status can't be written: the load of a run that is to be stopped or has
+/// ended must not go on. They need no record.
 pub fn effects_unwritten(before: &State, after: &State, seen: &Observed) -> Vec<Effect> {
     let ends = matches!(after, State::Stopping(_) | State::Finished(_));
     if seen.deleting || !ends || matches!(before, State::Finished(_)) {
@@ -88,44 +89,30 @@ pub fn effects_unwritten(before: &State, after: &State, seen: &Observed) -> Vec<
 
 fn of_this_run(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
     match state {
-        State::Initializing(state) => match &state.accepted {
-            Some(accepted) => initializing(&accepted.terms, seen),
-            None => Vec::new(),
-        },
+        State::Initializing(Initializing::New) => Vec::new(),
+        State::Initializing(Initializing::Accepted(accepted)) => initializing(&accepted.terms, seen),
         State::Created(state) => created(state, seen),
-        State::Starting(state) => match (&seen.starter, &seen.runners) {
-            (Fact::Absent, Fact::Known(runners)) => {
-                // All or none: a start that leaves one out is no start.
-                if are_as_ordered(state, runners) {
-                    vec![Effect::CreateStarter(targets(runners))]
-                } else {
-                    Vec::new()
-                }
-            }
-            (Fact::Known(_) | Fact::Unknown, _) | (Fact::Absent, Fact::Absent | Fact::Unknown) => Vec::new(),
+        State::Starting(state) => {
+            let runners = seen.runners.known().filter(|_| seen.starter.is_absent());
+            // All or none: a test without one of its runners would be another test.
+            let ordered = runners.filter(|runners| are_as_ordered(state, runners));
+            let starter = ordered.map(|runners| Effect::CreateStarter(targets(runners)));
+            starter.into_iter().collect()
+        }
+        State::Started(state) => match state.phase {
+            Test::Running | Test::OneLost => Vec::new(),
+            Test::Collecting(_) => summary_to_keep(seen).into_iter().collect(),
         },
-        State::Started(Started { ended: Some(_), .. })
-        | State::Stopping(Stopping { stopped: Some(_), .. }) => collection(seen),
-        State::Started(_) => Vec::new(),
-        State::Stopping(state) if stop_is_forced(state, seen, now) => {
-            runners_to_delete(seen).chain(starter_to_delete(seen)).collect()
-        }
-        State::Stopping(_) => {
-            let stopper = match (&seen.stopper, &seen.runners) {
-                (Fact::Absent, Fact::Known(runners)) => {
-                    let targets = targets(runners);
-                    (!targets.is_empty()).then_some(Effect::CreateStopper(targets))
-                }
-                (Fact::Known(_) | Fact::Unknown, _) | (Fact::Absent, Fact::Absent | Fact::Unknown) => None,
-            };
-            starter_to_delete(seen).into_iter().chain(stopper).collect()
-        }
+        State::Stopping(state) => match state.phase {
+            Stop::Ending(_) => ending(state, seen, now),
+            Stop::Collecting { since: _ } => summary_to_keep(seen).into_iter().collect(),
+        },
         State::Finished(_) if expiry_of_jobs(state, &seen.left).is_some_and(|at| now >= at) => {
             let left = seen.left.jobs.iter().cloned().map(Effect::DeleteLeft);
             left.chain(aggregator_to_delete(seen)).collect()
         }
         State::Finished(end) => {
-            // Nobody waits for it any more.
+            // Nothing waits for the inspection any more.
             let moot = matches!(
                 end.verdict.reason,
                 Reason::StopRequested | Reason::InvalidSpec | Reason::ObjectRefused
@@ -140,7 +127,7 @@ fn of_this_run(state: &State, seen: &Observed, now: Timestamp) -> Vec<Effect> {
     }
 }
 
-/// The aggregator first, of which the runners are told.
+/// The aggregator is created first: the runners are created with its address.
 fn created(state: &Created, seen: &Observed) -> Vec<Effect> {
     let of = state.plan.parallelism;
     let Fact::Known(runners) = &seen.runners else {
@@ -154,7 +141,7 @@ fn created(state: &Created, seen: &Observed) -> Vec<Effect> {
                     options: inspection.options.clone(),
                 }];
             }
-            // What it said is needed once more.
+            // The aggregator needs the options of the script, which only k6's answer has.
             (Fact::Absent, Fact::Absent) => return vec![Effect::CreateInitializer],
             (Fact::Absent, Fact::Known(Initializer::Lost(_))) => return vec![Effect::DeleteInitializer],
             (Fact::Absent, Fact::Known(_) | Fact::Unknown) | (Fact::Unknown, _) => return Vec::new(),
@@ -173,22 +160,28 @@ fn created(state: &Created, seen: &Observed) -> Vec<Effect> {
         .collect()
 }
 
-/// The documents are kept before the run is told to be Finished, and before the aggregator goes, which has them.
-fn collection(seen: &Observed) -> Vec<Effect> {
-    match (&seen.result, &seen.summary) {
-        (Fact::Known(_), Fact::Absent) => vec![Effect::KeepSummary],
-        (Fact::Known(_), Fact::Known(()) | Fact::Unknown) | (Fact::Absent | Fact::Unknown, _) => Vec::new(),
+/// Runners are told to end by the stopper; those that do not, or that can't be told, are deleted.
+fn ending(state: &Stopping, seen: &Observed, now: Timestamp) -> Vec<Effect> {
+    if stop_is_forced(state, seen, now) {
+        return runners_to_delete(seen).chain(starter_to_delete(seen)).collect();
     }
+    let runners = seen.runners.known().filter(|_| seen.stopper.is_absent());
+    let reachable = runners.map(targets).filter(|targets| !targets.is_empty());
+    let stopper = reachable.map(Effect::CreateStopper);
+    starter_to_delete(seen).into_iter().chain(stopper).collect()
+}
+
+/// The documents are kept before the run is Finished: then the aggregator, which has them, is deleted.
+fn summary_to_keep(seen: &Observed) -> Option<Effect> {
+    let result = seen.result.known().filter(|_| seen.summary.is_absent());
+    result.map(|_| Effect::KeepSummary)
 }
 
 fn aggregator_to_delete(seen: &Observed) -> Option<Effect> {
-    match &seen.aggregator {
-        Fact::Known(_) => Some(Effect::DeleteAggregator),
-        Fact::Absent | Fact::Unknown => None,
-    }
+    seen.aggregator.known().map(|_| Effect::DeleteAggregator)
 }
 
-/// What a spec wants that was accepted: the script in place, and k6's opinion of it.
+/// An accepted spec wants its script in place and inspected, unless the run is suspended.
 fn initializing(terms: &Terms, seen: &Observed) -> Vec<Effect> {
     match (&seen.initializer, &seen.script) {
         (Fact::Known(Initializer::Outdated | Initializer::Lost(_)), _) => vec![Effect::DeleteInitializer],
@@ -197,19 +190,19 @@ fn initializing(terms: &Terms, seen: &Observed) -> Vec<Effect> {
             Vec::new()
         }
         (Fact::Absent, Fact::Known(Ok(())) | Fact::Absent) if terms.suspended => Vec::new(),
-        (Fact::Absent, Fact::Known(Ok(()))) if terms.uninspected => Vec::new(),
+        (Fact::Absent, Fact::Known(Ok(()))) if terms.inspect == Inspect::Skip => Vec::new(),
         (Fact::Absent, Fact::Known(Ok(()))) => vec![Effect::CreateInitializer],
         (Fact::Absent, Fact::Absent) => vec![Effect::CreateScript],
     }
 }
 
-/// Those that have not ended.
+/// Deletes the runners that have not ended.
 fn runners_to_delete(seen: &Observed) -> impl Iterator<Item = Effect> {
     let alive = seen.each_runner().filter(|(_, runner)| runner.end.is_none());
     alive.map(|(i, _)| Effect::DeleteRunner { runner: i })
 }
 
-/// Those in whose pod something goes on that is not k6, and had its time to end by itself.
+/// Deletes the runners whose pod still runs another container after [`LEFTOVER_GRACE`].
 fn leftovers_to_delete(end: &Finished, seen: &Observed, now: Timestamp) -> impl Iterator<Item = Effect> {
     let over = end.at.checked_add(LEFTOVER_GRACE).is_ok_and(|limit| now >= limit);
     let left = seen
@@ -218,7 +211,7 @@ fn leftovers_to_delete(end: &Finished, seen: &Observed, now: Timestamp) -> impl 
     left.map(|(i, _)| Effect::DeleteRunner { runner: i })
 }
 
-/// One that is left alone would release whoever answers at an address, should it be another run's by then.
+/// Deletes a starter that still runs: its addresses may belong to pods of another run by the time it calls them.
 fn starter_to_delete(seen: &Observed) -> Option<Effect> {
     match &seen.starter {
         Fact::Known(Program::Running(_)) => Some(Effect::DeleteStarter),
@@ -226,7 +219,7 @@ fn starter_to_delete(seen: &Observed) -> Option<Effect> {
     }
 }
 
-/// Whether these runners can all be released, and are those that the order to start names.
+/// True if these runners are exactly those that the order to start names, and all of them can be released.
 pub fn are_as_ordered(state: &Starting, runners: &BTreeMap<u32, Runner>) -> bool {
     let same = pods_digest(runners).as_ref() == Some(&state.pods);
     same && targets(runners).len() == runners.len()

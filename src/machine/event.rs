@@ -1,7 +1,9 @@
-//! Facts in the past tense: what `status.history` is made of. Each is bounded in size whatever the
-//! parallelism, and a run has at most [`HISTORY_LIMIT`] of them.
+//! The events in `status.history`. The size of each has a bound that does not depend on the number of runners, and a
+//! run has at most [`HISTORY_LIMIT`] of them.
 
-use super::state::{Plan, Reason, RunResult, Terms};
+use super::state::{Plan, Reason, RunResult};
+use super::terms::Terms;
+use crate::protocol::is_default;
 use crate::protocol::outcome::Outcome;
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -10,10 +12,10 @@ use serde::{Deserialize, Serialize};
 /// The most events that a run can have.
 pub const HISTORY_LIMIT: usize = 32;
 
-/// At most this many runners are named in an event; the rest are counted.
+/// The most runners that an event names; the rest are counted.
 pub const NAMED_AT_MOST: usize = 10;
 
-/// At most this many former runs keep their line in the history.
+/// The most former runs that keep a line in the history.
 pub const FORMER_AT_MOST: usize = 8;
 
 /// The longest message of an event, in bytes of JSON.
@@ -22,16 +24,18 @@ pub(crate) const MESSAGE_LIMIT: usize = 2048;
 /// The longest outcome of a test, in bytes of JSON.
 pub(crate) const OUTCOME_LIMIT: usize = 3072;
 
-/// The longest last words of one of the runners that are named, and the longest of Kubernetes' reasons.
+/// The longest message of one failed runner, in bytes of JSON.
 pub(super) const LAST_WORDS_LIMIT: usize = 240;
+
+/// The longest reason that Kubernetes gives for the end of a container, in bytes of JSON.
 pub(super) const REASON_LIMIT: usize = 60;
 
-/// An event and when it was recorded.
+/// An event and the time at which it was recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The time of the record, to the millisecond.
     pub time: Timestamp,
-    /// What has happened.
+    /// The event, whose fields stand beside `time`.
     #[serde(flatten)]
     pub event: Event,
 }
@@ -40,131 +44,130 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all_fields = "camelCase")]
 pub enum Event {
-    /// The spec can be carried out, on these terms. Until the runners are made, an edit of the spec is another.
+    /// The spec is valid. Until the runners are created, each edit of the spec leads to another such event.
     Accepted {
         /// metadata.generation of the spec.
         generation: i64,
-        /// spec.rerun, which this run answers.
+        /// The text of spec.rerun that asked for this run.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rerun: Option<String>,
-        /// The terms.
+        /// What the state machine needs of the spec.
         #[serde(flatten)]
         terms: Terms,
     },
-    /// The spec can't be carried out.
+    /// The spec is invalid.
     SpecRejected {
-        /// spec.rerun, which this run answers.
+        /// The text of spec.rerun that asked for this run.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rerun: Option<String>,
-        /// The field and the remedy.
+        /// Names the field and the remedy.
         message: String,
     },
-    /// k6 read the script and said what it needs.
+    /// k6 inspected the script.
     ScriptInspected {
-        /// What it needs.
+        /// Follows from k6's answer.
         plan: Plan,
     },
-    /// The spec asks that k6 is not asked what the script needs.
+    /// The script is not inspected (`initializer.disabled`).
     InspectionSkipped {
-        /// What is known without it.
+        /// What is known without k6's answer.
         plan: Plan,
     },
     /// There is no script, or k6 refused it, or it doesn't fit the spec.
     ScriptRejected {
-        /// Which of these.
+        /// Tells which of these it is.
         reason: Reason,
         /// k6's own message where it has one.
         message: String,
     },
-    /// A person's object is in the way, or the API server refused an object for good.
+    /// The name of an object is taken, or the API server refused an object for good.
     ObjectRefused {
-        /// Which of these.
+        /// Tells which of these it is.
         reason: Reason,
-        /// Which object, and the remedy.
+        /// Names the object and the remedy.
         message: String,
     },
-    /// All runners were ready: the order to start exactly these pods.
+    /// All runners were ready, and exactly these pods are to be released.
     StartOrdered {
-        /// How many.
+        /// Number of runners.
         runners: u32,
         /// SHA-256 over the runners' numbers and pod UIDs.
         pods: String,
     },
     /// The starter released every runner.
     StartConfirmed {
-        /// How many.
+        /// Number of runners.
         runners: u32,
         /// Microseconds between the first and the last release.
         spread_micros: u64,
     },
     /// The starter did not release every runner.
     StartFailed {
-        /// How many it had released for sure; absent if it can't be known.
+        /// Number of runners that were released for certain; None if it is not known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         released: Option<u32>,
-        /// The script aborted the test in setup().
+        /// True if the script aborted the test in setup().
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         aborted: bool,
-        /// Which runners, and why.
+        /// Names the runners that were not released, and why.
         message: String,
     },
-    /// Every runner started by itself, as `paused: false` asks.
+    /// Every runner started by itself (`paused: false`).
     RunnersStarted {
-        /// How many.
+        /// Number of runners.
         runners: u32,
     },
-    /// A person set spec.stop.
+    /// The user set spec.stop.
     StopOrdered {},
-    /// A person asked for a new run by another spec.rerun. The history of the former run ends here, but for
-    /// this line.
+    /// The user changed spec.rerun, which asks for a new run. Of the history of the former run only this line stays.
     RerunOrdered {
-        /// Which run of this resource it will be.
+        /// Number of the new run of this resource, from 2.
         attempt: u32,
-        /// The run before it.
+        /// The former run.
         former: Former,
     },
     /// A runner ended before the start, or was lost during the test while others went on.
     RunnerLost {
-        /// Which, and why.
+        /// The runner, and how it ended.
         failure: RunnerFailure,
     },
-    /// Before the start, what was to merge the metrics of the runners ended.
+    /// The aggregator ended before the start.
     AggregatorLost {
-        /// Why it ended, in a sentence.
+        /// The reason, as a clause.
         message: String,
     },
     /// Every runner has ended.
     RunnersEnded {
-        /// How many ended in which way.
+        /// The number of runners by how they ended.
         tally: Tally,
     },
-    /// What came of the whole test is known.
+    /// The aggregator reported the result of the whole test.
     ResultCollected {
-        /// The result of the whole test.
+        /// The merged result.
         outcome: Outcome,
-        /// Why its documents are not kept, if they are not.
+        /// The reason why the documents of the result are not kept; None if they are.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         unkept: Option<String>,
     },
-    /// What came of the whole test can't be known.
+    /// The result of the whole test can't be collected.
     CollectionFailed {
-        /// The reason, for people.
+        /// The reason, as a clause.
         message: String,
     },
-    /// A wait was longer than its deadline.
+    /// The run waited longer than its state allows.
     DeadlinePassed {
-        /// What was waited for.
+        /// What it waited for, as a clause.
         waiting_for: String,
     },
-    /// After the order to stop: no runner is left that runs.
+    /// No runner runs any more after the order to stop.
     RunnersStopped {
-        /// Runners that had not ended by themselves, and were deleted.
+        /// Number of runners that did not end by themselves, and were deleted.
         forced: u32,
     },
 }
 
 impl Event {
-    /// The name, as it stands in the history.
+    /// The name of the event in the history.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Accepted { .. } => "Accepted",
@@ -190,47 +193,47 @@ impl Event {
     }
 }
 
-/// A run that has been, in one line.
+/// A former run of the same resource, in short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Former {
-    /// Its result.
+    /// The result of the run.
     pub result: RunResult,
-    /// Its reason.
+    /// The reason of the result.
     pub reason: Reason,
-    /// When it was Finished.
+    /// The time of its end.
     pub end_time: Timestamp,
-    /// How long the test took, if it was started.
+    /// How long the test took, such as `1m30s`; None if it was not started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
-    /// Its message, cut short.
+    /// Its message, cut to [`LAST_WORDS_LIMIT`] bytes.
     pub message: String,
 }
 
-/// How the runners of a run ended, counted.
+/// The number of runners by how they ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tally {
-    /// Exit code 0.
+    /// Runners with exit code 0.
     pub passed: u32,
-    /// Exit code 99: thresholds crossed.
+    /// Runners with exit code 99: thresholds were crossed.
     pub crossed: u32,
-    /// Exit codes 103, 105 and 108: stopped through the API, by a signal, or by `test.abort()`.
+    /// Runners with exit codes 103, 105 and 108: stopped through the API, by a signal, or by `exec.test.abort()`.
     pub aborted: u32,
-    /// Exit code 110: the script marked the test as failed, by `exec.test.fail()`.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    /// Runners with exit code 110: the script marked the test as failed, by `exec.test.fail()`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub marked: u32,
-    /// Everything else.
+    /// All other runners.
     pub failed: u32,
-    /// What those that did not pass said, those that decide the verdict first, at most [`NAMED_AT_MOST`].
+    /// The runners that did not pass, at most [`NAMED_AT_MOST`]; those that decide the verdict come first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<RunnerFailure>,
 }
 
 impl Tally {
-    /// How many of those that did not pass are not named.
+    /// Number of runners that did not pass and are not among `failures`.
     pub fn unnamed(&self) -> u32 {
-        // A history can be edited by hand: no sum may overflow.
+        // Saturating: a history can be edited by hand, and no sum may overflow.
         let bad = self
             .crossed
             .saturating_add(self.aborted)
@@ -238,10 +241,6 @@ impl Tally {
             .saturating_add(self.failed);
         bad.saturating_sub(u32::try_from(self.failures.len()).unwrap_or(u32::MAX))
     }
-}
-
-fn is_zero(count: &u32) -> bool {
-    *count == 0
 }
 
 /// One runner that did not end well.
@@ -260,7 +259,7 @@ pub struct RunnerFailure {
     pub message: String,
 }
 
-/// The text with its first letter as that of a sentence.
+/// Capitalizes the first letter, which makes a clause a sentence.
 pub(super) fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     chars
@@ -268,7 +267,7 @@ pub(super) fn sentence(text: &str) -> String {
         .map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// How many bytes a character takes in JSON.
+/// Length of a character in JSON, in bytes.
 fn in_json(c: char) -> usize {
     match c {
         '"' | '\\' | '\n' | '\r' | '\t' => 2,
@@ -277,12 +276,12 @@ fn in_json(c: char) -> usize {
     }
 }
 
-/// How many bytes a text takes in JSON, without its quotes.
+/// Length of a text in JSON without its quotes, in bytes.
 pub(crate) fn length(text: &str) -> usize {
     text.chars().map(in_json).sum()
 }
 
-/// The text, cut so that it takes at most `bytes` in JSON; a cut is marked by an ellipsis.
+/// Cuts a text to at most `bytes` of JSON. An ellipsis marks the cut.
 pub(crate) fn clipped(text: &str, bytes: usize) -> String {
     const ELLIPSIS: char = '…';
     if length(text) <= bytes {

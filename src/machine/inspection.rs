@@ -1,50 +1,52 @@
-//! What `k6 inspect --execution-requirements` prints, read.
-//! Shape: the script's options, with `maxVUs` and `totalDuration` added.
+//! Reads the output of `k6 inspect --execution-requirements`: the options of the script with `maxVUs` and
+//! `totalDuration` added.
 
 use crate::k6::Version;
+use crate::k6::duration::whole_seconds;
 use crate::k6::metrics::builtin;
 use crate::k6::system_tags::{needs, without_urls};
 use crate::k6::threshold::{self, Selector, Submetric, Threshold};
+use jiff::SignedDuration;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
-/// What a script needs.
+/// k6's answer about a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
-    /// Most virtual users at any time.
+    /// The most virtual users at any time.
     pub max_vus: u64,
-    /// As k6 prints it, such as `1m30s`.
+    /// The longest time that the scenarios can take, as k6 prints it, such as `1m30s`.
     pub total_duration: String,
-    /// The same in seconds, rounded up.
-    pub total_seconds: u64,
-    /// Seconds that setup() may take.
-    pub setup_seconds: u64,
-    /// Seconds that teardown() may take.
-    pub teardown_seconds: u64,
-    /// Whether the script's options leave out setup() or teardown().
+    /// The same, rounded up to a whole second; zero if the test ends only when it is told to.
+    pub longest: SignedDuration,
+    /// How long setup() may take.
+    pub setup_timeout: SignedDuration,
+    /// How long teardown() may take.
+    pub teardown_timeout: SignedDuration,
+    /// True if the script's options leave out setup() or teardown().
     pub left_out: bool,
-    /// The tags that k6 is to give to all samples.
+    /// The tags that k6 adds to all samples.
     pub tags: BTreeMap<String, String>,
-    /// The most requests per second, if they are limited.
+    /// The limit of requests per second; None if there is none.
     pub rps: Option<u64>,
-    /// The system tags without those by URL, if no threshold asks for them and the script does not name its own.
+    /// The system tags without `url` and `name`. None if a threshold needs these or the script sets its own.
     pub system_tags: Option<Vec<String>>,
-    /// The script's own metrics that it names under `thresholds`.
+    /// The script's own metrics that its thresholds name.
     pub script_metrics: BTreeSet<String>,
     /// Number of threshold expressions.
     pub thresholds: u32,
-    /// What is wrong with one of them.
+    /// What is wrong with one of the thresholds; None if all can be read.
     pub threshold_error: Option<String>,
-    /// The version of k6, if it told.
+    /// The version of k6; None if it is not known.
     pub version: Option<Version>,
-    /// Those of the script's options that whoever merges the metrics needs, as JSON.
+    /// The options of the script that the aggregator needs, as JSON.
     pub options: String,
 }
 
-/// k6's output is not what this version of the operator can read.
+/// The output of k6 can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the output of k6 inspect could not be read: {0}")]
 pub struct InspectionError(pub String);
@@ -61,7 +63,7 @@ struct Output {
     rps: Option<Value>,
 }
 
-/// What the script leaves out.
+/// The options by which a script leaves out setup() or teardown().
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct LeftOut {
@@ -80,7 +82,7 @@ struct SystemTags {
     system_tags: Option<Vec<String>>,
 }
 
-/// Those of the options that whoever merges the metrics needs. How deep an answer is, matters only here.
+/// The options that the aggregator needs. Only these are read in full, however deep they are.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Options {
@@ -89,11 +91,11 @@ struct Options {
     summary_time_unit: Option<Value>,
 }
 
-/// k6's default for both: <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#setup-timeout>
-const SETUP_TIMEOUT_SECONDS: u64 = 60;
+/// k6's default for setup() and teardown(): <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#setup-timeout>
+const SETUP_TIMEOUT: SignedDuration = SignedDuration::from_secs(60);
 
-/// The first document in a log that is k6's answer. What a script logs when it is loaded stands there too, and may
-/// have braces; with `K6_LOG_FORMAT=json` even its lines begin with one.
+/// Finds k6's answer in a log: the first document that can be read as one. The log has the output of the script too,
+/// which may contain braces; with `K6_LOG_FORMAT=json` each of its lines begins with one.
 fn output(text: &str) -> Result<(Output, &str), InspectionError> {
     let mut first = None;
     let mut start = 0;
@@ -122,18 +124,17 @@ fn read<T: DeserializeOwned>(json: &str) -> Result<T, InspectionError> {
 }
 
 impl Inspection {
-    /// Reads the output of k6.
+    /// Reads the log of `k6 inspect`.
     pub fn parse(text: &str) -> Result<Self, InspectionError> {
         let (output, json) = output(text)?;
         let left_out: LeftOut = read(json).unwrap_or_default();
         let tags: Tags = read(json).unwrap_or_default();
-        let seconds = |text: &str| {
-            crate::k6::duration::seconds(text)
-                .ok_or_else(|| InspectionError(format!("{text:?} is no duration")))
+        let duration = |text: &str| {
+            whole_seconds(text).ok_or_else(|| InspectionError(format!("{text:?} is no duration")))
         };
-        let optional = |text: &Option<String>| match text {
-            Some(text) => seconds(text),
-            None => Ok(SETUP_TIMEOUT_SECONDS),
+        let timeout = |text: &Option<String>| match text {
+            Some(text) => duration(text),
+            None => Ok(SETUP_TIMEOUT),
         };
         let options: Result<Options, _> = read(json);
         let unread = options.as_ref().err().map(ToString::to_string);
@@ -161,9 +162,9 @@ impl Inspection {
         let expressions = output.thresholds.iter().flat_map(BTreeMap::values).map(Vec::len);
         Ok(Self {
             max_vus: output.max_vus,
-            total_seconds: seconds(&output.total_duration)?,
-            setup_seconds: optional(&output.setup_timeout)?,
-            teardown_seconds: optional(&output.teardown_timeout)?,
+            longest: duration(&output.total_duration)?,
+            setup_timeout: timeout(&output.setup_timeout)?,
+            teardown_timeout: timeout(&output.teardown_timeout)?,
             total_duration: output.total_duration,
             left_out: left_out.no_setup == Some(true) || left_out.no_teardown == Some(true),
             tags: tags.tags.unwrap_or_default(),
@@ -177,7 +178,7 @@ impl Inspection {
         })
     }
 
-    /// The same, by a k6 of this version.
+    /// Adds the version of the k6 that answered.
     pub fn by(self, version: Option<Version>) -> Self {
         Self { version, ..self }
     }

@@ -1,16 +1,16 @@
-//! The verdict on a run whose runners have ended, from how they ended and from their merged result.
+//! The verdict on a run whose runners have all ended. It follows from their exit codes and from their merged result.
 
 use super::event::{NAMED_AT_MOST, RunnerFailure, Tally, sentence};
 use super::state::{Plan, Reason, RunResult, Verdict};
-use super::verdict::{unjudged, unmerged, without_result};
+use super::verdict::{not_merged, thresholds_unknown, without_result};
 use crate::k6::exit_code;
 use crate::protocol::outcome;
 
 /// The verdict on a run whose runners have all ended.
 ///
-/// As in k6, a script that ended the test itself decides first, by an exception or an abort; a test that it marked as
-/// failed is Failed, whatever else there is; then any crossed threshold makes it Failed, for that is what the test was
-/// asked; then any failure makes it an Error, then any abort Aborted. Exit codes:
+/// The first of these that is true of a runner decides, as in k6: the script ended the test itself, by an exception
+/// (Error) or an abort (Aborted); it marked the test as failed (Failed); a threshold was crossed (Failed); a runner
+/// failed (Error); a runner was aborted (Aborted). Exit codes:
 /// <https://grafana.com/docs/k6/latest/using-k6/thresholds/> and k6's `errext/exitcodes`.
 pub fn judge(tally: &Tally) -> Verdict {
     let Tally {
@@ -21,7 +21,7 @@ pub fn judge(tally: &Tally) -> Verdict {
         failed,
         failures: _,
     } = tally;
-    // A history can be edited by hand: no sum may overflow.
+    // Saturating: a history can be edited by hand, and no sum may overflow.
     let bad = [crossed, aborted, marked, failed];
     let total = bad
         .into_iter()
@@ -82,7 +82,7 @@ pub fn judge(tally: &Tally) -> Verdict {
     }
 }
 
-/// The failures that are named, and how many are not.
+/// The named failures as one text, with the number of those that are not named.
 fn named(tally: &Tally) -> String {
     let named: Vec<String> = tally.failures.iter().map(RunnerFailure::clause).collect();
     let named = named.join("; ");
@@ -92,16 +92,16 @@ fn named(tally: &Tally) -> String {
     }
 }
 
-/// How a script ended its test.
+/// The way in which a script ended its test.
 #[derive(Clone, Copy)]
 enum EndByScript {
     /// It threw in setup() or teardown(), or these took too long.
     Exception,
-    /// It called `exec.test.abort()`.
+    /// It aborted the test with `exec.test.abort()`.
     Abort,
 }
 
-/// What the script of a runner did that ended its test, if that decides the verdict: it is named first then.
+/// How the script ended the test, if that decides the verdict: its runner is the first that is named then.
 fn end_by_script(tally: &Tally) -> Option<EndByScript> {
     let code = tally.failures.first()?.exit_code?;
     match u8::try_from(code).ok()? {
@@ -113,11 +113,12 @@ fn end_by_script(tally: &Tally) -> Option<EndByScript> {
     }
 }
 
-/// The verdict on a run of which the thresholds were judged over all runners, which themselves judged none. A runner
-/// that exits as if it had crossed one itself was told so by the aggregator: the collected outcome says which. Should it
-/// say none, the exit code counts, which is what tools read.
+/// The verdict on a run whose thresholds were judged over all runners.
+///
+/// The runners themselves judge no threshold: the aggregator tells them to exit with k6's code for crossed thresholds,
+/// and the outcome has their names. If the outcome has none, the exit code counts, since other tools read it too.
 pub(super) fn judge_whole(tally: &Tally, outcome: &outcome::Outcome) -> Verdict {
-    let of_runners = judge(&unjudging(tally, outcome.thresholds > 0));
+    let of_runners = judge(&without_thresholds(tally, outcome.thresholds > 0));
     let mut verdict = if of_runners.reason == Reason::TestFailed || end_by_script(tally).is_some() {
         let told = (outcome.thresholds > 0).then(|| format!("; {}", outcome.told()));
         Verdict {
@@ -139,7 +140,7 @@ pub(super) fn judge_whole(tally: &Tally, outcome: &outcome::Outcome) -> Verdict 
     {
         crossed
     } else if of_runners.result == RunResult::Passed && !outcome.is_judged() {
-        unjudged(&of_runners.message, " over all of them")
+        thresholds_unknown(&of_runners.message, " over all of them")
     } else if of_runners.result == RunResult::Passed && outcome.thresholds > 0 {
         Verdict {
             message: format!("{}; {}", of_runners.message, outcome.told()),
@@ -152,7 +153,7 @@ pub(super) fn judge_whole(tally: &Tally, outcome: &outcome::Outcome) -> Verdict 
     verdict
 }
 
-/// Failed, if a runner exited as k6 does when thresholds are crossed.
+/// The verdict Failed, if a runner has k6's exit code for crossed thresholds.
 fn crossed_by_exit_code(tally: &Tally) -> Option<Verdict> {
     let tells =
         |failure: &&RunnerFailure| failure.exit_code == Some(i32::from(exit_code::THRESHOLDS_CROSSED));
@@ -167,9 +168,9 @@ fn crossed_by_exit_code(tally: &Tally) -> Option<Verdict> {
     })
 }
 
-/// How the runners ended, without those that only say what the thresholds of the whole came to. Where there are none,
-/// an exit code that speaks of some is not the aggregator's.
-fn unjudging(tally: &Tally, thresholds: bool) -> Tally {
+/// The tally with runners that exited for crossed thresholds counted as passed: the aggregator told them to. Without
+/// thresholds the aggregator tells nobody, and the tally stays as it is.
+fn without_thresholds(tally: &Tally, thresholds: bool) -> Tally {
     if !thresholds {
         return tally.clone();
     }
@@ -194,23 +195,23 @@ fn unjudging(tally: &Tally, thresholds: bool) -> Tally {
     }
 }
 
-/// The verdict on a run whose merged result can't be had: without it, nobody knows of the thresholds, unless a runner
-/// was told what they came to.
-pub(super) fn judge_unmerged(plan: &Plan, tally: &Tally, why: &str) -> Verdict {
+/// The verdict on a run whose merged result can't be collected. Its thresholds are unknown, unless a runner's exit code
+/// tells that one was crossed.
+pub(super) fn judge_without_result(plan: &Plan, tally: &Tally, why: &str) -> Verdict {
     let thresholds = plan.thresholds.unwrap_or_default() > 0;
-    let of_runners = judge(&unjudging(tally, thresholds));
+    let of_runners = judge(&without_thresholds(tally, thresholds));
     let is_open = thresholds && of_runners.result == RunResult::Passed;
     if let Some(crossed) = crossed_by_exit_code(tally).filter(|_| is_open) {
         return without_result(&crossed, why);
     }
     if is_open {
-        return unjudged(&of_runners.message, &format!(", as {}", unmerged(why)));
+        return thresholds_unknown(&of_runners.message, &format!(", as {}", not_merged(why)));
     }
     without_result(&of_runners, why)
 }
 
-/// The verdict on a run that was stopped, with what was measured until then. Its thresholds decide nothing: the
-/// test was not whole.
+/// The verdict on a run that was stopped, with its thresholds as they were then. They decide nothing, since the test did
+/// not run to its end.
 pub(super) fn with_result(why: &Verdict, runners: u32, outcome: &outcome::Outcome) -> Verdict {
     if outcome.silent >= runners {
         return without_result(why, "nothing that they sent is there any more");
@@ -224,7 +225,7 @@ pub(super) fn with_result(why: &Verdict, runners: u32, outcome: &outcome::Outcom
     }
 }
 
-/// What is not in the merged numbers, as the end of a sentence.
+/// Names what the merged numbers lack, as the end of a sentence.
 fn missing(outcome: &outcome::Outcome) -> String {
     let Some(first) = outcome.incomplete.first() else {
         return String::new();

@@ -1,8 +1,8 @@
-//! PURE. What can happen to a run, and what follows from it.
+//! The state machine of a run. Pure: no async, no Kubernetes client and no clock; the time is a parameter.
 //!
-//! Nothing here knows of async, of a Kubernetes client or of a clock: time comes in with each event.
-//! [`classify`] finds the next event in what was observed, [`step`] decides the next state, [`replay`]
-//! folds a history into a run, and [`effects`] says what a state wants done.
+//! [`classify`] finds the next event in a snapshot of the cluster, [`step`] decides the next state, [`replay`] folds a
+//! history into a run, [`effects`] lists what a state wants created or deleted, and [`advance`] puts the first three
+//! together for one look at a run.
 
 mod advance;
 mod classify;
@@ -20,6 +20,8 @@ mod replay;
 mod rerun;
 mod state;
 mod step;
+mod stored;
+mod terms;
 mod verdict;
 mod waiting;
 
@@ -41,8 +43,9 @@ pub use replay::{ReplayError, Run, append, replay};
 pub(crate) use rerun::is_answered;
 pub use rerun::rerun_ordered;
 pub use state::{
-    Accepted, Aggregation, Created, Ended, Finished, Initializing, Plan, Reason, RunResult,
-    STOP_GRACE_SECONDS, Started, Starting, State, StateName, Stopping, Terms, Verdict,
+    Accepted, AfterStop, Aggregation, Created, Ended, Finished, Initializing, Plan, Reason, RunResult,
+    STOP_GRACE, Started, Starting, State, StateName, Stop, Stopping, Test, Verdict,
 };
 pub use step::{Step, step};
+pub use terms::{Inspect, Metrics, Setup, Start, Terms, Thresholds};
 pub use waiting::waiting_for;

@@ -1,28 +1,28 @@
-//! One immutable snapshot of the world of one run. Each fact is known, absent or unknown; a failure of the
-//! API is unknown, never an empty list.
+//! One immutable snapshot of all that concerns a run in the cluster. Each fact is known, absent or unknown: what a
+//! failed request should have told is unknown, never absent.
 
 use super::cleanup::Cleanup;
 use super::inspection::{Inspection, InspectionError};
 use super::pod_refusal::PodRefusal;
-use super::state::Terms;
+use super::terms::Terms;
 use crate::protocol::outcome::Outcome;
 use crate::protocol::report::Report;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 
-/// Something looked for.
+/// The result of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact<T> {
-    /// It is there.
+    /// It exists.
     Known(T),
-    /// It is not there.
+    /// It does not exist.
     Absent,
-    /// Nobody can say at the moment.
+    /// It can't be told now: a request failed, or was not made.
     Unknown,
 }
 
 impl<T> Fact<T> {
-    /// What is there, if that is known.
+    /// The value, if it is known.
     pub fn known(&self) -> Option<&T> {
         match self {
             Self::Known(found) => Some(found),
@@ -30,7 +30,7 @@ impl<T> Fact<T> {
         }
     }
 
-    /// Whether it is known not to be there.
+    /// True if it does not exist. False if it exists or is unknown.
     pub fn is_absent(&self) -> bool {
         match self {
             Self::Absent => true,
@@ -38,7 +38,7 @@ impl<T> Fact<T> {
         }
     }
 
-    /// The fact of a reference.
+    /// Converts to a fact that borrows the value.
     pub fn as_ref(&self) -> Fact<&T> {
         match self {
             Self::Known(found) => Fact::Known(found),
@@ -47,7 +47,7 @@ impl<T> Fact<T> {
         }
     }
 
-    /// The same fact of something that follows from it.
+    /// Converts the value, if it is known.
     pub fn map<U>(self, to: impl FnOnce(T) -> U) -> Fact<U> {
         match self {
             Self::Known(found) => Fact::Known(to(found)),
@@ -58,94 +58,94 @@ impl<T> Fact<T> {
 }
 
 impl<T> From<Option<T>> for Fact<T> {
-    /// What was looked for for certain: it is there, or it is not.
+    /// The result of a search that can't fail.
     fn from(found: Option<T>) -> Self {
         found.map_or(Self::Absent, Self::Known)
     }
 }
 
-/// The world of one run.
+/// A snapshot of all that concerns one run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
-    /// metadata.generation.
+    /// metadata.generation of the resource.
     pub generation: i64,
-    /// Whether the resource is being deleted: then nothing is made any more.
+    /// True if the resource is being deleted. Nothing is created any more then.
     pub deleting: bool,
-    /// The terms of the spec, or what is wrong with it.
+    /// The terms that follow from the spec, or what is wrong with the spec.
     pub terms: Result<Terms, String>,
-    /// spec.rerun.
+    /// spec.rerun of the resource.
     pub rerun: Option<String>,
-    /// spec.stop.
+    /// spec.stop of the resource.
     pub stop: bool,
-    /// When the resource is to be deleted.
+    /// The rules by which the resource deletes itself after the run.
     pub retention: Retention,
-    /// Jobs of former runs of this resource.
+    /// Names of the Jobs of former runs of this resource.
     pub former: Vec<String>,
-    /// Jobs of this run, once it is Finished.
+    /// The Jobs of this run, once it is Finished.
     pub left: Left,
-    /// The script: known to be there or to be missing, with the sentence that says what is; absent if the
-    /// operator itself has to make its ConfigMap.
+    /// The script: Ok if it is there, Err with a sentence that names what is missing, Absent if the operator has to
+    /// create its ConfigMap from the spec.
     pub script: Fact<Result<(), String>>,
-    /// The initializer Job.
+    /// The Job in which k6 inspects the script.
     pub initializer: Fact<Initializer>,
-    /// The runners by number; one that is not in the map has no Job.
+    /// The runners by number. A runner that is not in the map has no Job.
     pub runners: Fact<BTreeMap<u32, Runner>>,
-    /// The starter Job.
+    /// The Job that releases the runners.
     pub starter: Fact<Program>,
-    /// The stopper Job.
+    /// The Job that stops the runners.
     pub stopper: Fact<Program>,
-    /// The aggregator Job.
+    /// The Job that merges the metrics of the runners.
     pub aggregator: Fact<Runner>,
-    /// Where the runners reach it: `IP:PORT`. Known only where it matters.
+    /// The address of the aggregator for the runners, as `IP:PORT`. Looked up only in states that need it.
     pub address: Fact<String>,
-    /// What came of the test, as the aggregator has told it. Known only where it matters.
+    /// The merged result that the aggregator reported. Looked up only in states that need it.
     pub result: Fact<Box<Outcome>>,
-    /// Whether the summary of the run is kept. Known only where it matters.
+    /// The ConfigMap with the summary of the run. Looked up only in states that need it.
     pub summary: Fact<()>,
-    /// What the aggregator said last of the test so far.
+    /// The last intermediate result that the aggregator reported while the test runs.
     pub live: Option<Outcome>,
-    /// An object that this run wanted and can't have.
+    /// An object that the run needs and that could not be created.
     pub refused: Option<Refusal>,
-    /// Why a Job that this run waits for has no pod. Known only once Kubernetes has refused it.
+    /// The pod that Kubernetes refuses to create for a Job that the run waits for.
     pub pod_refused: Option<PodRefusal>,
-    /// What Kubernetes' own events say of the object that is waited for.
+    /// What Kubernetes' own Events say about the object that the run waits for.
     pub hint: Option<String>,
 }
 
-/// What the spec says of the resource's end.
+/// The rules by which a resource deletes itself after its run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// spec.cleanup.
+    /// spec.cleanup of the resource.
     pub cleanup: Option<Cleanup>,
-    /// spec.ttlSecondsAfterFinished.
-    pub ttl_seconds: Option<i64>,
+    /// spec.ttlSecondsAfterFinished of the resource.
+    pub ttl: Option<SignedDuration>,
 }
 
-/// The Jobs of a Finished run, whose pods have the logs of k6. Those that bring its result are not among them: they go
-/// when that is kept.
+/// The Jobs of a Finished run, whose pods have the logs of k6. The aggregator is not among them: it is deleted once the
+/// result is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Left {
-    /// How many seconds they are kept after the end of the run; None: as long as the resource is there.
-    pub keep_seconds: Option<u32>,
-    /// The names of those that nobody has deleted yet.
+    /// How long they are kept after the end of the run; None for as long as the resource exists.
+    pub keep: Option<SignedDuration>,
+    /// Names of the Jobs that are not deleted yet.
     pub jobs: Vec<String>,
 }
 
-/// Why an object can't be had.
+/// The reason why an object could not be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The name is taken by an object that is not this run's.
+    /// The name is taken by an object of somebody else.
     Foreign(String),
-    /// The API server says that the object is invalid.
+    /// The API server refused the object as invalid.
     Invalid(String),
-    /// It was refused for now (a quota, an admission webhook); it is tried again until the deadline.
+    /// The API server refused the object for now (a quota, an admission webhook). It is tried again until the deadline.
     ForNow(String),
     /// The API server has failed more than once in a row; it is tried again.
     Failed(String),
 }
 
 impl Refusal {
-    /// What was said.
+    /// The message, whatever the reason is.
     pub fn message(&self) -> &str {
         match self {
             Self::Foreign(message)
@@ -156,75 +156,75 @@ impl Refusal {
     }
 }
 
-/// The initializer Job.
+/// The state of an initializer Job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Initializer {
-    /// It goes on; with what its pod waits for.
+    /// It runs, or its pod waits for what is named here.
     Running(Option<String>),
-    /// It is of a spec that has been edited since.
+    /// It was created for a spec that has been edited since.
     Outdated,
-    /// It ended without an answer of k6's, since its pod was lost: evicted, deleted, or its node is gone.
+    /// Its pod was lost before k6 answered: evicted, deleted, or with its node. The reason is a clause.
     Lost(String),
-    /// k6 printed what the script needs.
+    /// k6 inspected the script. Err if its output can't be read.
     Succeeded(Result<Inspection, InspectionError>),
-    /// It succeeded, and its answer is recorded already.
+    /// It succeeded, and k6's answer is recorded already.
     Done,
-    /// k6 refused, or the pod failed.
+    /// k6 refused the script, or the pod failed, with this message.
     Failed(String),
-    /// The script called `exec.test.abort()` while k6 loaded it.
+    /// The script called `exec.test.abort()` while k6 loaded it, with this message.
     Aborted(String),
 }
 
-/// A starter or stopper Job.
+/// The state of a starter or stopper Job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Program {
-    /// It goes on; with what its pod waits for.
+    /// It runs, or its pod waits for what is named here.
     Running(Option<String>),
-    /// It ended and left its report.
+    /// It ended with a report.
     Reported(Report),
-    /// It ended without a report.
+    /// It ended without a report, for this reason.
     Failed(String),
 }
 
-/// A runner Job with its pod, or an aggregator.
+/// The Job of a runner or of the aggregator, with its pod.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Runner {
     /// The pod, if there is one.
     pub pod: Option<PodSeen>,
-    /// How it ended, if it did.
+    /// The end of its k6, or of the aggregator; None while it runs.
     pub end: Option<End>,
-    /// Its pod goes on though k6 has ended: another container of it runs, or its end is not reported yet.
+    /// True if the pod is still there after the end of k6: another container runs, or its end is not reported yet.
     pub leftover: bool,
-    /// When an end counts that Kubernetes may have brought about, should it not say why until then.
+    /// The time until which Kubernetes may still report the cause of the end. Then the end counts without one.
     pub settles: Option<Timestamp>,
 }
 
-/// A runner's pod.
+/// The pod of a runner or of the aggregator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodSeen {
-    /// metadata.uid.
+    /// metadata.uid of the pod.
     pub uid: String,
-    /// status.podIP.
+    /// status.podIP, once it has one.
     pub ip: Option<String>,
-    /// Whether its k6 answers.
+    /// True if its readiness probe succeeds.
     pub ready: bool,
-    /// What Kubernetes says it waits for.
+    /// What the pod waits for according to Kubernetes, as a clause.
     pub waiting: Option<String>,
 }
 
-/// How a runner ended.
+/// The end of a runner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// The exit code of k6, if it is known.
+    /// The exit code of k6; None if it is not known.
     pub code: Option<i32>,
-    /// Kubernetes' reason, where it is more than Completed or Error.
+    /// Kubernetes' reason, such as OOMKilled; None if it is only Completed or Error.
     pub reason: Option<String>,
-    /// The last words.
+    /// The end of the log, or a sentence.
     pub message: String,
 }
 
 impl Observed {
-    /// A world in which nothing is known yet.
+    /// A snapshot in which nothing is known yet.
     pub fn unknown(generation: i64, terms: Result<Terms, String>) -> Self {
         Self {
             generation,
@@ -253,7 +253,7 @@ impl Observed {
 }
 
 impl Observed {
-    /// The runners, as far as they are known, by number.
+    /// The known runners with their numbers.
     pub(super) fn each_runner(&self) -> impl Iterator<Item = (u32, &Runner)> {
         self.runners
             .known()
@@ -264,12 +264,12 @@ impl Observed {
 }
 
 impl Runner {
-    /// What Kubernetes says its pod waits for.
+    /// What its pod waits for according to Kubernetes.
     pub(super) fn waiting(&self) -> Option<&str> {
         self.pod.as_ref().and_then(|pod| pod.waiting.as_deref())
     }
 
-    /// Whether its k6 answers and can be reached.
+    /// True if its k6 runs, answers its probe and has an address.
     pub fn is_ready(&self) -> bool {
         self.end.is_none() && self.pod.as_ref().is_some_and(|pod| pod.ready && pod.ip.is_some())
     }

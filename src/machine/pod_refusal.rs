@@ -1,65 +1,66 @@
-//! A pod that Kubernetes refuses to create for a Job of a run: whose it is, by which rule, and what the user can set.
-//! The Job controller goes on trying, and says so only in Events of the Job.
+//! Pods that Kubernetes refuses to create for a Job of a run: the part, the rule that refuses it, and the field to set.
+//! The Job controller tries again and again, and tells of it only in Events of the Job.
 
 use super::event::clipped;
 use jiff::SignedDuration;
 
-/// How long a pod must have been refused, over several tries, before a rule that does not change by waiting ends the
-/// run. Who applies a LimitRange, or a corrected one, together with the run has this time; longer than the gaps between
-/// the first tries of the Job controller, which are 1, 2, 4 and 8 s, it does not have to be.
+/// How long a pod must have been refused before a rule that does not change by itself ends the run.
+///
+/// A LimitRange that is applied just after the run takes effect within this time. It spans several of the first tries of
+/// the Job controller, which are 1, 2, 4 and 8 s apart.
 /// <https://github.com/kubernetes/kubernetes/blob/v1.35.4/pkg/controller/job/job_controller.go#L65>
 pub const REFUSAL_GRACE: SignedDuration = SignedDuration::from_secs(10);
 
-/// The longest text of Kubernetes that is kept, in bytes.
+/// The longest text of Kubernetes in a refusal, in bytes of JSON.
 const TEXT_LIMIT: usize = 800;
 
-/// The part of a run that a Job and its pod play.
+/// The role of a Job and its pod in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Asks k6 what the script needs.
+    /// The pod in which k6 inspects the script.
     Initializer,
-    /// Runs its share of the test; with its number, from 1.
+    /// The pod of one share of the test, with its number from 1.
     Runner(u32),
-    /// Releases the runners.
+    /// The pod that releases the runners.
     Starter,
-    /// Stops the runners.
+    /// The pod that stops the runners.
     Stopper,
-    /// Merges the metrics of the runners.
+    /// The pod that merges the metrics of the runners.
     Aggregator,
 }
 
-/// A pod that is refused.
+/// A pod that Kubernetes refuses to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodRefusal {
     /// The part of the run that the pod belongs to.
     pub part: Part,
-    /// By which rule.
+    /// The rule that refuses the pod.
     pub rule: Rule,
-    /// What Kubernetes said last, without the name of the pod, which is another one at each try.
+    /// The last message of Kubernetes, without the name of the pod, which is new at each try.
     pub text: String,
-    /// From the first try that this rule refused to the last one.
+    /// The time between the first try and the last try that this rule refused.
     pub lasted: SignedDuration,
 }
 
-/// What refuses a pod.
+/// The rule that refuses a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// A LimitRange: <https://kubernetes.io/docs/concepts/policy/limit-range/>
     LimitRange,
-    /// A ResourceQuota that wants resources which the pod does not name, or that is smaller than this one pod.
+    /// A ResourceQuota for resources that the pod does not set, or that is smaller than this pod alone.
     QuotaUnmet,
-    /// A ResourceQuota that has room for the pod when others have ended.
+    /// A ResourceQuota that has room for the pod once others have ended.
     QuotaFull,
     /// Pod Security admission: <https://kubernetes.io/docs/concepts/security/pod-security-admission/>
     PodSecurity,
-    /// The pod is invalid with what was added to it on admission.
+    /// The API server's validation, after admission added defaults to the pod.
     Invalid,
-    /// A webhook, a missing service account, or whatever else may change.
+    /// A webhook, a missing service account, or anything else that may change by itself.
     Other,
 }
 
 impl Rule {
-    /// The rule that this text of the API server is of: no field of its answer says so.
+    /// Finds the rule in the text of the API server, whose answer has no field for it.
     /// <https://github.com/kubernetes/kubernetes/blob/v1.35.4/plugin/pkg/admission/limitranger/admission.go#L315>,
     /// <https://github.com/kubernetes/apiserver/blob/v0.35.4/pkg/admission/plugin/resourcequota/controller.go#L471>,
     /// <https://github.com/kubernetes/pod-security-admission/blob/v0.35.4/admission/admission.go#L481>
@@ -83,7 +84,7 @@ impl Rule {
         }
     }
 
-    /// Whether waiting changes nothing: somebody has to change the rule or the spec.
+    /// True if waiting changes nothing: the user has to change the rule or the spec.
     pub fn is_lasting(self) -> bool {
         match self {
             Self::LimitRange | Self::QuotaUnmet | Self::PodSecurity | Self::Invalid => true,
@@ -93,9 +94,9 @@ impl Rule {
 }
 
 impl PodRefusal {
-    /// The refusal of which an Event `FailedCreate` of a Job tells. The Job controller writes `Error creating: ` and
-    /// the API server's answer, and of many Events of one Job all but the first ten are combined.
-    pub fn told(part: Part, message: &str, lasted: SignedDuration) -> Self {
+    /// Reads the refusal from an Event `FailedCreate` of a Job. The Job controller writes `Error creating: ` and the
+    /// answer of the API server. Kubernetes combines all Events of a Job but the first ten.
+    pub fn from_event(part: Part, message: &str, lasted: SignedDuration) -> Self {
         let without = |text: &'_ str, start: &str| text.strip_prefix(start).unwrap_or(text).to_owned();
         let text = without(message, "(combined from similar events): ");
         let text = without(text.trim(), "Error creating: ");
@@ -119,7 +120,7 @@ impl PodRefusal {
         }
     }
 
-    /// Whether it ends what is waited for: the rule does not change by waiting, and nobody has changed it in time.
+    /// True if it ends the run: waiting changes nothing, and nobody has changed the rule within [`REFUSAL_GRACE`].
     pub fn is_final(&self) -> bool {
         self.rule.is_lasting() && self.lasted >= REFUSAL_GRACE
     }
@@ -153,7 +154,7 @@ impl PodRefusal {
 }
 
 impl Part {
-    /// As a user is told of its pod.
+    /// The pod of this part, for messages.
     fn pod(self) -> String {
         match self {
             Self::Initializer => "the pod of the initializer".to_owned(),
@@ -164,7 +165,7 @@ impl Part {
         }
     }
 
-    /// The field that has the resources of its containers.
+    /// The field that sets the resources of its containers.
     fn sized_by(self) -> &'static str {
         match self {
             Self::Initializer => "spec.initializer.resources (by default spec.runner.resources)",
@@ -174,7 +175,7 @@ impl Part {
         }
     }
 
-    /// The field that has its security contexts.
+    /// The field that sets its security contexts.
     fn secured_by(self) -> &'static str {
         match self {
             Self::Initializer => "spec.initializer (by default those of spec.runner)",
@@ -184,7 +185,7 @@ impl Part {
     }
 }
 
-/// Whether one pod asks for more than a quota has in all:
+/// True if one pod requests more than a quota allows for all pods together:
 /// `exceeded quota: NAME, requested: cpu=2,memory=1Gi, used: cpu=0,memory=0, limited: cpu=1,memory=8Gi`.
 fn is_too_small(text: &str) -> bool {
     let part = |name: &str| text.split_once(name).map(|(_, rest)| rest);
@@ -208,7 +209,7 @@ fn is_too_small(text: &str) -> bool {
         })
 }
 
-/// A quantity of Kubernetes as a number:
+/// Reads a quantity of Kubernetes, such as `500m` or `2Gi`, as a number:
 /// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>
 fn quantity(text: &str) -> Option<f64> {
     const SUFFIXES: [(&str, f64); 15] = [

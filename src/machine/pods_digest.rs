@@ -1,11 +1,11 @@
-//! What tells the pods of one order to start from those of any other.
+//! The digest by which an order to start names its pods.
 
 use super::observed::Runner;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// SHA-256 over the numbers and pod UIDs of all runners; None if one has no pod.
+/// SHA-256 over the numbers and pod UIDs of all runners, as `sha256:` and hex digits. None if a runner has no pod.
 pub(super) fn pods_digest(runners: &BTreeMap<u32, Runner>) -> Option<String> {
     let mut hash = Sha256::new();
     for (i, runner) in runners {

@@ -1,41 +1,42 @@
-//! Folds a history into a run.
+//! Folds a history into a run: what the status says follows from the history alone.
 
 use super::StateName;
 use super::event::{Event, FORMER_AT_MOST, Record, RunnerFailure};
-use super::state::{Accepted, Initializing, Plan, State};
+use super::state::{Initializing, Plan, State};
 use super::step::{Step, step};
 use crate::protocol::outcome::Outcome;
 use jiff::Timestamp;
+use std::time::Duration;
 use thiserror::Error;
 
-/// All that a history says.
+/// All that follows from a history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
-    /// Where the run is.
+    /// The state after the last event.
     pub state: State,
-    /// Which run of this resource it is, from 1.
+    /// Number of this run among those of the resource, from 1.
     pub attempt: u32,
-    /// spec.rerun, which this run answers.
+    /// The text of spec.rerun that asked for this run.
     pub rerun: Option<String>,
-    /// What of the spec is not done here.
+    /// The fields of the spec that this operator does not support, as a sentence.
     pub unsupported: Option<String>,
-    /// When the first event of this run was recorded.
+    /// The time of the first event of this run.
     pub began: Option<Timestamp>,
-    /// When its terms were accepted last.
+    /// The time at which its spec was accepted last.
     pub accepted: Option<Timestamp>,
-    /// Since when it is held, or was until it ended.
+    /// The time since which the run is suspended, or was until it ended.
     pub held: Option<Timestamp>,
-    /// The plan, once the script was inspected.
+    /// The plan; None until the script was inspected.
     pub plan: Option<Plan>,
-    /// When all runners had been released.
+    /// The time at which the start was confirmed.
     pub started: Option<Timestamp>,
-    /// Microseconds between the first and the last release.
-    pub spread_micros: Option<u64>,
-    /// The runners that did not end well, as far as they are named.
+    /// The time between the first and the last release of a runner.
+    pub spread: Option<Duration>,
+    /// The runners that did not pass, at most [`NAMED_AT_MOST`](super::NAMED_AT_MOST).
     pub failures: Vec<RunnerFailure>,
-    /// How many more there are.
+    /// Number of runners that did not pass and are not among `failures`.
     pub more_failures: u32,
-    /// What came of the whole test.
+    /// The merged result of all runners, once it was collected.
     pub outcome: Option<Outcome>,
 }
 
@@ -51,7 +52,7 @@ impl Default for Run {
             held: None,
             plan: None,
             started: None,
-            spread_micros: None,
+            spread: None,
             failures: Vec::new(),
             more_failures: 0,
             outcome: None,
@@ -59,15 +60,15 @@ impl Default for Run {
     }
 }
 
-/// A history that no run can have.
+/// The history contains an event that its state refuses: it was edited by hand, or is of another version.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("event {index} of status.history, {event}, can't happen in state {}", state.as_str())]
 pub struct ReplayError {
-    /// Position in the history.
+    /// Position of the event in the history, from 0.
     pub index: usize,
-    /// The event's name.
+    /// Name of the event.
     pub event: &'static str,
-    /// The state in which it was refused.
+    /// State that refused it.
     pub state: StateName,
 }
 
@@ -85,7 +86,7 @@ pub fn replay(history: &[Record]) -> Result<Run, ReplayError> {
 }
 
 impl Run {
-    /// The run after one more event; None if the event is refused.
+    /// The run after one more event. None if the state refuses the event.
     pub fn after(&self, record: &Record) -> Option<Self> {
         let state = match step(&self.state, record) {
             Step::Next(state) => state,
@@ -114,7 +115,7 @@ impl Run {
             }
             Event::StartConfirmed { spread_micros, .. } => {
                 run.started = Some(record.time);
-                run.spread_micros = Some(*spread_micros);
+                run.spread = Some(Duration::from_micros(*spread_micros));
             }
             Event::RunnersStarted { .. } => run.started = Some(record.time),
             Event::RunnerLost { failure } => run.failures = vec![failure.clone()],
@@ -143,7 +144,7 @@ impl Run {
         Some(run)
     }
 
-    /// Begins again with an edited spec, as if the one before had not been: see [`append`].
+    /// Begins again with an edited spec and forgets the one before, as [`append`] does with its events.
     fn renewed(&mut self, now: Timestamp, rerun: &Option<String>) {
         *self = Self {
             state: self.state.clone(),
@@ -154,17 +155,15 @@ impl Run {
         };
     }
 
-    /// Whether the run is held before its runners are made.
+    /// True if the run is suspended before its runners are created.
     pub fn suspended(&self) -> bool {
         matches!(
             &self.state,
-            State::Initializing(Initializing {
-                accepted: Some(Accepted { terms, .. })
-            }) if terms.suspended
+            State::Initializing(Initializing::Accepted(accepted)) if accepted.terms.suspended
         )
     }
 
-    /// From the start to the end, once both have been.
+    /// The time from the start to the end, such as `1m30s`. None before the end, and if the test was not started.
     pub fn duration(&self) -> Option<String> {
         let State::Finished(end) = &self.state else {
             return None;
@@ -174,8 +173,8 @@ impl Run {
     }
 }
 
-/// Adds a record to a history, which stays as short as what it says: an edit before the runners are made
-/// takes the place of the terms before it, and of a former run only one line is kept.
+/// Adds a record to a history and keeps the history short: an edit of the spec before the runners are created replaces
+/// the events of the spec before, and of a former run only one line stays.
 pub fn append(history: &mut Vec<Record>, record: Record) {
     let is_former = |record: &Record| matches!(record.event, Event::RerunOrdered { .. });
     match &record.event {

@@ -1,4 +1,4 @@
-//! The order of the next run of a resource.
+//! The next run of a resource, which a new text in spec.rerun asks for.
 
 use super::classify::classify;
 use super::event::{Event, Former, LAST_WORDS_LIMIT, clipped};
@@ -8,18 +8,18 @@ use super::state::{Finished, State};
 use jiff::Timestamp;
 
 impl Run {
-    /// The next event, if anything has happened that is not in the history yet.
+    /// The next event: something that has happened and is not in the history yet.
     pub fn next(&self, seen: &Observed, now: Timestamp) -> Option<Event> {
         rerun_ordered(self, seen).or_else(|| classify(&self.state, seen, now))
     }
 }
 
-/// Whether this is the run that the spec asks for, and not one before it.
+/// True if this is the run that spec.rerun asks for. False if it is a former run.
 pub(crate) fn is_answered(run: &Run, seen: &Observed) -> bool {
     seen.rerun.is_none() || seen.rerun == run.rerun
 }
 
-/// The order of a new run: spec.rerun says something else than what the run that is Finished answers.
+/// The event that orders a new run: this run is Finished, and spec.rerun has changed since.
 pub fn rerun_ordered(run: &Run, seen: &Observed) -> Option<Event> {
     let State::Finished(Finished { at, verdict, .. }) = &run.state else {
         return None;

@@ -1,14 +1,15 @@
 //! The states of a run, and the data that each needs for its next decision.
 
 use super::event::Tally;
+use super::terms::Terms;
 use crate::k6::Version;
 pub use crate::protocol::verdict::{Reason, RunResult};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Where a run is.
+/// The state of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
     /// The spec is checked, and k6 itself archives and inspects the script, in the Job `<name>-initializer`.
@@ -49,7 +50,7 @@ impl StateName {
         Self::Finished,
     ];
 
-    /// As users see it.
+    /// The name of the state in the status.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Initializing => "Initializing",
@@ -64,67 +65,37 @@ impl StateName {
 
 /// Data of [`State::Initializing`].
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Initializing {
-    /// None until the spec has been accepted.
-    pub accepted: Option<Accepted>,
+pub enum Initializing {
+    /// The spec has not been accepted yet.
+    #[default]
+    New,
+    /// The spec is accepted, and the script is inspected unless the run is suspended.
+    Accepted(Accepted),
 }
 
-/// The terms on which a run was accepted.
+impl Initializing {
+    /// What was accepted, if anything was yet.
+    pub fn accepted(&self) -> Option<&Accepted> {
+        match self {
+            Self::New => None,
+            Self::Accepted(accepted) => Some(accepted),
+        }
+    }
+}
+
+/// A spec that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// The time at which the spec was accepted.
     pub at: Timestamp,
-    /// The generation of the spec that they are of.
+    /// metadata.generation of the spec.
     pub generation: i64,
-    /// The terms.
+    /// The terms that follow from the spec.
     pub terms: Terms,
 }
 
-/// What the state machine needs of a spec.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Terms {
-    /// Number of runners.
-    pub parallelism: u32,
-    /// How long initialization may take.
-    pub initialization_timeout_seconds: u32,
-    /// How long the runners may take to be ready, and the starter to release them.
-    pub start_timeout_seconds: u32,
-    /// How long the test may take; absent if the script says it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run_timeout_seconds: Option<u32>,
-    /// Held before its runners are made.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub suspended: bool,
-    /// The runners are not held until all are ready (`paused: false`).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unpaused: bool,
-    /// k6 is not asked what the script needs (`initializer.disabled`).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub uninspected: bool,
-    /// What of the spec is not done here, as a sentence.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unsupported: Option<String>,
-    /// What the script reads in the initializer and not in the runners, as a sentence.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unlike_runners: Option<String>,
-    /// Why the metrics of the runners are not to be merged, as a sentence; absent if they are, where k6 can.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unaggregated: Option<String>,
-    /// Each runner runs setup() and teardown(), or none does (`setup: perRunner`, `--no-setup`).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub setup_per_runner: bool,
-    /// The script's thresholds do not count (`--no-thresholds`).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unjudged: bool,
-    /// The most requests per second of all runners together, as the arguments or the environment of k6 say it, which
-    /// come before what the script says; 0 is no limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rps: Option<u64>,
-}
-
-/// What k6 says the script needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The plan of a run, which follows from k6's answer about the script.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// Number of runners.
@@ -164,10 +135,25 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// How many seconds runners have to end after the order to stop; then their Jobs are deleted.
-    pub fn stop_grace(&self) -> u32 {
-        self.stop_seconds.unwrap_or(STOP_GRACE_SECONDS)
+    /// How long runners have to end after the order to stop; then their Jobs are deleted.
+    pub fn stop_grace(&self) -> SignedDuration {
+        self.stop_seconds.map_or(STOP_GRACE, from_seconds)
     }
+
+    /// How long after its start a run that has not ended is stopped; None if it has no end of its own.
+    pub fn deadline(&self) -> Option<SignedDuration> {
+        self.deadline_seconds.map(from_seconds)
+    }
+
+    /// How long the start may take beyond the timeout of the spec: setup() runs before the runners are released.
+    pub fn setup_timeout(&self) -> SignedDuration {
+        let once = self.aggregation.as_ref().and_then(|how| how.setup_seconds);
+        once.map(from_seconds).unwrap_or_default()
+    }
+}
+
+fn from_seconds(seconds: u32) -> SignedDuration {
+    SignedDuration::from_secs(seconds.into())
 }
 
 /// How the metrics of the runners are merged.
@@ -202,28 +188,28 @@ impl Aggregation {
     }
 }
 
-/// How many seconds runners have to end after the order to stop, where teardown() needs no more.
-pub const STOP_GRACE_SECONDS: u32 = 60;
+/// How long runners have to end after the order to stop, where teardown() needs no more.
+pub const STOP_GRACE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Data of [`State::Created`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Created {
-    /// Since when.
+    /// The time at which the script was inspected, or its inspection skipped.
     pub at: Timestamp,
-    /// The terms.
+    /// The spec of this run.
     pub accepted: Accepted,
-    /// The plan.
+    /// The plan of this run.
     pub plan: Plan,
 }
 
 /// Data of [`State::Starting`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Starting {
-    /// When the order was recorded.
+    /// The time at which the order to start was recorded.
     pub at: Timestamp,
-    /// The terms.
+    /// The spec of this run.
     pub accepted: Accepted,
-    /// The plan.
+    /// The plan of this run.
     pub plan: Plan,
     /// Digest of the pods that the order names.
     pub pods: String,
@@ -232,17 +218,37 @@ pub struct Starting {
 /// Data of [`State::Started`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Started {
-    /// When the start was confirmed.
+    /// The time at which the start was confirmed.
     pub at: Timestamp,
-    /// The plan.
+    /// The plan of this run.
     pub plan: Plan,
-    /// Whether the loss of a runner has been told.
-    pub lost: bool,
-    /// Once all runners have ended, and their merged result is awaited.
-    pub ended: Option<Ended>,
+    /// How far the test is.
+    pub phase: Test,
 }
 
-/// The end of all runners, before the result of the whole is known.
+/// The phases of [`State::Started`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Test {
+    /// All runners run, or have ended well.
+    Running,
+    /// A runner failed while others go on. Only the first failure is an event of its own.
+    OneLost,
+    /// All runners have ended, and their merged result is awaited.
+    Collecting(Ended),
+}
+
+impl Started {
+    /// A test that begins.
+    pub fn new(at: Timestamp, plan: Plan) -> Self {
+        Self {
+            at,
+            plan,
+            phase: Test::Running,
+        }
+    }
+}
+
+/// The end of all runners, before the result of the whole test is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
     /// The time at which the last runner was seen to have ended.
@@ -254,18 +260,37 @@ pub struct Ended {
 /// Data of [`State::Stopping`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stopping {
-    /// Since when.
+    /// The time at which the order to stop was recorded.
     pub at: Timestamp,
-    /// How many runners the run has.
+    /// Number of runners of the run.
     pub runners: u32,
-    /// How many seconds they have to end.
-    pub grace_seconds: u32,
-    /// What the verdict will be.
+    /// How long the runners have to end.
+    pub grace: SignedDuration,
+    /// The verdict on the run, to which the merged result is added.
     pub why: Verdict,
-    /// There is a merged result of what was measured until the stop.
-    pub merged: bool,
-    /// Once the runners have stopped, and their merged result is awaited.
-    pub stopped: Option<Timestamp>,
+    /// How far the stop is.
+    pub phase: Stop,
+}
+
+/// The phases of [`State::Stopping`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The runners are told to end. What comes then follows from what there is.
+    Ending(AfterStop),
+    /// The runners have stopped, and the merged result of what was measured until then is awaited.
+    Collecting {
+        /// The time at which the last runner was seen to have stopped.
+        since: Timestamp,
+    },
+}
+
+/// What comes when the last runner has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterStop {
+    /// The merged result of what was measured until then is collected.
+    Collect,
+    /// The run is Finished: nothing was merged.
+    Finish,
 }
 
 /// Data of [`State::Finished`].
@@ -273,31 +298,43 @@ pub struct Stopping {
 pub struct Finished {
     /// The time of the end.
     pub at: Timestamp,
-    /// The result, its reason and the message.
+    /// The verdict on the run.
     pub verdict: Verdict,
-    /// Runners that ran to their end.
+    /// Number of runners that ran the test to its end.
     pub completed: u32,
 }
 
-/// A result with its reason and one sentence.
+/// The verdict on a run, as the status shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The result.
+    /// How the run ended.
     pub result: RunResult,
-    /// The reason.
+    /// Why it ended so, as one word that tools can match.
     pub reason: Reason,
-    /// One sentence.
+    /// Why it ended so, as a sentence.
     pub message: String,
 }
 
 impl State {
-    /// Since when the merged result is awaited, all runners having ended or been stopped.
+    /// The time since which the merged result is awaited: all runners have ended or were stopped. None in any other
+    /// phase.
     pub fn awaits_result(&self) -> Option<Timestamp> {
         match self {
-            Self::Started(state) => state.ended.as_ref().map(|ended| ended.at),
-            Self::Stopping(state) => state.stopped,
+            Self::Started(state) => match &state.phase {
+                Test::Collecting(ended) => Some(ended.at),
+                Test::Running | Test::OneLost => None,
+            },
+            Self::Stopping(state) => match state.phase {
+                Stop::Collecting { since } => Some(since),
+                Stop::Ending(_) => None,
+            },
             Self::Initializing(_) | Self::Created(_) | Self::Starting(_) | Self::Finished(_) => None,
         }
+    }
+
+    /// True while the test runs: the runners were released, and have not all ended.
+    pub fn runs_test(&self) -> bool {
+        matches!(self, Self::Started(_)) && self.awaits_result().is_none()
     }
 
     /// The name of this state.

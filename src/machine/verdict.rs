@@ -1,4 +1,4 @@
-//! The verdicts that are decided by one event, and the sentences that they have in common.
+//! Verdicts that follow from one event, and sentences that several verdicts have in common.
 
 use super::event::sentence;
 use super::state::{Reason, RunResult, StateName, Verdict};
@@ -11,7 +11,7 @@ pub(super) fn error(reason: Reason, message: String) -> Verdict {
     }
 }
 
-/// The script itself ended the test before it had begun.
+/// The verdict on a test that the script itself aborted before the start.
 pub(super) fn aborted(message: String) -> Verdict {
     Verdict {
         result: RunResult::Aborted,
@@ -44,12 +44,12 @@ pub(super) fn deadline(state: StateName, waiting_for: &str) -> Verdict {
 
 pub(super) fn without_result(why: &Verdict, message: &str) -> Verdict {
     Verdict {
-        message: format!("{}; {}", why.message, unmerged(message)),
+        message: format!("{}; {}", why.message, not_merged(message)),
         ..why.clone()
     }
 }
 
-/// The verdict on a run of which the documents are not kept, which costs it nothing else.
+/// Adds to a verdict why the documents of the run are not kept. The result stays the same.
 pub(super) fn without_summary(verdict: Verdict, why: Option<&str>) -> Verdict {
     match why {
         Some(why) => Verdict {
@@ -60,15 +60,15 @@ pub(super) fn without_summary(verdict: Verdict, why: Option<&str>) -> Verdict {
     }
 }
 
-/// Nobody knows whether the thresholds hold: that is no pass.
-pub(super) fn unjudged(of_runners: &str, why: &str) -> Verdict {
+/// The verdict on a run whose thresholds could not be judged: it has not passed.
+pub(super) fn thresholds_unknown(of_runners: &str, why: &str) -> Verdict {
     error(
         Reason::AggregationFailed,
         format!("{of_runners}, but the script's thresholds could not be judged{why}"),
     )
 }
 
-pub(super) fn unmerged(why: &str) -> String {
+pub(super) fn not_merged(why: &str) -> String {
     format!("the metrics of the runners could not be merged: {why}")
 }
 

@@ -1,11 +1,11 @@
-//! What a run waits for, in words.
+//! What a run waits for, for status.message.
 
 use super::observed::{Fact, Initializer, Observed, Program, Runner};
 use super::pod_refusal::PodRefusal;
-use super::state::{Created, Initializing, Started, State, Stopping};
+use super::state::{Created, Initializing, State};
 use std::collections::BTreeMap;
 
-/// What the run waits for at the moment, as a clause.
+/// What the run waits for, as a clause that follows "Waiting for". None if it is Finished.
 pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
     let waiting = match state {
         State::Initializing(state) => Some(inspection(state, seen)),
@@ -17,8 +17,7 @@ pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
             };
             Some(with("the starter to release the runners", why))
         }
-        State::Started(Started { ended: Some(_), .. })
-        | State::Stopping(Stopping { stopped: Some(_), .. }) => Some(result(seen)),
+        State::Started(_) | State::Stopping(_) if state.awaits_result().is_some() => Some(result(seen)),
         State::Started(state) => seen.runners.known().map(|runners| {
             let ended = runners.values().filter(|runner| runner.end.is_some()).count();
             format!("the runners to end: {ended} of {} have", state.plan.parallelism)
@@ -38,11 +37,7 @@ pub fn waiting_for(state: &State, seen: &Observed) -> Option<String> {
 
 fn inspection(state: &Initializing, seen: &Observed) -> String {
     const INSPECTION: &str = "the initializer to inspect the script";
-    if state
-        .accepted
-        .as_ref()
-        .is_some_and(|accepted| accepted.terms.suspended)
-    {
+    if state.accepted().is_some_and(|accepted| accepted.terms.suspended) {
         return "spec.suspend to be set to false".to_owned();
     }
     match (&seen.initializer, &seen.script) {
@@ -56,7 +51,7 @@ fn inspection(state: &Initializing, seen: &Observed) -> String {
     }
 }
 
-/// The aggregator comes first: the runners are given its address.
+/// Before the start the run waits for the aggregator first: the runners are created with its address.
 fn runners_to_be_ready(state: &Created, seen: &Observed) -> Option<String> {
     if state.plan.aggregation.is_some() {
         match &seen.aggregator {

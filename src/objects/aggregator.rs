@@ -7,6 +7,7 @@ use crate::aggregate::documents::Documents;
 use crate::aggregate::handle_summary::Content;
 use crate::aggregate::report::{self, RunInfo};
 use crate::limits::{LARGEST_EXPORT, LARGEST_WORD};
+use crate::machine::Thresholds;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
@@ -48,7 +49,7 @@ pub fn aggregator(run: &ValidatedRun, options: &str) -> Job {
         format!("--runners={}", spec.terms.parallelism),
         format!("--keep={KEPT_FOLDER}"),
     ];
-    if !spec.terms.unjudged {
+    if spec.terms.thresholds == Thresholds::Judge {
         words.push(format!("--options-json={options}"));
     }
     if run.aggregation().is_some_and(|how| how.setup_seconds.is_some()) {

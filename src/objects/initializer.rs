@@ -17,7 +17,7 @@ const ARCHIVE_FOLDER: &str = "/k6-archive";
 pub fn initializer(run: &ValidatedRun) -> Job {
     let ValidatedRun { owner, spec, plan: _ } = run;
     let settings = &spec.parts.initializer;
-    let timeout = i64::from(spec.terms.initialization_timeout_seconds);
+    let timeout = spec.terms.initialization_timeout;
     let archive_mount = VolumeMount {
         name: ARCHIVE_VOLUME.to_owned(),
         mount_path: ARCHIVE_FOLDER.to_owned(),
@@ -32,7 +32,10 @@ pub fn initializer(run: &ValidatedRun) -> Job {
         programs::COPY.to_owned(),
         "inspect".to_owned(),
         format!("--folder={ARCHIVE_FOLDER}"),
-        format!("--timeout={}", timeout.saturating_add(5)),
+        format!(
+            "--timeout={}",
+            timeout.saturating_add(pod::REPORT_TIME / 2).as_secs()
+        ),
         "--".to_owned(),
         "k6".to_owned(),
     ];
@@ -65,7 +68,7 @@ pub fn initializer(run: &ValidatedRun) -> Job {
     pod::job(
         owner,
         Part::Initializer,
-        Some(timeout.saturating_add(10)),
+        Some(timeout.saturating_add(pod::REPORT_TIME)),
         settings,
         pod,
     )

@@ -17,7 +17,7 @@ mod spec_size;
 mod tokens;
 mod validate;
 
-pub use crate::k6::duration::{duration_text, seconds};
+pub use crate::k6::duration::{duration_text, whole_seconds};
 pub use aggregator::{AGGREGATE, AGGREGATOR_PORT, aggregator, service, summary};
 pub use arguments::{ArgumentError, literal, split, words};
 pub use initializer::{INSPECT, initializer};

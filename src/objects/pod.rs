@@ -5,6 +5,7 @@ use super::programs::{COPY, PROGRAM};
 use crate::api::{GROUP, InitContainer, Kind, PodSettings, PodTemplate, PullPolicy, Resources, VERSION};
 use crate::k6::refusal::{RESOLUTION, RESOLUTION_BEFORE};
 pub(super) use crate::machine::Part;
+use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EnvVar, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
@@ -19,6 +20,9 @@ pub const PORT: i32 = 6565;
 /// The user and group of runner pods: those of the official k6 image, by number, so that the kubelet can see
 /// that they are not root.
 const RUNNER_USER: i64 = 12345;
+
+/// How long after its own deadline a program may still report, until the deadline of its Job.
+pub(super) const REPORT_TIME: SignedDuration = SignedDuration::from_secs(10);
 
 /// How often an aggregator may be begun again: what it lost, the next exports of the runners bring.
 const AGGREGATORS: i32 = 20;
@@ -144,7 +148,7 @@ impl Part {
 pub(super) fn job(
     owner: &Owner,
     part: Part,
-    deadline_seconds: Option<i64>,
+    deadline: Option<SignedDuration>,
     settings: &PodSettings,
     pod: PodSpec,
 ) -> Job {
@@ -188,7 +192,7 @@ pub(super) fn job(
             backoff_limit: Some(if part == Part::Aggregator { AGGREGATORS } else { 0 }),
             completions: Some(1),
             parallelism: Some(1),
-            active_deadline_seconds: deadline_seconds,
+            active_deadline_seconds: deadline.map(|deadline| deadline.as_secs()),
             // A runner's pod must be wholly gone before anything could take its place.
             pod_replacement_policy: Some("Failed".to_owned()),
             template: PodTemplateSpec {

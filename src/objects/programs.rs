@@ -3,7 +3,8 @@
 use super::pod::{self, PORT, Part};
 use super::{ValidatedRun, tokens};
 use crate::api::{PodSettings, PullPolicy};
-use crate::machine::{STOP_GRACE_SECONDS, Target};
+use crate::machine::{STOP_GRACE, Target};
+use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, PodSpec, SecurityContext, Volume, VolumeMount,
@@ -23,8 +24,13 @@ pub(super) const COPY: &str = "/k6-operator-program/k6-operator";
 /// The Job that releases the runners.
 pub fn starter(run: &ValidatedRun, targets: &[Target]) -> Job {
     let setup_seconds = run.aggregation().and_then(|how| how.setup_seconds);
-    let setup = i64::from(setup_seconds.unwrap_or_default());
-    let limit = i64::from(run.spec.terms.start_timeout_seconds).saturating_add(setup + 10);
+    let setup = SignedDuration::from_secs(setup_seconds.unwrap_or_default().into());
+    let limit = run
+        .spec
+        .terms
+        .start_timeout
+        .saturating_add(setup)
+        .saturating_add(pod::REPORT_TIME);
     let words = setup_seconds.map(|seconds| format!("--setup-timeout={seconds}"));
     let words = ["start".to_owned()].into_iter().chain(words).collect();
     program(run, targets, words, Part::Starter, limit)
@@ -32,8 +38,7 @@ pub fn starter(run: &ValidatedRun, targets: &[Target]) -> Job {
 
 /// The Job that stops the runners.
 pub fn stopper(run: &ValidatedRun, targets: &[Target]) -> Job {
-    let limit = i64::from(STOP_GRACE_SECONDS);
-    program(run, targets, vec!["stop".to_owned()], Part::Stopper, limit)
+    program(run, targets, vec!["stop".to_owned()], Part::Stopper, STOP_GRACE)
 }
 
 fn program(
@@ -41,7 +46,7 @@ fn program(
     targets: &[Target],
     words: Vec<String>,
     part: Part,
-    deadline_seconds: i64,
+    deadline: SignedDuration,
 ) -> Job {
     let ValidatedRun { owner, spec, plan: _ } = run;
     let (settings, image) = (&spec.parts.starter, &spec.parts.program_image);
@@ -71,7 +76,7 @@ fn program(
     let words = words.into_iter().chain(token);
     container.args = Some(words.chain(targets.iter().map(address)).collect());
     pod.containers = vec![container];
-    pod::job(owner, part, Some(deadline_seconds), settings, pod)
+    pod::job(owner, part, Some(deadline), settings, pod)
 }
 
 /// Makes the root filesystem read-only, unless the user sets a security context of their own.

@@ -7,7 +7,7 @@ use crate::k6::export::{self, environment};
 use crate::k6::flags::{LOG_OUTPUT, LOG_OUTPUT_VARIABLE, NO_LOG};
 use crate::k6::system_tags::SYSTEM_TAGS;
 use crate::k6::{Arguments, Flags};
-use crate::machine::Aggregation;
+use crate::machine::{Aggregation, Start};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     Affinity, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector,
@@ -124,7 +124,7 @@ fn command(run: &ValidatedRun, (i, n): (u32, u32), wiring: Option<Wiring<'_>>) -
     if wiring.is_none() {
         words.push(format!("--address=0.0.0.0:{PORT}"));
     }
-    if !spec.terms.unpaused {
+    if spec.terms.start == Start::Together {
         words.push("--paused".to_owned());
     }
     if let Some(Wiring { aggregation, .. }) = wiring {

@@ -6,18 +6,20 @@ use super::settings::{Parts, unlike_runners};
 use super::spec_error::SpecError;
 use super::spec_size::check_size;
 use super::{Defaults, Owner, PORT, arguments};
-use crate::api::{Setup, Spec, Timeouts};
+use crate::api::{Spec, Timeouts};
 use crate::k6::arguments::boolean;
 use crate::k6::export::{OUTPUTS_VARIABLE, is_cloud, is_opentelemetry};
 use crate::k6::flags::variable_of;
 use crate::k6::{Arguments, Flags};
 use crate::limits::PARALLELISM;
-use crate::machine::{Aggregation, Plan, Terms};
+use crate::machine::{Aggregation, Inspect, Metrics, Plan, Setup, Start, Terms, Thresholds};
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{ContainerPort, EnvVar};
 use serde_json::Value;
 
-const DEFAULT_TIMEOUT_SECONDS: u32 = 300;
-const LONGEST_TIMEOUT_SECONDS: u32 = 7 * 24 * 3600;
+const DEFAULT_TIMEOUT: SignedDuration = SignedDuration::from_mins(5);
+const SHORTEST_TIMEOUT: SignedDuration = SignedDuration::from_secs(1);
+const LONGEST_TIMEOUT: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// A spec that can be carried out, completed by the operator's defaults.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +62,7 @@ impl ValidatedRun {
 pub fn validate(spec: &Spec, defaults: &Defaults) -> Result<ValidatedSpec, SpecError> {
     let Timeouts {
         initialization,
-        start,
+        start: start_timeout,
         run,
     } = &spec.timeouts;
     let count = u32::try_from(spec.parallelism)
@@ -68,7 +70,7 @@ pub fn validate(spec: &Spec, defaults: &Defaults) -> Result<ValidatedSpec, SpecE
         .filter(|n| (1..=PARALLELISM).contains(n));
     let waiting = |field, text: &Option<String>| match text {
         Some(text) => timeout(field, text),
-        None => Ok(DEFAULT_TIMEOUT_SECONDS),
+        None => Ok(DEFAULT_TIMEOUT),
     };
     check_size(spec)?;
     check_environment(spec)?;
@@ -77,7 +79,7 @@ pub fn validate(spec: &Spec, defaults: &Defaults) -> Result<ValidatedSpec, SpecE
     } else {
         arguments::words("args", &spec.args)?
     };
-    let unpaused = spec.paused.is_some_and(|paused| !paused.0);
+    let start = Start::from(spec.paused.is_some_and(|paused| !paused.0));
     let parsed = Arguments::parse(&arguments, &Flags::of_run());
     // k6 takes what an argument says before what its environment does.
     let says = |flag: &str| {
@@ -100,23 +102,26 @@ pub fn validate(spec: &Spec, defaults: &Defaults) -> Result<ValidatedSpec, SpecE
         script: script::parse(&spec.script)?,
         terms: Terms {
             parallelism,
-            initialization_timeout_seconds: waiting("initialization", initialization)?,
-            start_timeout_seconds: waiting("start", start)?,
-            run_timeout_seconds: run.as_deref().map(|text| timeout("run", text)).transpose()?,
+            initialization_timeout: waiting("initialization", initialization)?,
+            start_timeout: waiting("start", start_timeout)?,
+            run_timeout: run.as_deref().map(|text| timeout("run", text)).transpose()?,
             suspended: spec.suspend,
-            unpaused,
-            uninspected: spec
-                .initializer
-                .as_ref()
-                .is_some_and(|initializer| initializer.disabled),
+            start,
+            inspect: Inspect::from(
+                spec.initializer
+                    .as_ref()
+                    .is_some_and(|initializer| initializer.disabled),
+            ),
             unsupported: unsupported(spec, &parsed),
             unlike_runners: unlike_runners(&parts),
-            unaggregated: unaggregated(spec, &parsed),
-            setup_per_runner: unpaused
-                || spec.setup == Some(Setup::PerRunner)
-                || says("no-setup")
-                || says("no-teardown"),
-            unjudged: says("no-thresholds"),
+            metrics: Metrics::from(why_not_merged(spec, &parsed)),
+            setup: Setup::from(
+                start == Start::Immediate
+                    || spec.setup == Some(Setup::PerRunner)
+                    || says("no-setup")
+                    || says("no-teardown"),
+            ),
+            thresholds: Thresholds::from(says("no-thresholds")),
             rps,
         },
         arguments,
@@ -152,7 +157,7 @@ fn rps(spec: &Spec, arguments: &Arguments) -> Option<u64> {
 
 /// Why the metrics of the runners are not to be merged, or can't be: k6 has one OpenTelemetry output. Its settings are
 /// set by the operator, whatever the user's environment has for other programs.
-fn unaggregated(spec: &Spec, arguments: &Arguments) -> Option<String> {
+fn why_not_merged(spec: &Spec, arguments: &Arguments) -> Option<String> {
     if spec.aggregation.enabled == Some(false) {
         return Some("spec.aggregation.enabled is false".to_owned());
     }
@@ -208,10 +213,9 @@ fn wraps(scuttle: &serde_json::Value) -> bool {
     }
 }
 
-fn timeout(field: &'static str, text: &str) -> Result<u32, SpecError> {
-    super::seconds(text)
-        .and_then(|seconds| u32::try_from(seconds).ok())
-        .filter(|seconds| (1..=LONGEST_TIMEOUT_SECONDS).contains(seconds))
+fn timeout(field: &'static str, text: &str) -> Result<SignedDuration, SpecError> {
+    super::whole_seconds(text)
+        .filter(|timeout| (SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(timeout))
         .ok_or_else(|| SpecError::Timeout {
             field,
             text: text.to_owned(),

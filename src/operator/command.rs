@@ -9,6 +9,7 @@ use super::{defaults, leadership};
 use crate::clock::Clock;
 use crate::objects::{self, Defaults};
 use futures::FutureExt;
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use std::collections::BTreeSet;
@@ -63,17 +64,17 @@ pub struct RunArgs {
     pub pod_name: Option<String>,
 }
 
-/// How many seconds something is kept; None: for ever.
+/// How long something is kept; None: for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keep(pub Option<u32>);
+pub struct Keep(pub Option<SignedDuration>);
 
 fn keep(text: &str) -> Result<Keep, String> {
     if text == "forever" {
         return Ok(Keep(None));
     }
-    let seconds = objects::seconds(text).and_then(|seconds| u32::try_from(seconds).ok());
-    let seconds = seconds.ok_or("a duration such as 24h or 90m, or `forever`, is needed")?;
-    Ok(Keep(Some(seconds)))
+    let duration = objects::whole_seconds(text);
+    let duration = duration.ok_or("a duration such as 24h or 90m, or `forever`, is needed")?;
+    Ok(Keep(Some(duration)))
 }
 
 impl RunArgs {
@@ -130,7 +131,7 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
             starter_image,
             common: defaults::read(args.defaults_file.as_deref())?,
         },
-        keep_jobs_seconds: args.keep_finished_jobs.0,
+        keep_jobs: args.keep_finished_jobs.0,
         lease: args.lease()?,
         instance: args.pod_name.clone(),
         clock: time.clock(Clock::system()),

@@ -6,6 +6,7 @@ use super::memory::Memory;
 use super::telemetry::Metrics;
 use crate::clock::Clock;
 use crate::objects::Defaults;
+use jiff::SignedDuration;
 use kube::Client;
 use kube_runtime::events::Recorder;
 use std::collections::BTreeSet;
@@ -19,8 +20,8 @@ pub(super) struct Context {
     pub caches: Caches,
     pub memory: Memory,
     pub defaults: Defaults,
-    /// How many seconds the Jobs of a Finished run are kept; None: as long as its resource.
-    pub keep_jobs_seconds: Option<u32>,
+    /// How long the Jobs of a Finished run are kept; None: as long as its resource.
+    pub keep_jobs: Option<SignedDuration>,
     pub clock: Clock,
     pub leadership: Leadership,
     pub metrics: Metrics,

@@ -3,7 +3,7 @@
 use super::backoff::backoff;
 use super::memory::LIVE_INTERVAL;
 use crate::api::Status;
-use crate::machine::{Advanced, Effect, Observed, Refusal, Run, Started, State, effects, wake_at};
+use crate::machine::{Advanced, Effect, Observed, Plan, Refusal, Run, effects, wake_at};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -108,19 +108,17 @@ pub fn wait(run: &Run, seen: &Observed, now: Timestamp, uid: &str, waits: &Waits
         later,
         *pod_question,
         *created,
-        measures(&run.state).then_some(LIVE_INTERVAL),
+        measures(run).then_some(LIVE_INTERVAL),
     ]
     .into_iter()
     .flatten()
     .min()
 }
 
-/// Whether the test is measured, which is read now and then.
-fn measures(state: &State) -> bool {
-    let State::Started(Started { plan, ended, .. }) = state else {
-        return false;
-    };
-    plan.aggregation.is_some() && ended.is_none()
+/// True while the aggregator has intermediate results, which are read at intervals.
+fn measures(run: &Run) -> bool {
+    let is_merged = |plan: &Plan| plan.aggregation.is_some();
+    run.state.runs_test() && run.plan.as_ref().is_some_and(is_merged)
 }
 
 /// A little later than the moment, so that it has passed for certain. If it has passed already, what it brought is
@@ -149,8 +147,8 @@ mod tests {
     fn seen() -> Observed {
         let terms = Terms {
             parallelism: 2,
-            initialization_timeout_seconds: 300,
-            start_timeout_seconds: 300,
+            initialization_timeout: SignedDuration::from_mins(5),
+            start_timeout: SignedDuration::from_mins(5),
             ..Terms::default()
         };
         Observed::unknown(1, Ok(terms))
@@ -208,7 +206,7 @@ mod tests {
     fn resource_is_deleted_at_the_look_after_the_one_that_records_its_end() {
         let mut seen = seen();
         seen.retention = Retention {
-            ttl_seconds: Some(0),
+            ttl: Some(SignedDuration::ZERO),
             ..Retention::default()
         };
         let ended = rejected();

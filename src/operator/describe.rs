@@ -1,7 +1,8 @@
 //! What has happened, in a sentence for people. Pure.
 
-use crate::machine::{Event, Plan, Record, Run, RunResult, State, Terms, Verdict};
+use crate::machine::{Event, Inspect, Plan, Record, Run, RunResult, State, Stop, Stopping, Terms, Verdict};
 use kube_runtime::events::EventType;
+use std::time::Duration;
 
 /// An Event of Kubernetes: its type, its reason and its note.
 pub type Description = (EventType, &'static str, String);
@@ -20,9 +21,11 @@ pub fn describe(record: &Record, after: &Run) -> Option<Description> {
 fn verdict(state: &State) -> Option<Description> {
     let (verdict, prefix) = match state {
         State::Finished(end) => (&end.verdict, format!("{}: ", end.verdict.result.as_str())),
-        State::Stopping(state) if state.stopped.is_none() => {
-            (&state.why, "Stopping the runners: ".to_owned())
-        }
+        State::Stopping(Stopping {
+            phase: Stop::Ending(_),
+            why,
+            ..
+        }) => (why, "Stopping the runners: ".to_owned()),
         State::Initializing(_)
         | State::Created(_)
         | State::Starting(_)
@@ -73,7 +76,7 @@ fn of_event(event: &Event) -> Option<Description> {
             "Started",
             format!(
                 "All {runners} runners were ready and were released within {}",
-                spread(*spread_micros)
+                spread(Duration::from_micros(*spread_micros))
             ),
         ),
         Event::RunnerLost { failure } => Some((
@@ -104,7 +107,7 @@ fn accepted(terms: &Terms) -> Description {
     let (reason, note) = if terms.suspended {
         let note = "The run is held before its runners are made: set spec.suspend to false to go on";
         ("Suspended", note.to_owned())
-    } else if terms.uninspected {
+    } else if terms.inspect == Inspect::Skip {
         let note = format!("Making {parallelism} runners without inspecting the script");
         ("Initializing", note)
     } else {
@@ -138,10 +141,10 @@ fn stopped(forced: u32) -> String {
     }
 }
 
-fn spread(micros: u64) -> String {
-    if micros < 1000 {
-        format!("{micros} µs")
+fn spread(time: Duration) -> String {
+    if time < Duration::from_millis(1) {
+        format!("{} µs", time.as_micros())
     } else {
-        format!("{:.1} ms", micros as f64 / 1e3)
+        format!("{:.1} ms", time.as_secs_f64() * 1e3)
     }
 }

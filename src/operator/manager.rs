@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::objects::Defaults;
 use futures::future::{BoxFuture, Shared, join_all};
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use jiff::SignedDuration;
 use kube::{Client, ResourceExt};
 use kube_runtime::controller::{Config, applier};
 use kube_runtime::events::{Recorder, Reporter};
@@ -38,7 +39,7 @@ pub struct Settings {
     /// The administrator's settings for all resources.
     pub defaults: Defaults,
     /// How many seconds the Jobs of a Finished run are kept; None: as long as its resource.
-    pub keep_jobs_seconds: Option<u32>,
+    pub keep_jobs: Option<SignedDuration>,
     /// By which Lease it acts; without one it acts at once, and must be the only operator.
     pub lease: Option<leadership::Settings>,
     /// As which process it publishes Events.
@@ -98,7 +99,7 @@ async fn lead(client: &Client, settings: &Settings, leadership: Leadership, end:
     let Settings {
         scopes,
         defaults,
-        keep_jobs_seconds,
+        keep_jobs,
         lease: _,
         instance,
         clock,
@@ -138,7 +139,7 @@ async fn lead(client: &Client, settings: &Settings, leadership: Leadership, end:
             all_caches: all_caches.clone(),
             memory: Memory::default(),
             defaults: defaults.clone(),
-            keep_jobs_seconds: *keep_jobs_seconds,
+            keep_jobs: *keep_jobs,
             clock: clock.clone(),
             leadership: leadership.clone(),
             metrics: metrics.clone(),

@@ -3,7 +3,7 @@
 use super::describe::note;
 use crate::aggregate::report::{Line, RunInfo};
 use crate::api::LoadTest;
-use crate::machine::{Ended, Observed, Record, Run, Started, State, append, judge, replay};
+use crate::machine::{Ended, Observed, Record, Run, Started, State, Test, append, judge, replay};
 use kube::ResourceExt;
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ pub fn about(run: &Run, resource: &LoadTest, seen: &Observed) -> RunInfo {
     });
     let verdict = match &run.state {
         State::Started(Started {
-            ended: Some(Ended { tally, at: _ }),
+            phase: Test::Collecting(Ended { tally, at: _ }),
             ..
         }) => Some(judge(tally)),
         State::Stopping(stopping) => Some(stopping.why.clone()),
@@ -51,7 +51,7 @@ pub fn about(run: &Run, resource: &LoadTest, seen: &Observed) -> RunInfo {
             resource.name_any()
         ),
         kind: resource.kind.as_str().to_owned(),
-        start_spread_ms: run.spread_micros.map(|micros| micros as f64 / 1e3),
+        start_spread_ms: run.spread.map(|spread| spread.as_secs_f64() * 1e3),
         history: lines.collect(),
         ends: ends(seen),
         ..RunInfo::default()

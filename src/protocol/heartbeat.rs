@@ -1,6 +1,7 @@
 //! The heartbeat protocol between a runner and the aggregator: a runner reports its state, and the answer tells it what
 //! to do.
 
+use super::is_default;
 use crate::k6::metrics::MetricKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -97,14 +98,10 @@ pub struct Answer {
     #[serde(flatten)]
     pub order: Directive,
     /// The number of series that the runner has sent. k6 needs time at its end to sum them up.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub series: u32,
     /// True if k6's own shares are needed while its part runs: some of what the runner exports does not tell zeros
     /// from other values.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rates: bool,
-}
-
-fn is_zero(count: &u32) -> bool {
-    *count == 0
 }

@@ -11,3 +11,8 @@ pub mod verdict;
 pub const RUNNER_HEADER: &str = "k6-runner";
 /// The header of an export that distinguishes the processes of a runner.
 pub const PROCESS_HEADER: &str = "k6-process";
+
+/// True for a value that is left out where it is written.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

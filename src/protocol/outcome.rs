@@ -1,5 +1,6 @@
 //! The outcome of a test, as the aggregator reports it to the operator. It stays small, whatever the test was. Pure.
 
+use super::is_default;
 use super::report::MESSAGE_AT_MOST;
 use serde::{Deserialize, Serialize};
 
@@ -20,10 +21,10 @@ pub struct Outcome {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<Crossed>,
     /// The number of thresholds that may hold or not, since samples are missing.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub unknown: u32,
     /// The number of runners that sent nothing.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub silent: u32,
     /// The numbers of the whole test.
     pub totals: Totals,
@@ -194,10 +195,6 @@ impl Outcome {
             }
         }
     }
-}
-
-fn is_zero(count: &u32) -> bool {
-    *count == 0
 }
 
 pub(crate) fn short(text: &str, longest: usize) -> String {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::is_default;
 use serde::{Deserialize, Serialize};
 
 /// The file that Kubernetes reads a container's termination message from.
@@ -24,7 +25,7 @@ pub struct Report {
     /// The number of runners to reach.
     pub total: u32,
     /// The number of runners to which a release order was written.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub ordered: u32,
     /// The number of runners that confirmed: released (start) or stopped (stop).
     pub confirmed: u32,
@@ -100,10 +101,6 @@ impl Report {
     pub fn from_message(message: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(message)
     }
-}
-
-fn is_zero(count: &u32) -> bool {
-    *count == 0
 }
 
 /// Cuts a text to at most this many bytes and marks the cut.

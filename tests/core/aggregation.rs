@@ -11,10 +11,10 @@ use k6_operator::api::Spec;
 use k6_operator::k6::Version;
 use k6_operator::k6::export::{corrections, outputs_beside, tagging};
 use k6_operator::machine::{
-    Aggregation, COLLECTION_GRACE, Effect, End, Event, Fact, Finished, HISTORY_LIMIT, Initializer,
-    Inspection, InspectionError, Observed, Plan, Reason, Record, Refusal, RunResult, Runner, SUMMARY_GRACE,
-    State, Step, Stopping, Tally, Target, Terms, Verdict, classify, effects, replay, step, waiting_for,
-    wake_at,
+    Aggregation, COLLECTION_GRACE, Effect, End, Event, Fact, Finished, HISTORY_LIMIT, Initializer, Inspect,
+    Inspection, InspectionError, Metrics, Observed, Plan, Reason, Record, Refusal, RunResult, Runner,
+    SUMMARY_GRACE, Setup, Start, State, Step, Stop, Stopping, Tally, Target, Terms, Thresholds, Verdict,
+    classify, effects, replay, step, waiting_for, wake_at,
 };
 use k6_operator::objects::{
     ValidatedRun, aggregator, aggregator_name, runner, service, starter, summary, summary_name,
@@ -207,6 +207,11 @@ fn end_with(plan: &Plan, codes: [i32; 2], outcome: Outcome) -> (RunResult, Reaso
 
 const SLOW: (&str, &str, f64) = ("http_req_duration", "p(95)<500", 612.349);
 
+/// Metrics that are not merged, for this reason.
+fn apart(why: &str) -> Metrics {
+    Metrics::PerRunner { why: why.to_owned() }
+}
+
 mod deciding {
     use super::*;
 
@@ -280,7 +285,7 @@ mod deciding {
     #[test]
     fn what_the_spec_says_against_it_wins_over_a_version_that_can() {
         let terms = Terms {
-            unaggregated: Some("spec.aggregation.enabled is false".to_owned()),
+            metrics: apart("spec.aggregation.enabled is false"),
             ..terms(2)
         };
         let plan = plan_of(terms, by_version(Some((1, 4))));
@@ -324,11 +329,11 @@ mod deciding {
             "paid{way:card}": ["rate>0.5"], "paid": ["rate>0.1"], "basket": [], "http_reqs": ["count>1"],
         });
         assert_eq!(planned(&given, terms(2)), ["basket", "paid"]);
-        let unjudged = Terms {
-            unjudged: true,
+        let ignored = Terms {
+            thresholds: Thresholds::Ignore,
             ..terms(2)
         };
-        assert_eq!(planned(&given, unjudged), Vec::<String>::new());
+        assert_eq!(planned(&given, ignored), Vec::<String>::new());
         let many = (0..1000).map(|i| (format!("a_metric_of_the_script_{i:04}"), serde_json::json!([])));
         let many: serde_json::Map<_, _> = many.collect();
         let names = planned(&many.into(), terms(2));
@@ -338,7 +343,7 @@ mod deciding {
     #[test]
     fn a_setup_in_each_runner_leaves_it_to_them() {
         let terms = Terms {
-            setup_per_runner: true,
+            setup: Setup::PerRunner,
             ..terms(2)
         };
         let how = plan_of(terms, by_version(Some((1, 4)))).aggregation.unwrap();
@@ -367,11 +372,11 @@ mod deciding {
             threshold_error: Some("the threshold \"p95<500\" is malformed".to_owned()),
             ..by_version(Some((1, 1)))
         };
-        let unjudged = Terms {
-            unjudged: true,
+        let ignored = Terms {
+            thresholds: Thresholds::Ignore,
             ..terms(2)
         };
-        let plan = plan_of(unjudged, malformed.clone());
+        let plan = plan_of(ignored, malformed.clone());
         assert_eq!(plan.thresholds, Some(0));
         assert!(plan.aggregation.is_some());
         let rejected = Event::ScriptRejected {
@@ -398,7 +403,7 @@ mod deciding {
     #[test]
     fn a_script_that_is_not_inspected_is_not_aggregated() {
         let terms = Terms {
-            uninspected: true,
+            inspect: Inspect::Skip,
             ..terms(2)
         };
         let state = after([accepted_on(1, terms)]);
@@ -603,12 +608,12 @@ mod making {
 
     #[test]
     fn runners_that_nobody_holds_are_stopped_when_the_aggregator_is_lost() {
-        let unpaused = Terms {
-            unpaused: true,
+        let immediate = Terms {
+            start: Start::Immediate,
             ..terms(2)
         };
         let inspected = Event::ScriptInspected { plan: merged() };
-        let state = after([accepted_on(1, unpaused), inspected]);
+        let state = after([accepted_on(1, immediate), inspected]);
         let seen = Observed {
             aggregator: Fact::Absent,
             runners: runners([ready(1), waiting(2, "ContainerCreating")]),
@@ -1077,7 +1082,8 @@ mod collecting {
     fn the_result_of_a_run_that_was_stopped_is_waited_for_until_its_deadline_and_never_if_nobody_has_it() {
         let stopped = stopped_on(&merged(), Event::StopOrdered {});
         let State::Stopping(Stopping {
-            stopped: Some(since), ..
+            phase: Stop::Collecting { since },
+            ..
         }) = &stopped
         else {
             panic!("{stopped:?}");
@@ -1586,12 +1592,12 @@ mod specs {
 
     #[test]
     fn the_metrics_are_merged_unless_the_spec_says_otherwise() {
-        assert_eq!(terms_with("quiet", json!("true")).unaggregated, None);
+        assert_eq!(terms_with("quiet", json!("true")).metrics, Metrics::Merge);
         for enabled in [json!({}), json!({"enabled": true})] {
-            assert_eq!(terms_with("aggregation", enabled).unaggregated, None);
+            assert_eq!(terms_with("aggregation", enabled).metrics, Metrics::Merge);
         }
-        let off = terms_with("aggregation", json!({"enabled": false})).unaggregated;
-        assert_eq!(off.as_deref(), Some("spec.aggregation.enabled is false"));
+        let off = terms_with("aggregation", json!({"enabled": false})).metrics;
+        assert_eq!(off, apart("spec.aggregation.enabled is false"));
     }
 
     #[test]
@@ -1615,10 +1621,10 @@ mod specs {
                 "the arguments of k6 have --out {output}, of which k6 can have only one; send the metrics elsewhere \
                  by another output"
             );
-            assert_eq!(with_arguments(words).unaggregated, Some(why), "{words}");
+            assert_eq!(with_arguments(words).metrics, apart(&why), "{words}");
         }
         let words = json!(["--out", "opentelemetry"]);
-        assert!(terms_with("args", words).unaggregated.is_some());
+        assert_ne!(terms_with("args", words).metrics, Metrics::Merge);
     }
 
     #[test]
@@ -1630,7 +1636,7 @@ mod specs {
             "--tag opentelemetry",
             "-eOUT=opentelemetry",
         ] {
-            assert_eq!(with_arguments(words).unaggregated, None, "{words}");
+            assert_eq!(with_arguments(words).metrics, Metrics::Merge, "{words}");
         }
     }
 
@@ -1646,7 +1652,8 @@ mod specs {
         ] {
             let env = json!({"env": [{"name": name, "value": "x"}]});
             for part in ["runner", "podTemplate"] {
-                assert_eq!(terms_with(part, env.clone()).unaggregated, None, "{part} {name}");
+                let metrics = terms_with(part, env.clone()).metrics;
+                assert_eq!(metrics, Metrics::Merge, "{part} {name}");
             }
         }
     }
@@ -1736,19 +1743,21 @@ mod specs {
     #[test]
     fn outputs_that_a_variable_names_go_beside_unless_one_is_that_of_the_operator() {
         let found = |part: &str, value: &str| {
-            terms_with(part, json!({"env": [{"name": "K6_OUT", "value": value}]})).unaggregated
+            terms_with(part, json!({"env": [{"name": "K6_OUT", "value": value}]})).metrics
         };
         for part in ["runner", "podTemplate"] {
-            assert_eq!(found(part, "csv=/tmp/a.csv,cloud"), None, "{part}");
+            assert_eq!(found(part, "csv=/tmp/a.csv,cloud"), Metrics::Merge, "{part}");
             for value in ["opentelemetry", "cloud,experimental-opentelemetry=x"] {
-                let why = found(part, value).unwrap();
+                let Metrics::PerRunner { why } = found(part, value) else {
+                    panic!("{part} {value}");
+                };
                 assert!(
                     why.starts_with("env has K6_OUT with an OpenTelemetry output"),
                     "{why}"
                 );
             }
         }
-        assert_eq!(found("starter", "opentelemetry"), None);
+        assert_eq!(found("starter", "opentelemetry"), Metrics::Merge);
         assert_eq!(
             outputs_beside("csv=/tmp/a.csv,,opentelemetry,experimental-opentelemetry=x,cloud"),
             ["--out", "csv=/tmp/a.csv", "--out", "cloud"]
@@ -1764,24 +1773,27 @@ mod specs {
             "--no-teardown",
             "--vus 2 --no-teardown=true",
         ] {
-            assert!(with_arguments(words).setup_per_runner, "{words}");
+            assert_eq!(with_arguments(words).setup, Setup::PerRunner, "{words}");
         }
         for words in ["", "--no-setup=false", "--setup-timeout 3s"] {
-            assert!(!with_arguments(words).setup_per_runner, "{words}");
+            assert_eq!(with_arguments(words).setup, Setup::Once, "{words}");
         }
-        assert!(terms_with("setup", json!("perRunner")).setup_per_runner);
-        assert!(!terms_with("setup", json!("once")).setup_per_runner);
-        assert!(terms_with("paused", json!("false")).setup_per_runner);
-        assert!(!terms_with("paused", json!("true")).setup_per_runner);
+        assert_eq!(terms_with("setup", json!("perRunner")).setup, Setup::PerRunner);
+        assert_eq!(terms_with("setup", json!("once")).setup, Setup::Once);
+        assert_eq!(terms_with("paused", json!("false")).setup, Setup::PerRunner);
+        assert_eq!(terms_with("paused", json!("true")).setup, Setup::Once);
     }
 
     #[test]
     fn thresholds_do_not_count_if_k6_is_told_so() {
         for words in ["--no-thresholds", "--no-thresholds=true"] {
-            assert!(with_arguments(words).unjudged, "{words}");
+            assert_eq!(with_arguments(words).thresholds, Thresholds::Ignore, "{words}");
         }
-        assert!(!with_arguments("--no-thresholds=false").unjudged);
-        assert!(!with_arguments("").unjudged);
+        assert_eq!(
+            with_arguments("--no-thresholds=false").thresholds,
+            Thresholds::Judge
+        );
+        assert_eq!(with_arguments("").thresholds, Thresholds::Judge);
     }
 
     #[test]
@@ -1790,11 +1802,17 @@ mod specs {
             terms_with(part, json!({"env": [{"name": name, "value": value}]}))
         };
         for part in ["runner", "podTemplate"] {
-            assert!(by_env(part, "K6_NO_THRESHOLDS", "true").unjudged);
-            assert!(by_env(part, "K6_NO_SETUP", "1").setup_per_runner);
-            assert!(by_env(part, "K6_NO_TEARDOWN", "T").setup_per_runner);
-            assert!(!by_env(part, "K6_NO_THRESHOLDS", "false").unjudged);
-            assert!(!by_env(part, "K6_NO_SETUP", "0").setup_per_runner);
+            assert_eq!(
+                by_env(part, "K6_NO_THRESHOLDS", "true").thresholds,
+                Thresholds::Ignore
+            );
+            assert_eq!(by_env(part, "K6_NO_SETUP", "1").setup, Setup::PerRunner);
+            assert_eq!(by_env(part, "K6_NO_TEARDOWN", "T").setup, Setup::PerRunner);
+            assert_eq!(
+                by_env(part, "K6_NO_THRESHOLDS", "false").thresholds,
+                Thresholds::Judge
+            );
+            assert_eq!(by_env(part, "K6_NO_SETUP", "0").setup, Setup::Once);
         }
         let both: Spec = serde_json::from_value(json!({
             "parallelism": 2,
@@ -1803,6 +1821,6 @@ mod specs {
             "runner": {"env": [{"name": "K6_NO_THRESHOLDS", "value": "true"}]},
         }))
         .unwrap();
-        assert!(!validated(&both).unwrap().terms.unjudged);
+        assert_eq!(validated(&both).unwrap().terms.thresholds, Thresholds::Judge);
     }
 }

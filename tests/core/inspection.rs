@@ -1,5 +1,6 @@
 //! What k6 1.1.0 prints, captured in `inspections/`, and whatever else an image may print instead.
 
+use jiff::SignedDuration;
 use k6_operator::machine::Inspection;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -19,9 +20,9 @@ fn the_stages_of_the_article_need_200_users_for_a_minute_and_its_graceful_end() 
     let expected = Inspection {
         max_vus: 200,
         total_duration: "1m30s".to_owned(),
-        total_seconds: 90,
-        setup_seconds: 60,
-        teardown_seconds: 60,
+        longest: SignedDuration::from_secs(90),
+        setup_timeout: SignedDuration::from_secs(60),
+        teardown_timeout: SignedDuration::from_secs(60),
         left_out: false,
         tags: BTreeMap::new(),
         rps: None,
@@ -41,9 +42,9 @@ fn thresholds_written_as_text_and_as_objects_are_counted_and_timeouts_rounded_up
     let expected = Inspection {
         max_vus: 16,
         total_duration: "50s".to_owned(),
-        total_seconds: 50,
-        setup_seconds: 90,
-        teardown_seconds: 1,
+        longest: SignedDuration::from_secs(50),
+        setup_timeout: SignedDuration::from_secs(90),
+        teardown_timeout: SignedDuration::from_secs(1),
         left_out: false,
         tags: BTreeMap::new(),
         rps: None,
@@ -65,7 +66,7 @@ fn thresholds_written_as_text_and_as_objects_are_counted_and_timeouts_rounded_up
 #[test]
 fn a_script_without_options_needs_one_user() {
     let found = parsed(include_str!("inspections/plain.json"));
-    assert_eq!((found.max_vus, found.total_seconds), (1, 630));
+    assert_eq!((found.max_vus, found.longest.as_secs()), (1, 630));
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn arguments_reach_the_inspection_through_the_archive() {
 #[test]
 fn a_test_that_ends_only_when_it_is_told_lasts_zero_seconds() {
     let found = parsed(include_str!("inspections/endless.json"));
-    assert_eq!((found.max_vus, found.total_seconds), (4, 0));
+    assert_eq!((found.max_vus, found.longest.as_secs()), (4, 0));
 }
 
 #[test]

@@ -8,9 +8,10 @@ use k6_operator::api::Progress;
 use k6_operator::api::{Cleanup, Status};
 use k6_operator::k6::Version;
 use k6_operator::machine::{
-    Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Initializing, Inspection, InspectionError, Left,
-    Observed, Part, PodRefusal, PodSeen, Program, Reason, Record, Refusal, Retention, Run, RunResult, Runner,
-    State, Step, Terms, append, classify, diagram, effects, replay, step, waiting_for, wake_at,
+    Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Initializing, Inspect, Inspection, InspectionError,
+    Left, Metrics, Observed, Part, PodRefusal, PodSeen, Program, Reason, Record, Refusal, Retention, Run,
+    RunResult, Runner, Setup, Start, State, Step, Stop, Terms, Test, Thresholds, append, classify, diagram,
+    effects, replay, step, waiting_for, wake_at,
 };
 use k6_operator::protocol::outcome::{Crossed, Outcome};
 use k6_operator::protocol::report::{Failure, Report};
@@ -151,14 +152,15 @@ fn initializer() -> impl Strategy<Value = Initializer> {
         ],
     );
     let wrong = option::weighted(0.1, text());
-    let found = (0..6u64, 0..100u64, version, wrong).prop_map(
-        |(max_vus, total_seconds, version, threshold_error)| Inspection {
-            total_seconds,
-            version,
-            threshold_error,
-            ..inspection(max_vus)
-        },
-    );
+    let found =
+        (0..6u64, 0..100i64, version, wrong).prop_map(|(max_vus, seconds, version, threshold_error)| {
+            Inspection {
+                longest: SignedDuration::from_secs(seconds),
+                version,
+                threshold_error,
+                ..inspection(max_vus)
+            }
+        });
     prop_oneof![
         1 => option::of(text()).prop_map(Initializer::Running),
         6 => found.prop_map(|found| Initializer::Succeeded(Ok(found))),
@@ -196,7 +198,7 @@ fn pod_refusal() -> impl Strategy<Value = PodRefusal> {
     ];
     (part, rule, text(), 0..20i64).prop_map(|(part, rule, text, seconds)| {
         let message = format!("Error creating: pods \"a\" is forbidden: {rule} {text}");
-        PodRefusal::told(part, &message, SignedDuration::from_secs(seconds))
+        PodRefusal::from_event(part, &message, SignedDuration::from_secs(seconds))
     })
 }
 
@@ -205,7 +207,7 @@ fn some_terms(n: u32) -> impl Strategy<Value = Terms> {
         prop::bool::weighted(0.1),
         prop::bool::weighted(0.2),
         prop::bool::weighted(0.2),
-        option::weighted(0.3, 1..600u32),
+        option::weighted(0.3, 1..600i64),
         option::weighted(0.3, "[ -~]{0,80}"),
     );
     let merging = (
@@ -214,17 +216,17 @@ fn some_terms(n: u32) -> impl Strategy<Value = Terms> {
         prop::bool::weighted(0.1),
         option::weighted(0.2, 0..9u64),
     );
-    (flags, merging).prop_map(move |(flags, (unaggregated, setup_per_runner, unjudged, rps))| {
-        let (suspended, unpaused, uninspected, run_timeout_seconds, unsupported) = flags;
+    (flags, merging).prop_map(move |(flags, (apart, per_runner, ignored, rps))| {
+        let (suspended, immediate, skip, seconds, unsupported) = flags;
         Terms {
             suspended,
-            unpaused,
-            uninspected,
-            run_timeout_seconds,
+            start: Start::from(immediate),
+            inspect: Inspect::from(skip),
+            run_timeout: seconds.map(SignedDuration::from_secs),
             unsupported,
-            unaggregated,
-            setup_per_runner,
-            unjudged,
+            metrics: Metrics::from(apart),
+            setup: Setup::from(per_runner),
+            thresholds: Thresholds::from(ignored),
             rps,
             ..terms(n)
         }
@@ -241,12 +243,17 @@ fn retention() -> impl Strategy<Value = Retention> {
         option::weighted(0.1, cleanup),
         option::weighted(0.2, prop_oneof![Just(i64::MIN), -5..100i64, Just(i64::MAX)]),
     )
-        .prop_map(|(cleanup, ttl_seconds)| Retention { cleanup, ttl_seconds })
+        .prop_map(|(cleanup, seconds)| Retention {
+            cleanup,
+            ttl: seconds.map(SignedDuration::from_secs),
+        })
 }
 
 fn left() -> impl Strategy<Value = Left> {
-    (option::weighted(0.3, 0..100u32), vec("[a-c]-[1-9]", 0..3))
-        .prop_map(|(keep_seconds, jobs)| Left { keep_seconds, jobs })
+    (option::weighted(0.3, 0..100i64), vec("[a-c]-[1-9]", 0..3)).prop_map(|(seconds, jobs)| Left {
+        keep: seconds.map(SignedDuration::from_secs),
+        jobs,
+    })
 }
 
 /// Any world of a run of `n` runners.
@@ -477,10 +484,8 @@ fn driven(
 
 fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), TestCaseError> {
     let accepted = match state {
-        State::Initializing(Initializing {
-            accepted: Some(accepted),
-        }) => Some(&accepted.terms),
-        State::Initializing(Initializing { accepted: None })
+        State::Initializing(Initializing::Accepted(accepted)) => Some(&accepted.terms),
+        State::Initializing(Initializing::New)
         | State::Created(_)
         | State::Starting(_)
         | State::Started(_)
@@ -489,8 +494,8 @@ fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), Test
     };
     let aggregated = matches!(state, State::Created(state) if state.plan.aggregation.is_some());
     let collects = match state {
-        State::Started(started) => started.ended.is_some(),
-        State::Stopping(stopping) => stopping.merged && stopping.stopped.is_some(),
+        State::Started(started) => matches!(started.phase, Test::Collecting(_)),
+        State::Stopping(stopping) => matches!(stopping.phase, Stop::Collecting { .. }),
         State::Initializing(_) | State::Created(_) | State::Starting(_) | State::Finished(_) => false,
     };
     for effect in wanted {
@@ -501,7 +506,8 @@ fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), Test
             }
             Effect::CreateInitializer => {
                 let again = aggregated && seen.aggregator == Fact::Absent && seen.initializer == Fact::Absent;
-                let asked = accepted.is_some_and(|terms| !terms.suspended && !terms.uninspected)
+                let asked = accepted
+                    .is_some_and(|terms| !terms.suspended && terms.inspect == Inspect::Script)
                     && seen.script == Fact::Known(Ok(()));
                 asked || again
             }
@@ -523,7 +529,7 @@ fn allowed(state: &State, seen: &Observed, wanted: &[Effect]) -> Result<(), Test
             Effect::DeleteFormer(name) => seen.former.contains(name),
             Effect::DeleteLeft(name) => {
                 let left = &seen.left;
-                matches!(state, State::Finished(_)) && left.keep_seconds.is_some() && left.jobs.contains(name)
+                matches!(state, State::Finished(_)) && left.keep.is_some() && left.jobs.contains(name)
             }
             Effect::DeleteResource => {
                 matches!(state, State::Finished(_))
@@ -692,7 +698,7 @@ proptest! {
             prop_assert!(before <= Some(generation), "{before:?} is followed by {generation}");
             before = Some(generation);
             // A run that is ordered and not accepted yet shows the generation of the one before.
-            let waits = matches!(driven.run.state, State::Initializing(Initializing { accepted: None }));
+            let waits = matches!(driven.run.state, State::Initializing(Initializing::New));
             if let (false, Some(Some(rerun))) = (waits, asked.get(&generation)) {
                 let of = driven.run.rerun.as_ref();
                 prop_assert_eq!(of, Some(rerun), "{:?} at generation {}", status.state, generation);

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use k6_operator::api::Progress;
 use k6_operator::machine::{
     COLLECTION_GRACE, End, Ended, Event, Fact, Initializer, Observed, Part, Plan, PodRefusal, Program,
-    REFUSAL_GRACE, Reason, Rule, Run, RunResult, Runner, Started, State, StateName, Step, Stopping, Tally,
+    REFUSAL_GRACE, Reason, Rule, Run, RunResult, Runner, Started, State, StateName, Step, Tally, Test,
     Verdict, classify, effects, step, waiting_for,
 };
 
@@ -15,7 +15,7 @@ const FULL: &str =
 
 fn refused_for(part: Part, text: &str, seconds: i64) -> PodRefusal {
     let message = format!("Error creating: pods \"a-b-x7k2p\" is forbidden: {text}");
-    PodRefusal::told(part, &message, SignedDuration::from_secs(seconds))
+    PodRefusal::from_event(part, &message, SignedDuration::from_secs(seconds))
 }
 
 /// Refused long enough to be final, should its rule be.
@@ -61,8 +61,7 @@ fn awaits_result() -> State {
             thresholds: Some(1),
             ..plan(2)
         },
-        lost: false,
-        ended: Some(Ended {
+        phase: Test::Collecting(Ended {
             at: at(9),
             tally: Tally {
                 passed: 2,
@@ -118,7 +117,7 @@ fn what_kubernetes_says_tells_the_rule() {
         assert_eq!((found.rule, found.text.as_str()), (rule, text));
     }
     let webhook = "admission webhook \"policy.example\" denied the request: no";
-    let told = PodRefusal::told(
+    let told = PodRefusal::from_event(
         Part::Starter,
         &format!("Error creating: {webhook}"),
         REFUSAL_GRACE,
@@ -127,14 +126,14 @@ fn what_kubernetes_says_tells_the_rule() {
     let invalid = "Error creating: Pod \"a-1-x\" is invalid: spec.containers[0].resources.requests: Invalid value: \
                    \"1Gi\": must be less than or equal to memory limit of 512Mi";
     assert_eq!(
-        PodRefusal::told(Part::Runner(1), invalid, REFUSAL_GRACE).rule,
+        PodRefusal::from_event(Part::Runner(1), invalid, REFUSAL_GRACE).rule,
         Rule::Invalid
     );
     // Of many, Kubernetes combines those that come later.
     let combined =
         format!("(combined from similar events): Error creating: pods \"x\" is forbidden: {RATIO}");
     assert_eq!(
-        PodRefusal::told(Part::Aggregator, &combined, REFUSAL_GRACE),
+        PodRefusal::from_event(Part::Aggregator, &combined, REFUSAL_GRACE),
         refused(Part::Aggregator, RATIO)
     );
 }
@@ -320,7 +319,7 @@ fn a_stopper_that_is_refused_for_good_is_not_waited_for() {
     let State::Stopping(stopping) = stopping(2) else {
         panic!("not stopping");
     };
-    let state = State::Stopping(Stopping { ..stopping });
+    let state = State::Stopping(stopping);
     let seen = |text| {
         let seen = Observed {
             runners: runners([ready(1), ready(2)]),

@@ -5,9 +5,9 @@ use crate::support::*;
 use jiff::SignedDuration;
 use k6_operator::api::Cleanup;
 use k6_operator::machine::{
-    Accepted, Effect, Event, FORMER_AT_MOST, Fact, Former, HISTORY_LIMIT, Initializer, Initializing,
+    Accepted, Effect, Event, FORMER_AT_MOST, Fact, Former, HISTORY_LIMIT, Initializer, Initializing, Inspect,
     Inspection, InspectionError, LEFTOVER_GRACE, Left, Observed, PodSeen, Program, Reason, Record, Refusal,
-    Retention, Run, RunResult, Runner, RunnerFailure, SCRIPT_GRACE, STOP_GRACE_SECONDS, State, StateName,
+    Retention, Run, RunResult, Runner, RunnerFailure, SCRIPT_GRACE, STOP_GRACE, Start, State, StateName,
     Step, Terms, append, classify, effects, effects_unwritten, expiry, expiry_of_jobs, replay, step,
     waiting_for, wake_at,
 };
@@ -197,16 +197,14 @@ mod initializing_a_run {
                 initializer: Fact::Known(Initializer::Succeeded(Ok(found))),
                 ..empty_world(4)
             };
-            let state = State::Initializing(Initializing {
-                accepted: Some(Accepted {
-                    at: at(0),
-                    generation: 1,
-                    terms: Terms {
-                        rps: spec,
-                        ..terms(4)
-                    },
-                }),
-            });
+            let state = State::Initializing(Initializing::Accepted(Accepted {
+                at: at(0),
+                generation: 1,
+                terms: Terms {
+                    rps: spec,
+                    ..terms(4)
+                },
+            }));
             classify(&state, &seen, at(1))
         };
         let message = "spec.parallelism is 4, but the test is limited to 3 requests per second (rps): each runner needs \
@@ -243,7 +241,7 @@ mod initializing_a_run {
     #[test]
     fn a_test_without_an_end_of_its_own_has_no_deadline() {
         let endless = k6_operator::machine::Inspection {
-            total_seconds: 0,
+            longest: SignedDuration::ZERO,
             ..inspection(4)
         };
         let seen = Observed {
@@ -787,7 +785,7 @@ mod stopping_and_after {
     #[test]
     fn runners_that_do_not_stop_in_the_grace_are_deleted_and_counted() {
         let seen = world([ended(1, 103), ready(2)], reported(1, 2));
-        let over = 4 + i64::from(STOP_GRACE_SECONDS);
+        let over = 4 + STOP_GRACE.as_secs();
         assert_eq!(outcome(&stopping(2), &seen, at(over - 1)), (None, vec![]));
         // The end is told when they are gone, not before.
         let wanted = vec![Effect::DeleteRunner { runner: 2 }];
@@ -800,7 +798,7 @@ mod stopping_and_after {
     #[test]
     fn a_teardown_that_may_take_long_has_its_time_before_its_runner_is_deleted() {
         let found = Inspection {
-            teardown_seconds: 180,
+            teardown_timeout: SignedDuration::from_secs(180),
             ..inspection(2)
         };
         let seen = Observed {
@@ -833,7 +831,7 @@ mod stopping_and_after {
     fn a_starter_that_never_goes_is_not_waited_for_once_the_runners_are_gone() {
         let mut seen = world([ready(1), ended(2, 103)], Fact::Absent);
         seen.starter = Fact::Known(Program::Running(None));
-        let over = at(4 + i64::from(STOP_GRACE_SECONDS));
+        let over = at(4 + STOP_GRACE.as_secs());
         let wanted = vec![Effect::DeleteRunner { runner: 1 }, Effect::DeleteStarter];
         assert_eq!(outcome(&stopping(2), &seen, over), (None, wanted));
         seen.runners = runners([]);
@@ -1310,7 +1308,7 @@ mod stopping_by_order {
         let unpaused = accepted_on(
             1,
             Terms {
-                unpaused: true,
+                start: Start::Immediate,
                 ..terms(2)
             },
         );
@@ -1558,9 +1556,10 @@ mod the_end_of_a_resource {
                 (Some(Post), Some(50), Some(100)),
                 (Some(OnSuccess), Some(50), passed.or(Some(150))),
             ];
-            for (cleanup, ttl_seconds, when) in table {
+            for (cleanup, seconds, when) in table {
                 let state = finished(code);
-                let retention = Retention { cleanup, ttl_seconds };
+                let ttl = seconds.map(SignedDuration::from_secs);
+                let retention = Retention { cleanup, ttl };
                 let expected = when.map(at);
                 assert_eq!(expiry(&state, retention), expected, "{result:?}, {retention:?}");
                 let seen = Observed {
@@ -1594,8 +1593,8 @@ mod the_end_of_a_resource {
             "k6-sample-2",
             "k6-sample-starter",
         ];
-        let left = |keep_seconds: Option<u32>, jobs: &[&str]| Left {
-            keep_seconds,
+        let left = |seconds: Option<i64>, jobs: &[&str]| Left {
+            keep: seconds.map(SignedDuration::from_secs),
             jobs: jobs.iter().map(|name| (*name).to_owned()).collect(),
         };
         let seen = |left: Left| Observed {
@@ -1637,7 +1636,7 @@ mod the_end_of_a_resource {
         let expired = Observed {
             retention: Retention {
                 cleanup: Some(Cleanup::Post),
-                ttl_seconds: None,
+                ttl: None,
             },
             ..world
         };
@@ -1647,7 +1646,7 @@ mod the_end_of_a_resource {
     #[test]
     fn jobs_of_a_live_run_are_kept_for_any_time() {
         let left = Left {
-            keep_seconds: Some(0),
+            keep: Some(SignedDuration::ZERO),
             jobs: vec!["k6-sample-1".to_owned()],
         };
         for state in [
@@ -1675,7 +1674,7 @@ mod the_end_of_a_resource {
     fn a_live_run_is_never_deleted() {
         let retention = Retention {
             cleanup: Some(Cleanup::Post),
-            ttl_seconds: Some(0),
+            ttl: Some(SignedDuration::ZERO),
         };
         for state in [
             State::default(),
@@ -1708,7 +1707,7 @@ mod the_end_of_a_resource {
         let seen = Observed {
             retention: Retention {
                 cleanup: Some(Cleanup::Post),
-                ttl_seconds: None,
+                ttl: None,
             },
             rerun: Some("a".to_owned()),
             ..edited(2, empty_world(2))
@@ -1722,7 +1721,7 @@ mod runs_that_are_not_held_until_all_are_ready {
 
     fn unpaused() -> Resource {
         let terms = Terms {
-            unpaused: true,
+            start: Start::Immediate,
             ..terms(2)
         };
         Resource::after([accepted_on(1, terms), Event::InspectionSkipped { plan: plan(2) }])
@@ -1784,16 +1783,16 @@ mod runs_that_are_not_inspected {
 
     fn uninspected() -> Terms {
         Terms {
-            uninspected: true,
+            inspect: Inspect::Skip,
             ..terms(2)
         }
     }
 
     #[test]
     fn the_runners_are_made_at_once_for_a_day_or_as_long_as_the_spec_says() {
-        for (run_timeout_seconds, deadline) in [(None, 86_400), (Some(90), 90)] {
+        for (seconds, deadline) in [(None, 86_400), (Some(90), 90)] {
             let terms = Terms {
-                run_timeout_seconds,
+                run_timeout: seconds.map(SignedDuration::from_secs),
                 ..uninspected()
             };
             let mut resource = Resource::new();
@@ -1824,14 +1823,14 @@ mod runs_that_are_not_inspected {
 
     #[test]
     fn the_timeout_of_the_spec_wins_over_what_k6_says() {
-        for total_seconds in [0, 90] {
+        for longest in [0, 90].map(SignedDuration::from_secs) {
             let limited = Terms {
-                run_timeout_seconds: Some(77),
+                run_timeout: Some(SignedDuration::from_secs(77)),
                 ..terms(2)
             };
             let mut resource = Resource::after([accepted_on(1, limited.clone())]);
             let found = k6_operator::machine::Inspection {
-                total_seconds,
+                longest,
                 ..inspection(2)
             };
             let seen = Observed {
@@ -1865,7 +1864,7 @@ mod a_script_in_the_spec {
     #[test]
     fn its_config_map_is_made_before_the_runners_where_nothing_is_inspected() {
         let terms = Terms {
-            uninspected: true,
+            inspect: Inspect::Skip,
             ..terms(2)
         };
         let mut resource = Resource::new();

@@ -5,7 +5,7 @@ use crate::objects::{merging, run_of, validated};
 use k6_operator::aggregate::documents::Documents;
 use k6_operator::aggregate::report::RunInfo;
 use k6_operator::api::{Flag, Kind, LoadTest, Spec};
-use k6_operator::machine::{Aggregation, Target};
+use k6_operator::machine::{Aggregation, Start, Target};
 use k6_operator::objects::*;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
@@ -149,7 +149,7 @@ fn an_initializer_is_as_the_runners_unless_it_has_settings_of_its_own() {
         json!({what: {
             "image": pod.containers[0].image, "env": pod.containers[0].env, "nodeSelector": pod.node_selector,
             "volumes": pod.volumes, "mounts": pod.containers[0].volume_mounts,
-            "uninspected": validated(&spec).unwrap().terms.uninspected,
+            "uninspected": bool::from(validated(&spec).unwrap().terms.inspect),
         }})
     })
     .collect();
@@ -630,8 +630,8 @@ fn quiet_and_paused_are_what_they_say_in_either_spelling_and_else_the_default_of
             );
         }
         let expected = said.unwrap_or(true);
-        let unpaused = validated(&spec(json!({"paused": value}))).unwrap().terms.unpaused;
-        assert_eq!(unpaused, !expected, "{value}");
+        let start = validated(&spec(json!({"paused": value}))).unwrap().terms.start;
+        assert_eq!(start, Start::from(!expected), "{value}");
     }
 }
 

@@ -21,7 +21,7 @@ pub fn golden(path: &str, text: &str, remedy: &str) {
     );
 }
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k6_operator::machine::{
     Effect, End, Event, Fact, Initializer, Inspection, Observed, Plan, PodSeen, Program, Record, Runner,
     State, Step, Target, Terms, classify, effects, step,
@@ -57,8 +57,8 @@ pub fn after(events: impl IntoIterator<Item = Event>) -> State {
 pub fn terms(parallelism: u32) -> Terms {
     Terms {
         parallelism,
-        initialization_timeout_seconds: 300,
-        start_timeout_seconds: 300,
+        initialization_timeout: SignedDuration::from_secs(300),
+        start_timeout: SignedDuration::from_secs(300),
         ..Terms::default()
     }
 }
@@ -80,9 +80,9 @@ pub fn inspection(max_vus: u64) -> Inspection {
     Inspection {
         max_vus,
         total_duration: "1m30s".to_owned(),
-        total_seconds: 90,
-        setup_seconds: 90,
-        teardown_seconds: 30,
+        longest: SignedDuration::from_secs(90),
+        setup_timeout: SignedDuration::from_secs(90),
+        teardown_timeout: SignedDuration::from_secs(30),
         left_out: false,
         tags: BTreeMap::new(),
         rps: None,

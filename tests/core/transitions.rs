@@ -2,8 +2,8 @@
 
 use crate::support::{at, empty_world, ended, golden, record, runners, started};
 use k6_operator::machine::{
-    Accepted, Created, Finished, Initializing, Plan, Started, Starting, State, Step, Stopping, Terms,
-    Verdict, classify, diagram, step,
+    Accepted, AfterStop, Created, Finished, Initializing, Inspect, Metrics, Plan, Setup, Start, Started,
+    Starting, State, Step, Stop, Stopping, Terms, Test, Thresholds, Verdict, classify, diagram, step,
 };
 use std::fmt::Write;
 
@@ -17,41 +17,47 @@ fn terms(accepted: &Accepted) -> String {
     } = accepted;
     let Terms {
         parallelism,
-        initialization_timeout_seconds,
-        start_timeout_seconds,
-        run_timeout_seconds,
+        initialization_timeout,
+        start_timeout,
+        run_timeout,
         suspended,
-        unpaused,
-        uninspected,
+        start,
+        inspect,
         unsupported,
         unlike_runners,
-        unaggregated,
-        setup_per_runner,
-        unjudged,
+        metrics,
+        setup,
+        thresholds,
         rps,
     } = terms;
     let mut text = format!(
         "{parallelism} runners, accepted {at} as generation {generation}, timeouts \
-         {initialization_timeout_seconds} s and {start_timeout_seconds} s"
+         {} s and {} s",
+        initialization_timeout.as_secs(),
+        start_timeout.as_secs()
     );
-    if let Some(seconds) = run_timeout_seconds {
-        write!(text, " and {seconds} s").unwrap();
+    if let Some(timeout) = run_timeout {
+        write!(text, " and {} s", timeout.as_secs()).unwrap();
     }
     if let Some(rps) = rps {
         write!(text, ", {rps} requests per second").unwrap();
     }
     for (set, word) in [
         (*suspended, "suspended"),
-        (*unpaused, "unpaused"),
-        (*uninspected, "uninspected"),
-        (*setup_per_runner, "setup per runner"),
-        (*unjudged, "unjudged"),
+        (*start == Start::Immediate, "unpaused"),
+        (*inspect == Inspect::Skip, "uninspected"),
+        (*setup == Setup::PerRunner, "setup per runner"),
+        (*thresholds == Thresholds::Ignore, "unjudged"),
     ] {
         if set {
             write!(text, ", {word}").unwrap();
         }
     }
-    for what in unsupported.iter().chain(unlike_runners).chain(unaggregated) {
+    let unmerged = match metrics {
+        Metrics::Merge => None,
+        Metrics::PerRunner { why } => Some(why),
+    };
+    for what in unsupported.iter().chain(unlike_runners).chain(unmerged) {
         write!(text, ", {what}").unwrap();
     }
     text
@@ -80,8 +86,8 @@ fn verdict(verdict: &Verdict) -> String {
 
 fn describe(state: &State) -> String {
     match state {
-        State::Initializing(Initializing { accepted: None }) => "Initializing, not accepted".to_owned(),
-        State::Initializing(Initializing { accepted: Some(a) }) => format!("Initializing, {}", terms(a)),
+        State::Initializing(Initializing::New) => "Initializing, not accepted".to_owned(),
+        State::Initializing(Initializing::Accepted(a)) => format!("Initializing, {}", terms(a)),
         State::Created(Created { at, accepted, plan }) => {
             format!("Created at {at}, {}, {}", terms(accepted), users(plan))
         }
@@ -97,34 +103,29 @@ fn describe(state: &State) -> String {
                 users(plan)
             )
         }
-        State::Started(Started {
-            at,
-            plan,
-            lost,
-            ended,
-        }) => {
-            let ended = ended.as_ref();
-            let ended = ended.map(|ended| format!(", all ended at {}: {:?}", ended.at, ended.tally));
-            format!(
-                "Started at {at}, {}, lost {lost}{}",
-                users(plan),
-                ended.unwrap_or_default()
-            )
+        State::Started(Started { at, plan, phase }) => {
+            let phase = match phase {
+                Test::Running => "lost false".to_owned(),
+                Test::OneLost => "lost true".to_owned(),
+                Test::Collecting(ended) => {
+                    format!("lost false, all ended at {}: {:?}", ended.at, ended.tally)
+                }
+            };
+            format!("Started at {at}, {}, {phase}", users(plan))
         }
         State::Stopping(Stopping {
             at,
             runners: _,
-            grace_seconds: _,
+            grace: _,
             why,
-            merged,
-            stopped,
+            phase,
         }) => {
-            let stopped = stopped.map(|when| format!(", all stopped at {when}"));
-            format!(
-                "Stopping at {at}, merged {merged}{}, {}",
-                stopped.unwrap_or_default(),
-                verdict(why)
-            )
+            let phase = match phase {
+                Stop::Ending(AfterStop::Finish) => "merged false".to_owned(),
+                Stop::Ending(AfterStop::Collect) => "merged true".to_owned(),
+                Stop::Collecting { since } => format!("merged true, all stopped at {since}"),
+            };
+            format!("Stopping at {at}, {phase}, {}", verdict(why))
         }
         State::Finished(Finished {
             at,

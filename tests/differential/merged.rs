@@ -308,11 +308,7 @@ pub async fn run(script: &Script, site: &Site) -> Came {
     }
     play.go_on();
 
-    let collects = match &play.run.state {
-        State::Started(started) => started.ended.is_some(),
-        State::Stopping(stopping) => stopping.stopped.is_some(),
-        State::Initializing(_) | State::Created(_) | State::Starting(_) | State::Finished(_) => false,
-    };
+    let collects = play.run.state.awaits_result().is_some();
     if !collects {
         return play.came(None);
     }

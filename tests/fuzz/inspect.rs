@@ -2,8 +2,9 @@
 
 use crate::mutate;
 use crate::support::{at, empty_world, initializing};
+use jiff::SignedDuration;
 use k6_operator::machine::{Event, Fact, Initializer, Inspection, Observed, classify};
-use k6_operator::objects::seconds;
+use k6_operator::objects::whole_seconds;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::path::Path;
@@ -18,14 +19,14 @@ const NOISE: [&str; 5] = [
 ];
 
 /// What it says, if k6 could have said it.
-fn meant(value: &Value) -> Option<(u64, &str, u64)> {
+fn meant(value: &Value) -> Option<(u64, &str, SignedDuration)> {
     let users = value.get("maxVUs")?.as_u64()?;
     let text = value.get("totalDuration")?.as_str()?;
     for timeout in ["setupTimeout", "teardownTimeout"] {
         match value.get(timeout) {
             None | Some(Value::Null) => {}
             Some(text) => {
-                seconds(text.as_str()?)?;
+                whole_seconds(text.as_str()?)?;
             }
         }
     }
@@ -36,7 +37,7 @@ fn meant(value: &Value) -> Option<(u64, &str, u64)> {
             all.try_for_each(|list| list.as_array().map(|_| ()))?;
         }
     }
-    Some((users, text, seconds(text)?))
+    Some((users, text, whole_seconds(text)?))
 }
 
 fn tried(input: &[u8]) -> Result<Result<Inspection, String>, TestCaseError> {
@@ -51,8 +52,10 @@ fn tried(input: &[u8]) -> Result<Result<Inspection, String>, TestCaseError> {
     prop_assert!(size <= 4096, "an event of {size} bytes");
     if let (Event::ScriptInspected { plan }, Ok(found)) = (&event, &parsed) {
         prop_assert_eq!(plan.max_vus, Some(found.max_vus));
-        let own = plan.deadline_seconds.map(u64::from);
-        prop_assert!(own.is_none_or(|deadline| deadline > found.total_seconds));
+        let own = plan
+            .deadline_seconds
+            .map(|seconds| SignedDuration::from_secs(seconds.into()));
+        prop_assert!(own.is_none_or(|deadline| deadline > found.longest));
     }
     Ok(parsed.map_err(|error| error.to_string()))
 }
@@ -99,7 +102,7 @@ proptest! {
         let found = tried(text.as_bytes())?;
         let expected = meant(&value);
         let said = found.as_ref().ok().map(|found| {
-            (found.max_vus, found.total_duration.as_str(), found.total_seconds)
+            (found.max_vus, found.total_duration.as_str(), found.longest)
         });
         prop_assert_eq!(said, expected, "{:?}", found);
         let logged = tried(format!("{}{text}\nbye {{}}\n", NOISE[noise]).as_bytes())?;

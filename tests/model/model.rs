@@ -161,9 +161,9 @@ impl Runs {
 
     /// What an operator sees of its run, as `operator::observe` has it.
     fn sight(&self, world: &World, operator: &mut Operator, resource: &Resource) -> Snapshot {
-        let append = self.looks.append(resource.history);
-        let attempt = append.attempt();
-        let state = append.state();
+        let recorded = self.looks.recorded(resource.history);
+        let attempt = recorded.attempt();
+        let state = recorded.state();
         let family = operator.families[attempt];
         let before_end = matches!(
             state,
@@ -226,8 +226,8 @@ impl Runs {
         let stopper = program(found(Role::Stopper, false), family.stopper);
         let initializer = found(Role::Initializer, false)
             .map(|()| (family.initializer.stage, family.initializer.generation));
-        let merged = append.is_merged();
-        let ended = append.run.state.awaits_result().is_some();
+        let merged = recorded.is_merged();
+        let ended = recorded.run.state.awaits_result().is_some();
         let created = state == StateName::Created;
         // Runners are told its address.
         let told = created && runners.iter().any(|runner| *runner != Seen::Absent);
@@ -294,9 +294,9 @@ impl Runs {
 
     /// Orders versions of a resource as `operator::memory` does.
     fn age(&self, resource: &Resource) -> (usize, usize, u8) {
-        let append = self.looks.append(resource.history);
-        let events = append.records.len();
-        let attempt = if events == 0 { 0 } else { append.attempt() + 1 };
+        let recorded = self.looks.recorded(resource.history);
+        let events = recorded.records.len();
+        let attempt = if events == 0 { 0 } else { recorded.attempt() + 1 };
         (attempt, events, resource.version)
     }
 
@@ -308,7 +308,7 @@ impl Runs {
         };
         let mut resource = view;
         let sight = self.sight(world, &mut operator, &resource);
-        let former = ATTEMPTS - 1 - self.looks.append(resource.history).attempt();
+        let former = ATTEMPTS - 1 - self.looks.recorded(resource.history).attempt();
         let outcome: std::rc::Rc<Outcome> = self.looks.look(&sight)?;
         self.has_had_time(&sight, &outcome)?;
         operator.awake = false;
@@ -394,9 +394,9 @@ impl Runs {
 
     /// A merged run that was started ends with its result, or with what is told of why it has none.
     fn has_result(&self, history: HistoryId, told: &Told) -> Result<(), String> {
-        let append = self.looks.append(history);
-        let is_over = told.confirmed && append.is_merged() && append.state() == StateName::Finished;
-        let asked = append.records.last().is_some_and(|record| {
+        let recorded = self.looks.recorded(history);
+        let is_over = told.confirmed && recorded.is_merged() && recorded.state() == StateName::Finished;
+        let asked = recorded.records.last().is_some_and(|record| {
             matches!(
                 record.event,
                 Event::ResultCollected { .. } | Event::CollectionFailed { .. } | Event::DeadlinePassed { .. }
@@ -410,11 +410,11 @@ impl Runs {
 
     /// A run that has its result is Finished when its summary can be read, unless it says that it is not kept.
     fn is_kept(&self, world: &World, history: HistoryId, told: &Told) -> Result<(), String> {
-        let append = self.looks.append(history);
-        let last = append.records.last();
+        let recorded = self.looks.recorded(history);
+        let last = recorded.records.last();
         let kept =
             last.is_some_and(|record| matches!(record.event, Event::ResultCollected { unkept: None, .. }));
-        if told.confirmed && kept && !world.unwatched[append.attempt()].summary {
+        if told.confirmed && kept && !world.unwatched[recorded.attempt()].summary {
             return Err("a run is Finished, and its summary can't be read".to_owned());
         }
         Ok(())
@@ -1244,7 +1244,7 @@ impl Model for Runs {
 
     fn next(&self, world: &World, action: &Action) -> Result<World, String> {
         if let (Some(fault), Some(resource)) = (fault(action, &self.configuration), &world.resource) {
-            happens(fault, self.looks.append(resource.history).state());
+            happens(fault, self.looks.recorded(resource.history).state());
         }
         let mut next = *world;
         let world = &mut next;
@@ -1466,7 +1466,7 @@ impl Model for Runs {
     fn is_settled(&self, world: &World) -> bool {
         let over = match &world.resource {
             Some(resource) => {
-                self.looks.append(resource.history).state() == StateName::Finished
+                self.looks.recorded(resource.history).state() == StateName::Finished
                     && !world.families.iter().any(Family::is_alive)
             }
             None => world.is_empty(),
@@ -1478,12 +1478,12 @@ impl Model for Runs {
         let mut text = String::new();
         let told = |resource: &Option<Resource>| match resource {
             Some(resource) => {
-                let append = self.looks.append(resource.history);
-                let events: Vec<&str> = append.records.iter().map(|r| r.event.name()).collect();
+                let recorded = self.looks.recorded(resource.history);
+                let events: Vec<&str> = recorded.records.iter().map(|r| r.event.name()).collect();
                 format!(
                     "v{} {} [{}]{}{}",
                     resource.version,
-                    append.state().as_str(),
+                    recorded.state().as_str(),
                     events.join(" "),
                     if resource.stop { " stop" } else { "" },
                     if resource.rerun { " rerun" } else { "" }

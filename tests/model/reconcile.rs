@@ -1,19 +1,19 @@
-//! One look of an operator: the real `Run::next`, `Run::after`, `append`, `effects` and `wake_at`, in the order
-//! of `operator::reconcile`. What it comes to depends on what is seen alone, and is remembered.
+//! One look of an operator: the real `advance`, `effects` and `wake_at`, in the order of `operator::reconcile`. The outcome
+//! depends on the snapshot alone, and is remembered.
 // A table that is only asked, never walked through: its order does not matter.
 #![allow(clippy::disallowed_types)]
 
 use crate::invariants::{Broken, Fact as Told, Monitor, Told as Telling};
 use crate::world::{Effects, HistoryId, MonitorId, N, Phase, Refused, Request, Role};
 use crate::world::{Exit, Stage};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k6_operator::api::Progress;
 use k6_operator::api::{Cleanup, Status};
 use k6_operator::k6::Version;
 use k6_operator::machine::{
-    Effect, End, Fact, Initializer, Inspection, Left, Observed, Part, PodRefusal, PodSeen, Program,
-    REFUSAL_GRACE, Reason, Record, Refusal, Retention, Run, Runner, State, StateName, Target, Terms, append,
-    are_as_ordered, effects, replay, wake_at,
+    Advanced, Effect, End, Fact, Initializer, Inspect, Inspection, Left, Observed, Part, PodRefusal, PodSeen,
+    Program, REFUSAL_GRACE, Reason, Record, Refusal, Retention, Run, Runner, Start, State, StateName, Stop,
+    Target, Terms, advance, are_as_ordered, effects, replay, wake_at,
 };
 use k6_operator::objects::{
     aggregator_name, initializer_name, runner_name, service_name, starter_name, stem, stopper_name,
@@ -166,7 +166,7 @@ impl Looks {
         looks
     }
 
-    pub fn append(&self, history: HistoryId) -> Rc<Chronicle> {
+    pub fn recorded(&self, history: HistoryId) -> Rc<Chronicle> {
         Rc::clone(&self.chronicles.borrow()[history as usize])
     }
 
@@ -188,7 +188,7 @@ impl Looks {
         if let Some(aged) = self.aged.borrow().get(&history) {
             return *aged;
         }
-        let mut records = self.append(history).records.clone();
+        let mut records = self.recorded(history).records.clone();
         for (i, record) in (0..).zip(&mut records) {
             record.time = at(0, i);
         }
@@ -200,7 +200,7 @@ impl Looks {
     fn retention(&self) -> Retention {
         Retention {
             cleanup: self.spec.cleanup.then_some(Cleanup::Post),
-            ttl_seconds: None,
+            ttl: None,
         }
     }
 
@@ -215,7 +215,7 @@ impl Looks {
         let jobs = Role::ALL.into_iter().filter(is_known);
         let name = stem(NAME, run.attempt);
         Left {
-            keep_seconds: self.spec.brief.then_some(0),
+            keep: self.spec.brief.then_some(SignedDuration::ZERO),
             jobs: match run.state {
                 State::Finished(_) => jobs.map(|role| job_name(&name, role)).collect(),
                 State::Initializing(_)
@@ -284,7 +284,7 @@ impl Looks {
 
     /// Whether these are the runners that the order to start names.
     pub fn as_ordered(&self, history: HistoryId, seen: &[Seen<(u8, Phase)>; N]) -> bool {
-        let run = &self.append(history).run;
+        let run = &self.recorded(history).run;
         match &run.state {
             State::Starting(state) => are_as_ordered(state, &runners(run.attempt, seen)),
             State::Initializing(_)
@@ -305,37 +305,24 @@ impl Looks {
     }
 
     fn looked(&self, sight: &Snapshot) -> Result<Outcome, String> {
-        let before = self.append(sight.history);
-        let mut history = before.records.clone();
-        let mut run = before.run.clone();
-        let now = at(PRESENT, history.len());
-        let seen = self.observed(sight, &run);
+        let before = self.recorded(sight.history);
+        let now = at(PRESENT, before.records.len());
+        let seen = self.observed(sight, &before.run);
 
         let waited = seen.pod_refused.as_ref().filter(|_| !sight.deleting);
-        let mut steps = 0;
-        let mut again = false;
-        while let Some(event) = run.next(&seen, now) {
-            let record = Record { time: now, event };
-            let Some(after) = run.after(&record) else {
-                return Err(format!(
-                    "{} is refused in {:?}",
-                    record.event.name(),
-                    run.state.name()
-                ));
-            };
-            if after == run {
-                break;
-            }
-            append(&mut history, record);
-            steps += 1;
-            let new_run = after.attempt != run.attempt;
-            let new_state = after.state.name() != run.state.name();
-            run = after;
-            if new_run || new_state || history.len() == 1 {
-                again = new_run || run.next(&seen, now).is_some();
-                break;
-            }
+        let advanced = advance(before.run.clone(), before.records.clone(), &seen, now);
+        let looks_again = advanced.calls_for_another_look();
+        let Advanced {
+            run,
+            history,
+            transitions,
+            refused,
+        } = advanced;
+        if let Some(event) = refused {
+            return Err(format!("{} is refused in {:?}", event.name(), run.state.name()));
         }
+        // Another look at the same snapshot would find nothing: it is left out.
+        let again = looks_again && (run.attempt != before.run.attempt || run.next(&seen, now).is_some());
         match replay(&history) {
             Ok(replayed) if replayed == run => {}
             other => return Err(format!("the replay of {history:?} is {other:?}, not {run:?}")),
@@ -344,7 +331,7 @@ impl Looks {
             is_told(refusal, &before.run, &run)?;
         }
         let mut wanted = effects(&run.state, &seen, now);
-        wanted.retain(|effect| steps == 0 || *effect != Effect::DeleteResource);
+        wanted.retain(|effect| transitions.is_empty() || *effect != Effect::DeleteResource);
         let (effects, targets) = requests(&wanted, before.run.attempt)?;
         let wake = wake_at(&run.state, &seen);
         let before = Status {
@@ -358,7 +345,7 @@ impl Looks {
             .map_or(0, |observed| u8::try_from(observed).unwrap());
         let history = self.without_idle_times(history);
         Ok(Outcome {
-            writes: !seen.deleting && (steps > 0 || sight.observed != observed),
+            writes: !seen.deleting && (!transitions.is_empty() || sight.observed != observed),
             told: Telling::of(&status),
             observed,
             effects,
@@ -375,14 +362,14 @@ impl Looks {
         let n = self.spec.runners;
         let terms = Terms {
             parallelism: n.into(),
-            initialization_timeout_seconds: 300,
-            start_timeout_seconds: 300,
-            unpaused: self.spec.unpaused,
-            uninspected: self.spec.uninspected,
+            initialization_timeout: SignedDuration::from_secs(300),
+            start_timeout: SignedDuration::from_secs(300),
+            start: Start::from(self.spec.unpaused),
+            inspect: Inspect::from(self.spec.uninspected),
             ..Terms::default()
         };
         let accepted = match &run.state {
-            State::Initializing(state) => state.accepted.as_ref(),
+            State::Initializing(state) => state.accepted(),
             State::Created(_)
             | State::Starting(_)
             | State::Started(_)
@@ -489,14 +476,14 @@ fn pod_refused(run: &Run, sight: &Snapshot, role: Role, lasting: bool) -> Option
         "exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2"
     };
     let message = format!("Error creating: pods \"a\" is forbidden: {text}");
-    waits.then(|| PodRefusal::told(part, &message, REFUSAL_GRACE))
+    waits.then(|| PodRefusal::from_event(part, &message, REFUSAL_GRACE))
 }
 
 /// Whether a run whose pod is refused says so where it ends, and does not go on waiting for what can't come.
 fn is_told(refusal: &PodRefusal, before: &Run, after: &Run) -> Result<(), String> {
     let ends = |run: &Run| match &run.state {
         State::Finished(end) => Some(end.verdict.clone()),
-        State::Stopping(stopping) if stopping.stopped.is_none() => Some(stopping.why.clone()),
+        State::Stopping(stopping) if matches!(stopping.phase, Stop::Ending(_)) => Some(stopping.why.clone()),
         State::Initializing(_)
         | State::Created(_)
         | State::Starting(_)
@@ -506,7 +493,7 @@ fn is_told(refusal: &PodRefusal, before: &Run, after: &Run) -> Result<(), String
     let needed = match (&before.state, refusal.part) {
         (State::Initializing(state), Part::Initializer) => {
             let accepted = |run: &Run| run.accepted;
-            state.accepted.is_some() && accepted(before) == accepted(after)
+            state.accepted().is_some() && accepted(before) == accepted(after)
         }
         (State::Created(_), Part::Aggregator | Part::Runner(_)) | (State::Starting(_), Part::Starter) => true,
         (state, Part::Aggregator) if state.awaits_result().is_some() => true,
@@ -588,9 +575,9 @@ fn initializer(stage: Stage, spec: Spec) -> Initializer {
         Stage::Reported => Initializer::Succeeded(Ok(Inspection {
             max_vus: u64::from(spec.runners) * 10,
             total_duration: "1m30s".to_owned(),
-            total_seconds: 90,
-            setup_seconds: 60,
-            teardown_seconds: 30,
+            longest: SignedDuration::from_secs(90),
+            setup_timeout: SignedDuration::from_secs(60),
+            teardown_timeout: SignedDuration::from_secs(30),
             left_out: false,
             tags: BTreeMap::new(),
             rps: None,

@@ -114,7 +114,7 @@ pub fn start(shared: &Shared, operator: usize, began: Instant, leased: bool) {
             starter_image: "k6-operator".to_owned(),
             common: Common::default(),
         },
-        keep_jobs_seconds: shared.lock().scenario.keep_jobs_seconds,
+        keep_jobs: shared.lock().scenario.keep_jobs,
         lease: leased.then(|| leadership::Settings {
             namespace: "system".to_owned(),
             name: "k6-operator".to_owned(),

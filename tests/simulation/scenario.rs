@@ -1,5 +1,6 @@
 //! What users ask for and how their scripts behave, before anything goes wrong.
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -170,10 +171,10 @@ pub struct Scenario {
     pub operators: Operators,
     /// How many addresses there are for the pods of runners.
     pub addresses: u64,
-    /// How many seconds the Jobs of a Finished run are kept.
-    pub keep_jobs_seconds: Option<u32>,
     /// How much longer than another answer a long log takes, in ms.
     pub long_log_takes: u64,
+    /// How long the Jobs of a Finished run are kept.
+    pub keep_jobs: Option<SignedDuration>,
 }
 
 impl Scenario {
@@ -183,8 +184,8 @@ impl Scenario {
             tests: vec![Test::plain("a", runners)],
             operators: Operators::One,
             addresses: u64::from(runners) + 2,
-            keep_jobs_seconds: None,
             long_log_takes: 0,
+            keep_jobs: None,
         }
     }
 
@@ -218,9 +219,9 @@ impl Scenario {
             tests,
             // Drawn aside, so that what a seed has drawn since before stays the same.
             long_log_takes: 0,
-            keep_jobs_seconds: {
+            keep_jobs: {
                 let mut aside = rng.clone();
-                (aside.u8(..8) == 0).then(|| aside.u32(0..30))
+                (aside.u8(..8) == 0).then(|| SignedDuration::from_secs(aside.u32(0..30).into()))
             },
         }
     }

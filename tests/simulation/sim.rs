@@ -306,7 +306,7 @@ fn is_over(world: &World, test: usize) -> bool {
 
 /// Whether what merges the metrics of a run, or has its result, is there still, or a Job that is not to be kept.
 fn is_kept(world: &World, run: &str) -> bool {
-    let goes = world.scenario.keep_jobs_seconds.is_some();
+    let goes = world.scenario.keep_jobs.is_some();
     let merges = |job: &Value| label(job, COMPONENT_LABEL) == Some("aggregator");
     let mut jobs = world.store.all(Table::Jobs);
     jobs.any(|(_, job)| (goes || merges(job)) && owners(job).any(|owner| owner == run))

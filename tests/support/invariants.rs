@@ -8,7 +8,7 @@
 #![allow(dead_code)]
 
 use k6_operator::api::Status;
-use k6_operator::machine::{Event, Reason, RunResult, StateName};
+use k6_operator::machine::{Event, Reason, RunResult, Start, StateName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -151,7 +151,9 @@ impl Told {
             confirmed: any(|event| {
                 matches!(event, Event::StartConfirmed { .. } | Event::RunnersStarted { .. })
             }),
-            unpaused: any(|event| matches!(event, Event::Accepted { terms, .. } if terms.unpaused)),
+            unpaused: any(
+                |event| matches!(event, Event::Accepted { terms, .. } if terms.start == Start::Immediate),
+            ),
             judged: status.plan.as_ref().is_some_and(|plan| {
                 plan.aggregation.is_some() && plan.thresholds.is_some_and(|thresholds| thresholds > 0)
             }),

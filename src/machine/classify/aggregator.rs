@@ -1,4 +1,4 @@
-//! What the aggregator has to say: its end, and the merged result.
+//! Events that the aggregator brings: its end, and the merged result.
 
 use super::refusals::refusal_of;
 use crate::machine::deadline::SUMMARY_GRACE;
@@ -7,7 +7,7 @@ use crate::machine::observed::{Fact, Observed, Refusal, Runner};
 use crate::machine::pod_refusal::{Part, PodRefusal};
 use jiff::Timestamp;
 
-/// Why an aggregator does not aggregate any more.
+/// The reason why the aggregator ended. None while it runs, or if it is not known.
 pub(super) fn aggregator_end(seen: &Observed) -> Option<String> {
     match &seen.aggregator {
         Fact::Known(Runner { end: Some(end), .. }) => Some(match (&end.reason, end.code) {
@@ -19,13 +19,11 @@ pub(super) fn aggregator_end(seen: &Observed) -> Option<String> {
     }
 }
 
-/// What came of the test, once its documents are kept or can't be.
-pub(super) fn collected(since: Option<Timestamp>, seen: &Observed, now: Timestamp) -> Option<Event> {
+/// The merged result, once its documents are kept or can't be kept. `since` is the end of the last runner.
+pub(super) fn collected(since: Timestamp, seen: &Observed, now: Timestamp) -> Option<Event> {
     match &seen.result {
         Fact::Known(outcome) => {
-            let over = since
-                .and_then(|since| since.checked_add(SUMMARY_GRACE).ok())
-                .is_none_or(|end| now >= end);
+            let over = since.checked_add(SUMMARY_GRACE).map_or(true, |end| now >= end);
             let unkept = match (&seen.summary, &seen.refused) {
                 (Fact::Known(()), _) => None,
                 (Fact::Absent | Fact::Unknown, Some(Refusal::Foreign(why) | Refusal::Invalid(why))) => {

@@ -1,4 +1,4 @@
-//! Whether the runners are ready, or run already.
+//! Events between the creation of the runners and the order to start.
 
 use super::aggregator::aggregator_end;
 use super::ends::failure;
@@ -6,6 +6,7 @@ use crate::machine::event::Event;
 use crate::machine::observed::{Fact, Observed, Runner};
 use crate::machine::pods_digest::pods_digest;
 use crate::machine::state::Created;
+use crate::machine::terms::Start;
 
 pub(super) fn created(state: &Created, seen: &Observed) -> Option<Event> {
     if state.plan.aggregation.is_some()
@@ -16,14 +17,14 @@ pub(super) fn created(state: &Created, seen: &Observed) -> Option<Event> {
     let Fact::Known(runners) = &seen.runners else {
         return None;
     };
-    // The next one would have another address than these runners are told.
+    // A new aggregator would have another address than the one that these runners have.
     if state.plan.aggregation.is_some() && seen.aggregator == Fact::Absent && !runners.is_empty() {
         return Some(Event::AggregatorLost {
             message: "its Job was deleted".to_owned(),
         });
     }
     let all = runners.keys().copied().eq(1..=state.plan.parallelism);
-    if state.accepted.terms.unpaused {
+    if state.accepted.terms.start == Start::Immediate {
         let running = all
             && runners
                 .values()

@@ -1,11 +1,11 @@
-//! How the runners of a run ended, counted and in the order in which they decide the verdict.
+//! Counts how the runners ended, and sorts them in the order in which they decide the verdict.
 
 use crate::k6::exit_code;
 use crate::machine::event::{LAST_WORDS_LIMIT, NAMED_AT_MOST, REASON_LIMIT, RunnerFailure, Tally, clipped};
 use crate::machine::observed::End;
 
-/// In the order in which they decide the verdict, and in which runners are named: that of k6, where an exception or an
-/// abort of the script counts before what `exec.test.fail()` and the thresholds say.
+/// The ways in which a runner ends, in the order in which they decide the verdict and in which runners are named. The
+/// order is that of k6, where an exception or an abort of the script counts before `exec.test.fail()` and thresholds.
 /// <https://github.com/grafana/k6/blob/v2.2.0/internal/cmd/run.go>
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
@@ -49,7 +49,7 @@ pub(super) fn tally<'a>(ends: impl Iterator<Item = (u32, &'a End)>) -> Tally {
             failures.push((kind, failure(runner, end)));
         }
     }
-    // An abort does not hide that a runner was lost.
+    // A lost runner is named before a script that aborted.
     let rank = |kind: Kind| {
         if kind == Kind::AbortedItself && tally.failed > 0 {
             Kind::Aborted

@@ -1,10 +1,11 @@
-//! Whether the script is there, and what k6 says of it.
+//! Events of the inspection: the script is missing, or k6 has inspected or refused it.
 
 use super::plan::{inspected, without_inspection};
 use crate::machine::deadline::SCRIPT_GRACE;
 use crate::machine::event::Event;
 use crate::machine::observed::{Fact, Initializer, Observed};
 use crate::machine::state::{Accepted, Reason};
+use crate::machine::terms::Inspect;
 use jiff::Timestamp;
 
 pub(super) fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<Event> {
@@ -12,12 +13,12 @@ pub(super) fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp)
     if terms.suspended {
         return None;
     }
-    if terms.uninspected && seen.script == Fact::Known(Ok(())) {
+    if terms.inspect == Inspect::Skip && seen.script == Fact::Known(Ok(())) {
         return Some(Event::InspectionSkipped {
             plan: without_inspection(terms),
         });
     }
-    // Seen at the very look at which the terms were accepted: it is of the terms before them.
+    // This snapshot was taken before the spec was accepted: the initializer is of the spec before.
     if accepted.at == now && matches!(seen.initializer, Fact::Known(_)) {
         return None;
     }
@@ -43,7 +44,7 @@ pub(super) fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp)
     }
 }
 
-/// A script that is still missing when its grace is over.
+/// Rejects a script that is still missing after [`SCRIPT_GRACE`].
 fn without_script(accepted: &Accepted, seen: &Observed, now: Timestamp) -> Option<Event> {
     match &seen.script {
         Fact::Known(Err(missing)) => {

@@ -1,6 +1,6 @@
-//! `(state, observed, now) -> Option<Event>`: the next thing that has happened and is not recorded yet.
+//! Finds the next event: `(state, observed, now) -> Option<Event>`, something that has happened and is not recorded yet.
 //!
-//! Each state has a file with what can happen in it.
+//! Each state has a file with the events that can happen in it.
 
 mod aggregator;
 mod bounds;
@@ -19,7 +19,8 @@ pub(super) use stopping::stop_is_forced;
 use super::deadline::overdue;
 use super::event::Event;
 use super::observed::{Fact, Observed};
-use super::state::{State, Stopping};
+use super::state::{Initializing, State};
+use super::terms::Start;
 use super::waiting::waiting_for;
 use bounds::bounded;
 use created::created;
@@ -30,7 +31,7 @@ use started::started;
 use starting::starting;
 use stopping::stopping;
 
-/// The next event, if anything has happened.
+/// The next event. None if nothing has happened that is not recorded.
 pub fn classify(state: &State, seen: &Observed, now: Timestamp) -> Option<Event> {
     if seen.deleting {
         return None;
@@ -38,11 +39,13 @@ pub fn classify(state: &State, seen: &Observed, now: Timestamp) -> Option<Event>
     let happened = refused(state, seen, now)
         .or_else(|| stopped(state, seen))
         .or_else(|| match state {
-            State::Initializing(state) => match &state.accepted {
-                Some(accepted) if accepted.generation == seen.generation => initializing(accepted, seen, now),
-                // An edit: the runners are not made yet, and what was found of the old spec does not count.
-                None | Some(_) => Some(accept(seen)),
-            },
+            State::Initializing(Initializing::Accepted(accepted))
+                if accepted.generation == seen.generation =>
+            {
+                initializing(accepted, seen, now)
+            }
+            // A new or an edited spec: what was observed of the spec before it does not count.
+            State::Initializing(_) => Some(accept(seen)),
             State::Created(state) => created(state, seen),
             State::Starting(state) => starting(state, seen),
             State::Started(state) => started(state, seen, now),
@@ -55,8 +58,9 @@ pub fn classify(state: &State, seen: &Observed, now: Timestamp) -> Option<Event>
 }
 
 fn deadline_passed(state: &State, seen: &Observed, now: Timestamp) -> Option<Event> {
-    // The grace of a stop is spent in `stopping`: a run that can't be seen is not given up a second time.
-    if matches!(state, State::Stopping(Stopping { stopped: None, .. })) || !overdue(state, now) {
+    // A stop has no deadline event: when its grace is over, runners are deleted, and their end is waited for.
+    let ending = matches!(state, State::Stopping(_)) && state.awaits_result().is_none();
+    if ending || !overdue(state, now) {
         return None;
     }
     let waiting_for = waiting_for(state, seen).unwrap_or_else(|| "the cluster to answer".to_owned());
@@ -78,17 +82,23 @@ fn accept(seen: &Observed) -> Event {
     }
 }
 
-/// A person's wish to stop. Runners that have all ended by themselves leave nothing to stop.
+/// The order to stop, if spec.stop is set. Runners that have all ended by themselves leave nothing to stop.
 fn stopped(state: &State, seen: &Observed) -> Option<Event> {
     let possible = match state {
-        State::Initializing(state) => state.accepted.is_some(),
-        State::Created(state) => !(state.accepted.terms.unpaused && all_ended(state.plan.parallelism, seen)),
+        State::Initializing(state) => state.accepted().is_some(),
+        State::Created(state) => match state.accepted.terms.start {
+            Start::Together => true,
+            Start::Immediate => !all_ended(state.plan.parallelism, seen),
+        },
         State::Starting(state) => {
             let confirmed = matches!(starting(state, seen), Some(Event::StartConfirmed { .. }));
             !(confirmed && all_ended(state.plan.parallelism, seen))
         }
-        // One whose Job is gone has not ended by itself: the order may have been carried out before it could be written.
-        State::Started(state) => state.ended.is_none() && !all_ended(state.plan.parallelism, seen),
+        // A runner without a Job has not ended by itself: it may have been deleted for this order, before the order
+        // could be written.
+        State::Started(started) => {
+            state.awaits_result().is_none() && !all_ended(started.plan.parallelism, seen)
+        }
         State::Stopping(_) | State::Finished(_) => false,
     };
     (possible && seen.stop).then_some(Event::StopOrdered {})

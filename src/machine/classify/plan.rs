@@ -1,51 +1,54 @@
-//! What k6 says the script needs, as the plan of a run, or why the run can't be.
+//! Turns k6's answer about the script into the plan of the run, or into the reason why the script does not fit the spec.
 
 use crate::k6::export::opentelemetry_output;
 use crate::machine::event::{Event, REASON_LIMIT, clipped};
 use crate::machine::inspection::Inspection;
-use crate::machine::state::{Aggregation, Plan, Reason, STOP_GRACE_SECONDS, Terms};
+use crate::machine::state::{Aggregation, Plan, Reason, STOP_GRACE};
+use crate::machine::terms::{Metrics, Setup, Terms, Thresholds};
+use jiff::SignedDuration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How much longer than its teardown() a stop may take: the others of the test end first, and then all export.
-const TEARDOWN_GRACE_SECONDS: u64 = 30;
+/// How much longer than its teardown() a stop may take: the runners without teardown() end first, and then all export.
+const TEARDOWN_GRACE: SignedDuration = SignedDuration::from_secs(30);
 
-/// How long a test may take whose script was not inspected: a day.
-const UNKNOWN_RUN_SECONDS: u32 = 24 * 3600;
+/// How long a test may take if its script was not inspected.
+const UNKNOWN_RUN: SignedDuration = SignedDuration::from_hours(24);
 
-/// Added to what k6 says a test can take at most, for the slow end of a loaded runner.
-const RUN_GRACE_SECONDS: u64 = 300;
+/// Added to the longest time that k6 says a test can take: a runner under load ends slowly.
+const RUN_GRACE: SignedDuration = SignedDuration::from_mins(5);
 
 /// The most bytes that the tags of a script may have, names and values together.
 const TAGS_LIMIT: usize = 2048;
 
-/// The longest options of a script that an aggregator can be given, in bytes: Linux gives a program no longer word
-/// than 128 KiB.
+/// The longest options of a script for an aggregator, in bytes: on Linux an argument of a program has at most 128 KiB.
 const OPTIONS_LIMIT: usize = 100_000;
 
-/// The most bytes of the names of a script's own metrics, which stand in the status. The type of one beyond it is not
-/// known if it has no samples: a threshold that the type decides is not judged then.
+/// The most bytes of the names of a script's own metrics in the status. The type of a metric beyond this limit is not
+/// known if it has no samples, and a threshold whose result depends on the type is not judged then.
 const SCRIPT_METRICS_LIMIT: usize = 16 * 1024;
 
-/// The plan of a script that k6 is not asked about.
+/// The plan of a run whose script is not inspected.
 pub(super) fn without_inspection(terms: &Terms) -> Plan {
     Plan {
         parallelism: terms.parallelism,
-        max_vus: None,
-        total_duration: None,
-        thresholds: None,
-        deadline_seconds: Some(terms.run_timeout_seconds.unwrap_or(UNKNOWN_RUN_SECONDS)),
-        stop_seconds: None,
-        tags: BTreeMap::new(),
+        deadline_seconds: Some(seconds(terms.run_timeout.unwrap_or(UNKNOWN_RUN))),
         rps: terms.rps.filter(|rps| *rps > 0),
-        warning: None,
-        aggregation: None,
-        not_aggregated: Some(terms.unaggregated.clone().unwrap_or_else(|| {
-            "the script's thresholds are not known, as spec.initializer.disabled asks".to_owned()
-        })),
+        not_aggregated: Some(match &terms.metrics {
+            Metrics::PerRunner { why } => why.clone(),
+            Metrics::Merge => {
+                "the script's thresholds are not known, as spec.initializer.disabled asks".to_owned()
+            }
+        }),
+        ..Plan::default()
     }
 }
 
-/// What follows from the inspection: the plan, or that the script does not fit the spec.
+/// The whole seconds of a duration, as a plan has them.
+fn seconds(duration: SignedDuration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// The event that follows from k6's answer: the plan, or a script that does not fit the spec.
 pub(super) fn inspected(terms: &Terms, inspection: &Inspection) -> Event {
     let parallelism = terms.parallelism;
     let max_vus = inspection.max_vus;
@@ -63,7 +66,7 @@ pub(super) fn inspected(terms: &Terms, inspection: &Inspection) -> Event {
     if let Some(rps) = rps.filter(|rps| *rps < u64::from(parallelism)) {
         return too_high(rps_too_low(rps, parallelism));
     }
-    if let Some(wrong) = inspection.threshold_error.as_ref().filter(|_| !terms.unjudged) {
+    if let (Some(wrong), Thresholds::Judge) = (&inspection.threshold_error, terms.thresholds) {
         return Event::ScriptRejected {
             reason: Reason::ScriptError,
             message: wrong.clone(),
@@ -80,21 +83,24 @@ fn plan(terms: &Terms, inspection: &Inspection, rps: Option<u64>) -> Plan {
         Err(why) => (None, Some(why)),
     };
     let (tags, left_out) = tags(&inspection.tags);
-    let allowed = inspection
-        .total_seconds
-        .saturating_add(inspection.setup_seconds)
-        .saturating_add(inspection.teardown_seconds);
-    let stop_seconds = inspection.teardown_seconds.saturating_add(TEARDOWN_GRACE_SECONDS);
-    let stop_seconds = u32::try_from(stop_seconds).unwrap_or(u32::MAX);
-    let of_script = u32::try_from(allowed.saturating_add(RUN_GRACE_SECONDS)).ok();
-    let of_script = of_script.filter(|_| inspection.total_seconds > 0);
+    let longest = inspection
+        .longest
+        .saturating_add(inspection.setup_timeout)
+        .saturating_add(inspection.teardown_timeout)
+        .saturating_add(RUN_GRACE);
+    let of_script = u32::try_from(longest.as_secs()).ok();
+    let of_script = of_script.filter(|_| inspection.longest.is_positive());
+    let stop = inspection.teardown_timeout.saturating_add(TEARDOWN_GRACE);
     Plan {
         parallelism: terms.parallelism,
         max_vus: Some(inspection.max_vus),
         total_duration: Some(inspection.total_duration.clone()),
-        thresholds: Some(if terms.unjudged { 0 } else { inspection.thresholds }),
-        deadline_seconds: terms.run_timeout_seconds.or(of_script),
-        stop_seconds: (stop_seconds > STOP_GRACE_SECONDS).then_some(stop_seconds),
+        thresholds: Some(match terms.thresholds {
+            Thresholds::Judge => inspection.thresholds,
+            Thresholds::Ignore => 0,
+        }),
+        deadline_seconds: terms.run_timeout.map(seconds).or(of_script),
+        stop_seconds: (stop > STOP_GRACE).then(|| seconds(stop)),
         tags,
         rps,
         warning: warning(terms, inspection, &left_out),
@@ -103,7 +109,7 @@ fn plan(terms: &Terms, inspection: &Inspection, rps: Option<u64>) -> Plan {
     }
 }
 
-/// What the user should know of a plan; `left_out` are the names of tags that k6 can't be given.
+/// The warning of a plan, as one sentence. `left_out` has the names of tags that can't be given to k6.
 fn warning(terms: &Terms, inspection: &Inspection, left_out: &str) -> Option<String> {
     let (parallelism, max_vus) = (terms.parallelism, inspection.max_vus);
     let uneven = max_vus % u64::from(parallelism.max(1)) != 0;
@@ -118,7 +124,8 @@ fn warning(terms: &Terms, inspection: &Inspection, left_out: &str) -> Option<Str
     (!warnings.is_empty()).then(|| warnings.join("; "))
 }
 
-/// k6 has only whole requests per second, and 0 is no limit.
+/// The message for a limit of requests per second that leaves a runner less than 1. k6 takes only whole numbers, and 0 is
+/// no limit.
 pub(crate) fn rps_too_low(rps: u64, parallelism: u32) -> String {
     format!(
         "spec.parallelism is {parallelism}, but the test is limited to {rps} requests per second (rps): each runner needs \
@@ -126,25 +133,25 @@ pub(crate) fn rps_too_low(rps: u64, parallelism: u32) -> String {
     )
 }
 
-/// Those of the tags that stand on k6's command line, and the names of those that can't: k6 takes none without a
-/// value, and all are kept in the status.
+/// The tags that k6's command line gets, and the names of those that it can't get: k6 takes no tag without a value, and
+/// the status has room for [`TAGS_LIMIT`] bytes.
 fn tags(all: &BTreeMap<String, String>) -> (BTreeMap<String, String>, String) {
     let mut room = TAGS_LIMIT;
-    let (told, untold): (Vec<_>, Vec<_>) = all.iter().partition(|(name, value)| {
+    let (given, left_out): (Vec<_>, Vec<_>) = all.iter().partition(|(name, value)| {
         let whole = !name.is_empty() && !value.is_empty() && !name.contains('=');
         let carried = whole && !name.contains('\0') && !value.contains('\0');
         let left = room.checked_sub(name.len() + value.len());
         room = left.filter(|_| carried).unwrap_or(room);
         carried && left.is_some()
     });
-    let names: Vec<&str> = untold.iter().map(|(name, _)| name.as_str()).collect();
-    let told = told
+    let names: Vec<&str> = left_out.iter().map(|(name, _)| name.as_str()).collect();
+    let given = given
         .into_iter()
         .map(|(name, value)| (name.clone(), value.clone()));
-    (told.collect(), clipped(&names.join(", "), REASON_LIMIT))
+    (given.collect(), clipped(&names.join(", "), REASON_LIMIT))
 }
 
-/// The first of these names that have no more bytes in all.
+/// The first of these names, as many as fit into `limit` bytes.
 fn within(names: &BTreeSet<String>, limit: usize) -> Vec<String> {
     let mut room = limit;
     let fitting = names.iter().take_while(|name| {
@@ -155,9 +162,9 @@ fn within(names: &BTreeSet<String>, limit: usize) -> Vec<String> {
     fitting.cloned().collect()
 }
 
-/// How the metrics of the runners are merged, or why they are not.
+/// How the metrics of the runners are merged, or the reason why they are not.
 fn aggregation(terms: &Terms, inspection: &Inspection) -> Result<Aggregation, String> {
-    if let Some(why) = &terms.unaggregated {
+    if let Metrics::PerRunner { why } = &terms.metrics {
         return Err(why.clone());
     }
     let version = inspection
@@ -171,18 +178,17 @@ fn aggregation(terms: &Terms, inspection: &Inspection) -> Result<Aggregation, St
             "the script's thresholds take more than {OPTIONS_LIMIT} bytes"
         ));
     }
-    let once = !terms.setup_per_runner && !inspection.left_out;
-    let seconds = |seconds: u64| once.then(|| u32::try_from(seconds).unwrap_or(u32::MAX));
+    let once = terms.setup == Setup::Once && !inspection.left_out;
+    let once = |timeout: SignedDuration| once.then(|| seconds(timeout));
     Ok(Aggregation {
         output: output.to_owned(),
         k6_version: version.to_string(),
-        setup_seconds: seconds(inspection.setup_seconds),
-        teardown_seconds: seconds(inspection.teardown_seconds),
+        setup_seconds: once(inspection.setup_timeout),
+        teardown_seconds: once(inspection.teardown_timeout),
         system_tags: inspection.system_tags.as_ref().map(|tags| tags.join(",")),
-        script_metrics: if terms.unjudged {
-            Vec::new()
-        } else {
-            within(&inspection.script_metrics, SCRIPT_METRICS_LIMIT)
+        script_metrics: match terms.thresholds {
+            Thresholds::Judge => within(&inspection.script_metrics, SCRIPT_METRICS_LIMIT),
+            Thresholds::Ignore => Vec::new(),
         },
     })
 }

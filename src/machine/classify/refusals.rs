@@ -1,4 +1,4 @@
-//! What was refused: objects by the API server, and pods by Kubernetes.
+//! Events for what was refused: objects by the API server, and pods by Kubernetes.
 
 use crate::machine::event::{Event, sentence};
 use crate::machine::observed::{Fact, Observed, Refusal};
@@ -7,18 +7,18 @@ use crate::machine::state::{Initializing, Reason, State};
 use jiff::Timestamp;
 
 pub(super) fn refused(state: &State, seen: &Observed, now: Timestamp) -> Option<Event> {
-    // A run that is not accepted yet has made nothing: the refusal is of an object of a former run. So is that of an
-    // object of the spec before an edit, which may be the remedy.
-    let unaccepted = matches!(state, State::Initializing(Initializing { accepted: None }));
+    // A run that is not accepted yet has created nothing: the refused object is of a former run. After an edit of the
+    // spec it is of the spec before, and the edit may be the remedy.
+    let is_new = matches!(state, State::Initializing(Initializing::New));
     let ended = state.awaits_result().is_some();
-    if unaccepted
+    if is_new
         || is_edited(state, seen, now)
         || !ended && matches!(state, State::Stopping(_) | State::Finished(_))
     {
         return None;
     }
     match &seen.refused {
-        // Of the summary: see `collected`.
+        // The summary was refused: see `collected`.
         Some(_) if ended => {}
         Some(Refusal::Foreign(message)) => {
             return Some(Event::ObjectRefused {
@@ -50,14 +50,13 @@ pub(super) fn refused(state: &State, seen: &Observed, now: Timestamp) -> Option<
     })
 }
 
-/// Whether, before the runners are made, the spec is another than the one that was accepted, or is accepted at this very
-/// look.
+/// True before the runners are created if the spec has changed since it was accepted, or was accepted in this very look.
 fn is_edited(state: &State, seen: &Observed, now: Timestamp) -> bool {
     match state {
-        State::Initializing(Initializing {
-            accepted: Some(accepted),
-        }) => accepted.generation != seen.generation || accepted.at == now,
-        State::Initializing(_)
+        State::Initializing(Initializing::Accepted(accepted)) => {
+            accepted.generation != seen.generation || accepted.at == now
+        }
+        State::Initializing(Initializing::New)
         | State::Created(_)
         | State::Starting(_)
         | State::Started(_)
@@ -66,11 +65,11 @@ fn is_edited(state: &State, seen: &Observed, now: Timestamp) -> bool {
     }
 }
 
-/// Whether a run does not get out of this state without a pod of this part.
+/// True if a run can't leave this state without a pod of this part.
 fn needs(state: &State, part: Part) -> bool {
     match state {
         State::Initializing(state) => {
-            let accepted = state.accepted.as_ref();
+            let accepted = state.accepted();
             part == Part::Initializer && accepted.is_some_and(|accepted| !accepted.terms.suspended)
         }
         State::Created(_) => matches!(part, Part::Aggregator | Part::Runner(_)),
@@ -80,7 +79,7 @@ fn needs(state: &State, part: Part) -> bool {
     }
 }
 
-/// What is told of a pod of this part that is refused.
+/// The refusal of a pod of this part, if there is one.
 pub(super) fn refusal_of(seen: &Observed, part: Part) -> Option<&PodRefusal> {
     seen.pod_refused.as_ref().filter(|refusal| refusal.part == part)
 }

@@ -1,16 +1,16 @@
-//! Whether a runner was lost, or all have ended.
+//! Events during the test: a runner is lost, all runners have ended, the merged result is there.
 
 use super::aggregator::collected;
 use super::ends::{Kind, failure, kind, tally};
 use crate::machine::event::Event;
 use crate::machine::observed::{End, Fact, Observed};
-use crate::machine::state::Started;
+use crate::machine::state::{Started, Test};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 pub(super) fn started(state: &Started, seen: &Observed, now: Timestamp) -> Option<Event> {
-    if state.ended.is_some() {
-        return collected(state.ended.as_ref().map(|ended| ended.at), seen, now);
+    if let Test::Collecting(ended) = &state.phase {
+        return collected(ended.at, seen, now);
     }
     let none = BTreeMap::new();
     let runners = match &seen.runners {
@@ -36,7 +36,7 @@ pub(super) fn started(state: &Started, seen: &Observed, now: Timestamp) -> Optio
             tally: tally(ends.into_iter().filter_map(|(i, e)| Some((i, e?)))),
         });
     }
-    if state.lost {
+    if state.phase == Test::OneLost {
         return None;
     }
     let mut ended = ends.into_iter().filter_map(|(i, end)| Some((i, end?)));

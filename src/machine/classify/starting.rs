@@ -1,4 +1,4 @@
-//! Whether the starter has released the runners.
+//! Events between the order to start and its confirmation: the starter's report, or why there will be none.
 
 use super::ends::failure;
 use crate::machine::event::Event;
@@ -31,7 +31,7 @@ pub(super) fn starting(state: &Starting, seen: &Observed) -> Option<Event> {
             let Fact::Known(runners) = &seen.runners else {
                 return None;
             };
-            // Paused runners do not end: one that did would be missing from the test.
+            // A paused runner does not end by itself: it failed, and would be missing from the test.
             let ended = runners
                 .iter()
                 .find_map(|(i, runner)| Some((*i, runner.end.as_ref()?)));
@@ -64,7 +64,7 @@ fn not_released(report: &Report, runners: u32) -> String {
         failures,
         aborted,
     } = report;
-    // It is the script's own doing, and of all runners.
+    // The script aborted the test in setup(), which runs once for all runners.
     if let (true, [failure]) = (aborted, failures.as_slice()) {
         return failure.message.clone();
     }

@@ -1,7 +1,5 @@
-//! The pictures of the state machine, drawn from what [`step`] answers: every representative state is given
-//! every representative event, so that no picture can say what the machine does not do.
-//!
-//! `state-diagrams/` holds what is generated here; a test fails when the files are stale.
+//! Generates the files of `state-diagrams/` from what [`step`] answers: each sample state gets each sample event, so that
+//! no picture shows what the machine does not do. A test fails if the files are stale.
 
 mod samples;
 mod svg;
@@ -14,7 +12,7 @@ use super::step::{Step, step};
 use samples::{at_epoch, label};
 use std::collections::BTreeMap;
 
-/// From, to, and the events that lead there, in the order of a run.
+/// The transitions as from, to, and the events that lead there, in the order of a run.
 fn edges() -> Vec<(StateName, StateName, Vec<String>)> {
     let mut edges: BTreeMap<(StateName, StateName), Vec<String>> = BTreeMap::new();
     for event in events() {
@@ -24,7 +22,7 @@ fn edges() -> Vec<(StateName, StateName, Vec<String>)> {
             match step(&state.value, &at_epoch(event.value.clone())) {
                 Step::Next(next) => {
                     let labels = edges.entry((state.value.name(), next.name())).or_default();
-                    // A case of an event that leads where its plain form leads is no news.
+                    // A special case that leads where the plain event leads is left out.
                     if !labels.contains(&text) && !labels.iter().any(|label| label == name) {
                         labels.push(text.clone());
                     }
@@ -36,7 +34,7 @@ fn edges() -> Vec<(StateName, StateName, Vec<String>)> {
     edges.into_iter().map(|((a, b), labels)| (a, b, labels)).collect()
 }
 
-/// The files of `state-diagrams/`.
+/// The files of `state-diagrams/`, as name and content.
 pub fn files() -> [(&'static str, String); 3] {
     [
         ("lifecycle.mmd", mermaid()),
@@ -68,7 +66,7 @@ pub fn mermaid() -> String {
     text
 }
 
-/// `table.md`: what every state answers to every event.
+/// `table.md`: the answer of every state to every event.
 pub fn table() -> String {
     let states = states();
     let head = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));

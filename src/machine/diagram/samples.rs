@@ -1,18 +1,19 @@
-//! States and events that stand for all of their kind.
+//! Sample states and events, at least one of each kind.
 
 use crate::machine::event::{Event, Former, Record, RunnerFailure, Tally};
-use crate::machine::state::{Aggregation, Plan, Reason, RunResult, State, Terms};
+use crate::machine::state::{Aggregation, Plan, Reason, RunResult, State};
 use crate::machine::step::{Step, step};
+use crate::machine::terms::{Start, Terms};
 use crate::protocol::outcome::Outcome;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 
-/// A state or an event that stands for all of its kind.
+/// A state or an event that stands for its kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample<T> {
-    /// What tells it from the other samples of the same name; empty if there is but one.
+    /// The difference from the other samples of the same name; empty for the plain one.
     pub note: &'static str,
-    /// The sample.
+    /// The state or the event.
     pub value: T,
 }
 
@@ -20,7 +21,7 @@ fn sample<T>(note: &'static str, value: T) -> Sample<T> {
     Sample { note, value }
 }
 
-/// A name with its note.
+/// A name with its note in parentheses.
 pub(super) fn label(name: &str, note: &str) -> String {
     if note.is_empty() {
         name.to_owned()
@@ -32,8 +33,8 @@ pub(super) fn label(name: &str, note: &str) -> String {
 fn terms() -> Terms {
     Terms {
         parallelism: 4,
-        initialization_timeout_seconds: 300,
-        start_timeout_seconds: 300,
+        initialization_timeout: SignedDuration::from_mins(5),
+        start_timeout: SignedDuration::from_mins(5),
         ..Terms::default()
     }
 }
@@ -45,16 +46,11 @@ fn plan() -> Plan {
         total_duration: Some("1m30s".to_owned()),
         thresholds: Some(1),
         deadline_seconds: Some(510),
-        stop_seconds: None,
-        tags: BTreeMap::new(),
-        rps: None,
-        warning: None,
-        aggregation: None,
-        not_aggregated: None,
+        ..Plan::default()
     }
 }
 
-/// One event of each kind; of a kind whose data decides the next state, one of each such case.
+/// One event of each kind, and one for each case in which its data decides the next state.
 pub fn events() -> Vec<Sample<Event>> {
     [
         of_the_spec(),
@@ -66,7 +62,7 @@ pub fn events() -> Vec<Sample<Event>> {
     .concat()
 }
 
-/// The spec is accepted or rejected.
+/// Events of the spec.
 fn of_the_spec() -> Vec<Sample<Event>> {
     vec![
         sample(
@@ -91,7 +87,7 @@ fn of_the_spec() -> Vec<Sample<Event>> {
                 generation: 1,
                 rerun: None,
                 terms: Terms {
-                    unpaused: true,
+                    start: Start::Immediate,
                     ..terms()
                 },
             },
@@ -106,7 +102,7 @@ fn of_the_spec() -> Vec<Sample<Event>> {
     ]
 }
 
-/// The script is inspected.
+/// Events of the script.
 fn of_the_script() -> Vec<Sample<Event>> {
     vec![
         sample("", Event::ScriptInspected { plan: plan() }),
@@ -137,7 +133,7 @@ fn of_the_script() -> Vec<Sample<Event>> {
     ]
 }
 
-/// The runners are released.
+/// Events of the start.
 fn of_the_start() -> Vec<Sample<Event>> {
     let start_failed = |released, aborted| Event::StartFailed {
         released,
@@ -166,7 +162,7 @@ fn of_the_start() -> Vec<Sample<Event>> {
     ]
 }
 
-/// Runners end, and their result is collected.
+/// Events at the end of the test.
 fn of_the_end() -> Vec<Sample<Event>> {
     vec![
         sample(
@@ -211,7 +207,7 @@ fn of_the_end() -> Vec<Sample<Event>> {
     ]
 }
 
-/// A person, a deadline, or the API server ends a run.
+/// Events by which the user, a deadline or the API server ends a run, and the order of the next run.
 fn from_outside() -> Vec<Sample<Event>> {
     vec![
         sample("", Event::StopOrdered {}),
@@ -245,7 +241,7 @@ fn from_outside() -> Vec<Sample<Event>> {
     ]
 }
 
-/// The event at a fixed time: nothing here depends on when it is run.
+/// Records an event at a fixed time, so that the generated files are always the same.
 pub(super) fn at_epoch(event: Event) -> Record {
     Record {
         time: Timestamp::UNIX_EPOCH,
@@ -253,7 +249,7 @@ pub(super) fn at_epoch(event: Event) -> Record {
     }
 }
 
-/// One state of each kind, reached by events; of a kind whose data decides the next step, one of each case.
+/// One state of each kind, reached by events, and one for each case in which its data decides the next step.
 pub fn states() -> Vec<Sample<State>> {
     let kinds: BTreeMap<String, Event> = events()
         .into_iter()

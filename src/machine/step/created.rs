@@ -1,17 +1,18 @@
-//! What happens until the runners are ready.
+//! The answers of Created: the runners are created and not all ready yet.
 
-use super::finish;
+use super::{Released, finish, stop};
 use crate::machine::event::{Event, Record, sentence};
-use crate::machine::state::{Created, Reason, Started, Starting, State, Stopping, Verdict};
+use crate::machine::state::{AfterStop, Created, Reason, Started, Starting, State, Verdict};
+use crate::machine::terms::Start;
 use crate::machine::verdict::error;
 use jiff::Timestamp;
 use statig::Outcome;
 
 pub(super) fn handle(state: &Created, record: &Record) -> Outcome<State> {
     let Record { time, event } = record;
-    let unpaused = state.accepted.terms.unpaused;
+    let start = state.accepted.terms.start;
     match event {
-        Event::StartOrdered { runners: _, pods } if !unpaused => {
+        Event::StartOrdered { runners: _, pods } if start == Start::Together => {
             Outcome::Transition(State::Starting(Starting {
                 at: *time,
                 accepted: state.accepted.clone(),
@@ -19,13 +20,10 @@ pub(super) fn handle(state: &Created, record: &Record) -> Outcome<State> {
                 pods: pods.clone(),
             }))
         }
-        Event::RunnersStarted { .. } if unpaused => Outcome::Transition(State::Started(Started {
-            at: *time,
-            plan: state.plan.clone(),
-            lost: false,
-            ended: None,
-        })),
-        Event::RunnerLost { failure } if !unpaused => {
+        Event::RunnersStarted { .. } if start == Start::Immediate => {
+            Outcome::Transition(State::Started(Started::new(*time, state.plan.clone())))
+        }
+        Event::RunnerLost { failure } if start == Start::Together => {
             let message = format!("before the start, {}", failure.clause());
             finish(*time, error(Reason::RunnerFailed, sentence(&message)), 0)
         }
@@ -57,17 +55,10 @@ pub(super) fn handle(state: &Created, record: &Record) -> Outcome<State> {
     }
 }
 
-/// Runners that do not wait for the start may run already, and are stopped.
+/// Runners that do not wait for the start may run already. They are stopped.
 fn without_aggregator(state: &Created, at: Timestamp, why: Verdict) -> Outcome<State> {
-    if !state.accepted.terms.unpaused {
-        return finish(at, why, 0);
+    match state.accepted.terms.start {
+        Start::Together => finish(at, why, 0),
+        Start::Immediate => stop(at, Released::of(&state.plan), why, AfterStop::Finish),
     }
-    Outcome::Transition(State::Stopping(Stopping {
-        at,
-        runners: state.plan.parallelism,
-        grace_seconds: state.plan.stop_grace(),
-        why,
-        merged: false,
-        stopped: None,
-    }))
 }

@@ -1,4 +1,4 @@
-//! What happens after the end: only the next run of the resource.
+//! The answers of Finished: only the next run of the resource follows.
 
 use crate::machine::event::{Event, Record};
 use crate::machine::state::{Finished, State};

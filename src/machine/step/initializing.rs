@@ -1,4 +1,4 @@
-//! What happens before the runners are created: the spec is accepted, and the script inspected.
+//! The answers of Initializing: the spec is accepted, and the script inspected.
 
 use super::finish;
 use crate::limits::PARALLELISM;
@@ -8,31 +8,29 @@ use crate::machine::verdict::{aborted, error};
 use statig::Outcome;
 
 pub(super) fn handle(state: &Initializing, record: &Record) -> Outcome<State> {
-    match &state.accepted {
-        None => before_acceptance(record),
-        Some(accepted) => inspecting(accepted, record),
+    match state {
+        Initializing::New => before_acceptance(record),
+        Initializing::Accepted(accepted) => inspecting(accepted, record),
     }
 }
 
 fn before_acceptance(Record { time, event }: &Record) -> Outcome<State> {
     match event {
-        // Only a hand-edited history can contain this; runners are counted one by one.
+        // Only a hand-edited history can contain this. Loops over the runners must stay short.
         Event::Accepted { terms, .. } if !(1..=PARALLELISM).contains(&terms.parallelism) => Outcome::Super,
         Event::Accepted {
             generation,
             rerun: _,
             terms,
-        } => Outcome::Transition(State::Initializing(Initializing {
-            accepted: Some(Accepted {
-                at: *time,
-                generation: *generation,
-                terms: terms.clone(),
-            }),
-        })),
+        } => Outcome::Transition(State::Initializing(Initializing::Accepted(Accepted {
+            at: *time,
+            generation: *generation,
+            terms: terms.clone(),
+        }))),
         Event::SpecRejected { rerun: _, message } => {
             finish(*time, error(Reason::InvalidSpec, message.clone()), 0)
         }
-        // One line for each run before this one.
+        // A history begins with one such event for each former run.
         Event::RerunOrdered { .. } => Outcome::Transition(State::default()),
         Event::ScriptInspected { .. }
         | Event::InspectionSkipped { .. }
@@ -56,13 +54,13 @@ fn before_acceptance(Record { time, event }: &Record) -> Outcome<State> {
 fn inspecting(accepted: &Accepted, record: &Record) -> Outcome<State> {
     let Record { time, event } = record;
     match event {
-        // The spec that was accepted already.
+        // This spec is accepted already.
         Event::Accepted {
             generation, terms, ..
         } if *generation == accepted.generation && (1..=PARALLELISM).contains(&terms.parallelism) => {
             Outcome::Handled
         }
-        // An edit begins again.
+        // The spec was edited.
         Event::Accepted { .. } | Event::SpecRejected { .. } => before_acceptance(record),
         // Only a hand-edited history can contain this.
         Event::ScriptInspected { plan } | Event::InspectionSkipped { plan }

@@ -1,47 +1,52 @@
-//! What all states but Finished have in common: a deadline, a refused object or a person can end them.
+//! The superstate of all states but Finished: a deadline, a refused object or the user can end the run in each of them.
 
-use super::{Lifecycle, finish};
+use super::{Lifecycle, Released, finish, stop};
 use crate::machine::event::{Event, Record};
-use crate::machine::state::{Reason, RunResult, Started, Starting, State, StateName, Stopping, Verdict};
+use crate::machine::state::{AfterStop, Reason, RunResult, Started, Starting, State, StateName, Verdict};
+use crate::machine::terms::Start;
 use crate::machine::verdict::{deadline, error};
 use statig::Outcome;
 use statig::blocking;
 
-/// What states have in common.
+/// The superstate of a state.
 #[derive(Debug)]
 pub(super) enum Superstate {
-    /// All but Finished.
+    /// Of all states but Finished.
     Live {
-        /// The state.
         state: StateName,
-        /// How many runners may have been released, and how many seconds those have to end after a stop; None before
-        /// the start.
-        released: Option<(u32, u32)>,
-        /// Whether a stop leaves a merged result.
-        merged: bool,
+        /// None if no runner can have begun yet.
+        released: Option<Released>,
+        /// Tells whether a stop is followed by a merged result.
+        then: AfterStop,
     },
 }
 
-/// What this state has in common with the others; None if it is Finished.
+/// The superstate of a state; None for Finished.
 pub(super) fn superstate(state: &State) -> Option<Superstate> {
     let released = match state {
         State::Initializing(_) => None,
-        State::Created(state) => state
-            .accepted
-            .terms
-            .unpaused
-            .then_some((state.plan.parallelism, state.plan.stop_grace())),
+        State::Created(state) => match state.accepted.terms.start {
+            Start::Together => None,
+            Start::Immediate => Some(Released::of(&state.plan)),
+        },
         State::Starting(Starting { plan, .. }) | State::Started(Started { plan, .. }) => {
-            Some((plan.parallelism, plan.stop_grace()))
+            Some(Released::of(plan))
         }
-        State::Stopping(state) => Some((state.runners, state.grace_seconds)),
+        State::Stopping(state) => Some(Released {
+            runners: state.runners,
+            grace: state.grace,
+        }),
         State::Finished(_) => return None,
     };
     let merged = matches!(state, State::Started(state) if state.plan.aggregation.is_some());
     Some(Superstate::Live {
         state: state.name(),
         released,
-        merged,
+        then: if merged {
+            AfterStop::Collect
+        } else {
+            AfterStop::Finish
+        },
     })
 }
 
@@ -50,7 +55,7 @@ impl blocking::Superstate<Lifecycle> for Superstate {
         let Self::Live {
             state,
             released,
-            merged,
+            then,
         } = self;
         let why = match &record.event {
             Event::DeadlinePassed { waiting_for } => deadline(*state, waiting_for),
@@ -82,14 +87,7 @@ impl blocking::Superstate<Lifecycle> for Superstate {
             | Event::RunnersStopped { .. } => return Outcome::Super,
         };
         match *released {
-            Some((runners, grace_seconds)) => Outcome::Transition(State::Stopping(Stopping {
-                at: record.time,
-                runners,
-                grace_seconds,
-                why,
-                merged: *merged,
-                stopped: None,
-            })),
+            Some(released) => stop(record.time, released, why, *then),
             None => finish(record.time, why, 0),
         }
     }

@@ -1,10 +1,10 @@
-//! The state machine: `(state, event) -> Step`, as a statig machine that is driven from outside.
+//! Decides what follows from an event: `(state, event) -> Step`, a statig machine that is driven from outside.
 //!
-//! statig's [`State`](statig::blocking::State) and [`Superstate`](statig::blocking::Superstate) are
-//! implemented by hand, so that the match over states and events stays exhaustive. The status of the
-//! resource is the machine's memory: `StateExt::handle` returns the outcome and keeps nothing.
+//! statig's [`State`](statig::blocking::State) and [`Superstate`](statig::blocking::Superstate) are implemented by hand,
+//! so that the match over states and events is exhaustive. The machine has no memory but the status of the resource:
+//! `StateExt::handle` returns the outcome and keeps nothing.
 //!
-//! Each state has a file with one handler for each of its phases. A handler names the events that it refuses last.
+//! Each state has a file with one handler for each of its phases. A handler lists the events that it refuses last.
 
 mod created;
 mod finished;
@@ -15,17 +15,17 @@ mod starting;
 mod stopping;
 
 use super::event::Record;
-use super::state::{Finished, State, Verdict};
-use jiff::Timestamp;
+use super::state::{AfterStop, Finished, Plan, State, Stop, Stopping, Verdict};
+use jiff::{SignedDuration, Timestamp};
 use live::Superstate;
 use statig::Outcome;
 use statig::blocking::{self, IntoStateMachine, StateExt};
 
-/// What follows from an event.
+/// The answer of a state to an event.
 #[expect(clippy::large_enum_variant, reason = "there is one of them at a time")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// The run is in this state now.
+    /// The run is in this state now, which may be the same state with other data.
     Next(State),
     /// The event says nothing new.
     Unchanged,
@@ -33,7 +33,7 @@ pub enum Step {
     Refused,
 }
 
-/// Decides what follows from an event. Pure and total.
+/// The answer of a state to an event. Pure, and defined for each state and each event.
 pub fn step(state: &State, record: &Record) -> Step {
     let mut state = state.clone();
     match state.handle(&mut Lifecycle, record, &mut ()) {
@@ -43,7 +43,7 @@ pub fn step(state: &State, record: &Record) -> Step {
     }
 }
 
-/// The machine; it has no memory of its own.
+/// The machine, which has no data of its own.
 #[derive(Debug)]
 struct Lifecycle;
 
@@ -73,6 +73,33 @@ impl blocking::State<Lifecycle> for State {
     fn superstate(&mut self) -> Option<Superstate> {
         live::superstate(self)
     }
+}
+
+/// Runners that may run load, and have to be stopped before the run can end.
+#[derive(Clone, Copy, Debug)]
+struct Released {
+    runners: u32,
+    grace: SignedDuration,
+}
+
+impl Released {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            runners: plan.parallelism,
+            grace: plan.stop_grace(),
+        }
+    }
+}
+
+fn stop(at: Timestamp, released: Released, why: Verdict, then: AfterStop) -> Outcome<State> {
+    let Released { runners, grace } = released;
+    Outcome::Transition(State::Stopping(Stopping {
+        at,
+        runners,
+        grace,
+        why,
+        phase: Stop::Ending(then),
+    }))
 }
 
 fn finish(at: Timestamp, verdict: Verdict, completed: u32) -> Outcome<State> {

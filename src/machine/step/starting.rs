@@ -1,8 +1,8 @@
-//! What happens between the order to start and its confirmation.
+//! The answers of Starting: the starter releases the runners.
 
-use super::finish;
+use super::{Released, finish, stop};
 use crate::machine::event::{Event, Record};
-use crate::machine::state::{Reason, Started, Starting, State, Stopping, Verdict};
+use crate::machine::state::{AfterStop, Reason, Started, Starting, State, Verdict};
 use crate::machine::verdict::{aborted, error};
 use jiff::Timestamp;
 use statig::Outcome;
@@ -10,12 +10,9 @@ use statig::Outcome;
 pub(super) fn handle(state: &Starting, record: &Record) -> Outcome<State> {
     let Record { time, event } = record;
     match event {
-        Event::StartConfirmed { .. } => Outcome::Transition(State::Started(Started {
-            at: *time,
-            plan: state.plan.clone(),
-            lost: false,
-            ended: None,
-        })),
+        Event::StartConfirmed { .. } => {
+            Outcome::Transition(State::Started(Started::new(*time, state.plan.clone())))
+        }
         Event::StartFailed {
             released,
             aborted: by_script,
@@ -48,17 +45,10 @@ pub(super) fn handle(state: &Starting, record: &Record) -> Outcome<State> {
     }
 }
 
-/// Runners that may have been released are stopped.
+/// The end of a start that failed. Runners that may have been released are stopped first.
 fn not_started(state: &Starting, at: Timestamp, released: Option<u32>, why: Verdict) -> Outcome<State> {
     match released {
         Some(0) => finish(at, why, 0),
-        Some(_) | None => Outcome::Transition(State::Stopping(Stopping {
-            at,
-            runners: state.plan.parallelism,
-            grace_seconds: state.plan.stop_grace(),
-            why,
-            merged: false,
-            stopped: None,
-        })),
+        Some(_) | None => stop(at, Released::of(&state.plan), why, AfterStop::Finish),
     }
 }

@@ -1,26 +1,28 @@
-//! What happens after the order to stop.
+//! The answers of Stopping: the runners end, or their merged result is collected.
 
 use super::finish;
 use crate::machine::event::{Event, Record};
 use crate::machine::judge::with_result;
-use crate::machine::state::{State, Stopping};
+use crate::machine::state::{AfterStop, State, Stop, Stopping};
 use crate::machine::verdict::{too_long, without_result, without_summary};
 use statig::Outcome;
 
 pub(super) fn handle(state: &Stopping, record: &Record) -> Outcome<State> {
-    match state.stopped {
-        None => ending(state, record),
-        Some(_) => collecting(state, record),
+    match state.phase {
+        Stop::Ending(then) => ending(state, then, record),
+        Stop::Collecting { since: _ } => collecting(state, record),
     }
 }
 
-fn ending(state: &Stopping, Record { time, event }: &Record) -> Outcome<State> {
+fn ending(state: &Stopping, then: AfterStop, Record { time, event }: &Record) -> Outcome<State> {
     match event {
-        Event::RunnersStopped { .. } if state.merged => Outcome::Transition(State::Stopping(Stopping {
-            stopped: Some(*time),
-            ..state.clone()
-        })),
-        Event::RunnersStopped { .. } => finish(*time, state.why.clone(), 0),
+        Event::RunnersStopped { .. } => match then {
+            AfterStop::Collect => Outcome::Transition(State::Stopping(Stopping {
+                phase: Stop::Collecting { since: *time },
+                ..state.clone()
+            })),
+            AfterStop::Finish => finish(*time, state.why.clone(), 0),
+        },
         Event::DeadlinePassed { .. }
         | Event::ObjectRefused { .. }
         | Event::StartFailed { .. }

@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(questions.pause(), Some(GRACE));
         advance(GRACE).await;
         assert_eq!(questions.podless("job"), Why::Ask(None));
-        let refusal = PodRefusal::told(Part::Starter, "no", SignedDuration::ZERO);
+        let refusal = PodRefusal::from_event(Part::Starter, "no", SignedDuration::ZERO);
         questions.answered(Some(refusal.clone()));
         assert_eq!(questions.podless("job"), Why::Known(Some(refusal.clone())));
         let published = [questions.is_published(&refusal), questions.is_published(&refusal)];

@@ -1,7 +1,7 @@
 //! The aggregator, and what it says of the test.
 
 use super::Observer;
-use crate::machine::{Fact, Observed, Started, State};
+use crate::machine::{Fact, Observed, State};
 use crate::objects::{AGGREGATE, AGGREGATOR_PORT, aggregator_name, service_name, summary_name};
 use crate::operator::pods;
 use crate::protocol::outcome::{Outcome, Told};
@@ -59,7 +59,7 @@ impl Observer<'_> {
         if let (true, true, Fact::Known(_)) = (aggregated, runners_missing, &seen.aggregator) {
             seen.address = self.address().await;
         }
-        let runs = matches!(self.run.state, State::Started(Started { ended: None, .. }));
+        let runs = self.run.state.runs_test();
         if let (true, true, Fact::Known(aggregator)) = (aggregated, runs, &seen.aggregator)
             && aggregator.is_ready()
         {

@@ -33,7 +33,7 @@ impl Observer<'_> {
             | State::Stopping(_) => Vec::new(),
         };
         Left {
-            keep_seconds: self.context.keep_jobs_seconds,
+            keep: self.context.keep_jobs,
             jobs,
         }
     }

@@ -15,7 +15,7 @@ use crate::api::{LoadTest, Spec};
 use crate::machine::{Fact, Initializing, Observed, Retention, Run, Runner, State, are_as_ordered, overdue};
 use crate::objects::{ValidatedSpec, starter_name, stem, stopper_name};
 use children::Children;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ pub async fn observe(
     observer.aggregation(&mut seen).await;
     let needs_script = matches!(
         &run.state,
-        State::Initializing(Initializing { accepted: Some(accepted) }) if !accepted.terms.suspended
+        State::Initializing(Initializing::Accepted(accepted)) if !accepted.terms.suspended
     );
     if let (true, Fact::Absent, Ok(validated)) = (needs_script, &seen.initializer, validated) {
         seen.script = observer.script(validated).await;
@@ -89,7 +89,7 @@ fn of_spec(resource: &LoadTest, validated: &Result<ValidatedSpec, String>) -> Ob
     seen.stop = *stop;
     seen.retention = Retention {
         cleanup: *cleanup,
-        ttl_seconds: *ttl_seconds_after_finished,
+        ttl: ttl_seconds_after_finished.map(SignedDuration::from_secs),
     };
     seen
 }

@@ -25,9 +25,7 @@ impl Observer<'_> {
             Fact::Absent => return Fact::Absent,
             Fact::Unknown => return Fact::Unknown,
         };
-        if let State::Initializing(Initializing {
-            accepted: Some(accepted),
-        }) = &self.run.state
+        if let State::Initializing(Initializing::Accepted(accepted)) = &self.run.state
             && job.annotations().get(GENERATION_ANNOTATION) != Some(&accepted.generation.to_string())
         {
             return Fact::Known(Initializer::Outdated);

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Event;
 pub fn pod_refusal(part: Part, events: &[Event]) -> Option<PodRefusal> {
     let told = |event: &Event| {
         let message = event.message.as_deref().unwrap_or_default();
-        PodRefusal::told(part, message, SignedDuration::ZERO)
+        PodRefusal::from_event(part, message, SignedDuration::ZERO)
     };
     let newest = told(
         events
