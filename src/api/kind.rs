@@ -6,6 +6,7 @@ use kube::Resource;
 use kube::core::DynamicResourceScope;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use strum::IntoStaticStr;
 
 /// The API group of both kinds.
 pub const GROUP: &str = "k6.io";
@@ -13,7 +14,9 @@ pub const GROUP: &str = "k6.io";
 pub const VERSION: &str = "v1alpha1";
 
 /// A kind of the API.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, IntoStaticStr,
+)]
 pub enum Kind {
     /// The resource `k6s.k6.io`.
     #[default]
@@ -28,10 +31,7 @@ impl Kind {
 
     /// The name in manifests.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::K6 => "K6",
-            Self::TestRun => "TestRun",
-        }
+        self.into()
     }
 
     /// The name in API paths and in roles.

@@ -2,6 +2,7 @@
 //! <https://grafana.com/docs/k6/latest/using-k6/metrics/reference/>
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// The type of a metric, as k6's REST API writes it.
 /// <https://github.com/grafana/k6/blob/v2.2.0/metrics/metric_type.go>
@@ -32,8 +33,9 @@ impl MetricType {
 
 /// What the values of a metric measure, as k6's REST API writes it.
 /// <https://github.com/grafana/k6/blob/v2.2.0/metrics/value_type.go>
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Contains {
     /// Numbers.
     Default,
@@ -46,11 +48,7 @@ pub enum Contains {
 impl Contains {
     /// k6's word for it.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::Time => "time",
-            Self::Data => "data",
-        }
+        self.into()
     }
 }
 

@@ -8,6 +8,7 @@ use crate::protocol::outcome::Outcome;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// The most events that a run can have.
 pub const HISTORY_LIMIT: usize = 32;
@@ -41,7 +42,7 @@ pub struct Record {
 }
 
 /// Something that has happened to a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(tag = "event", rename_all_fields = "camelCase")]
 pub enum Event {
     /// The spec is valid. Until the runners are created, each edit of the spec leads to another such event.
@@ -169,27 +170,7 @@ pub enum Event {
 impl Event {
     /// The name of the event in the history.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Accepted { .. } => "Accepted",
-            Self::SpecRejected { .. } => "SpecRejected",
-            Self::ScriptInspected { .. } => "ScriptInspected",
-            Self::InspectionSkipped { .. } => "InspectionSkipped",
-            Self::ScriptRejected { .. } => "ScriptRejected",
-            Self::ObjectRefused { .. } => "ObjectRefused",
-            Self::StartOrdered { .. } => "StartOrdered",
-            Self::StartConfirmed { .. } => "StartConfirmed",
-            Self::StartFailed { .. } => "StartFailed",
-            Self::RunnersStarted { .. } => "RunnersStarted",
-            Self::StopOrdered {} => "StopOrdered",
-            Self::RerunOrdered { .. } => "RerunOrdered",
-            Self::RunnerLost { .. } => "RunnerLost",
-            Self::AggregatorLost { .. } => "AggregatorLost",
-            Self::RunnersEnded { .. } => "RunnersEnded",
-            Self::ResultCollected { .. } => "ResultCollected",
-            Self::CollectionFailed { .. } => "CollectionFailed",
-            Self::DeadlinePassed { .. } => "DeadlinePassed",
-            Self::RunnersStopped { .. } => "RunnersStopped",
-        }
+        self.into()
     }
 }
 

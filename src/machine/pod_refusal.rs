@@ -3,6 +3,7 @@
 
 use super::event::clipped;
 use jiff::SignedDuration;
+use strum::IntoStaticStr;
 
 /// How long a pod must have been refused before a rule that does not change by itself ends the run.
 ///
@@ -15,7 +16,8 @@ pub const REFUSAL_GRACE: SignedDuration = SignedDuration::from_secs(10);
 const TEXT_LIMIT: usize = 800;
 
 /// The role of a Job and its pod in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Part {
     /// The pod in which k6 inspects the script.
     Initializer,
@@ -154,14 +156,18 @@ impl PodRefusal {
 }
 
 impl Part {
-    /// The pod of this part, for messages.
+    /// The part in one word, without the number of a runner: the value of the label for the component.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// Its pod, as messages name it.
     fn pod(self) -> String {
         match self {
-            Self::Initializer => "the pod of the initializer".to_owned(),
             Self::Runner(i) => format!("the pod of runner {i}"),
-            Self::Starter => "the pod of the starter".to_owned(),
-            Self::Stopper => "the pod of the stopper".to_owned(),
-            Self::Aggregator => "the pod of the aggregator".to_owned(),
+            Self::Initializer | Self::Starter | Self::Stopper | Self::Aggregator => {
+                format!("the pod of the {}", self.as_str())
+            }
         }
     }
 

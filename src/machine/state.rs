@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use strum::IntoStaticStr;
 
 /// The state of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +29,20 @@ pub enum State {
 }
 
 /// A state without its data, as users see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
+)]
 #[allow(missing_docs)]
 pub enum StateName {
     Initializing,
@@ -52,14 +66,7 @@ impl StateName {
 
     /// The name of the state in the status.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Initializing => "Initializing",
-            Self::Created => "Created",
-            Self::Starting => "Starting",
-            Self::Started => "Started",
-            Self::Stopping => "Stopping",
-            Self::Finished => "Finished",
-        }
+        self.into()
     }
 }
 

@@ -67,39 +67,13 @@ const RESERVED: [(&str, &str); 5] = [
 
 /// Splits and checks the user's arguments.
 pub fn split(arguments: &str) -> Result<Vec<String>, ArgumentError> {
-    let split = shlex::split(&one_line(arguments)).ok_or(ArgumentError::Quoting)?;
-    words("arguments", &split)
-}
-
-/// The text without the line ends that a backslash takes away: shlex makes an empty word of one that stands
-/// between blanks, as it does in arguments that are written on several lines.
-fn one_line(text: &str) -> String {
-    let mut out = String::new();
-    let mut quote = None;
-    let mut between = true;
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '#' if between => while chars.next_if(|c| *c != '\n').is_some() {},
-            '\\' if quote.is_none() && chars.next_if_eq(&'\n').is_some() => continue,
-            '\\' if quote != Some('\'') => {
-                out.push(c);
-                out.extend(chars.next());
-            }
-            '\'' | '"' if quote.is_none() => {
-                quote = Some(c);
-                out.push(c);
-            }
-            c => {
-                if quote == Some(c) {
-                    quote = None;
-                }
-                out.push(c);
-            }
-        }
-        between = quote.is_none() && matches!(c, ' ' | '\t' | '\n');
+    let split = |text: &str| shell_words::split(text).map_err(|_| ArgumentError::Quoting);
+    let split_words = split(arguments)?;
+    // shell-words keeps a backslash at the end as a letter. It is one that escapes nothing if a line end takes it away.
+    if split_words != split(&format!("{arguments}\n"))? {
+        return Err(ArgumentError::Quoting);
     }
-    out
+    words("arguments", &split_words)
 }
 
 /// Checks arguments that are words already.

@@ -117,16 +117,6 @@ impl Part {
         }
     }
 
-    fn component(self) -> &'static str {
-        match self {
-            Self::Initializer => "initializer",
-            Self::Runner(_) => "runner",
-            Self::Starter => "starter",
-            Self::Stopper => "stopper",
-            Self::Aggregator => "aggregator",
-        }
-    }
-
     /// Whether grafana/k6-operator has such a pod: tools count and select those by `app=k6,k6_cr=NAME`.
     /// <https://github.com/grafana/k6-operator/blob/main/pkg/resources/jobs/helpers.go>
     fn is_counted(self) -> bool {
@@ -152,7 +142,7 @@ pub(super) fn job(
     settings: &PodSettings,
     pod: PodSpec,
 ) -> Job {
-    let mut metadata = owner.metadata(part.name(&owner.stem()), part.component());
+    let mut metadata = owner.metadata(part.name(&owner.stem()), part.as_str());
     let labels = metadata.labels.get_or_insert_default();
     let annotations = metadata.annotations.get_or_insert_default();
     if part.is_counted() {

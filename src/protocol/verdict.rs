@@ -2,9 +2,23 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
+)]
 pub enum RunResult {
     /// Every runner passed, and all thresholds hold over all runners.
     Passed,
@@ -19,17 +33,25 @@ pub enum RunResult {
 impl RunResult {
     /// The word that users see.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Passed => "Passed",
-            Self::Failed => "Failed",
-            Self::Aborted => "Aborted",
-            Self::Error => "Error",
-        }
+        self.into()
     }
 }
 
 /// The reason of a result, as a word that tools can match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
+)]
 pub enum Reason {
     /// Passed: every runner exited 0, and all thresholds hold over all runners.
     AllRunnersPassed,
@@ -71,24 +93,6 @@ pub enum Reason {
 impl Reason {
     /// The word that users see.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::AllRunnersPassed => "AllRunnersPassed",
-            Self::ThresholdsCrossed => "ThresholdsCrossed",
-            Self::TestFailed => "TestFailed",
-            Self::TestAborted => "TestAborted",
-            Self::StopRequested => "StopRequested",
-            Self::InvalidSpec => "InvalidSpec",
-            Self::ScriptNotFound => "ScriptNotFound",
-            Self::ScriptError => "ScriptError",
-            Self::ParallelismTooHigh => "ParallelismTooHigh",
-            Self::InitializationDeadlineExceeded => "InitializationDeadlineExceeded",
-            Self::StartDeadlineExceeded => "StartDeadlineExceeded",
-            Self::StartFailed => "StartFailed",
-            Self::RunDeadlineExceeded => "RunDeadlineExceeded",
-            Self::RunnerFailed => "RunnerFailed",
-            Self::AggregationFailed => "AggregationFailed",
-            Self::NameConflict => "NameConflict",
-            Self::ObjectRefused => "ObjectRefused",
-        }
+        self.into()
     }
 }

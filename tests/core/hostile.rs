@@ -4,9 +4,10 @@
 
 use crate::objects::{run_of as built_from, validated};
 use k6_operator::api::{Kind, Spec};
-use k6_operator::objects::{Common, Defaults, Owner, initializer, runner, script};
+use k6_operator::objects::{ArgumentError, Common, Defaults, Owner, initializer, runner, script, split};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -654,14 +655,14 @@ fn a_word_of_args_reaches_k6_as_it_is_or_is_refused_by_its_field() {
 #[test]
 fn a_quoted_word_of_arguments_reaches_k6_as_it_is_or_is_refused_by_its_field() {
     for word in corpus() {
-        let Ok(quoted) = shlex::try_quote(&word) else {
-            assert!(word.contains('\0'));
-            continue;
-        };
+        let quoted = shell_words::quote(&word);
         match given(&with("/arguments", json!(quoted))) {
             Err(error) => {
                 assert!(error.starts_with("spec.arguments "), "{word:?}: {error}");
-                assert!(is_refused_as_argument(&word), "{word:?}: {error}");
+                assert!(
+                    is_refused_as_argument(&word) || word.contains('\0'),
+                    "{word:?}: {error}"
+                );
             }
             Ok((run, _)) => {
                 assert!(!is_refused_as_argument(&word), "{word:?} is accepted");
@@ -735,6 +736,42 @@ fn raw_arguments_are_split_into_words_and_never_run() {
                 assert_eq!(run, run_of(&words, "/test/test.js"), "{text:?}");
             }
         }
+    }
+}
+
+#[test]
+fn arguments_on_several_lines_are_split_as_a_shell_splits_them() {
+    for (text, words) in [
+        (
+            "--vus 2 \\\n  --tag a=b",
+            Some(vec!["--vus", "2", "--tag", "a=b"]),
+        ),
+        ("--vus\\\n=2 # two\n-q", Some(vec!["--vus=2", "-q"])),
+        ("--tag 'a=\\\nb' a#b", Some(vec!["--tag", "a=\\\nb", "a#b"])),
+        (
+            r#"--tag "a=\"\$\x\\" b\ c \\"#,
+            Some(vec!["--tag", r#"a="$\x\"#, "b c", "\\"]),
+        ),
+        ("--tag a='' \"\" é", Some(vec!["--tag", "a=", "", "é"])),
+        ("-q \\\n", Some(vec!["-q"])),
+        ("-q \\", None),
+        ("-q\\", None),
+        ("'-q", None),
+        ("\"-q\\\"", None),
+        ("-q # \\", Some(vec!["-q"])),
+    ] {
+        let words = words.ok_or(ArgumentError::Quoting);
+        let words = words.map(|words| words.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(split(text), words, "{text:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arguments_are_split_into_the_words_of_posix(text in "[ab \t\n'\"\\\\#$`é=]{0,16}") {
+        prop_assert_eq!(split(&text).ok(), posix_words(&text), "{:?}", text);
     }
 }
 

@@ -25,7 +25,8 @@ const RECONCILE_BUCKETS: [f64; 40] = [
 type Label = Cow<'static, str>;
 
 /// How a reconcile ended, in controller-runtime's terms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// Nothing left to do until something changes.
     Success,
@@ -42,12 +43,7 @@ impl Outcome {
 
     /// The value of the `result` label.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Error => "error",
-            Self::Requeue => "requeue",
-            Self::RequeueAfter => "requeue_after",
-        }
+        self.into()
     }
 }
 
