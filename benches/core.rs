@@ -5,7 +5,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::{SignedDuration, Timestamp};
 use k6_operator::api::{Kind, Spec};
 use k6_operator::machine::{
-    Event, Fact, Observed, Plan, PodSeen, Record, Run, Runner, Terms, classify, effects, replay, step,
+    Event, Fact, Observed, ObservedPod, Plan, Record, Run, Runner, Terms, classify, effects, replay, step,
 };
 use k6_operator::objects::{Common, Defaults, Owner, ValidatedRun, runner, validate};
 use std::hint::black_box;
@@ -28,7 +28,7 @@ fn terms(n: u32) -> Terms {
 
 fn world(n: u32) -> Observed {
     let ready = |i| {
-        let pod = PodSeen {
+        let pod = ObservedPod {
             uid: format!("pod-{i}"),
             ip: Some("10.0.0.1".to_owned()),
             ready: true,

@@ -1,10 +1,10 @@
-//! The one clock. Tests put another in its place.
+//! The only clock. Tests replace it.
 
 use jiff::{Timestamp, Unit};
 use std::fmt;
 use std::sync::Arc;
 
-/// Says what time it is, to the millisecond, as the history records it.
+/// Tells the time to the millisecond, which is the precision of the history.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
@@ -15,12 +15,12 @@ impl Clock {
         Self::from_fn(Timestamp::now)
     }
 
-    /// A clock that is asked by this function.
+    /// A clock that calls this function.
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// What time it is.
+    /// The present time.
     pub fn now(&self) -> Timestamp {
         let now = (self.0)();
         now.round(Unit::Millisecond).unwrap_or(now)

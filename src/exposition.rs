@@ -1,12 +1,12 @@
 //! The two text formats in which Prometheus reads metrics, and the choice between them. Pure.
 //!
-//! Our metrics are written as OpenMetrics. A client that does not ask for that gets the older format, as from every
-//! Prometheus client: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+//! Our metrics are written as OpenMetrics. A client that does not ask for OpenMetrics gets the older format, as it does
+//! from Prometheus' own client libraries: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The content type and the text of these metrics, for a client with this `Accept` header.
+/// Returns the content type and the text of these metrics, for a client with this `Accept` header.
 pub fn answer(openmetrics: String, accept: Option<&str>) -> (&'static str, String) {
     match accept.is_some_and(takes_openmetrics) {
         true => (OPENMETRICS, openmetrics),
@@ -28,8 +28,8 @@ fn takes_openmetrics(accept: &str) -> bool {
     })
 }
 
-/// The text in the format 0.0.4. There a counter has the name of its series, with `_total`; units and the mark of the
-/// end are unknown.
+/// Writes the text in the format 0.0.4, in which a counter has the name of its series, with `_total`, and which has
+/// neither units nor a mark of the end.
 fn classic(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len());
     let mut help = None;

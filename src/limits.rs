@@ -1,12 +1,13 @@
-//! Limits that several layers hold to.
+//! Limits that several layers use.
 
-/// The most runners of one run. Each Job and each pod has the sequence of all segments, so that what etcd has to hold
-/// grows with the square: with 2,000 some 80 MB, with 10,000 more than the 2 GiB that it holds by default.
+/// The maximum number of runners of a run. Each Job and each pod contains the sequence of all segments, so the data in
+/// etcd grows with the square of this number: 2,000 runners take about 80 MB, and 10,000 more than the 2 GiB that etcd
+/// holds by default.
 /// <https://etcd.io/docs/v3.5/dev-guide/limit/>
 pub const PARALLELISM: u32 = 2_000;
 
-/// The largest export of a runner, in bytes: one series takes some 300 bytes, and its tags.
+/// The maximum size of an export of a runner, in bytes. A series takes about 300 bytes and its tags.
 pub const LARGEST_EXPORT: usize = 64 * 1024 * 1024;
 
-/// The largest word of a runner to its aggregator, in bytes: k6's own numbers of some thousands of metrics.
-pub const LARGEST_WORD: usize = 1024 * 1024;
+/// The maximum size of a heartbeat of a runner, in bytes: it carries k6's own numbers of some thousands of metrics.
+pub const LARGEST_HEARTBEAT: usize = 1024 * 1024;

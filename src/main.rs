@@ -30,39 +30,39 @@ enum Command {
         #[command(flatten)]
         telemetry: TelemetryArgs,
     },
-    /// Release paused runners together; runs as the starter Job.
+    /// Release the paused runners together (the starter Job).
     Start(StartArgs),
-    /// Stop runners through k6's API; runs as the stopper Job.
+    /// Stop the runners through k6's API (the stopper Job).
     Stop(StopArgs),
-    /// Merge what the runners of a test measure.
+    /// Merge the metrics of all runners (the aggregator Job).
     Aggregate(AggregateArgs),
-    /// Let k6 read a script and say what it needs; runs in the initializer Job.
+    /// Let k6 read a script and report what it needs (the initializer Job).
     Inspect(InspectArgs),
-    /// Run k6 until all that it measured has arrived at the aggregator; runs in each runner.
+    /// Run k6 in a runner until the aggregator has all of its metrics.
     Linger(LingerArgs),
-    /// Replay the history of a resource (JSON on standard input, as `kubectl get k6 NAME -o json` prints it).
+    /// Replay the history of a resource: JSON on standard input, as `kubectl get k6 NAME -o json` prints it.
     Replay,
     /// Print the CustomResourceDefinition of a kind.
     Crd {
-        /// K6 or TestRun.
+        /// The kind: K6 or TestRun.
         #[arg(default_value = "K6", value_parser = kind)]
         kind: Kind,
     },
-    /// Copy this program to a path; runs before starters whose image has none.
+    /// Copy this program to a path, for containers whose image does not have it.
     #[command(hide = true)]
     Copy {
-        /// The path.
+        /// The path of the copy.
         to: PathBuf,
-        /// A folder whose files are copied too.
+        /// A folder whose files are copied as well.
         #[arg(long, requires = "into")]
         files: Option<PathBuf>,
-        /// The folder that they are copied into.
+        /// The folder for these files.
         #[arg(long, requires = "files")]
         into: Option<PathBuf>,
     },
     /// Write the state diagram and the transition table into a folder.
     Diagram {
-        /// The folder.
+        /// The folder for the files.
         folder: PathBuf,
     },
     /// Print the completion of this command line for a shell.
@@ -75,13 +75,13 @@ enum Command {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let command = Cli::parse().command;
-    // Those that run in the pods of a test; the operator has settings of its own for this.
+    // Programs in the pods of a run. The operator has its own settings.
     let _log = match &command {
         Command::Start(_) | Command::Stop(_) | Command::Aggregate(_) => {
             let settings = telemetry::Settings::for_programs(|name| std::env::var(name).ok());
             telemetry::init(&settings).ok()
         }
-        // k6 writes to the same log as these.
+        // These two share their log with k6, and write none of their own.
         Command::Inspect(_) | Command::Linger(_) => None,
         Command::Run { .. }
         | Command::Replay
@@ -109,8 +109,8 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let told = writeln!(std::io::stderr(), "k6-operator: {error}");
-            if told.is_ok() {
+            let written = writeln!(std::io::stderr(), "k6-operator: {error}");
+            if written.is_ok() {
                 ExitCode::FAILURE
             } else {
                 ExitCode::from(2)
@@ -145,7 +145,7 @@ fn copy(to: &std::path::Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The files of a folder that is mounted from a Secret: each is a link into a hidden folder beside them.
+/// Copies the files of a folder that a Secret is mounted at. Hidden entries are skipped: the files are links into them.
 fn copy_files(from: &std::path::Path, into: &std::path::Path) -> Result<(), Box<dyn Error>> {
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;

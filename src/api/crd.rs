@@ -144,7 +144,7 @@ fn schema(kind: Kind) -> Value {
         "rule": "!has(oldSelf.status) || !has(oldSelf.status.state) || \
                  oldSelf.status.state in ['Initializing', 'Finished'] || \
                  !has(self.spec.suspend) || !self.spec.suspend || (has(oldSelf.spec.suspend) && oldSelf.spec.suspend)",
-        "message": "spec.suspend holds a run before its runners are made, and this run has them: to end it, set spec.stop to true",
+        "message": "spec.suspend holds a run before its runners are created, and this run has them: to end it, set spec.stop to true",
         "fieldPath": ".spec.suspend"
     }));
     let mut status = schema_of::<Status>();

@@ -108,7 +108,7 @@ pub struct Spec {
     #[schemars(range(min = 0, max = 315_360_000))]
     pub ttl_seconds_after_finished: Option<i64>,
 
-    /// Hold the run before its runners are made. Set it to false to go on.
+    /// Hold the run before its runners are created. Set it to false to go on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
 

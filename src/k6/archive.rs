@@ -6,14 +6,14 @@ use serde_json::{Map, Value};
 use std::io::{self, Read, Write};
 use tar::{Archive, Builder, EntryType, Header};
 
-/// Where the main script is.
+/// The path of the main script in an archive.
 const MAIN: &str = "data";
-/// What the archive says of itself.
+/// The file of an archive with its options and the path of its script.
 const METADATA: &str = "metadata.json";
-/// The name of the script that takes the place of the main one, in the folder of that.
+/// The name of the script that replaces the main one, in the same folder.
 const AROUND: &str = "k6-operator-around.js";
 
-/// The options that say how much load is made, and what is judged.
+/// Options for the amount of load, and the thresholds.
 const OF_LOAD: [&str; 9] = [
     "duration",
     "executionSegment",
@@ -26,10 +26,13 @@ const OF_LOAD: [&str; 9] = [
     "vus",
 ];
 
-/// The same archive with another main script, which this makes of the path of the present one. That stays, to be imported
-/// by its path. No options say how much load is made.
+/// Returns the archive with another main script, whose source `make` returns for the path of the present one. The
+/// present one stays in the archive, where the new one can import it by that path. Options for load and thresholds are
+/// removed.
+///
+/// Fails if the archive can't be read, or is not one of k6's.
 pub fn with_main(archive: impl Read, make: impl FnOnce(&str) -> String) -> io::Result<Vec<u8>> {
-    let mut made = Builder::new(Vec::new());
+    let mut new_archive = Builder::new(Vec::new());
     let mut make = Some(make);
     let mut around = None;
     let mut main = Vec::new();
@@ -40,30 +43,31 @@ pub fn with_main(archive: impl Read, make: impl FnOnce(&str) -> String) -> io::R
         let path = entry.path()?.into_owned();
         if path.as_os_str() == METADATA {
             let mut metadata: Map<String, Value> = serde_json::from_reader(&mut entry)?;
-            let (main, new) = renamed(&mut metadata)?;
-            around = make.take().map(|make| (new, make(&main)));
-            append(&mut made, METADATA, &serde_json::to_vec(&metadata)?)?;
+            let (main, new_main) = renamed(&mut metadata)?;
+            around = make.take().map(|make| (new_main, make(&main)));
+            append(&mut new_archive, METADATA, &serde_json::to_vec(&metadata)?)?;
         } else if path.as_os_str() == MAIN {
             entry.read_to_end(&mut main)?;
             let (_, source) = around
                 .as_ref()
                 .ok_or_else(|| invalid("the options stand behind the script"))?;
-            append(&mut made, MAIN, source.as_bytes())?;
+            append(&mut new_archive, MAIN, source.as_bytes())?;
         } else if header.entry_type() == EntryType::Link {
-            append(&mut made, path, &main)?;
+            append(&mut new_archive, path, &main)?;
         } else {
             let mut header = header;
-            made.append_data(&mut header, path, &mut entry)?;
+            new_archive.append_data(&mut header, path, &mut entry)?;
         }
     }
     let (path, source) = around.ok_or_else(|| invalid("it has no metadata.json"))?;
-    append(&mut made, path, source.as_bytes())?;
-    let mut bytes = made.into_inner()?;
+    append(&mut new_archive, path, source.as_bytes())?;
+    let mut bytes = new_archive.into_inner()?;
     bytes.flush()?;
     Ok(bytes)
 }
 
-/// Names another main script in the metadata; gives the path of the present one, and where the other is in the archive.
+/// Sets another main script in the metadata. Returns the path of the present one, and that of the new one in the
+/// archive.
 fn renamed(metadata: &mut Map<String, Value>) -> io::Result<(String, String)> {
     let Some(Value::String(url)) = metadata.get("filename").cloned() else {
         return Err(invalid("it does not name its script"));

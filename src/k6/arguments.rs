@@ -3,7 +3,7 @@
 
 use super::{Arity, Flags};
 
-/// Arguments in their order.
+/// Parsed arguments, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arguments(Vec<Argument>);
 
@@ -13,14 +13,14 @@ enum Argument {
     Word(String),
 }
 
-/// A flag as it was given.
+/// A flag of a command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
     /// Its name without hyphens. An unknown short flag has its letter.
     pub name: String,
-    /// Its value; None for a switch, and for a flag at the end that lacks one.
+    /// Its value; None for a switch, and for a last flag whose value is missing.
     pub value: Option<String>,
-    /// Whether it was given by its letter, as in `-q`.
+    /// Its letter, if it was given in the short form, as in `-q`.
     pub short: Option<char>,
     words: Vec<String>,
 }
@@ -35,7 +35,7 @@ impl Given {
     }
 }
 
-/// The value of a boolean as Go reads it; None if it is none. <https://pkg.go.dev/strconv#ParseBool>
+/// Returns the value of a boolean as Go reads it; None if it is not a boolean. <https://pkg.go.dev/strconv#ParseBool>
 pub fn boolean(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
@@ -45,7 +45,7 @@ pub fn boolean(text: &str) -> Option<bool> {
 }
 
 impl Arguments {
-    /// Parses words with the flags that a k6 knows. An unknown flag is taken for a switch.
+    /// Parses words by these flags. An unknown flag counts as a switch.
     pub fn parse(words: &[String], flags: &Flags) -> Self {
         let mut parsed = Vec::new();
         let mut words = words.iter();
@@ -103,7 +103,7 @@ impl Arguments {
         of_name.filter_map(|given| given.value.as_deref())
     }
 
-    /// The value that counts: the last.
+    /// The last value of a flag, which is the one that k6 uses.
     pub fn value<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         self.values(name).last()
     }
@@ -118,7 +118,7 @@ impl Arguments {
         )
     }
 
-    /// The words again, without the flags that are not wanted.
+    /// The words again, without the flags for which `is_wanted` returns false.
     pub fn words_of(&self, is_wanted: impl Fn(&Given) -> bool) -> Vec<String> {
         let mut words = Vec::new();
         for argument in &self.0 {
@@ -132,24 +132,25 @@ impl Arguments {
     }
 }
 
-/// What `k6 archive` is given of the arguments of `k6 run`.
+/// What `k6 archive` gets in place of the arguments of `k6 run`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Archiving {
-    /// Its arguments.
+    /// The arguments of `k6 archive`.
     pub words: Vec<String>,
-    /// Variables in place of flags that it lacks.
+    /// Variables for flags that `k6 archive` does not have.
     pub variables: Vec<(&'static str, String)>,
 }
 
-/// Flags that say where the log goes, and how it looks.
+/// Flags for the destination and the format of the log.
 const OF_LOG: [&str; 3] = ["log-output", "log-format", "console-output"];
 
-/// Flags that are a variable to all commands: <https://github.com/grafana/k6/blob/v2.2.0/internal/features/resolve.go>.
+/// Flags that all commands also read from a variable:
+/// <https://github.com/grafana/k6/blob/v2.2.0/internal/features/resolve.go>.
 const VARIABLES: [(&str, &str); 1] = [("features", "K6_FEATURES")];
 
 impl Arguments {
-    /// The arguments of `k6 archive`: without the flags that only `run` has, and without those of the log, so that it
-    /// can be read.
+    /// Returns the arguments of `k6 archive`: those of `k6 run` without the flags that only `run` has, and without
+    /// those for the log, so that the log can be read.
     pub fn for_archive(&self, run: &Flags, archive: &Flags) -> Archiving {
         let only_of_run = |name: &str| run.long(name).is_some() && archive.long(name).is_none();
         let words =
@@ -173,7 +174,7 @@ impl Wanted for std::slice::Iter<'_, String> {
     }
 }
 
-/// Parses a cluster of short flags such as `ql`, which ends with the first that has a value, as in `qojson`.
+/// Parses a cluster of short flags such as `ql`. It ends with the first flag that takes a value, as in `qojson`.
 fn parse_cluster(
     cluster: &str,
     flags: &Flags,
@@ -195,7 +196,7 @@ fn parse_cluster(
                 (next, all.collect(), true)
             }
             (None, Some(Arity::Value)) => (Some(rest.to_owned()), vec![format!("-{letter}{rest}")], true),
-            // Whatever it is, k6 does not read on.
+            // k6 stops at an unknown flag.
             (None, None) => {
                 let value = (!rest.is_empty()).then(|| rest.to_owned());
                 (value, vec![format!("-{letter}{rest}")], true)
@@ -301,7 +302,7 @@ mod tests {
             let help: Vec<String> = kept
                 .map(|flag| format!("      --{} string  x", flag.name))
                 .collect();
-            Flags::told(&help.join("\n"))
+            Flags::of_help(&help.join("\n"))
         };
         let archiving = arguments.for_archive(&Flags::of_run(), &without(&["features", "out"]));
         assert_eq!(archiving.words, ["-q", "--vus=2", "--new-flag"]);

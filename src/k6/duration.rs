@@ -10,7 +10,7 @@ pub fn whole_seconds(text: &str) -> Option<SignedDuration> {
     (!duration.is_negative()).then(|| SignedDuration::from_secs(seconds))
 }
 
-/// A duration to the second, as k6 writes it: `1m30s`.
+/// Writes a duration to the second, as k6 does: `1m30s`.
 pub fn duration_text(duration: SignedDuration) -> String {
     let total = u64::try_from(duration.as_millis().max(0))
         .unwrap_or(u64::MAX)

@@ -1,26 +1,26 @@
-//! The flags of k6: those that some version has, those that one k6 tells in its help, and what became of those that
-//! a version lost. <https://github.com/grafana/k6/tree/v2.2.0/internal/cmd>
+//! The flags of k6: those of any version, those that one k6 lists in its help, and what replaces the flags that a
+//! version removed. <https://github.com/grafana/k6/tree/v2.2.0/internal/cmd>
 
 use super::Version;
 use std::borrow::Cow;
 
-/// Whether a value belongs to a flag.
+/// Whether a flag takes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arity {
-    /// A switch: a value can only stand after `=` in the same word.
+    /// A switch: a value can only follow `=` in the same word.
     Switch,
-    /// A value, in the same word or in the next.
+    /// A flag with a value, in the same word or in the next.
     Value,
 }
 
-/// A flag.
+/// A flag of one of k6's commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flag {
     /// The name without hyphens.
     pub name: Cow<'static, str>,
     /// The letter of its short form.
     pub short: Option<char>,
-    /// Whether a value belongs to it.
+    /// Whether it takes a value.
     pub arity: Arity,
 }
 
@@ -103,44 +103,44 @@ const RUN: [Flag; 54] = [
     valued("vus", Some('u')),
 ];
 
-/// The flag for the destination of the log, and its variable.
+/// The flag for the destination of the log.
 /// <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#log-output>
 pub const LOG_OUTPUT: &str = "log-output";
 /// The variable for the destination of the log.
 pub const LOG_OUTPUT_VARIABLE: &str = "K6_LOG_OUTPUT";
-/// The destination of a log that is not written.
+/// The destination that discards the log.
 pub const NO_LOG: &str = "none";
 
-/// Flags that some versions accept and do not tell in their help.
+/// Flags that some versions accept and do not list in their help.
 /// <https://github.com/grafana/k6/blob/v1.3.0/internal/cmd/runtime_options.go>
 const HIDDEN: [&str; 1] = ["no-summary"];
 
-/// A flag, or a value of one, that a version has lost.
-struct Lost {
+/// A flag, or a value of one, that k6 removed.
+struct Removed {
     flag: &'static str,
     value: Option<&'static str>,
-    gone: Version,
+    since: Version,
     instead: &'static str,
 }
 
 /// <https://github.com/grafana/k6/releases/tag/v2.0.0>
-const LOST: [Lost; 2] = [
-    Lost {
+const REMOVED: [Removed; 2] = [
+    Removed {
         flag: "no-summary",
         value: None,
-        gone: Version::new(2, 0, 0),
+        since: Version::new(2, 0, 0),
         instead: "--summary-mode=disabled",
     },
-    Lost {
+    Removed {
         flag: "summary-mode",
         value: Some("legacy"),
-        gone: Version::new(2, 0, 0),
+        since: Version::new(2, 0, 0),
         instead: "--summary-mode=compact",
     },
 ];
 
-/// A flag, or a value of one, that came with a version after 0.57, and what served before.
-struct Gained {
+/// A flag, or a value of one, that k6 added after 0.57, and what to use before.
+struct Added {
     flag: &'static str,
     value: Option<&'static str>,
     first: Version,
@@ -149,32 +149,32 @@ struct Gained {
 
 /// From the flag sets of the versions, such as
 /// <https://github.com/grafana/k6/blob/v0.58.0/internal/cmd/runtime_options.go>.
-const GAINED: [Gained; 5] = [
-    Gained {
+const ADDED: [Added; 5] = [
+    Added {
         flag: "summary-mode",
         value: Some("disabled"),
         first: Version::new(1, 3, 0),
         before: Some("--no-summary"),
     },
-    Gained {
+    Added {
         flag: "summary-mode",
         value: None,
         first: Version::new(0, 58, 0),
         before: None,
     },
-    Gained {
+    Added {
         flag: "secret-source",
         value: None,
         first: Version::new(0, 58, 0),
         before: None,
     },
-    Gained {
+    Added {
         flag: "new-machine-readable-summary",
         value: None,
         first: Version::new(1, 5, 0),
         before: None,
     },
-    Gained {
+    Added {
         flag: "features",
         value: None,
         first: Version::new(2, 1, 0),
@@ -198,14 +198,14 @@ impl Flags {
         Self(RUN.to_vec())
     }
 
-    /// The flags that a command of k6 tells in its help. Each stands at the beginning of a line, as in
-    /// `  -u, --vus int   number of virtual users` and `      --paused   start paused`; a word between the name and
-    /// the description is the type of its value.
-    pub fn told(help: &str) -> Self {
-        Self(help.lines().filter_map(told).collect())
+    /// Reads the flags from the help of a command. Each begins a line, as in `  -u, --vus int   number of virtual
+    /// users` and `      --paused   start paused`; a word between the name and the description is the type of its
+    /// value.
+    pub fn of_help(help: &str) -> Self {
+        Self(help.lines().filter_map(flag_of_line).collect())
     }
 
-    /// The flags, and those that this k6 accepts although its help does not tell them.
+    /// Adds the flags that this k6 accepts although its help does not list them.
     pub fn with_hidden(mut self) -> Self {
         for flag in RUN.iter().filter(|flag| HIDDEN.contains(&flag.name.as_ref())) {
             if self.long(&flag.name).is_none() {
@@ -230,7 +230,7 @@ impl Flags {
         self.0.iter()
     }
 
-    /// The flag whose name is most like this one, if it is at most two letters away.
+    /// The flag whose name is most like this one, if at most two letters differ.
     fn nearest(&self, name: &str) -> Option<&Flag> {
         let distance = |flag: &&Flag| strsim::levenshtein(&flag.name, name);
         self.iter()
@@ -239,7 +239,7 @@ impl Flags {
     }
 }
 
-fn told(line: &str) -> Option<Flag> {
+fn flag_of_line(line: &str) -> Option<Flag> {
     let rest = line.strip_prefix("  ")?;
     let (short, rest) = match rest.strip_prefix("    --") {
         Some(rest) => (None, rest),
@@ -265,37 +265,37 @@ fn told(line: &str) -> Option<Flag> {
     })
 }
 
-/// What became of a flag, or of this value of it, that this version does not have, and the remedy; None if it is
-/// neither one that k6 has lost nor one that came later.
+/// Returns why this version does not have a flag, or this value of it, and the remedy; None if k6 neither removed it
+/// before nor added it after this version.
 pub fn by_version(version: Version, flag: &str, value: Option<&str>) -> Option<String> {
     let fits = |name: &str, of: Option<&str>| name == flag && (of.is_none() || of == value);
     let what = |of: Option<&str>| match of {
         Some(value) => format!("k6 {version} has no --{flag}={value}"),
         None => format!("k6 {version} has no flag --{flag}"),
     };
-    let lost = LOST
+    let removed = REMOVED
         .iter()
-        .find(|lost| fits(lost.flag, lost.value) && version >= lost.gone);
-    if let Some(Lost { value, instead, .. }) = lost {
+        .find(|removed| fits(removed.flag, removed.value) && version >= removed.since);
+    if let Some(Removed { value, instead, .. }) = removed {
         return Some(format!("{}: use {instead}", what(*value)));
     }
-    let gained = GAINED
+    let added = ADDED
         .iter()
-        .find(|gained| fits(gained.flag, gained.value) && version < gained.first)?;
-    let before = gained.before.map(|before| format!(", or use {before}"));
+        .find(|added| fits(added.flag, added.value) && version < added.first)?;
+    let before = added.before.map(|before| format!(", or use {before}"));
     let Version {
         major,
         minor,
         patch: _,
-    } = gained.first;
+    } = added.first;
     Some(format!(
         "{}: take k6 {major}.{minor} or newer{}",
-        what(gained.value),
+        what(added.value),
         before.unwrap_or_default()
     ))
 }
 
-/// What to tell a user whose k6 does not know this flag.
+/// Returns the message about a flag that this k6 does not know.
 pub fn unknown(version: Version, flag: &str, value: Option<&str>, known: &Flags) -> String {
     by_version(version, flag, value).unwrap_or_else(|| match known.nearest(flag) {
         Some(near) => format!("k6 {version} has no flag --{flag}: did you mean --{}?", near.name),
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn flags_are_read_from_the_help_with_their_short_form_and_arity() {
-        let flags = Flags::told(HELP);
+        let flags = Flags::of_help(HELP);
         let read: Vec<_> = flags
             .iter()
             .map(|flag| (flag.name.as_ref(), flag.short, flag.arity))
@@ -407,7 +407,7 @@ mod tests {
 
     #[test]
     fn hidden_flag_is_added_once() {
-        let flags = Flags::told(HELP).with_hidden().with_hidden();
+        let flags = Flags::of_help(HELP).with_hidden().with_hidden();
         let hidden = flags.iter().filter(|flag| flag.name == "no-summary");
         assert_eq!(hidden.count(), 1);
     }

@@ -8,26 +8,26 @@ fn trimmed(value: f64, digits: usize) -> String {
     } else {
         text
     };
-    // A value just below zero.
+    // Rounded from a value just below zero.
     if text == "-0" { "0".to_owned() } else { text }
 }
 
-/// A number, with at most six digits after the point.
+/// Prints a number with at most six digits after the point.
 pub fn number(value: f64) -> String {
     trimmed(value, 6)
 }
 
-/// A share as k6 prints it: `12.34%`, cut off after two digits.
+/// Prints a share as a percentage: `12.34%`, cut off after two digits.
 pub fn percent(share: f64) -> String {
     format!("{}%", trimmed((share * 1e4).floor() / 100.0, 2))
 }
 
-/// A rate by second.
+/// Prints a rate per second.
 pub fn per_second(count: f64, seconds: f64) -> String {
     format!("{}/s", number(if seconds > 0.0 { count / seconds } else { 0.0 }))
 }
 
-/// A time in ms as k6 prints it: in the given unit (s, ms or us), or in the units that are read best.
+/// Prints a time in ms as k6 does: in the given unit (s, ms or us), or in the units that suit its size.
 /// <https://github.com/grafana/k6/blob/v1.1.0/internal/js/summary.js>
 pub fn time(ms: f64, unit: Option<&str>) -> String {
     match unit {
@@ -79,7 +79,7 @@ fn to_fixed(value: f64, digits: usize) -> String {
     format!("{value:.digits$}")
 }
 
-/// A number of bytes.
+/// Prints a number of bytes.
 pub fn bytes(count: f64) -> String {
     let mut value = count;
     for unit in ["B", "kB", "MB", "GB"] {

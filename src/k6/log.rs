@@ -1,38 +1,39 @@
-//! What k6 writes to its log.
+//! Reads the log of k6.
 
 use super::Arguments;
+use super::flags::{LOG_OUTPUT, LOG_OUTPUT_VARIABLE};
 use serde::Deserialize;
 
 /// The variables that say where k6 logs, and in which format.
 /// <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/>
 pub const VARIABLES: [&str; 3] = ["K6_LOG_OUTPUT", "K6_LOG_FORMAT", "K6_CONSOLE_OUTPUT"];
 
-/// The longest message that is taken from a log, in characters.
+/// The maximum length of a message that is taken from a log, in characters.
 const LONGEST: usize = 500;
 
-/// The message of the last error in a piece of k6's log, or its last line that tells more than the progress. In one
-/// line.
+/// Returns the message of the last error in a piece of k6's log, or its last line that is not about progress. The text
+/// is one line.
 ///
 /// k6 logs in logfmt (`time="..." level=error msg="..." hint="..."`), in JSON, or only the messages:
-/// <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#log-format>. Its progress, where that is not left
-/// out by `--quiet`, is `running (0m01.7s), 03/50 VUs, ...` and a line such as
-/// `default [   3% ] 03/50 VUs  0m01.7s/1m00.0s` for each scenario.
+/// <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#log-format>. Without `--quiet`, its progress is
+/// `running (0m01.7s), 03/50 VUs, ...` and a line such as `default [   3% ] 03/50 VUs  0m01.7s/1m00.0s` for each
+/// scenario.
 pub fn last_words(log: &str) -> String {
     let words = last_error(log).or_else(|| {
-        let told = log.lines().map(str::trim);
-        let mut told = told.filter(|line| !line.is_empty() && !is_progress(line));
-        // Without its level an error is followed by the places at which it was thrown.
+        let lines = log.lines().map(str::trim);
+        let mut lines = lines.filter(|line| !line.is_empty() && !is_progress(line));
+        // In a log of messages only, an error is followed by the places where it was thrown.
         let is_frame = |line: &&str| line.starts_with("at ");
-        let last = told.clone().rfind(|line| !is_frame(line));
-        last.or_else(|| told.next_back()).map(message)
+        let last = lines.clone().rfind(|line| !is_frame(line));
+        last.or_else(|| lines.next_back()).map(message)
     });
     one_line(&words.unwrap_or_default())
 }
 
-/// The message of the last error in a piece of k6's log.
+/// Returns the message of the last error in a piece of k6's log.
 ///
-/// Of a test that its script marked as failed it is the script's own: what k6 says last is always the same (seen with
-/// 1.1.0 to 2.2.0).
+/// If the script marked the test as failed, it is the script's message: k6's own last message is always the same (seen
+/// with 1.1.0 to 2.2.0).
 pub fn last_error(log: &str) -> Option<String> {
     let mut errors = log.lines().rev().filter_map(error);
     let last = errors.next()?;
@@ -52,7 +53,7 @@ struct Entry {
     msg: String,
 }
 
-/// The message of a line, if it tells an error.
+/// Returns the message of a line with an error; None for other lines.
 fn error(line: &str) -> Option<String> {
     let line = line.trim();
     if let Some(entry) = entry(line) {
@@ -74,27 +75,27 @@ fn message(line: &str) -> String {
     entry(line).map_or_else(|| line.to_owned(), |entry| entry.msg)
 }
 
-/// Whether a line of k6's log is what `exec.test.fail()` writes, and not what a script writes by `console`.
+/// True for a line that `exec.test.fail()` writes, and false for one that a script writes by `console`.
 /// <https://github.com/grafana/k6/blob/v2.2.0/internal/js/modules/k6/execution/execution.go>
 pub fn marks_as_failed(line: &str) -> bool {
     const MARKED: &str = "test marked as failed";
     let line = line.trim();
     let of_console = line.contains("source=console") || line.contains("\"source\":\"console\"");
-    // Of the format `raw` there is nothing but the message.
+    // The format `raw` has only the message.
     let message = error(line).unwrap_or_else(|| line.to_owned());
     !of_console && message.starts_with(MARKED)
 }
 
-/// Where k6 was told to write its log, if that is not where Kubernetes keeps it.
+/// Returns the destination of k6's log, if it is not where Kubernetes keeps it.
 /// <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#log-output>
 pub fn elsewhere(arguments: &Arguments, variable: Option<&str>) -> Option<String> {
-    let (place, by) = match (arguments.value("log-output"), variable) {
+    let (place, by) = match (arguments.value(LOG_OUTPUT), variable) {
         (Some(place), _) => (place, "--log-output"),
-        (None, Some(place)) => (place, "K6_LOG_OUTPUT"),
+        (None, Some(place)) => (place, LOG_OUTPUT_VARIABLE),
         (None, None) => return None,
     };
     let kept = matches!(place, "" | "stderr" | "stdout");
-    // A password may stand in an address.
+    // An address can contain a password.
     let kind = place.split('=').next().unwrap_or(place);
     (!kept).then(|| match (kind, place.strip_prefix("file=")) {
         ("none", _) => format!("k6 was told to write no log ({by}=none)"),
@@ -103,7 +104,7 @@ pub fn elsewhere(arguments: &Arguments, variable: Option<&str>) -> Option<String
     })
 }
 
-/// The modules that a script imports and this k6 lacks, if that is what an error says.
+/// Returns the modules that a script imports and this k6 does not have, if an error is about that.
 /// <https://github.com/grafana/k6/blob/v2.2.0/js/modules/resolution.go>
 pub fn unknown_modules(error: &str) -> Vec<&str> {
     // Up to 1.1 `unknown module: k6/x/sql`, then `unknown modules ["k6/x/kafka", "k6/x/sql"] were tried`.
@@ -119,7 +120,7 @@ pub fn unknown_modules(error: &str) -> Vec<&str> {
     names.filter(|name| !name.is_empty()).collect()
 }
 
-/// The file that is not there, if that is what an error says.
+/// Returns the file that k6 did not find, if an error is about one.
 /// <https://github.com/grafana/k6/blob/v2.2.0/internal/loader/loader.go>
 pub fn missing_file(error: &str) -> Option<&str> {
     let (_, rest) = error.split_once("The moduleSpecifier \"")?;

@@ -9,7 +9,7 @@ use strum::IntoStaticStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MetricType {
-    /// A sum.
+    /// The sum of all values.
     Counter,
     /// The last value.
     Gauge,
@@ -37,7 +37,7 @@ impl MetricType {
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Contains {
-    /// Numbers.
+    /// Numbers without a unit.
     Default,
     /// Times, in ms.
     Time,
@@ -52,17 +52,17 @@ impl Contains {
     }
 }
 
-/// What k6 says of a metric, whether or not there is a sample of it.
+/// What k6 says of a metric, even if it has no samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetricKind {
-    /// Its type.
+    /// Counter, gauge, rate or trend.
     #[serde(rename = "type")]
     pub type_: MetricType,
     /// What its values measure.
     pub contains: Contains,
 }
 
-/// A metric that k6 itself makes; none if only a script can.
+/// Returns the type of one of k6's own metrics; None for other names, which only a script can have.
 pub fn builtin(metric: &str) -> Option<MetricKind> {
     let (type_, contains) = match metric {
         "vus" | "vus_max" => (MetricType::Gauge, Contains::Default),

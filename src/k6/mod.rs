@@ -11,6 +11,7 @@ pub mod format;
 pub mod log;
 pub mod metrics;
 pub mod refusal;
+pub mod segments;
 pub mod summary;
 pub mod system_tags;
 pub mod threshold;

@@ -1,18 +1,18 @@
-//! Why k6 refuses a script or its arguments, in words that name the remedy.
+//! Explains why k6 refuses a script or its arguments, with the remedy.
 
 use super::{Arguments, Flags, Version, flags, log};
 
-/// The first version that can have another k6 built, which has the extensions that a script imports.
+/// The first version that can get another k6 built with the extensions that a script imports.
 /// <https://grafana.com/docs/k6/latest/extensions/run/>
 const RESOLVES: Version = Version::new(1, 2, 0);
 
-/// The variable that lets k6 do so, or not. It does by default.
+/// The variable that allows or forbids that. The default allows it.
 /// <https://github.com/grafana/k6/blob/v2.2.0/cmd/state/state.go>
 pub const RESOLUTION: &str = "K6_AUTO_EXTENSION_RESOLUTION";
-/// Its name before 1.2, which versions before 2.0 know too.
+/// The name of that variable before 1.2. Versions before 2.0 still read it.
 pub const RESOLUTION_BEFORE: &str = "K6_BINARY_PROVISIONING";
 
-/// What an error of this k6 means, with the remedy; None if k6's own words are best.
+/// Explains an error of this k6, with the remedy; None if k6's own message is best.
 pub fn explained(error: &str, version: Version, arguments: &Arguments, known: &Flags) -> Option<String> {
     if let Some(flag) = unknown_flag(error) {
         let value = arguments.value(flag);

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-/// The flag that says which, and its variable.
+/// The flag for system tags.
 pub const SYSTEM_TAGS: &str = "system-tags";
-/// The variable that says which.
+/// The variable for system tags.
 pub const SYSTEM_TAGS_VARIABLE: &str = "K6_SYSTEM_TAGS";
 
-/// Those that k6 gives if it is not told otherwise, the same from 0.57 to 2.2:
+/// The default of k6, the same from 0.57 to 2.2:
 /// <https://github.com/grafana/k6/blob/v2.2.0/metrics/system_tag.go>
 const DEFAULT: [&str; 14] = [
     "check",
@@ -27,8 +27,8 @@ const DEFAULT: [&str; 14] = [
     "url",
 ];
 
-/// The tags by which a request of each URL has series of its own. A request that the script gives a `name` has that in
-/// both, and keeps it in `name` if that is no system tag.
+/// The tags that give the requests of each URL a series of their own. If the script sets the `name` of a request, both
+/// have that value, and `name` stays even if it is not a system tag.
 /// <https://github.com/grafana/k6/blob/v2.2.0/lib/netext/httpext/transport.go>
 const BY_URL: [&str; 2] = ["name", "url"];
 
@@ -36,9 +36,9 @@ const BY_URL: [&str; 2] = ["name", "url"];
 /// <https://github.com/grafana/k6/blob/v2.2.0/internal/js/modules/k6/browser/common/network_manager.go>
 const OF_BROWSER: &str = "browser_";
 
-/// Whether a threshold on this metric, by a tag of this name with this value, needs a system tag by URL. It does not
-/// if only a script can have given that `name`: a URL and the path of a gRPC method have a slash, and what `http.url`
-/// makes has a placeholder.
+/// True if a threshold on this metric, by a tag of this name with this value, needs a system tag by URL. It does not if
+/// only a script can have set that `name`: a URL and the path of a gRPC method have a slash, and the result of
+/// `http.url` has a placeholder.
 pub fn needs(by_url: &str, metric: &str, name: &str, value: &str) -> bool {
     if !BY_URL.contains(&name) {
         return false;
@@ -49,13 +49,13 @@ pub fn needs(by_url: &str, metric: &str, name: &str, value: &str) -> bool {
     name == by_url && (name != "name" || value.contains('/') || value.contains("${"))
 }
 
-/// Whether one of these tags, which commas separate, is one by URL.
+/// True if a list of tags, separated by commas, has one by URL.
 pub fn has_urls(tags: &str) -> bool {
     tags.split(',').any(|tag| BY_URL.contains(&tag))
 }
 
-/// The system tags of a script whose tags are these, without those by URL that nothing needs; None if that is no
-/// change, or if the script names its tags itself.
+/// Returns the system tags of a script without those by URL that nothing needs; None if there is none to remove, or if
+/// the script chooses its system tags itself.
 pub fn without_urls<'a>(tags: &[String], is_needed: impl Fn(&str) -> bool + 'a) -> Option<Vec<String>> {
     let given: BTreeSet<_> = tags.iter().map(String::as_str).collect();
     if given != BTreeSet::from(DEFAULT) || BY_URL.iter().all(|tag| is_needed(tag)) {

@@ -1,37 +1,38 @@
-//! The thresholds of a script: their grammar, as k6 has it, measured on k6 itself (tests/aggregate): <https://grafana.com/docs/k6/latest/using-k6/thresholds/>.
+//! The thresholds of a script. Their grammar is that of k6, and tests/aggregate compares it with k6 itself:
+//! <https://grafana.com/docs/k6/latest/using-k6/thresholds/>.
 
 use jiff::SignedDuration;
 use serde_json::Value;
 use std::fmt;
 use thiserror::Error;
 
-/// A threshold that can't be evaluated, so that the test is not begun.
+/// A threshold that can't be evaluated. The test is not started.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ThresholdError {
     /// It is not of the form METHOD OPERATOR NUMBER.
     #[error("the threshold {expression:?} on {metric} is malformed: {why}")]
     Malformed {
-        /// On what.
+        /// The metric that the threshold is on.
         metric: String,
-        /// The threshold.
+        /// The threshold as the script has it.
         expression: String,
         /// What is wrong.
         why: String,
     },
-    /// The name of the metric is none.
+    /// A key under `thresholds` does not name a metric.
     #[error("the thresholds on {metric:?} name no metric: {why}")]
     Metric {
-        /// The name.
+        /// The key as the script has it.
         metric: String,
         /// What is wrong.
         why: &'static str,
     },
-    /// It is neither a text nor an object with one.
+    /// A threshold is neither a text nor an object with one.
     #[error("a threshold on {metric} is neither a text nor an object with `threshold`: {given}")]
     Shape {
-        /// On what.
+        /// The metric that the threshold is on.
         metric: String,
-        /// What is given.
+        /// The JSON that stands in its place.
         given: String,
     },
 }
@@ -53,45 +54,45 @@ pub enum Operator {
     Unequal,
 }
 
-/// What is asked of a metric.
+/// The value of a metric that a threshold compares.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Aggregate {
     /// The number of values, or the sum of a counter.
     Count,
-    /// The share of nonzero values, or a counter by second.
+    /// The share of values other than zero, or a counter per second.
     Rate,
     /// The last value of a gauge.
     Value,
     /// The mean.
     Avg,
-    /// The least.
+    /// The minimum.
     Min,
-    /// The most.
+    /// The maximum.
     Max,
     /// The median.
     Med,
-    /// A percentile.
+    /// A percentile, from 0 to 100.
     Percentile(f64),
 }
 
 /// A threshold without its metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Expression {
-    /// What is asked of the metric.
+    /// The value to compare.
     pub aggregate: Aggregate,
-    /// How it is compared.
+    /// The comparison.
     pub operator: Operator,
-    /// With what.
+    /// The number to compare with.
     pub limit: f64,
 }
 
 impl Expression {
-    /// Reads one.
+    /// Parses an expression such as `p(95)<200`. The error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let malformed = || "it is not of the form `METHOD OPERATOR NUMBER`, as in `p(95)<500`".to_owned();
         let at = text.find(['<', '>', '=', '!']).ok_or_else(malformed)?;
         let (method, rest) = text.split_at_checked(at).ok_or_else(malformed)?;
-        // The longest first.
+        // Longer signs first: `<=` begins with `<`.
         let operators = [
             ("===", Operator::Equal),
             ("==", Operator::Equal),
@@ -113,7 +114,7 @@ impl Expression {
         })
     }
 
-    /// Whether a number keeps it.
+    /// True if a value meets the threshold.
     pub fn holds(&self, value: f64) -> bool {
         match self.operator {
             Operator::Less => value < self.limit,
@@ -153,7 +154,7 @@ fn aggregate(method: &str) -> Result<Aggregate, String> {
     }
 }
 
-/// A number as Go reads it, in which k6 is written: <https://pkg.go.dev/strconv#ParseFloat>.
+/// Parses a number as Go does, the language of k6: <https://pkg.go.dev/strconv#ParseFloat>.
 fn float(text: &str) -> Option<f64> {
     let (sign, magnitude) = match text.strip_prefix(['+', '-']) {
         Some(rest) => (if text.starts_with('-') { -1.0 } else { 1.0 }, rest),
@@ -168,11 +169,11 @@ fn float(text: &str) -> Option<f64> {
         return None;
     }
     let value: f64 = digits.parse().ok()?;
-    let said = matches!(digits.as_str(), "inf" | "infinity");
-    (value.is_finite() || value.is_nan() || said).then_some(sign * value)
+    let is_infinity = matches!(digits.as_str(), "inf" | "infinity");
+    (value.is_finite() || value.is_nan() || is_infinity).then_some(sign * value)
 }
 
-/// `1_000` is 1000; a separator stands between digits.
+/// Removes separators: `1_000` is 1000. None if one does not stand between digits.
 fn without_separators(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let is_digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_hexdigit);
@@ -199,27 +200,27 @@ fn hexadecimal_float(text: &str) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-/// The tag by which a runner's samples carry its number.
+/// The tag with the number of a runner.
 pub const RUNNER_TAG: &str = "instance_id";
 
-/// Which samples of a metric count: those that carry all these tags.
+/// Selects the samples of a metric that have all of these tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector {
-    /// The metric.
+    /// The name of the metric.
     pub metric: String,
     /// The tags, in the order given.
     pub tags: Vec<(String, String)>,
 }
 
 impl Selector {
-    /// The only runner whose samples it selects.
+    /// The number of the only runner whose samples are selected; None if it selects by other tags.
     pub fn runner(&self) -> Option<u32> {
         let (_, number) = self.tags.iter().find(|(key, _)| key == RUNNER_TAG)?;
-        // No runner has a number that is none.
+        // No runner has the number 0: a value that is not a number selects nothing.
         Some(number.parse().unwrap_or_default())
     }
 
-    /// Whether it selects by tags that k6 gives to samples, and not only by runner.
+    /// True if it selects by tags that k6 sets, and not only by runner.
     pub fn is_by_tags(&self) -> bool {
         self.tags.iter().any(|(key, _)| key != RUNNER_TAG)
     }
@@ -249,7 +250,7 @@ impl Selector {
         for tag in tags.map(|tags| tags.split(',')).into_iter().flatten() {
             match tag.split_once(':') {
                 Some((key, value)) if !key.is_empty() && !value.is_empty() => {
-                    // Of one that is named twice the last value counts.
+                    // k6 uses the last value of a tag that is named twice.
                     selected.retain(|(known, _)| *known != clean(key));
                     selected.push((clean(key), clean(value)));
                 }
@@ -279,15 +280,15 @@ impl fmt::Display for Selector {
 pub struct Threshold {
     /// The metric as the script names it.
     pub name: String,
-    /// What that selects.
+    /// The samples that `name` selects.
     pub selector: Selector,
-    /// The expression as the script has it.
+    /// The expression as the script has it, such as `p(95)<200`.
     pub source: String,
-    /// What that says.
+    /// The parsed expression.
     pub expression: Expression,
-    /// Whether the test ends when it is crossed.
+    /// True if the test ends when the threshold is crossed.
     pub abort_on_fail: bool,
-    /// How much of the test must be over before it may.
+    /// The time after the start before which the threshold does not end the test.
     pub delay_abort_eval: SignedDuration,
 }
 
@@ -334,9 +335,9 @@ pub fn thresholds(options: &Value) -> Result<Vec<Threshold>, ThresholdError> {
 /// A name under `thresholds` without an expression: k6 shows it in the summary, and judges nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submetric {
-    /// The metric as the script names it.
+    /// The metric with its tags, as the script names it.
     pub name: String,
-    /// What that selects.
+    /// The samples that `name` selects.
     pub selector: Selector,
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A version of k6. What follows the three numbers, such as `-rc1`, is not part of it.
+/// A version of k6, without what follows the three numbers, such as `-rc1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
     /// The first number.
@@ -20,8 +20,8 @@ impl Version {
         Self { major, minor, patch }
     }
 
-    /// The version that `k6 version` prints: `k6 v1.1.0 (commit/0e3fb953be, go1.24.4, linux/amd64)`, maybe followed
-    /// by the extensions of the binary.
+    /// Reads the output of `k6 version`, such as `k6 v1.1.0 (commit/0e3fb953be, go1.24.4, linux/amd64)`. The extensions
+    /// of the binary may follow.
     pub fn printed(text: &str) -> Option<Self> {
         let words = text.lines().next()?.split_whitespace();
         words
@@ -29,9 +29,9 @@ impl Version {
             .find_map(|word| word.parse().ok())
     }
 
-    /// The version that a verbose k6 writes to its log: `k6 version: v1.1.0 (go1.24.3, linux/amd64)`. When k6 runs
-    /// another k6 as its child, which has the extensions of a script, both write such a line, and the child's, which
-    /// runs the script, is the last.
+    /// Reads the version from the log of a verbose k6, such as `k6 version: v1.1.0 (go1.24.3, linux/amd64)`. A k6 that
+    /// starts another k6, with the extensions of a script, logs such a line as well. The last line counts, as it is of
+    /// the k6 that runs the script.
     pub fn logged(log: &str) -> Option<Self> {
         let (_, text) = log.rsplit_once("k6 version: v")?;
         let end = text.find(|c: char| c.is_whitespace() || c == '"');

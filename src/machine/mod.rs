@@ -37,7 +37,9 @@ pub use event::{Event, FORMER_AT_MOST, Former, HISTORY_LIMIT, NAMED_AT_MOST, Rec
 pub(crate) use event::{MESSAGE_LIMIT, OUTCOME_LIMIT, clipped, length};
 pub use inspection::{Inspection, InspectionError};
 pub use judge::judge;
-pub use observed::{End, Fact, Initializer, Left, Observed, PodSeen, Program, Refusal, Retention, Runner};
+pub use observed::{
+    End, Fact, Initializer, Left, Observed, ObservedPod, Program, Refusal, Retention, Runner,
+};
 pub use pod_refusal::{Part, PodRefusal, REFUSAL_GRACE, Rule};
 pub use replay::{ReplayError, Run, append, replay};
 pub(crate) use rerun::is_answered;

@@ -190,7 +190,7 @@ pub enum Program {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Runner {
     /// The pod, if there is one.
-    pub pod: Option<PodSeen>,
+    pub pod: Option<ObservedPod>,
     /// The end of its k6, or of the aggregator; None while it runs.
     pub end: Option<End>,
     /// True if the pod is still there after the end of k6: another container runs, or its end is not reported yet.
@@ -201,7 +201,7 @@ pub struct Runner {
 
 /// The pod of a runner or of the aggregator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PodSeen {
+pub struct ObservedPod {
     /// metadata.uid of the pod.
     pub uid: String,
     /// status.podIP, once it has one.

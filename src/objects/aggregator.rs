@@ -1,43 +1,44 @@
-//! The Job that merges the metrics of the runners, the Service at which it is reached, and the ConfigMap in which the
-//! result is kept.
+//! The Job that merges the metrics of the runners, its Service, and the ConfigMap with the result.
 
 use super::pod::{self, Owner, Part};
+use super::volumes::{empty, mount};
 use super::{ValidatedRun, literal, names, programs, tokens};
 use crate::aggregate::documents::Documents;
 use crate::aggregate::handle_summary::Content;
 use crate::aggregate::report::{self, RunInfo};
-use crate::limits::{LARGEST_EXPORT, LARGEST_WORD};
+use crate::limits::{LARGEST_EXPORT, LARGEST_HEARTBEAT};
 use crate::machine::Thresholds;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, PodSpec, Probe, Service,
-    ServicePort, ServiceSpec, Volume, VolumeMount,
+    ConfigMap, Container, ContainerPort, EmptyDirVolumeSource, PodSpec, Service, ServicePort, ServiceSpec,
+    Volume,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeMap;
 
-/// Where an aggregator listens: the port of OTLP over HTTP.
+/// The port of the aggregator, for OTLP over HTTP.
 pub const AGGREGATOR_PORT: i32 = 4318;
 
-/// The container that merges.
+/// The name of the aggregator's container.
 pub const AGGREGATE: &str = "aggregator";
 
 const KEPT_VOLUME: &str = "k6-operator-kept";
 const KEPT_FOLDER: &str = "/kept";
 
-/// How many processes of a runner leave something there: its pod, and another where Kubernetes lost the first.
+/// The number of processes of a runner that can leave files in that folder: its pod, and one that replaces a lost pod.
 const PROCESSES: usize = 2;
 
-/// The most bytes of a ConfigMap's data, less some room: <https://kubernetes.io/docs/concepts/configuration/configmap/>
+/// The room for a ConfigMap's data, in bytes. Kubernetes allows 1 MiB:
+/// <https://kubernetes.io/docs/concepts/configuration/configmap/>
 const MAP_LIMIT: usize = 1_000_000;
 
-/// Which of its documents a ConfigMap has no room for.
+/// Annotation with the names of the documents that the ConfigMap has no room for.
 const LEFT_OUT_ANNOTATION: &str = "k6.io/left-out";
 
-/// The Job of the aggregator, which merges the metrics of the runners. `options` are the options of the script, as JSON.
+/// The aggregator Job. `options` are the options of the script, as JSON.
 pub fn aggregator(run: &ValidatedRun, options: &str) -> Job {
     let ValidatedRun { owner, spec, plan: _ } = run;
     let settings = &spec.parts.aggregator;
@@ -59,11 +60,7 @@ pub fn aggregator(run: &ValidatedRun, options: &str) -> Job {
         volumes: Some(vec![kept(spec.terms.parallelism)]),
         ..PodSpec::default()
     };
-    let kept = VolumeMount {
-        name: KEPT_VOLUME.to_owned(),
-        mount_path: KEPT_FOLDER.to_owned(),
-        ..VolumeMount::default()
-    };
+    let kept = mount(KEPT_VOLUME, KEPT_FOLDER, false);
     let mounts: Vec<_> = base.volume_mounts.into_iter().flatten().chain([kept]).collect();
     let mut container = Container {
         command: Some(vec![programs::PROGRAM.to_owned()]),
@@ -73,17 +70,7 @@ pub fn aggregator(run: &ValidatedRun, options: &str) -> Job {
             ..ContainerPort::default()
         }]),
         volume_mounts: Some(mounts),
-        readiness_probe: Some(Probe {
-            http_get: Some(HTTPGetAction {
-                path: Some("/healthz".to_owned()),
-                port: IntOrString::Int(AGGREGATOR_PORT),
-                ..HTTPGetAction::default()
-            }),
-            period_seconds: Some(1),
-            timeout_seconds: Some(5),
-            failure_threshold: Some(10),
-            ..Probe::default()
-        }),
+        readiness_probe: Some(pod::readiness("/healthz", AGGREGATOR_PORT)),
         security_context: programs::read_only(base.security_context, settings),
         ..base
     };
@@ -94,7 +81,7 @@ pub fn aggregator(run: &ValidatedRun, options: &str) -> Job {
     pod::job(owner, Part::Aggregator, None, settings, pod)
 }
 
-/// The Service at which the runners reach the aggregator, whichever pod it has: it goes with the Job.
+/// The Service of the aggregator. The Job owns it, so it is deleted with the Job.
 pub fn service(owner: &Owner, aggregator: &Job) -> Service {
     let mut metadata = owner.metadata(names::service_name(&owner.stem()), "aggregator");
     metadata.owner_references = Some(vec![OwnerReference {
@@ -126,9 +113,9 @@ pub fn service(owner: &Owner, aggregator: &Job) -> Service {
     }
 }
 
-/// The ConfigMap in which the documents are kept, and what handleSummary() returned, or why not. Its `summary.json` is
-/// what handleSummary() received, in the shape in which it did; `about` is what the report says of the run beside what
-/// was measured. Also gives what is left out, as there is no room for it.
+/// Returns the ConfigMap with the documents of a run, the files that handleSummary() returned, and its error, and the
+/// names of those that it has no room for. Its `summary.json` is the data that handleSummary() received; `about` is
+/// what the report adds to the metrics.
 pub fn summary(owner: &Owner, documents: Documents, about: &RunInfo) -> (ConfigMap, Vec<String>) {
     let Documents {
         data,
@@ -192,13 +179,13 @@ pub fn summary(owner: &Owner, documents: Documents, about: &RunInfo) -> (ConfigM
     (map, left_out)
 }
 
-/// What a key of the ConfigMap has.
+/// The content of a key of the ConfigMap.
 enum Kept {
     Text(String),
     Bytes(ByteString),
 }
 
-/// The key of a file that handleSummary() returned: of the letters that a key can have.
+/// The key for a file that handleSummary() returned, in characters that a key may have.
 fn key(file: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let file: String = file.chars().map(|c| if fits(c) { c } else { '_' }).collect();
@@ -208,16 +195,14 @@ fn key(file: &str) -> String {
     )
 }
 
-/// The folder for what came last of each process: no honest run fills it, and nothing fills the disk of the node.
+/// The folder for the last export and heartbeat of each process. Its limit is enough for all of them, and keeps them
+/// from filling the disk of the node.
 fn kept(runners: u32) -> Volume {
     let runners = usize::try_from(runners).unwrap_or(usize::MAX);
-    let bytes = runners.saturating_mul(PROCESSES * (LARGEST_EXPORT + LARGEST_WORD));
-    Volume {
-        name: KEPT_VOLUME.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource {
-            medium: None,
-            size_limit: Some(Quantity(format!("{}Mi", bytes / (1024 * 1024)))),
-        }),
-        ..Volume::default()
-    }
+    let bytes = runners.saturating_mul(PROCESSES * (LARGEST_EXPORT + LARGEST_HEARTBEAT));
+    let limit = EmptyDirVolumeSource {
+        medium: None,
+        size_limit: Some(Quantity(format!("{}Mi", bytes / (1024 * 1024)))),
+    };
+    empty(KEPT_VOLUME, limit)
 }

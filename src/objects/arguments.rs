@@ -1,48 +1,48 @@
-//! The user's arguments of k6: split as a POSIX shell would, without one, and validated against those that are
-//! the operator's to set.
+//! The user's arguments of k6: split as a POSIX shell splits them, without running one, and checked against the flags
+//! that the operator sets itself.
 
 use crate::k6::{Arguments, Flags};
 use k8s_openapi::api::core::v1::EnvVar;
 use thiserror::Error;
 
-/// Arguments that can't be carried out.
+/// Arguments that can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ArgumentError {
-    /// A quote that is not closed, or a backslash at the end.
+    /// A quote is not closed, or a backslash ends the text.
     #[error("spec.arguments can't be split into words: a quote is not closed, or a backslash ends it")]
     Quoting,
     /// A flag that the operator sets itself.
     #[error("spec.{field} may not contain {flag}: {remedy}")]
     Reserved {
-        /// arguments or args.
+        /// The name of the field: arguments or args.
         field: &'static str,
-        /// The flag.
+        /// The flag as the user wrote it.
         flag: String,
         /// What to do instead.
         remedy: &'static str,
     },
-    /// What no program can be given.
+    /// Text that no program can get as an argument.
     #[error("spec.{field} has {what}, which no program can be given: remove it")]
     Uncarried {
-        /// arguments or args.
+        /// The name of the field: arguments or args.
         field: &'static str,
-        /// What it is.
+        /// What is in the text, such as a NUL character.
         what: &'static str,
     },
-    /// A dash that a word processor made of a hyphen.
+    /// A word begins with a typographic dash, which word processors put in place of a hyphen.
     #[error("spec.{field} has {word:?}, which begins with a typographic dash: write it with plain hyphens")]
     Dash {
-        /// arguments or args.
+        /// The name of the field: arguments or args.
         field: &'static str,
-        /// The word.
+        /// The word with the dash.
         word: String,
     },
 }
 
-/// The longest word that Linux gives to a program, without the NUL at its end.
+/// The maximum length of an argument on Linux, in bytes, without the NUL at its end.
 const LONGEST_WORD: usize = 131_071;
 
-/// The dashes of Unicode that look like a hyphen at the beginning of a flag.
+/// Dashes of Unicode that look like a hyphen.
 const DASHES: [char; 9] = [
     '\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2015}', '\u{2212}', '\u{fe63}',
     '\u{ff0d}',
@@ -50,7 +50,7 @@ const DASHES: [char; 9] = [
 
 const TERMINATOR: &str = "what follows it would be taken for scripts, and so would the operator's own flags";
 
-/// Flags that the operator sets itself.
+/// Flags that the operator sets itself, each with the remedy.
 const RESERVED: [(&str, &str); 5] = [
     (
         "execution-segment",
@@ -101,7 +101,7 @@ pub fn words(field: &'static str, words: &[String]) -> Result<Vec<String>, Argum
     }
 }
 
-/// What in a text no program can be given, in its arguments or its environment.
+/// Returns what keeps a text from being an argument or a variable of a program; None if nothing does.
 pub(super) fn uncarried(text: &str) -> Option<&'static str> {
     if text.contains('\0') {
         return Some("a NUL character");
@@ -114,8 +114,8 @@ pub(super) fn outputs(arguments: &Arguments) -> Vec<&str> {
     arguments.values("out").collect()
 }
 
-/// The words as Kubernetes must be given them, which expands `$(NAME)` in commands: only variables that the
-/// user declared in env are left for it, all else stays as it is written.
+/// Escapes words for Kubernetes, which expands `$(NAME)` in commands and arguments. It expands only variables that the
+/// user declared in env; all other text stays as it is.
 /// <https://kubernetes.io/docs/tasks/inject-data-application/define-command-argument-container/>
 pub fn literal(words: &[String], env: &[EnvVar]) -> Vec<String> {
     words.iter().map(|word| escaped(word, env)).collect()

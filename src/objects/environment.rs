@@ -1,4 +1,5 @@
-//! Texts that become a pod's environment or arguments, which the operating system must be able to pass to a program.
+//! Checks texts that become the environment or the arguments of a container: the operating system must be able to pass
+//! them to a program.
 
 use super::arguments;
 use super::spec_error::SpecError;

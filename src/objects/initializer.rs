@@ -2,14 +2,15 @@
 //! see `programs::inspect`. No shell runs.
 
 use super::pod::{self, Part, given};
+use super::volumes::{empty, mount};
 use super::{ValidatedRun, literal, programs, script};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, PodSpec, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, PodSpec, VolumeMount};
 
-/// The container in which k6 reads the script.
+/// The name of the container in which k6 reads the script.
 pub const INSPECT: &str = "inspect";
 
-/// The volume with the archive of the script.
+/// The volume for the archive of the script.
 const ARCHIVE_VOLUME: &str = "k6-archive-volume";
 const ARCHIVE_FOLDER: &str = "/k6-archive";
 
@@ -18,16 +19,12 @@ pub fn initializer(run: &ValidatedRun) -> Job {
     let ValidatedRun { owner, spec, plan: _ } = run;
     let settings = &spec.parts.initializer;
     let timeout = spec.terms.initialization_timeout;
-    let archive_mount = VolumeMount {
-        name: ARCHIVE_VOLUME.to_owned(),
-        mount_path: ARCHIVE_FOLDER.to_owned(),
-        ..VolumeMount::default()
-    };
+    let archive_mount = mount(ARCHIVE_VOLUME, ARCHIVE_FOLDER, false);
     let base = pod::main_container(INSPECT, &spec.parts.runner_image, settings);
     let mounts = script::mount(run).into_iter().chain([archive_mount]);
     let mounts = mounts.chain(base.volume_mounts.unwrap_or_default());
     let mounts: Vec<VolumeMount> = mounts.collect();
-    // The run's own deadline comes first, then that of the program, then that of the Job.
+    // The deadline of the run passes first, then that of the program, then that of the Job.
     let command = [
         programs::COPY.to_owned(),
         "inspect".to_owned(),
@@ -52,11 +49,7 @@ pub fn initializer(run: &ValidatedRun) -> Job {
         liveness_probe: settings.liveness_probe.clone(),
         ..base
     };
-    let archive_volume = Volume {
-        name: ARCHIVE_VOLUME.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource::default()),
-        ..Volume::default()
-    };
+    let archive_volume = empty(ARCHIVE_VOLUME, EmptyDirVolumeSource::default());
     let volumes = script::volume(run).into_iter().chain([archive_volume]);
     let mut pod = PodSpec {
         volumes: Some(volumes.collect()),

@@ -19,7 +19,7 @@ pub const GENERATION_ANNOTATION: &str = "k6.io/generation";
 /// Label that says which part an object plays: initializer, runner, starter, stopper or aggregator.
 pub const COMPONENT_LABEL: &str = "k6.io/component";
 
-/// Annotations that keep an autoscaler from emptying a node under a test: a pod of a run is not moved, it ends.
+/// Annotations that keep an autoscaler from draining a node under a test, since a pod of a run can't be moved.
 /// <https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md>,
 /// <https://karpenter.sh/docs/concepts/disruption/>
 pub(super) const KEPT_ON_ITS_NODE: [(&str, &str); 2] = [
@@ -31,7 +31,7 @@ pub(super) const KEPT_ON_ITS_NODE: [(&str, &str); 2] = [
 /// <https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-arch>
 pub(super) const ARCHITECTURE_LABEL: &str = "kubernetes.io/arch";
 
-/// Labels by which the operator, dashboards and `separate` tell a run's pods: no user's may look like one.
+/// Labels by which the operator, dashboards and `separate` select the pods of a run. Users can't set them.
 pub(super) const RESERVED_LABELS: [&str; 8] = [
     "app",
     "k6_cr",
@@ -43,10 +43,10 @@ pub(super) const RESERVED_LABELS: [&str; 8] = [
     RUNNER_LABEL,
 ];
 
-/// The longest that a Job's name and a label's value can be.
+/// The maximum length of a Job's name and of a label's value.
 const LONGEST: usize = 63;
 
-/// `<name>-<suffix>`; where that would be too long, the name is cut and told apart by a hash of the whole.
+/// Returns `<name>-<suffix>`. If that is too long, the name is cut and ends in a hash of the whole name.
 pub fn child_name(name: &str, suffix: &str) -> String {
     let whole = format!("{name}-{suffix}");
     if whole.len() <= LONGEST {
@@ -58,7 +58,7 @@ pub fn child_name(name: &str, suffix: &str) -> String {
     )
 }
 
-/// The name, cut to `longest` characters with a hash at its end if it is longer.
+/// Cuts a name to at most `longest` characters. A cut name ends in a hash of the whole name.
 pub fn shortened(name: &str, longest: usize) -> String {
     if name.len() <= longest {
         return name.to_owned();
@@ -81,8 +81,8 @@ pub fn run_label(name: &str) -> String {
     shortened(name, LONGEST)
 }
 
-/// What the names of a run's objects begin with: the name of the resource, and from the second run on the
-/// number of the run.
+/// The beginning of the names of a run's objects: the name of the resource and, from the second run on, the number of
+/// the run.
 pub fn stem(name: &str, attempt: u32) -> String {
     match attempt {
         0 | 1 => name.to_owned(),
@@ -90,32 +90,32 @@ pub fn stem(name: &str, attempt: u32) -> String {
     }
 }
 
-/// The ConfigMap of a script that the spec has inline: another script, another name.
+/// The name of the ConfigMap of an inline script, which depends on the script.
 pub fn script_name(stem: &str, script: &str) -> String {
     child_name(stem, &format!("script-{}", hash(script)))
 }
 
-/// The initializer Job.
+/// The name of the initializer Job.
 pub fn initializer_name(name: &str) -> String {
     child_name(name, "initializer")
 }
 
-/// The Job of runner `i`.
+/// The name of the Job of runner `i`.
 pub fn runner_name(name: &str, i: u32) -> String {
     child_name(name, &i.to_string())
 }
 
-/// The starter Job.
+/// The name of the starter Job.
 pub fn starter_name(name: &str) -> String {
     child_name(name, "starter")
 }
 
-/// The aggregator Job.
+/// The name of the aggregator Job.
 pub fn aggregator_name(name: &str) -> String {
     child_name(name, "aggregator")
 }
 
-/// The Service of the aggregator, whose name must be a label of RFC 1035: no dot, and a letter first.
+/// The name of the aggregator's Service, which must be a label of RFC 1035: no dot, and a letter first.
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#rfc-1035-label-names>
 pub fn service_name(name: &str) -> String {
     let fits = name.starts_with(|c: char| c.is_ascii_lowercase()) && !name.contains('.');
@@ -126,17 +126,25 @@ pub fn service_name(name: &str) -> String {
     }
 }
 
-/// The Secret with the tokens of a run of the resource with this UID.
+/// `IP:PORT`; an address of IPv6 stands in brackets.
+pub fn address(ip: &str, port: i32) -> String {
+    match ip.contains(':') {
+        true => format!("[{ip}]:{port}"),
+        false => format!("{ip}:{port}"),
+    }
+}
+
+/// The name of the Secret with the tokens of a run. It contains the UID of the resource.
 pub fn tokens_name(stem: &str, uid: &str) -> String {
     child_name(stem, &format!("tokens-{}", hash(uid)))
 }
 
-/// The ConfigMap in which the summary of a run is kept.
+/// The name of the ConfigMap with the summary of a run.
 pub fn summary_name(name: &str) -> String {
     child_name(name, "summary")
 }
 
-/// The stopper Job.
+/// The name of the stopper Job.
 pub fn stopper_name(name: &str) -> String {
     child_name(name, "stopper")
 }

@@ -8,36 +8,37 @@ pub(super) use crate::machine::Part;
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EnvVar, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
-    SeccompProfile, SecurityContext,
+    Capabilities, Container, EnvVar, HTTPGetAction, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    ResourceRequirements, SeccompProfile, SecurityContext,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeMap;
 
 /// The port of k6's REST API.
 pub const PORT: i32 = 6565;
 
-/// The user and group of runner pods: those of the official k6 image, by number, so that the kubelet can see
-/// that they are not root.
+/// The user and group of runner pods: those of the official k6 image, as numbers, from which the kubelet can tell that
+/// they are not root.
 const RUNNER_USER: i64 = 12345;
 
 /// How long after its own deadline a program may still report, until the deadline of its Job.
 pub(super) const REPORT_TIME: SignedDuration = SignedDuration::from_secs(10);
 
-/// How often an aggregator may be begun again: what it lost, the next exports of the runners bring.
+/// How often the container of an aggregator may be restarted. The next exports of the runners bring what it has lost.
 const AGGREGATORS: i32 = 20;
 
 /// The user and group of starter, stopper and aggregator.
 const PROGRAM_USER: i64 = 65532;
 
-/// The architecture of this program, which runs in most pods of a run too, as nodes are labelled.
+/// The architecture of this program, as nodes are labelled. Most pods of a run contain the program.
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
     "arm64"
 } else {
     "amd64"
 };
 
-/// What a spec may leave open.
+/// Values for what a spec leaves open.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Defaults {
     /// Image of runners and initializers.
@@ -53,20 +54,20 @@ pub struct Defaults {
 pub struct Owner {
     /// The kind of the resource.
     pub kind: Kind,
-    /// metadata.name.
+    /// metadata.name of the resource.
     pub name: String,
-    /// metadata.namespace.
+    /// metadata.namespace of the resource.
     pub namespace: String,
-    /// metadata.uid.
+    /// metadata.uid of the resource.
     pub uid: String,
-    /// metadata.generation.
+    /// metadata.generation of the resource.
     pub generation: i64,
-    /// Which run of the resource it is, from 1.
+    /// The number of the run among those of the resource, from 1.
     pub attempt: u32,
 }
 
 impl Owner {
-    /// What the names of the run's objects begin with.
+    /// The beginning of the names of the run's objects.
     pub fn stem(&self) -> String {
         names::stem(&self.name, self.attempt)
     }
@@ -106,7 +107,7 @@ impl Owner {
 }
 
 impl Part {
-    /// The name of the Job.
+    /// The name of the Job for this part.
     pub fn name(self, stem: &str) -> String {
         match self {
             Self::Initializer => names::initializer_name(stem),
@@ -117,7 +118,7 @@ impl Part {
         }
     }
 
-    /// Whether grafana/k6-operator has such a pod: tools count and select those by `app=k6,k6_cr=NAME`.
+    /// True if grafana/k6-operator has such a pod. Tools count and select those by `app=k6,k6_cr=NAME`.
     /// <https://github.com/grafana/k6-operator/blob/main/pkg/resources/jobs/helpers.go>
     fn is_counted(self) -> bool {
         match self {
@@ -134,7 +135,7 @@ impl Part {
     }
 }
 
-/// A Job with one pod that is never run again. What `pod` leaves open comes from the settings.
+/// A Job with one pod, which is never replaced. The settings complete `pod`.
 pub(super) fn job(
     owner: &Owner,
     part: Part,
@@ -162,7 +163,7 @@ pub(super) fn job(
         }
         Part::Starter | Part::Stopper | Part::Aggregator => {}
     }
-    // The user's first: what dashboards and the operator itself depend on can't be overridden.
+    // The user's labels come first, so that they can't override those that dashboards and the operator depend on.
     let user = &settings.common.metadata;
     let mut all_labels = user.labels.clone();
     all_labels.retain(|key, _| !names::RESERVED_LABELS.contains(&key.as_str()));
@@ -183,7 +184,7 @@ pub(super) fn job(
             completions: Some(1),
             parallelism: Some(1),
             active_deadline_seconds: deadline.map(|deadline| deadline.as_secs()),
-            // A runner's pod must be wholly gone before anything could take its place.
+            // A lost pod must be gone before another takes its place: both would generate load.
             pod_replacement_policy: Some("Failed".to_owned()),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
@@ -217,7 +218,7 @@ fn framed(part: Part, settings: &PodSettings, pod: PodSpec) -> PodSpec {
         node_selector.insert(names::ARCHITECTURE_LABEL.to_owned(), ARCHITECTURE.to_owned());
     }
     PodSpec {
-        // What it has kept survives a restart of its container.
+        // An aggregator is restarted in place, where it finds the files that it has kept.
         restart_policy: Some(
             if part == Part::Aggregator {
                 "OnFailure"
@@ -267,7 +268,7 @@ fn runs_our_program(container: &Container) -> bool {
     program.is_some_and(|word| word == PROGRAM || word == COPY)
 }
 
-/// Whether the user says on which architectures the pod may run.
+/// True if the user chooses the architecture of the node.
 fn names_an_architecture(common: &PodTemplate) -> bool {
     let node = common
         .affinity
@@ -311,7 +312,7 @@ fn init_container((index, settings): (usize, &InitContainer)) -> Container {
     }
 }
 
-/// A container as the settings have it, without those of its pod.
+/// A container with the settings, except those that are its pod's.
 pub(super) fn main_container(name: &str, default_image: &str, settings: &PodSettings) -> Container {
     let common = &settings.common;
     let image = settings.image.as_deref().unwrap_or(default_image);
@@ -329,8 +330,24 @@ pub(super) fn main_container(name: &str, default_image: &str, settings: &PodSett
     }
 }
 
-/// The environment of a k6, which is not to have another k6 built with the extensions that the script imports, as
-/// each of many runners would: unless the user says so.
+/// A readiness probe that asks once a second. A pod under load may answer late, for which it is neither killed nor at
+/// once taken for unready.
+pub(super) fn readiness(path: &str, port: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::Int(port),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(1),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(10),
+        ..Probe::default()
+    }
+}
+
+/// Adds a variable to the environment of a k6, so that it does not get another k6 built with the extensions of the
+/// script: each of many runners would. A value that the user has set stays.
 pub(super) fn unresolved(env: Option<Vec<EnvVar>>) -> Option<Vec<EnvVar>> {
     let env = env.unwrap_or_default();
     let is_said = |name: &str| env.iter().any(|variable| variable.name == name);
@@ -343,7 +360,8 @@ pub(super) fn unresolved(env: Option<Vec<EnvVar>>) -> Option<Vec<EnvVar>> {
     given(&all)
 }
 
-/// A container that satisfies the Pod Security Standard `restricted`, and whose last words are kept.
+/// A container that satisfies the Pod Security Standard `restricted`. If it fails, its termination message is the end
+/// of its log.
 pub(super) fn container(name: &str, image: &str, policy: PullPolicy) -> Container {
     Container {
         name: name.to_owned(),
@@ -374,7 +392,7 @@ fn resources(wanted: &Resources) -> Option<ResourceRequirements> {
     })
 }
 
-/// A list, if it has anything in it.
+/// The list; None if it is empty.
 pub(super) fn given<T: Clone>(list: &[T]) -> Option<Vec<T>> {
     (!list.is_empty()).then(|| list.to_vec())
 }

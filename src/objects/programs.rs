@@ -1,22 +1,21 @@
 //! The Jobs of starter and stopper, and the copy of the operator's program in pods whose image lacks it.
 
 use super::pod::{self, PORT, Part};
-use super::{ValidatedRun, tokens};
+use super::volumes::{empty, mount};
+use super::{ValidatedRun, names, tokens};
 use crate::api::{PodSettings, PullPolicy};
 use crate::machine::{STOP_GRACE, Target};
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, PodSpec, SecurityContext, Volume, VolumeMount,
-};
+use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, PodSpec, SecurityContext};
 
-/// The container of a starter or stopper, as grafana/k6-operator calls it.
+/// The name of a starter's or stopper's container, which is that of grafana/k6-operator.
 pub const PROGRAM_CONTAINER: &str = "k6-curl";
 
-/// The program in the operator's image.
+/// The path of the program in the operator's image.
 pub(super) const PROGRAM: &str = "/k6-operator";
 
-/// Its copy in a pod whose image lacks it, such as one made for grafana/k6-operator.
+/// The volume for a copy of the program, in pods whose image lacks it, such as one made for grafana/k6-operator.
 const COPY_VOLUME: &str = "k6-operator-program";
 const COPY_FOLDER: &str = "/k6-operator-program";
 pub(super) const COPY: &str = "/k6-operator-program/k6-operator";
@@ -52,10 +51,8 @@ fn program(
     let (settings, image) = (&spec.parts.starter, &spec.parts.program_image);
     let foreign = settings.image.as_ref().is_some_and(|own| own != image);
     let base = pod::main_container(PROGRAM_CONTAINER, image, settings);
-    let address = |target: &Target| match target.ip.contains(':') {
-        true => format!("--runner={}=[{}]:{PORT}", target.runner, target.ip),
-        false => format!("--runner={}={}:{PORT}", target.runner, target.ip),
-    };
+    let address =
+        |target: &Target| format!("--runner={}={}", target.runner, names::address(&target.ip, PORT));
     let mut container = Container {
         command: Some(vec![if foreign { COPY } else { PROGRAM }.to_owned()]),
         security_context: read_only(base.security_context, settings),
@@ -68,7 +65,7 @@ fn program(
         let copying = copied(&mut pod, &mut container, image, settings);
         pod.init_containers.get_or_insert_default().push(copying);
     }
-    // Where metrics are merged, `linger` listens at the port of a runner, and obeys only who has the token.
+    // Where metrics are merged, `linger` listens at the port of a runner and requires the token.
     let token = run.aggregation().map(|_| {
         let token = tokens::mounted(&mut pod, &mut container, owner, tokens::OF_STARTER);
         format!("--token={token}")
@@ -100,20 +97,10 @@ pub(super) fn copied(
     program_image: &str,
     settings: &PodSettings,
 ) -> Container {
-    let mount = VolumeMount {
-        name: COPY_VOLUME.to_owned(),
-        mount_path: COPY_FOLDER.to_owned(),
-        ..VolumeMount::default()
-    };
-    pod.volumes.get_or_insert_default().push(Volume {
-        name: COPY_VOLUME.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource::default()),
-        ..Volume::default()
-    });
-    container.volume_mounts.get_or_insert_default().push(VolumeMount {
-        read_only: Some(true),
-        ..mount.clone()
-    });
+    let volumes = pod.volumes.get_or_insert_default();
+    volumes.push(empty(COPY_VOLUME, EmptyDirVolumeSource::default()));
+    let mounts = container.volume_mounts.get_or_insert_default();
+    mounts.push(mount(COPY_VOLUME, COPY_FOLDER, true));
     let hardened = PodSettings {
         image: Some(program_image.to_owned()),
         common: settings.common.clone(),
@@ -122,7 +109,7 @@ pub(super) fn copied(
     Container {
         command: Some(vec![PROGRAM.to_owned()]),
         args: Some(vec!["copy".to_owned(), COPY.to_owned()]),
-        volume_mounts: Some(vec![mount]),
+        volume_mounts: Some(vec![mount(COPY_VOLUME, COPY_FOLDER, false)]),
         image_pull_policy: Some(PullPolicy::IfNotPresent.as_str().to_owned()),
         env: None,
         env_from: None,

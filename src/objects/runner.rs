@@ -10,11 +10,10 @@ use crate::k6::{Arguments, Flags};
 use crate::machine::{Aggregation, Start};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector,
-    PodAffinityTerm, PodSpec, Probe, VolumeMount,
+    Affinity, Container, ContainerPort, EnvVar, EnvVarSource, ObjectFieldSelector, PodAffinityTerm, PodSpec,
+    VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeMap;
 
 /// Where a runner exports its metrics.
@@ -25,7 +24,7 @@ struct Wiring<'a> {
     address: &'a str,
 }
 
-/// The container in which k6 runs its part.
+/// The name of the container in which k6 runs its part.
 pub const RUNNER: &str = "k6";
 
 /// The variable with the UID of a runner's pod, which distinguishes the processes of a runner.
@@ -53,7 +52,10 @@ pub fn runner(run: &ValidatedRun, (i, n): (u32, u32), address: Option<&str>) -> 
         command: Some(command(run, (i, n), wiring)),
         ports: Some(std::iter::once(api).chain(spec.ports.iter().cloned()).collect()),
         volume_mounts: given(&mounts),
-        readiness_probe: settings.readiness_probe.clone().or_else(|| Some(answers())),
+        readiness_probe: settings
+            .readiness_probe
+            .clone()
+            .or_else(|| Some(pod::readiness("/v1/status", PORT))),
         liveness_probe: settings.liveness_probe.clone(),
         ..base
     };
@@ -101,7 +103,7 @@ fn exporting(container: &mut Container, aggregation: &Aggregation) {
     variables.extend(ours);
 }
 
-/// The command of a runner's container: k6, within `linger` if metrics are merged.
+/// The command of a runner's container: k6, which `linger` starts if metrics are merged.
 fn command(run: &ValidatedRun, (i, n): (u32, u32), wiring: Option<Wiring<'_>>) -> Vec<String> {
     let ValidatedRun { owner, spec, plan } = run;
     let mut words = wiring.map_or_else(Vec::new, |wiring| around_k6(run, i, wiring));
@@ -120,7 +122,7 @@ fn command(run: &ValidatedRun, (i, n): (u32, u32), wiring: Option<Wiring<'_>>) -
     // k6 uses the last value of a flag.
     let rps = plan.as_ref().and_then(|plan| plan.rps);
     words.extend(rps.map(|rps| format!("--rps={}", share(rps, (i, n)))));
-    // Within `linger`, k6 has an address on loopback.
+    // Within `linger`, k6 listens on loopback.
     if wiring.is_none() {
         words.push(format!("--address=0.0.0.0:{PORT}"));
     }
@@ -169,25 +171,10 @@ fn around_k6(run: &ValidatedRun, i: u32, Wiring { aggregation, address }: Wiring
     words
 }
 
-/// The share of runner `i` of `n` in a whole number: all of them add up to it, and differ by one at most.
+/// The share of runner `i` of `n` in a whole number. All shares add up to the number, and differ by one at most.
 fn share(whole: u64, (i, n): (u32, u32)) -> u64 {
     let (i, n) = (u64::from(i), u64::from(n.max(1)));
     whole / n + u64::from(i <= whole % n)
-}
-
-/// Whether k6 answers. A runner under load may be slow to: it is not killed for that.
-fn answers() -> Probe {
-    Probe {
-        http_get: Some(HTTPGetAction {
-            path: Some("/v1/status".to_owned()),
-            port: IntOrString::Int(PORT),
-            ..HTTPGetAction::default()
-        }),
-        period_seconds: Some(1),
-        timeout_seconds: Some(5),
-        failure_threshold: Some(10),
-        ..Probe::default()
-    }
 }
 
 /// Keeps a runner off nodes that have another runner, of any test.
@@ -214,8 +201,8 @@ fn apart(user: Affinity) -> Affinity {
     }
 }
 
-/// Whether k6 writes no log. Users who set this read the JSON that handleSummary() prints, and k6 would write its banner
-/// and its progress beside it:
+/// True if k6's log is discarded. Users who do that read the JSON that handleSummary() prints, and k6 would write its
+/// banner and its progress beside it:
 /// <https://github.com/dapr/dapr/blob/0fb114a40e2dd665e22586291afc22640ff91430/tests/runner/loadtest/k6.go>
 fn logs_nothing(arguments: &Arguments, settings: &PodSettings) -> bool {
     let mut env = settings.common.env.iter();

@@ -1,8 +1,7 @@
 //! The script: its source in the spec, the volume that holds it, and its path in a pod.
 
-use super::ValidatedRun;
-use super::names;
 use super::spec_error::SpecError;
+use super::{ValidatedRun, names, volumes};
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapVolumeSource, PersistentVolumeClaimVolumeSource, Volume, VolumeMount,
 };
@@ -25,23 +24,23 @@ const INLINE_FILE: &str = "test.js";
 pub enum Script {
     /// A ConfigMap and a key in it.
     ConfigMap {
-        /// Its name.
+        /// The name of the ConfigMap.
         name: String,
-        /// The key.
+        /// The key with the script.
         file: String,
     },
     /// A PersistentVolumeClaim and a path in it.
     VolumeClaim {
-        /// Its name.
+        /// The name of the claim.
         name: String,
         /// The path: absolute in the pod, or below `/test`.
         file: String,
-        /// Whether it is mounted read-only.
+        /// True if the claim is mounted read-only.
         read_only: bool,
     },
     /// A path in the image.
     LocalFile(String),
-    /// The script itself.
+    /// The source of the script in the spec.
     Inline(String),
 }
 
@@ -78,41 +77,19 @@ pub(super) fn parse(script: &Value) -> Result<Script, SpecError> {
         Value::Object(_) => {
             let sources: Sources =
                 serde_json::from_value(script.clone()).map_err(|e| SpecError::Script(e.to_string()))?;
-            match sources {
-                Sources {
-                    config_map: Some(source),
-                    volume_claim: None,
-                    local_file: None,
-                    inline: None,
-                } => config_map(source.name, source.file),
-                Sources {
-                    config_map: None,
-                    volume_claim: Some(source),
-                    local_file: None,
-                    inline: None,
-                } => volume_claim(source),
-                Sources {
-                    config_map: None,
-                    volume_claim: None,
-                    local_file: Some(file),
-                    inline: None,
-                } => {
-                    let file = file_path("localFile", file)?;
-                    Ok(Script::LocalFile(file))
-                }
-                Sources {
-                    config_map: None,
-                    volume_claim: None,
-                    local_file: None,
-                    inline: Some(text),
-                } if text.len() <= INLINE_LIMIT => Ok(Script::Inline(text)),
-                Sources {
-                    config_map: None,
-                    volume_claim: None,
-                    local_file: None,
-                    inline: Some(text),
-                } => Err(SpecError::Inline(text.len())),
-                Sources { .. } => Err(wrong("it has none or several of them")),
+            let Sources {
+                config_map: map,
+                volume_claim: claim,
+                local_file,
+                inline,
+            } = sources;
+            match (map, claim, local_file, inline) {
+                (Some(source), None, None, None) => config_map(source.name, source.file),
+                (None, Some(source), None, None) => volume_claim(source),
+                (None, None, Some(file), None) => file_path("localFile", file).map(Script::LocalFile),
+                (None, None, None, Some(text)) if text.len() <= INLINE_LIMIT => Ok(Script::Inline(text)),
+                (None, None, None, Some(text)) => Err(SpecError::Inline(text.len())),
+                _ => Err(wrong("it has none or several of them")),
             }
         }
         Value::Null => Err(wrong("it has none of them")),
@@ -122,9 +99,7 @@ pub(super) fn parse(script: &Value) -> Result<Script, SpecError> {
 
 fn config_map(name: String, file: Option<String>) -> Result<Script, SpecError> {
     let name = subdomain("a ConfigMap", name)?;
-    let file = file
-        .filter(|file| !file.is_empty())
-        .unwrap_or_else(|| DEFAULT_FILE.to_owned());
+    let file = or_default(file);
     let key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if file.len() > 253 || file == "." || file.starts_with("..") || !file.chars().all(key) {
         return Err(SpecError::File {
@@ -136,6 +111,12 @@ fn config_map(name: String, file: Option<String>) -> Result<Script, SpecError> {
     Ok(Script::ConfigMap { name, file })
 }
 
+/// The file that the user names, or `test.js`.
+fn or_default(file: Option<String>) -> String {
+    let file = file.filter(|file| !file.is_empty());
+    file.unwrap_or_else(|| DEFAULT_FILE.to_owned())
+}
+
 fn volume_claim(source: VolumeClaimSource) -> Result<Script, SpecError> {
     let VolumeClaimSource {
         name,
@@ -143,12 +124,10 @@ fn volume_claim(source: VolumeClaimSource) -> Result<Script, SpecError> {
         read_only,
     } = source;
     let name = subdomain("a PersistentVolumeClaim", name)?;
-    let file = file
-        .filter(|file| !file.is_empty())
-        .unwrap_or_else(|| DEFAULT_FILE.to_owned());
+    let file = or_default(file);
     let file = file_path("volumeClaim.file", file)?;
     if let Some(absolute) = file.strip_prefix('/') {
-        // At the root the volume would hide the whole image.
+        // A volume at the root would hide the whole image.
         let no_folder = !absolute.contains('/');
         let crooked = absolute.split('/').any(|part| part.is_empty() || part == ".");
         // Kubernetes can't mount at a path with a colon.
@@ -171,7 +150,7 @@ fn volume_claim(source: VolumeClaimSource) -> Result<Script, SpecError> {
     })
 }
 
-/// Refuses what is not the path of a file, and paths that lead out of their folder.
+/// Refuses text that is not the path of a file, and paths that lead out of their folder.
 fn file_path(field: &'static str, text: String) -> Result<String, SpecError> {
     let bad = text.starts_with('-')
         || text.ends_with('/')
@@ -188,6 +167,7 @@ fn file_path(field: &'static str, text: String) -> Result<String, SpecError> {
     Ok(text)
 }
 
+/// Checks a name by the rules of Kubernetes:
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names>
 fn subdomain(what: &str, name: String) -> Result<String, SpecError> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
@@ -222,7 +202,7 @@ pub(super) fn path(run: &ValidatedRun) -> String {
     }
 }
 
-/// All files of the ConfigMap or the claim, so that the script can import its neighbours.
+/// The volume with all files of the ConfigMap or claim, so that the script can import those beside it.
 pub(super) fn volume(run: &ValidatedRun) -> Option<Volume> {
     let of_config_map = |name: String| Volume {
         name: VOLUME.to_owned(),
@@ -247,7 +227,7 @@ pub(super) fn volume(run: &ValidatedRun) -> Option<Volume> {
     }
 }
 
-/// Where the volume is mounted.
+/// The mount of that volume; None if the script is in the image.
 pub(super) fn mount(run: &ValidatedRun) -> Option<VolumeMount> {
     let (folder, read_only) = match &run.spec.script {
         Script::ConfigMap { .. } | Script::Inline(_) => (FOLDER, true),
@@ -260,10 +240,5 @@ pub(super) fn mount(run: &ValidatedRun) -> Option<VolumeMount> {
         }
         Script::LocalFile(_) => return None,
     };
-    Some(VolumeMount {
-        name: VOLUME.to_owned(),
-        mount_path: folder.to_owned(),
-        read_only: read_only.then_some(true),
-        ..VolumeMount::default()
-    })
+    Some(volumes::mount(VOLUME, folder, read_only))
 }

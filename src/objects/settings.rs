@@ -1,6 +1,6 @@
-//! The settings of one part's pods: what the spec says for it, else what the spec says for all, else the
-//! operator's defaults. A single value is taken from the first that has it; lists and maps whose entries have
-//! a name are joined, and the first to name an entry wins; lists without names are taken as a whole.
+//! The settings of the pods of one part: first from the spec for this part, then from the spec for all parts, then from
+//! the operator's defaults. The first that sets a single value decides. Lists and maps whose entries have a name are
+//! joined, and the first entry of a name decides. Lists without names are taken as a whole.
 
 use super::Defaults;
 use crate::api::{Metadata, PodSettings, PodTemplate, Resources, Spec, without_empty};
@@ -13,15 +13,15 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, remote = "Self")]
 pub struct Common {
-    /// For the pods of every part.
+    /// Settings of all pods.
     pub pod_template: PodTemplate,
-    /// For initializers; absent: those of the runners.
+    /// Settings of initializers; absent: those of the runners.
     pub initializer: Option<PodSettings>,
-    /// For runners.
+    /// Settings of runners.
     pub runner: PodSettings,
-    /// For starters and stoppers.
+    /// Settings of starters and stoppers.
     pub starter: PodSettings,
-    /// For aggregators.
+    /// Settings of aggregators.
     pub aggregation: AggregationDefaults,
 }
 
@@ -49,13 +49,13 @@ pub(super) struct Parts {
     pub program_image: String,
     pub initializer: PodSettings,
     pub runner: PodSettings,
-    /// Of starters and stoppers.
+    /// The settings of starters and stoppers.
     pub starter: PodSettings,
     pub aggregator: PodSettings,
 }
 
 impl Parts {
-    /// The parts of a run of this spec.
+    /// The settings of all parts, for this spec.
     pub fn of(spec: &Spec, defaults: &Defaults) -> Self {
         let common = &defaults.common;
         let runner = of_runner(spec, common);
@@ -76,8 +76,8 @@ fn of_runner(spec: &Spec, defaults: &Common) -> PodSettings {
     all(&spec.runner, spec, &defaults.runner, defaults)
 }
 
-/// The settings of the initializer. The script must see there what it sees in the runners: what the initializer does
-/// not set is theirs, except probes, which ask k6's API: `k6 inspect` has none.
+/// The settings of the initializer. The script must read the same files and variables there as in the runners, so what
+/// the initializer does not set comes from them. Probes do not: they ask k6's API, and `k6 inspect` has none.
 fn of_initializer(spec: &Spec, defaults: &Common) -> PodSettings {
     let none = PodSettings::default();
     let own = spec
@@ -93,10 +93,11 @@ fn of_initializer(spec: &Spec, defaults: &Common) -> PodSettings {
     }
 }
 
-/// The settings of an initializer, completed by those of the runners, of which each group is taken as a whole: half of
-/// one would pull an image that is not there, fit no node, or run as a user that is not allowed. Its init containers may
-/// make what those of the runners wait for. Labels and annotations are not what a script sees; those of the runners can
-/// bring in a proxy with which an initializer never ends. Probes of runners ask k6's API, which an initializer lacks.
+/// Completes the settings of an initializer with those of the runners. Each group is taken as a whole: half of one
+/// would pull an image that is not there, fit no node, or run as a user that is not allowed. Init containers come from
+/// both, as those of the initializer may prepare what those of the runners wait for. Labels and annotations do not: a
+/// script does not see them, and those of the runners can bring in a proxy with which an initializer never ends. Nor do
+/// probes, which ask k6's API.
 fn as_runner(own: &PodSettings, runner: &PodSettings) -> PodSettings {
     let mut rest = PodSettings {
         readiness_probe: None,
@@ -201,8 +202,8 @@ fn cores(quantity: &Quantity) -> Option<f64> {
     }
 }
 
-/// The difference between initializer and runners by which the script could read other things in one than in the other;
-/// it names the fields. None if there is none.
+/// Describes a difference between initializer and runners by which the script could read other things in one than in
+/// the other, with the names of the fields; None if there is none.
 pub(super) fn unlike_runners(parts: &Parts) -> Option<String> {
     let Parts {
         runner_image,
@@ -239,7 +240,7 @@ pub(super) fn unlike_runners(parts: &Parts) -> Option<String> {
     ));
     let before = |settings: &PodSettings| {
         let containers = settings.init_containers.iter();
-        // A sidecar does not make the files that a script reads.
+        // A sidecar does not prepare the files that a script reads.
         let containers = containers.filter(|container| container.restart_policy.is_none());
         containers.cloned().collect::<Vec<_>>()
     };
@@ -263,11 +264,11 @@ pub(super) fn unlike_runners(parts: &Parts) -> Option<String> {
     })
 }
 
-/// How many fields are named, and how much of the name of a variable.
+/// The maximum number of fields in that description, and of characters of a variable's name.
 const NAMED_AT_MOST: usize = 5;
 const NAME_LIMIT: usize = 60;
 
-/// Whether one has anything that the other has not.
+/// True if `one` has an entry that `other` has not.
 fn beyond<T: PartialEq>(one: &[T], other: &[T]) -> bool {
     one.iter().any(|entry| !other.contains(entry))
 }
@@ -284,7 +285,7 @@ fn with(template: &PodTemplate) -> PodSettings {
     }
 }
 
-/// The first settings, completed by the second.
+/// Completes the first settings with the second.
 fn over(first: &PodSettings, second: &PodSettings) -> PodSettings {
     let PodSettings {
         image,
@@ -350,7 +351,7 @@ fn common_over(first: PodTemplate, second: &PodTemplate) -> PodTemplate {
             .or_else(|| second.container_security_context.clone()),
         resources: resources_over(resources, &second.resources),
         env: named(env, &second.env, |env| Some(env.name.clone())),
-        // Of two sources with one key, the later wins in Kubernetes.
+        // Kubernetes uses the later of two sources with the same key, so the first settings come last.
         env_from: distinct(&second.env_from, env_from),
     }
 }
@@ -373,7 +374,8 @@ fn whole<T: Clone>(first: Vec<T>, second: &[T]) -> Vec<T> {
     if first.is_empty() { second.to_vec() } else { first }
 }
 
-/// The second's entries come first, as a variable can refer to those before it.
+/// Joins two lists by name; entries of `first` decide. Those of `second` come first, as a variable can refer to those
+/// before it.
 fn named<T: Clone>(first: Vec<T>, second: &[T], name: impl Fn(&T) -> Option<String>) -> Vec<T> {
     let taken: Vec<String> = first.iter().filter_map(&name).collect();
     let free = |entry: &&T| name(entry).is_none_or(|name| !taken.contains(&name));

@@ -1,4 +1,4 @@
-//! The reasons for which a spec can't be carried out.
+//! Reasons for which a spec can't be carried out.
 
 use super::arguments::ArgumentError;
 use super::script::INLINE_LIMIT;
@@ -7,24 +7,24 @@ use crate::limits::PARALLELISM;
 use crate::machine::rps_too_low;
 use thiserror::Error;
 
-/// A spec can't be carried out: the field and the remedy.
+/// The reason for which a spec can't be carried out. Its message names the field and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SpecError {
     /// parallelism is out of range.
     #[error("spec.parallelism is {0}: it must be at least 1 and at most {PARALLELISM}")]
     Parallelism(i64),
-    /// script has none of its shapes.
+    /// script has none of its forms.
     #[error(
         "spec.script must be the name of a ConfigMap, or an object with exactly one of configMap, volumeClaim, \
          localFile and inline: {0}"
     )]
     Script(String),
-    /// A file can't be used.
+    /// The path of a file can't be used.
     #[error("spec.script.{field} is {text:?}: {remedy}")]
     File {
-        /// The field below script.
+        /// The name of the field, below script.
         field: &'static str,
-        /// Its value.
+        /// The value of the field.
         text: String,
         /// What it must be.
         remedy: &'static str,
@@ -40,46 +40,46 @@ pub enum SpecError {
          etcd; move it into a ConfigMap or a volume"
     )]
     TooLarge {
-        /// All of it.
+        /// The size of the spec, in bytes.
         bytes: usize,
-        /// The path of the field that most of it is in.
+        /// The path of the field that has most of it.
         field: String,
-        /// The bytes of this field.
+        /// The size of this field, in bytes.
         of_field: usize,
     },
-    /// A text can't be given to a program.
+    /// A text can't be passed to a program.
     #[error("spec.{field} has {what}, which no program can be given: remove it")]
     Uncarried {
         /// The path of the field.
         field: String,
-        /// What it is.
+        /// What is in the text, such as a NUL character.
         what: &'static str,
     },
-    /// No name of a variable.
+    /// The name of a variable is not valid.
     #[error("spec.{field}.name is {name:?}: it must be printable ASCII without `=`")]
     Variable {
-        /// The path of the variable.
+        /// The path of the variable in the spec.
         field: String,
-        /// Its name.
+        /// The name as the user wrote it.
         name: String,
     },
-    /// arguments can't be used.
+    /// arguments or args can't be used.
     #[error(transparent)]
     Arguments(#[from] ArgumentError),
-    /// Fewer requests per second than runners.
+    /// The limit of requests per second is lower than the number of runners.
     #[error("{}", rps_too_low(*.rps, *.parallelism))]
     Rps {
-        /// As the arguments or the environment of k6 say it.
+        /// The limit in the arguments or the environment of k6.
         rps: u64,
         /// The number of runners.
         parallelism: u32,
     },
-    /// A timeout is no duration.
+    /// A timeout is not a duration in its range.
     #[error("spec.timeouts.{field} is {text:?}: write a duration from 1s to 168h, such as 90s or 5m")]
     Timeout {
-        /// The field below timeouts.
+        /// The name of the field, below timeouts.
         field: &'static str,
-        /// Its value.
+        /// The value of the field.
         text: String,
     },
 }

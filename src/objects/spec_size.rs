@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::Value;
 use std::io;
 
-/// The maximum size of a spec as JSON, in bytes. etcd takes 1.5 MiB at a time (`--max-request-bytes`), which is the whole resource:
-/// beside the spec up to 256 KiB of annotations, which users may add at any time, and the status.
+/// The maximum size of a spec as JSON, in bytes. etcd takes at most 1.5 MiB in a request (`--max-request-bytes`). A
+/// resource is one request: the spec, up to 256 KiB of annotations, which users may add at any time, and the status.
 /// <https://etcd.io/docs/v3.5/dev-guide/limit/>
 pub(super) const SPEC_LIMIT: usize = 1_100_000;
 
@@ -18,7 +18,7 @@ fn json_size(value: &impl Serialize) -> usize {
     size.0
 }
 
-/// Counts what is written.
+/// Counts the bytes that are written to it.
 struct Size(usize);
 
 impl io::Write for Size {
@@ -40,7 +40,7 @@ pub(super) fn check_size(spec: &Spec) -> Result<(), SpecError> {
     }
     let mut found = serde_json::to_value(spec).unwrap_or_default();
     let (mut field, mut of_field) = ("spec".to_owned(), bytes);
-    // Down to the field that has more than half of what is above it.
+    // Descends as long as one field has more than half of the bytes.
     loop {
         let inner: Vec<(String, Value)> = match found {
             Value::Object(fields) => fields

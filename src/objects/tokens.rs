@@ -2,30 +2,32 @@
 
 use super::names;
 use super::pod::Owner;
+use super::volumes::{empty, mount};
 use crate::protocol::tokens::{AGGREGATOR, AGGREGATOR_HASH, RUNNERS, RUNNERS_HASH, Tokens};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, KeyToPath, PodSpec, Secret, SecretVolumeSource, Volume, VolumeMount,
+    Container, EmptyDirVolumeSource, KeyToPath, PodSpec, Secret, SecretVolumeSource, Volume,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// Where the Secret is, in the pods that no script runs in.
+/// The volume of the Secret, in pods that run no script.
 const SECRET_VOLUME: &str = "k6-operator-secret";
 const SECRET_FOLDER: &str = "/k6-operator-secret";
 
-/// Where a runner's copy of its part of the Secret is, until it has read it.
+/// The volume for a runner's copy of its keys, which the runner deletes when it has read them.
 const COPY_VOLUME: &str = "k6-operator-tokens";
 pub(super) const COPY_FOLDER: &str = "/k6-operator-tokens";
 
-/// What opens the port of the runners, for the starter and the stopper.
+/// The key for the starter and the stopper: their token for the port of the runners.
 pub(super) const OF_STARTER: &str = RUNNERS;
-/// By what the aggregator knows the runners.
+/// The key for the aggregator: the hash of the token that runners send it.
 pub(super) const OF_AGGREGATOR: &str = AGGREGATOR_HASH;
-/// What opens the port of the aggregator, and by what a runner knows the starter and the stopper.
+/// The keys for a runner: its token for the aggregator, and the hash of the token that the starter and the stopper send
+/// it.
 const OF_RUNNER: [&str; 2] = [AGGREGATOR, RUNNERS_HASH];
 
-/// The Secret with these tokens. Its name has the UID of the resource in it: that of a resource that is gone, or of a
-/// former run, is never taken for it.
+/// The Secret with the tokens of a run. Its name contains the UID of the resource, so the Secret of a deleted resource
+/// or of a former run is never taken for it.
 pub fn tokens(owner: &Owner, tokens: &Tokens) -> Secret {
     let hashes = [tokens.aggregator.hash(), tokens.runners.hash()].map(|hash| hash.to_string());
     let data = [
@@ -43,7 +45,7 @@ pub fn tokens(owner: &Owner, tokens: &Tokens) -> Secret {
     }
 }
 
-/// Mounts one key of the Secret into a container that no script runs in, and gives its path.
+/// Mounts one key of the Secret into a container that runs no script, and returns its path.
 pub(super) fn mounted(pod: &mut PodSpec, container: &mut Container, owner: &Owner, key: &str) -> String {
     pod.volumes.get_or_insert_default().push(secret(owner, &[key]));
     let mount = mount(SECRET_VOLUME, SECRET_FOLDER, true);
@@ -51,19 +53,15 @@ pub(super) fn mounted(pod: &mut PodSpec, container: &mut Container, owner: &Owne
     format!("{SECRET_FOLDER}/{key}")
 }
 
-/// Has the container `copying`, which runs before `runner`, copy what a runner needs to where the runner can remove it:
-/// a script could read a Secret that is mounted.
+/// Lets the container `copying`, which runs before `runner`, copy the keys of a runner to a volume from which the
+/// runner can delete them: a script could read a Secret that is mounted.
 pub(super) fn handed_over(pod: &mut PodSpec, copying: &mut Container, runner: &mut Container, owner: &Owner) {
-    let copies = Volume {
-        name: COPY_VOLUME.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource {
-            medium: Some("Memory".to_owned()),
-            size_limit: Some(Quantity("1Mi".to_owned())),
-        }),
-        ..Volume::default()
+    let in_memory = EmptyDirVolumeSource {
+        medium: Some("Memory".to_owned()),
+        size_limit: Some(Quantity("1Mi".to_owned())),
     };
     let volumes = pod.volumes.get_or_insert_default();
-    volumes.extend([secret(owner, &OF_RUNNER), copies]);
+    volumes.extend([secret(owner, &OF_RUNNER), empty(COPY_VOLUME, in_memory)]);
     let words = copying.args.get_or_insert_default();
     words.push(format!("--files={SECRET_FOLDER}"));
     words.push(format!("--into={COPY_FOLDER}"));
@@ -88,15 +86,6 @@ fn secret(owner: &Owner, keys: &[&str]) -> Volume {
             ..SecretVolumeSource::default()
         }),
         ..Volume::default()
-    }
-}
-
-fn mount(volume: &str, folder: &str, is_read_only: bool) -> VolumeMount {
-    VolumeMount {
-        name: volume.to_owned(),
-        mount_path: folder.to_owned(),
-        read_only: is_read_only.then_some(true),
-        ..VolumeMount::default()
     }
 }
 

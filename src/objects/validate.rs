@@ -1,4 +1,4 @@
-//! Checks a spec as a whole. The result is what all builders start from.
+//! Checks a spec as a whole. All builders start from the result.
 
 use super::environment::check_environment;
 use super::script::{self, Script};
@@ -36,7 +36,7 @@ pub struct ValidatedSpec {
     pub(super) ports: Vec<ContainerPort>,
     /// Whether each runner needs a node without other runners.
     pub(super) separate: bool,
-    /// `spec.quiet`.
+    /// `spec.quiet`, if it is set.
     pub(super) quiet: Option<bool>,
 }
 
@@ -45,9 +45,9 @@ pub struct ValidatedSpec {
 pub struct ValidatedRun {
     /// The run that owns the objects.
     pub owner: Owner,
-    /// Its spec.
+    /// The validated spec of the run.
     pub spec: ValidatedSpec,
-    /// What was planned when k6 had read the script; None before.
+    /// The plan that follows from what k6 said of the script; None before.
     pub plan: Option<Plan>,
 }
 
@@ -58,7 +58,7 @@ impl ValidatedRun {
     }
 }
 
-/// Checks a spec, and completes it by the operator's defaults.
+/// Checks a spec, and completes it with the operator's defaults.
 pub fn validate(spec: &Spec, defaults: &Defaults) -> Result<ValidatedSpec, SpecError> {
     let Timeouts {
         initialization,
@@ -81,15 +81,10 @@ pub fn validate(spec: &Spec, defaults: &Defaults) -> Result<ValidatedSpec, SpecE
     };
     let start = Start::from(spec.paused.is_some_and(|paused| !paused.0));
     let parsed = Arguments::parse(&arguments, &Flags::of_run());
-    // k6 takes what an argument says before what its environment does.
-    let says = |flag: &str| {
-        let argument = parsed.is_on(flag);
-        let set = |env: &[EnvVar]| {
-            let variable = env.iter().find(|own| own.name == variable_of(flag))?;
-            Some(variable.value.as_deref().and_then(boolean) == Some(true))
-        };
-        let environment = || set(&spec.runner.common.env).or_else(|| set(&spec.pod_template.env));
-        argument.or_else(environment).unwrap_or(false)
+    // For k6, arguments take precedence over its environment.
+    let is_set = |flag: &str| {
+        let variable = || variable(spec, flag).map(|value| boolean(value) == Some(true));
+        parsed.is_on(flag).or_else(variable).unwrap_or(false)
     };
     let parallelism = count.ok_or(SpecError::Parallelism(spec.parallelism))?;
     let rps = rps(spec, &parsed);
@@ -118,10 +113,10 @@ pub fn validate(spec: &Spec, defaults: &Defaults) -> Result<ValidatedSpec, SpecE
             setup: Setup::from(
                 start == Start::Immediate
                     || spec.setup == Some(Setup::PerRunner)
-                    || says("no-setup")
-                    || says("no-teardown"),
+                    || is_set("no-setup")
+                    || is_set("no-teardown"),
             ),
-            thresholds: Thresholds::from(says("no-thresholds")),
+            thresholds: Thresholds::from(is_set("no-thresholds")),
             rps,
         },
         arguments,
@@ -132,31 +127,27 @@ pub fn validate(spec: &Spec, defaults: &Defaults) -> Result<ValidatedSpec, SpecE
     })
 }
 
-/// The limit of requests per second in the arguments, or in the environment of the runners, which k6 takes before that
-/// of the script. It does not cut it by segment: <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#rps>
+/// The limit of requests per second in the arguments, or in the environment of the runners. Both take precedence over
+/// the script. k6 does not divide it by segment:
+/// <https://grafana.com/docs/k6/latest/using-k6/k6-options/reference/#rps>
 fn rps(spec: &Spec, arguments: &Arguments) -> Option<u64> {
-    // What k6 can't read, it refuses itself.
-    let number = |text: &str| {
-        text.parse::<i64>()
-            .ok()
-            .map(|rps| u64::try_from(rps).unwrap_or_default())
-    };
-    let set = |env: &[EnvVar]| {
-        let variable = env
-            .iter()
-            .rev()
-            .find(|variable| variable.name == variable_of("rps"))?;
-        Some(variable.value.clone().unwrap_or_default())
-    };
-    let environment = || set(&spec.runner.common.env).or_else(|| set(&spec.pod_template.env));
-    match arguments.value("rps") {
-        Some(value) => number(value),
-        None => number(&environment()?),
-    }
+    let text = arguments.value("rps").or_else(|| variable(spec, "rps"))?;
+    // k6 itself refuses a value that it can't read.
+    let rps = text.parse::<i64>().ok()?;
+    Some(u64::try_from(rps).unwrap_or_default())
 }
 
-/// Why the metrics of the runners are not to be merged, or can't be: k6 has one OpenTelemetry output. Its settings are
-/// set by the operator, whatever the user's environment has for other programs.
+/// The value of the runners' variable for a flag; empty if it comes from a Secret, a ConfigMap or a field. Kubernetes uses
+/// the last of several with one name.
+fn variable<'a>(spec: &'a Spec, flag: &str) -> Option<&'a str> {
+    let name = variable_of(flag);
+    let last = |env: &'a [EnvVar]| env.iter().rev().find(|variable| variable.name == name);
+    let variable = last(&spec.runner.common.env).or_else(|| last(&spec.pod_template.env))?;
+    Some(variable.value.as_deref().unwrap_or_default())
+}
+
+/// The reason for which the metrics of the runners are not merged: the user says so, or uses k6's OpenTelemetry output,
+/// which k6 can have once. Other settings of OpenTelemetry do not matter: the operator overrides them.
 fn why_not_merged(spec: &Spec, arguments: &Arguments) -> Option<String> {
     if spec.aggregation.enabled == Some(false) {
         return Some("spec.aggregation.enabled is false".to_owned());
@@ -177,33 +168,33 @@ fn why_not_merged(spec: &Spec, arguments: &Arguments) -> Option<String> {
     taken.then(|| format!("env has {name} with an OpenTelemetry output, {one}"))
 }
 
-/// What users of grafana/k6-operator may have set and is not done here.
+/// Settings for grafana/k6-operator that have no effect here, with the remedies, as a sentence; None if there are none.
 fn unsupported(spec: &Spec, arguments: &Arguments) -> Option<String> {
     let cloud = "runs of Grafana Cloud k6 are not done here: remove it, and start those with `k6 cloud run`";
     let scuttle = "k6 is not wrapped here: remove it, and make the proxy a native sidecar (an init container with \
                    restartPolicy Always), which ends with the pod";
-    let is_set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    let is_given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     let fields = [
-        ("spec.testRunId", is_set(&spec.test_run_id), cloud),
-        ("spec.token", is_set(&spec.token), cloud),
+        ("spec.testRunId", is_given(&spec.test_run_id), cloud),
+        ("spec.token", is_given(&spec.token), cloud),
         ("spec.scuttle", spec.scuttle.as_ref().is_some_and(wraps), scuttle),
     ];
-    let mut told: Vec<String> = fields
+    let mut sentences: Vec<String> = fields
         .into_iter()
         .filter(|(_, set, _)| *set)
         .map(|(field, _, remedy)| format!("{field} has no effect: {remedy}"))
         .collect();
     if arguments::outputs(arguments).into_iter().any(is_cloud) {
-        told.push(
+        sentences.push(
             "with --out cloud every runner is a test run of its own in Grafana Cloud k6: remove it from the arguments, \
              or run that script with `k6 cloud run --local-execution`"
                 .to_owned(),
         );
     }
-    (!told.is_empty()).then(|| told.join("; "))
+    (!sentences.is_empty()).then(|| sentences.join("; "))
 }
 
-/// Whether settings of scuttle ask for it: `enabled: "false"` and no settings do not.
+/// True if settings of scuttle ask for it; `enabled: "false"` and empty settings do not.
 fn wraps(scuttle: &serde_json::Value) -> bool {
     match scuttle.get("enabled") {
         Some(Value::Bool(enabled)) => *enabled,

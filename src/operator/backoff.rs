@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// From `first`, doubled with each failure up to `most`, and up to a quarter longer, by what the salt says: those that
-/// failed together do not come back together.
+/// Returns a pause from `first`, doubled with each failure up to `most`, and up to a quarter longer, depending on the
+/// salt: runs that failed together do not retry together.
 pub fn backoff(first: Duration, most: Duration, failures: u32, salt: &str) -> Duration {
     let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
     let base = doubled.min(most);

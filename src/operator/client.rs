@@ -5,17 +5,16 @@ use crate::clock::Clock;
 use hyper::header::{HeaderValue, USER_AGENT};
 use kube::{Client, Config};
 
-/// What the API server's audit log calls the operator. What stands before the version is the manager of the fields that
-/// it writes: <https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management>.
+/// The user agent, for the API server's audit log. Its part before the version is also the manager of the fields that
+/// the operator writes: <https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management>.
 const AGENT: &str = concat!("k6-operator/", env!("CARGO_PKG_VERSION"));
 
-/// A client of the cluster that this process is in, or that its kubeconfig names.
-/// Its answers tell the time.
+/// A client of the cluster that this process is in, or that its kubeconfig names. It reads the time from each answer.
 pub async fn client(time: &ServerTime) -> Result<Client, Box<dyn std::error::Error>> {
     Ok(time.client(named(Config::infer().await?), Clock::system())?)
 }
 
-/// The same, with a name for who asks.
+/// Adds the user agent.
 fn named(mut config: Config) -> Config {
     config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
     config
@@ -46,7 +45,7 @@ mod tests {
         let serving = tokio::spawn(async move { axum::serve(socket, server).await });
         let config = kube::Config::new(format!("http://{address}").parse().unwrap());
         let client = kube::Client::try_from(named(config)).unwrap();
-        // What it answers does not matter.
+        // The answer does not matter.
         let _answer = client.apiserver_version().await;
         serving.abort();
         let agent = format!("k6-operator/{}", env!("CARGO_PKG_VERSION"));

@@ -1,4 +1,4 @@
-//! The subcommand `run`: its arguments, and what of the operator touches the process it is in.
+//! The subcommand `run`: its arguments, and what the operator does with its process (listeners, signals, image).
 
 use super::client::client;
 use super::manager::{Settings, operate};
@@ -18,42 +18,42 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The name of the Lease by which one of several operators leads.
+/// The name of the Lease of the leading operator.
 const LEASE: &str = "k6-operator";
 
-/// After how long without a sign of life of the operator /healthz fails.
+/// /healthz fails when the operator has given no sign of life for this long.
 const STALLED: Duration = Duration::from_secs(60);
 
 /// The settings of the operator.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
-    /// Image of the runners of a resource that names none.
+    /// Image of runners, for resources that name none.
     #[arg(long, env = "RUNNER_IMAGE", default_value = "grafana/k6:2.2.0")]
     pub runner_image: String,
-    /// Image with this program at /k6-operator: of aggregators, of starters and stoppers whose
-    /// resource names none, and that from which it is copied into the pods of runners; default: the image of this
-    /// pod.
+    /// Image with this program at /k6-operator. Aggregators have it, and starters and stoppers whose resource names
+    /// none, and the program is copied from it into runners. Default: the image of this pod.
     #[arg(long, env = "STARTER_IMAGE")]
     pub starter_image: Option<String>,
-    /// Where Prometheus metrics are served; `[::]` takes IPv4 and IPv6.
+    /// Address for Prometheus metrics; `[::]` accepts IPv4 and IPv6.
     #[arg(long, default_value = "[::]:8080")]
     pub metrics_bind_address: SocketAddr,
-    /// Where /healthz and /readyz are served.
+    /// Address for /healthz and /readyz.
     #[arg(long, default_value = "[::]:8081")]
     pub health_probe_bind_address: SocketAddr,
-    /// Settings that all resources have in common, as YAML with podTemplate, initializer, runner and starter.
+    /// File with settings for all resources: YAML with podTemplate, initializer, runner, starter and aggregation.
     #[arg(long, env = "DEFAULTS_FILE")]
     pub defaults_file: Option<PathBuf>,
-    /// How long the Jobs and pods of a Finished run are kept, such as 24h, or `forever`: as long as its resource.
+    /// How long the Jobs and pods of a Finished run are kept, such as 24h; `forever` keeps them as long as the
+    /// resource.
     #[arg(long, env = "KEEP_FINISHED_JOBS", value_name = "DURATION", default_value = "24h", value_parser = keep)]
     pub keep_finished_jobs: Keep,
-    /// Watch this namespace only; default: all.
+    /// Namespace to watch; default: all.
     #[arg(long, env = "WATCH_NAMESPACE")]
     pub watch_namespace: Option<String>,
-    /// Watch these namespaces only, separated by commas. Wins over --watch-namespace.
+    /// Namespaces to watch, separated by commas. Overrides --watch-namespace.
     #[arg(long, env = "WATCH_NAMESPACES")]
     pub watch_namespaces: Option<String>,
-    /// Act only while holding the Lease k6-operator in the namespace of this pod: for more than one replica.
+    /// Act only while holding the Lease k6-operator in the namespace of this pod. Needed with more than one replica.
     #[arg(long, env = "LEADER_ELECT")]
     pub leader_elect: bool,
     /// The namespace of this pod.
@@ -64,7 +64,7 @@ pub struct RunArgs {
     pub pod_name: Option<String>,
 }
 
-/// How long something is kept; None: for ever.
+/// How many seconds something is kept; None: forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keep(pub Option<SignedDuration>);
 
@@ -78,7 +78,7 @@ fn keep(text: &str) -> Result<Keep, String> {
 }
 
 impl RunArgs {
-    /// What is watched: each namespace by itself, or all of them.
+    /// The namespaces to watch; None stands for all of them.
     fn namespaces(&self) -> Vec<Option<String>> {
         let lists = [&self.watch_namespaces, &self.watch_namespace];
         let names = lists.into_iter().map(|list| {
@@ -115,7 +115,7 @@ impl RunArgs {
     }
 }
 
-/// Runs the operator until it is told to end.
+/// Runs the operator until SIGTERM or SIGINT.
 pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     let endpoints = Endpoints::bind(args.metrics_bind_address, args.health_probe_bind_address).await?;
     let time = ServerTime::default();
@@ -143,7 +143,7 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     };
     let end = async {
         terminated().await;
-        tracing::info!("told to end");
+        tracing::info!("shutting down");
     };
     let end = end.boxed().shared();
     let (metrics, health) = (settings.metrics.clone(), settings.health.clone());
@@ -154,7 +154,7 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
         "started"
     );
     let heartbeat = settings.health.heartbeat.clone();
-    // In one task with the operator: while that is stuck, this does not beat.
+    // In the same task as the operator: if that hangs, the heartbeat stops.
     let beating = async {
         loop {
             heartbeat.beat();

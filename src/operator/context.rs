@@ -1,4 +1,4 @@
-//! What every step of a reconcile may use.
+//! What all steps of a reconcile use.
 
 use super::caches::Caches;
 use super::leadership::Leadership;
@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 
-/// What every step may use.
+/// What all steps of a reconcile use, for one watched namespace.
 pub(super) struct Context {
     /// Each of its requests has a timeout: see `timeout`.
     pub client: Client,
@@ -26,13 +26,13 @@ pub(super) struct Context {
     pub leadership: Leadership,
     pub metrics: Metrics,
     pub recorder: Recorder,
-    /// The namespace that is watched, or all.
+    /// The namespace that is watched; `all` for all of them.
     pub scope: String,
     pub all_caches: Arc<[Caches]>,
     pub queued: Arc<Mutex<BTreeSet<String>>>,
     /// A permit to read a log of more than 256 KiB. There is one: a log takes many times its size while it is read.
     pub large_logs: Arc<Semaphore>,
-    /// A permit for each look at a run that has ended: its Jobs and pods are unpacked for it, and all kept runs are
-    /// looked at when the operator starts.
+    /// Permits to look at runs that have ended. Each look unpacks the Jobs and pods of its run, and when the operator
+    /// starts it looks at all runs that are kept.
     pub ended_looks: Arc<Semaphore>,
 }

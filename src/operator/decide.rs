@@ -1,4 +1,5 @@
-//! What a look decides: whether the status is written, what is done, and when the run is looked at again. Pure.
+//! Decides what a look leads to: whether the status is written, which effects are performed, and when the next look
+//! comes. Pure.
 
 use super::backoff::backoff;
 use super::memory::LIVE_INTERVAL;
@@ -7,26 +8,26 @@ use crate::machine::{Advanced, Effect, Observed, Plan, Refusal, Run, effects, wa
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
-/// How soon an object that was refused for now is tried again, and what could not be read is read again, at first
-/// and at most.
+/// Pauses before an object that was refused is created again, and before a failed read is repeated: the first and the
+/// longest.
 const REFUSED_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(15));
 
-/// How soon a run is looked at again whose moment has passed.
+/// The pause before the next look at a run whose moment has passed.
 const OVERDUE_RETRY: Duration = Duration::from_secs(1);
 
 /// Whether the status is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// It is as it should be.
+    /// The status is up to date.
     No,
     /// The status is written now.
     Now,
-    /// The live view has changed, which can wait this long.
+    /// Only the live view has changed. It is written after this pause.
     Later(Duration),
 }
 
-/// Whether this status is written in place of the one before. Events are written at once, as is the answer to an edit
-/// of the spec: until then tools take the status for an old one. The live view waits for `pause`.
+/// Decides whether this status replaces the one before. Events are written at once, and so is the answer to an edit of
+/// the spec: until then tools take the status for outdated. The live view waits for `pause`.
 pub fn write(
     before: Option<&Status>,
     status: &Status,
@@ -47,24 +48,24 @@ pub fn write(
     }
 }
 
-/// What is done at this look. The end of a run is published before its resource is deleted.
+/// The effects to perform at this look. The end of a run is published before its resource is deleted.
 pub fn wanted(advanced: &Advanced, seen: &Observed, now: Timestamp) -> Vec<Effect> {
     let mut wanted = effects(&advanced.run.state, seen, now);
     wanted.retain(|effect| advanced.transitions.is_empty() || *effect != Effect::DeleteResource);
     wanted
 }
 
-/// Whether this look is not the last, as it has changed what it would see.
+/// True if another look follows at once, because this one has changed what the next will find.
 pub fn calls_for_another_look(
     advanced: &Advanced,
     effects: &[Effect],
     seen: &Observed,
     refused: Option<&Refusal>,
 ) -> bool {
-    // Nothing tells of what is not watched.
+    // Objects that are not watched do not call for a look when they change.
     let unwatched = [Effect::CreateScript, Effect::CreateService, Effect::KeepSummary];
     let created = unwatched.iter().any(|effect| effects.contains(effect)) && refused.is_none();
-    // A refusal for good is an event, which the next look finds.
+    // The next look makes an event of a refusal that is final.
     let is_final = matches!(refused, Some(Refusal::Foreign(_) | Refusal::Invalid(_)));
     let is_new = is_final && seen.refused.as_ref() != refused;
     created || is_new || advanced.calls_for_another_look()
@@ -73,19 +74,20 @@ pub fn calls_for_another_look(
 /// What a run waits for beside its own deadlines.
 #[derive(Clone, Copy, Debug)]
 pub struct Waits {
-    /// How often in a row the API server has refused an object, if it has.
+    /// How often in a row the API server has refused an object; None if it has not.
     pub refusals: Option<u32>,
-    /// In how many looks in a row something could not be read, if in this one. Nothing else calls for another look then.
+    /// In how many looks in a row something could not be read; None if all was read at this one. Nothing else calls for
+    /// another look then.
     pub unreads: Option<u32>,
     /// Whether the status is still to be written.
     pub write: Write,
     /// How long until the Events of a Job without a pod are to be read.
     pub pod_question: Option<Duration>,
-    /// How long until a Job that was created, and that no cache shows, counts as deleted.
+    /// How long until a Job counts as deleted that was created and that no cache shows.
     pub created: Option<Duration>,
 }
 
-/// How long until the next look; None: until something changes.
+/// Returns the pause before the next look; None: no look until something changes.
 pub fn wait(run: &Run, seen: &Observed, now: Timestamp, uid: &str, waits: &Waits) -> Option<Duration> {
     let Waits {
         refusals,
@@ -121,8 +123,8 @@ fn measures(run: &Run) -> bool {
     run.state.runs_test() && run.plan.as_ref().is_some_and(is_merged)
 }
 
-/// A little later than the moment, so that it has passed for certain. If it has passed already, what it brought is
-/// under way: runners are being deleted, most often, and their Jobs tell of it when they are deleted.
+/// The pause until shortly after a moment, so that it has passed for certain. If it has passed already, its
+/// consequences are under way: most often runners are being deleted, and their Jobs call for a look when they are gone.
 fn until(now: Timestamp, at: Timestamp) -> Duration {
     let rest = at.duration_since(now);
     if rest <= SignedDuration::ZERO {
@@ -154,7 +156,7 @@ mod tests {
         Observed::unknown(1, Ok(terms))
     }
 
-    /// A look at a run at which something happens, and one at which nothing does.
+    /// A look with an event, and one without.
     fn looks() -> (Advanced, Advanced) {
         let first = advance(Run::default(), Vec::new(), &seen(), NOW);
         let second = advance(first.run.clone(), first.history.clone(), &seen(), NOW);

@@ -8,25 +8,25 @@ use thiserror::Error;
 /// The file can't be used.
 #[derive(Debug, Error)]
 pub enum DefaultsError {
-    /// It is there and can't be read.
+    /// The file exists and can't be read.
     #[error("the defaults file {path} can't be read: {error}")]
     Unreadable {
         /// The path of the file.
         path: String,
-        /// The reason.
+        /// The error of the operating system.
         error: std::io::Error,
     },
-    /// It is not what is expected.
+    /// The file is not valid.
     #[error("the defaults file {path} is wrong: {what}")]
     Wrong {
-        /// Its path.
+        /// The path of the file.
         path: String,
-        /// Where, and what.
+        /// The place in the file, and what is wrong.
         what: String,
     },
 }
 
-/// Reads the file; one that is not there sets nothing.
+/// Reads the file. If it does not exist, nothing is set.
 pub fn read(path: Option<&Path>) -> Result<Common, DefaultsError> {
     let Some(path) = path else {
         return Ok(Common::default());

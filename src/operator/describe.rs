@@ -1,4 +1,4 @@
-//! What has happened, in a sentence for people. Pure.
+//! Describes events in sentences for users. Pure.
 
 use crate::machine::{Event, Inspect, Plan, Record, Run, RunResult, State, Stop, Stopping, Terms, Verdict};
 use kube_runtime::events::EventType;
@@ -7,17 +7,18 @@ use std::time::Duration;
 /// An Event of Kubernetes: its type, its reason and its note.
 pub type Description = (EventType, &'static str, String);
 
-/// The sentence on an event, after which the run is this one.
+/// The sentence for an event; `after` is the run that follows from it.
 pub fn note(record: &Record, after: &Run) -> Option<String> {
     describe(record, after).map(|(_, _, note)| note)
 }
 
-/// Describes an event, after which the run is this one. The order to start is described with its confirmation.
+/// Describes an event; `after` is the run that follows from it. The order to start has no description: its confirmation
+/// has one.
 pub fn describe(record: &Record, after: &Run) -> Option<Description> {
     verdict(&after.state).or_else(|| of_event(&record.event))
 }
 
-/// The verdict, where the event has decided it.
+/// Describes the verdict of a run that has one.
 fn verdict(state: &State) -> Option<Description> {
     let (verdict, prefix) = match state {
         State::Finished(end) => (&end.verdict, format!("{}: ", end.verdict.result.as_str())),
@@ -60,7 +61,7 @@ fn of_event(event: &Event) -> Option<Description> {
         Event::InspectionSkipped { plan } => normal(
             "Created",
             format!(
-                "{} runners are made; what the script needs is not known",
+                "{} runners are created; what the script needs is not known",
                 plan.parallelism
             ),
         ),
@@ -105,10 +106,10 @@ fn of_event(event: &Event) -> Option<Description> {
 fn accepted(terms: &Terms) -> Description {
     let parallelism = terms.parallelism;
     let (reason, note) = if terms.suspended {
-        let note = "The run is held before its runners are made: set spec.suspend to false to go on";
+        let note = "The run is held before its runners are created: set spec.suspend to false to go on";
         ("Suspended", note.to_owned())
     } else if terms.inspect == Inspect::Skip {
-        let note = format!("Making {parallelism} runners without inspecting the script");
+        let note = format!("Creating {parallelism} runners without inspecting the script");
         ("Initializing", note)
     } else {
         let note = format!("k6 inspects the script for {parallelism} runners");

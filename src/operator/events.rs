@@ -1,4 +1,4 @@
-//! Publishes transitions as Kubernetes Events, and as one line each in the log.
+//! Publishes transitions as Kubernetes Events and in the log, one line each.
 
 use super::context::Context;
 use super::describe::describe;
@@ -8,11 +8,11 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource, ResourceExt};
 use kube_runtime::events::{Event as Announcement, EventType};
 
-/// The longest note that Kubernetes takes, in bytes:
+/// The maximum length of a note in Kubernetes, in bytes:
 /// <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/>
 const NOTE_LIMIT: usize = 1024;
 
-/// Publishes the step from one run to the next.
+/// Publishes the transition from one state of a run to the next.
 #[tracing::instrument(skip_all)]
 pub async fn publish_transition(
     context: &Context,
@@ -54,7 +54,7 @@ pub async fn publish_transition(
     };
     let unkept = unkept.map(|why| {
         let note =
-            format!("The ConfigMap with the summary of this run could not be made, and is given up: {why}");
+            format!("The ConfigMap with the summary of this run could not be created and will not be tried again: {why}");
         (EventType::Warning, "SummaryNotKept", note)
     });
     let reference = resource.object_ref(&resource.kind);
@@ -77,14 +77,14 @@ pub async fn publish_unreadable(context: &Context, reference: &ObjectReference, 
     .await;
 }
 
-/// Publishes that nothing is done of a resource that has a status of another operator.
+/// Publishes that a resource is ignored, because its status is another operator's.
 pub async fn publish_foreign(context: &Context, resource: &LoadTest) {
     let note = "Nothing is done: the status of this resource is that of another operator, which may have run it. To \
                 run it here, delete it and apply it again";
     warn(context, resource, "ForeignStatus", note, "Read").await;
 }
 
-/// Publishes which documents of a run there is no room for.
+/// Publishes the names of the documents of a run that its ConfigMap has no room for.
 pub async fn publish_left_out(context: &Context, resource: &LoadTest, left_out: &[String]) {
     let note = format!(
         "The ConfigMap with the summary of this run has no room for all of it; left out: {}",
@@ -103,13 +103,13 @@ pub async fn publish_unwritten(context: &Context, resource: &LoadTest, why: &str
     warn(context, resource, "StatusNotWritten", &note, "WriteStatus").await;
 }
 
-/// Publishes that Kubernetes refuses a pod of this run, while that is tried again.
+/// Publishes that Kubernetes refuses a pod of this run and that it will be tried again.
 pub async fn publish_refused_pod(context: &Context, resource: &LoadTest, refusal: &PodRefusal) {
     let note = format!("Waiting: {}", refusal.clause());
     warn(context, resource, "PodRefused", &note, "CreatePod").await;
 }
 
-/// Publishes a warning, which is a line of the log too.
+/// Publishes a warning, in the log too.
 async fn warn(context: &Context, resource: &LoadTest, reason: &str, note: &str, action: &str) {
     let namespace = resource.namespace().unwrap_or_default();
     tracing::warn!(run = format!("{namespace}/{}", resource.name_any()), "{note}");

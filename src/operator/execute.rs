@@ -1,5 +1,5 @@
-//! Performs effects. Each is idempotent: names are fixed, an object that exists is looked at before it is
-//! taken for one of ours, and one that is not ours is never adopted, changed or deleted.
+//! Performs effects. Each is idempotent: names are fixed, an object that exists is checked for its owner, and a foreign
+//! one is never adopted, changed or deleted.
 
 use super::context::Context;
 use super::error::Error;
@@ -21,24 +21,24 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use kube::api::{DeleteParams, LogParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
 
-/// How many requests of one run are under way at once.
+/// The number of requests of one run that may be under way at once.
 const CONCURRENCY: usize = 16;
 
-/// The end of an aggregator's log in which its documents are, in lines and in bytes: it prints less than 2 MB, in lines
-/// of 4 KiB.
+/// How much of the end of an aggregator's log is read for its documents, in lines and in bytes. It prints less than 2
+/// MB, in lines of 4 KiB.
 const LOG_LINES: i64 = 700;
 const LOG_LIMIT: i64 = 4 * 1024 * 1024;
 
-/// What came of the effects of a look.
+/// The outcome of the effects of a look.
 #[derive(Debug, Default)]
 pub struct Executed {
     /// What the API server refused.
     pub refused: Option<Refusal>,
-    /// What failed, and is tried again.
+    /// What failed, and will be retried.
     pub failed: Option<Error>,
 }
 
-/// Performs all effects, whatever becomes of each.
+/// Performs all effects. If one fails, the others are performed nevertheless.
 #[tracing::instrument(skip_all, fields(effects = effects.len()))]
 pub async fn execute(
     context: &Context,
@@ -102,7 +102,7 @@ impl Task<'_> {
         match effect {
             Effect::DeleteInitializer => self.delete(&initializer_name(&stem), background).await,
             Effect::DeleteRunner { runner } => self.delete(&runner_name(&stem, runner), background).await,
-            // In the foreground: it is there until its pod has ended.
+            // In the foreground: the Job exists until its pod has ended.
             Effect::DeleteStarter => {
                 self.delete(&starter_name(&stem), DeleteParams::foreground())
                     .await
@@ -119,13 +119,13 @@ impl Task<'_> {
             | Effect::CreateStarter(_)
             | Effect::CreateStopper(_) => match self.validated {
                 Some(validated) => self.create_of_spec(effect, validated).await,
-                // Nothing is created of a spec that can't be carried out.
+                // Nothing is created for an invalid spec.
                 None => Ok(None),
             },
         }
     }
 
-    /// Creates what follows from the spec.
+    /// Creates objects that the spec describes.
     async fn create_of_spec(
         &self,
         effect: Effect,
@@ -138,7 +138,7 @@ impl Task<'_> {
             },
             Effect::CreateInitializer => objects::initializer(validated),
             Effect::CreateAggregator { options } => {
-                // Before the pods that have it mounted.
+                // Before the pods that mount it.
                 if let Some(refused) = self.create_tokens().await? {
                     return Ok(Some(refused));
                 }
@@ -175,8 +175,8 @@ impl Task<'_> {
         Api::namespaced(self.context.client.clone(), &self.owner.namespace)
     }
 
-    /// Makes the Secret with the run's tokens, unless it is there: what has this name is this run's, as its UID is in
-    /// it. Nobody reads it here, and there is no right to.
+    /// Creates the Secret with the run's tokens, unless it exists. A Secret of this name is this run's, as the name
+    /// contains the UID. The operator never reads it and has no right to.
     async fn create_tokens(&self) -> Result<Option<Refusal>, Error> {
         let tokens = match Tokens::random() {
             Ok(tokens) => tokens,
@@ -201,7 +201,7 @@ impl Task<'_> {
         }
     }
 
-    /// It is owned by the aggregator Job, with which it goes.
+    /// Creates the Service, which the aggregator Job owns, so that it is deleted with the Job.
     async fn create_service(&self, name: &str) -> Result<Option<Refusal>, Error> {
         let Some(job) = self.context.caches.job(&self.owner.namespace, name)? else {
             return Ok(None);
@@ -210,7 +210,7 @@ impl Task<'_> {
         self.create_for(service, &job.uid().unwrap_or_default()).await
     }
 
-    /// The documents that the aggregator has told, out of its log.
+    /// Keeps the documents that the aggregator has printed to its log.
     async fn keep_summary(&self, name: &str) -> Result<Option<Refusal>, Error> {
         let pods = self.context.caches.pods_of(&self.owner.uid)?;
         let job = self.context.caches.job(&self.owner.namespace, name)?;
@@ -227,7 +227,7 @@ impl Task<'_> {
             ..LogParams::default()
         };
         let log = self.api::<Pod>().logs(&pod.name_any(), &parameters).await?;
-        // A log can be cut by the node, and an aggregator says it again then.
+        // The node can cut a log. The aggregator then prints the documents again.
         let Some(documents) = Documents::parse(&log) else {
             let run = format!("{}/{}", self.owner.namespace, self.owner.name);
             let (bytes, lines) = (log.len(), log.lines().count());
@@ -258,7 +258,7 @@ impl Task<'_> {
         self.create_for(object, &self.owner.uid).await
     }
 
-    /// Makes an object that is, or goes with what is, this run's.
+    /// Creates an object, unless it exists and is owned by `keeper`: this run, or one of its objects.
     async fn create_for<K: Child>(&self, object: K, keeper: &str) -> Result<Option<Refusal>, Error> {
         let name = object.name_any();
         let kind = K::kind(&());
@@ -276,14 +276,15 @@ impl Task<'_> {
         refusal::<K>(&name, error).map(Some)
     }
 
-    /// A Job is looked for in a cache, which may not show it yet.
+    /// Expects a Job in a cache that may not show it yet.
     fn created<K: Child>(&self, name: &str) {
         if K::kind(&()) == Job::kind(&()) {
             self.expect(|known| known.created(name));
         }
     }
 
-    /// The name is taken: by us, by a former run of the same name that is on its way out, or by a stranger.
+    /// Handles a name that is taken: by this run, by a former resource of the same name that is being deleted, or by a
+    /// foreign object.
     async fn existing<K: Child>(&self, name: &str, keeper: &str) -> Result<Option<Refusal>, Error> {
         let kind = K::kind(&());
         let Some(object) = self.api::<K>().get_opt(name).await? else {
@@ -294,7 +295,7 @@ impl Task<'_> {
             self.created::<K>(name);
             return Ok(None);
         }
-        // The Service of an aggregator that is gone goes too.
+        // The Service of a deleted aggregator is being deleted too.
         let aggregator = aggregator_name(&self.owner.stem());
         let former = owners.iter().any(|owner| {
             owner.kind == self.owner.kind.as_str() && owner.name == self.owner.name
@@ -317,7 +318,7 @@ impl Task<'_> {
         let cached = self.context.caches.job(&self.owner.namespace, name)?;
         let job = match cached.map(|job| job.metadata.clone()) {
             Some(metadata) => metadata,
-            // The caches do not show one whose labels somebody has removed.
+            // The caches do not show a Job whose labels somebody has removed.
             None => match self.api::<Job>().get_metadata_opt(name).await? {
                 Some(found) => found.metadata,
                 None => return Ok(None),
@@ -336,7 +337,7 @@ impl Task<'_> {
         let parameters = how.preconditions(only);
         match self.api::<Job>().delete(name, &parameters).await {
             Ok(_) => {}
-            // A conflict is another object of this name, as the cache will show, or nothing of the kind.
+            // Already deleted. A conflict remains an error: another object has this name, as the cache will show.
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
             Err(error) => return Err(error.into()),
         }
@@ -345,7 +346,7 @@ impl Task<'_> {
         Ok(None)
     }
 
-    /// The resource and, in the background, all that it owns.
+    /// Deletes the resource and, in the background, all that it owns.
     async fn delete_resource(&self) -> Result<Option<Refusal>, Error> {
         let Owner {
             kind,
@@ -355,7 +356,7 @@ impl Task<'_> {
             ..
         } = self.owner;
         let api: Api<LoadTest> = Api::namespaced_with(self.context.client.clone(), namespace, kind);
-        // As it was read: someone may have asked for another run meanwhile.
+        // In the version that was read: somebody may have asked for another run since.
         let only = Preconditions {
             uid: Some(uid.clone()),
             resource_version: self.resource.resource_version(),
@@ -372,20 +373,20 @@ impl Task<'_> {
     }
 }
 
-/// What the API server says to an object that it does not take; an error if it may take it when it is asked again.
+/// The API server's reason for refusing an object, or the error if a retry may succeed.
 fn refusal<K: Child>(name: &str, error: kube::Error) -> Result<Refusal, Error> {
     let kube::Error::Api(status) = &error else {
         return Err(error.into());
     };
-    let told = format!("{} {name} was refused: {}", K::kind(&()), status.message);
+    let message = format!("{} {name} was refused: {}", K::kind(&()), status.message);
     match status.code {
-        422 => Ok(Refusal::Invalid(told)),
-        400..=499 if status.code != 429 && status.code != 408 => Ok(Refusal::ForNow(told)),
+        422 => Ok(Refusal::Invalid(message)),
+        400..=499 if status.code != 429 && status.code != 408 => Ok(Refusal::ForNow(message)),
         _ => Err(error.into()),
     }
 }
 
-/// What a run owns.
+/// The kinds of objects that a run owns.
 trait Child:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone

@@ -1,12 +1,11 @@
-//! Leader election: one operator acts, the others stand by. A Lease names who, and whoever wants to be next
-//! replaces it in the version that it read, so that of two only one succeeds.
+//! Leader election: one operator acts, the others stand by. A Lease names the leader. A candidate replaces it in the
+//! version that it has read, so that of two only one succeeds.
 //!
-//! No clock is compared with another's: a candidate waits until it has itself seen the Lease unchanged for
-//! [`DURATION`], and a leader stops to act [`RENEWED_WITHIN`] after it *sent* its last renewal. As the second is
-//! shorter, there is never a moment at which two hold the lease, if their clocks run at about the same speed. What
-//! a process does that was frozen just after it looked, the compare-and-swap of the status and the fixed names of
-//! the Jobs make harmless; so they do where somebody deletes the Lease and a candidate starts just then, which takes
-//! it for a new installation.
+//! Clocks are not compared: a candidate waits until it has itself seen the Lease unchanged for [`DURATION`], and a
+//! leader stops acting [`RENEWED_WITHIN`] after it *sent* its last renewal. As the second is shorter, two never hold
+//! the lease at once if their clocks run at about the same speed. A process that was frozen just after its check may
+//! still act. The compare-and-swap of the status and the fixed names of the Jobs make that harmless. They do the same
+//! if somebody deletes the Lease and a candidate that starts just then takes it for a new installation.
 
 use super::error::Error;
 use crate::clock::Clock;
@@ -18,10 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long a candidate must have seen a Lease unchanged before it takes it.
+/// How long a Lease must be unchanged before a candidate takes it.
 pub const DURATION: Duration = Duration::from_secs(15);
 
-/// How long after it sent its last renewal a leader acts.
+/// How long a leader acts after it sent its last renewal.
 pub const RENEWED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How often a leader renews its Lease, and how soon what failed is tried again.
@@ -30,50 +29,50 @@ pub const RETRY: Duration = Duration::from_secs(2);
 /// How often a candidate reads the Lease that another holds: so much later it may notice that it was given up.
 pub const LOOK: Duration = Duration::from_secs(5);
 
-/// Who wants to lead, and by which Lease.
+/// A candidate, and its Lease.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The namespace of the Lease.
     pub namespace: String,
-    /// Its name.
+    /// The name of the Lease.
     pub name: String,
-    /// The name of this candidate, which no other process that runs may have: the name of its pod.
+    /// The name of this candidate, which no other running process may have: that of its pod.
     pub identity: String,
 }
 
-/// What a candidate is to do.
+/// The next step of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
-    /// Make the Lease.
+    /// Create the Lease.
     Create,
-    /// Replace it: it is free, or its holder is gone.
+    /// Replace the Lease: it is free, or its holder does not renew it.
     Take,
-    /// Replace it: it is mine.
+    /// Replace the Lease: this candidate holds it.
     Renew,
-    /// Another holds it.
+    /// Wait: another candidate holds it.
     Wait,
 }
 
 /// A Lease as a candidate finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Found<'a> {
-    /// There is none, and this candidate has never seen one.
+    /// There is no Lease, and this candidate has never seen one.
     Never,
-    /// There is none any more. Who held it may not know yet.
-    Gone,
-    /// This is its holder; empty if it was given up.
+    /// The Lease was deleted. Its holder may not know yet.
+    Deleted,
+    /// The holder of the Lease; empty if it was released.
     Held(&'a str),
 }
 
-/// What to do about a Lease that has been as it is for so long, as far as this candidate has seen.
+/// Decides what to do about a Lease that has been unchanged for this long, as far as this candidate has seen.
 pub fn decide(found: Found<'_>, me: &str, leads: bool, unchanged: Duration) -> Decision {
     match found {
         Found::Never => Decision::Create,
-        Found::Gone if leads || unchanged >= DURATION => Decision::Create,
+        Found::Deleted if leads || unchanged >= DURATION => Decision::Create,
         Found::Held("") => Decision::Take,
         Found::Held(holder) if holder == me => Decision::Renew,
         Found::Held(_) if unchanged >= DURATION => Decision::Take,
-        Found::Gone | Found::Held(_) => Decision::Wait,
+        Found::Deleted | Found::Held(_) => Decision::Wait,
     }
 }
 
@@ -82,7 +81,7 @@ pub fn decide(found: Found<'_>, me: &str, leads: bool, unchanged: Duration) -> D
 pub struct Leadership(Option<Arc<Mutex<Option<Instant>>>>);
 
 impl Leadership {
-    /// Open for ever: nobody else acts.
+    /// True forever: no other operator acts.
     pub fn open() -> Self {
         Self(None)
     }
@@ -102,14 +101,14 @@ impl Leadership {
         *leadership.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fails if another may lead by now.
+    /// Fails if another process may lead by now.
     pub fn check(&self) -> Result<(), Error> {
         let open = self.0.is_none() || self.until().is_some_and(|until| Instant::now() < until);
         if open { Ok(()) } else { Err(Error::NotLeading) }
     }
 }
 
-/// A candidate, or the leader.
+/// A process that leads, or waits to.
 pub struct Candidate {
     api: Api<Lease>,
     settings: Settings,
@@ -118,11 +117,11 @@ pub struct Candidate {
     /// The Lease as this candidate wrote it last, which it renews without reading it again.
     own: Option<Lease>,
     seen: Option<Seen>,
-    /// Whether there has been a Lease.
+    /// Whether it has ever seen a Lease.
     known: bool,
 }
 
-/// A Lease as it was read last, and since when it is so.
+/// The Lease as it was last read, and since when it is unchanged.
 struct Seen {
     version: Option<String>,
     since: Instant,
@@ -142,29 +141,29 @@ impl Candidate {
         }
     }
 
-    /// Opens while this candidate leads.
+    /// True while this candidate leads.
     pub fn leadership(&self) -> Leadership {
         self.leadership.clone()
     }
 
     /// Waits until this candidate leads.
     pub async fn acquire(&mut self) {
-        let mut told = None;
+        let mut reported = None;
         loop {
             let pause = match self.attempt().await {
                 Ok(None) => {
-                    tracing::info!(identity = self.settings.identity, "leads");
+                    tracing::info!(identity = self.settings.identity, "leading");
                     return;
                 }
                 Ok(holder) => {
-                    if holder != told {
-                        tracing::info!(leader = holder, "stands by");
-                        told = holder;
+                    if holder != reported {
+                        tracing::info!(leader = holder, "standing by");
+                        reported = holder;
                     }
                     self.until_look()
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the lease can't be had; trying again");
+                    tracing::warn!(%error, "the lease could not be acquired; trying again");
                     RETRY
                 }
             };
@@ -184,17 +183,17 @@ impl Candidate {
         }
     }
 
-    /// Renews until that fails for too long, or another leads.
+    /// Renews the Lease until that fails for too long, or another process leads.
     pub async fn keep(&mut self) {
         while let Some(until) = self.leadership.until() {
             sleep(RETRY).await;
             match timeout_at(until, self.attempt()).await {
                 Ok(Ok(None)) => {}
                 Ok(Ok(Some(leader))) => {
-                    tracing::error!(leader, "another leads");
+                    tracing::error!(leader, "another operator leads");
                     break;
                 }
-                // A renewal that may have been taken changes the version: only its holder counts.
+                // The renewal may have been stored nevertheless. The next attempt shows who holds the Lease.
                 Ok(Err(error)) => tracing::warn!(%error, "the lease could not be renewed; trying again"),
                 Err(_) => {
                     tracing::error!("the lease could not be renewed in time");
@@ -208,7 +207,7 @@ impl Candidate {
         self.leadership.set(None);
     }
 
-    /// Gives the Lease up, so that the next need not wait.
+    /// Releases the Lease, so that the next leader need not wait.
     pub async fn release(&mut self) {
         self.leadership.set(None);
         let released = async {
@@ -221,12 +220,12 @@ impl Candidate {
             Ok::<_, Error>(())
         };
         match released.await {
-            Ok(()) => tracing::info!("leads no more"),
+            Ok(()) => tracing::info!("no longer leading"),
             Err(error) => tracing::warn!(%error, "the lease could not be released"),
         }
     }
 
-    /// Tries once to lead, or to go on leading; if another leads, says who.
+    /// Tries once to take or to renew the Lease. Returns the holder if another process leads.
     async fn attempt(&mut self) -> Result<Option<String>, Error> {
         if let Some(lease) = self.own.take()
             && self.leadership.check().is_ok()
@@ -253,7 +252,7 @@ impl Candidate {
         self.seen = Some(Seen { version, since });
         let found = match &lease {
             Some(lease) => Found::Held(holder(lease).unwrap_or_default()),
-            None if self.known => Found::Gone,
+            None if self.known => Found::Deleted,
             None => Found::Never,
         };
         self.known |= lease.is_some();
@@ -291,7 +290,7 @@ impl Candidate {
         Ok(())
     }
 
-    /// Fails if the Lease is no longer the one that was read.
+    /// Replaces the Lease. Fails if it has changed since it was read.
     async fn replace(&self, lease: Lease, holder: &str) -> Result<Lease, Error> {
         let spec = self.spec(lease.spec.as_ref(), holder);
         let lease = Lease {
@@ -304,11 +303,11 @@ impl Candidate {
 
     fn spec(&self, before: Option<&LeaseSpec>, holder: &str) -> LeaseSpec {
         let now = MicroTime(self.clock.now());
-        let made = before.is_none();
+        let created = before.is_none();
         let before = before.cloned().unwrap_or_default();
         let same = before.holder_identity.as_deref() == Some(holder);
         let transitions = before.lease_transitions.unwrap_or_default();
-        let changes_hands = !made && !same && !holder.is_empty();
+        let changes_hands = !created && !same && !holder.is_empty();
         let seconds = if holder.is_empty() { 1 } else { DURATION.as_secs() };
         LeaseSpec {
             acquire_time: if same {

@@ -1,4 +1,4 @@
-//! The operator as one future: it waits for its lease, watches, and reconciles what the watches say.
+//! The operator as one future: it acquires its lease, watches, and reconciles what the watches report.
 
 use super::caches::{Caches, Guarded, Requests, Watch};
 use super::context::Context;
@@ -22,10 +22,10 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
-/// How many runs are looked at at once.
+/// The number of runs that are looked at at once.
 const CONCURRENCY: u16 = 64;
 
-/// How many of them look at a run that has ended at the same time.
+/// The number of ended runs among them.
 const ENDED_LOOKS: usize = 4;
 
 /// Resolves when the operator is to end.
@@ -34,21 +34,21 @@ type End = Shared<BoxFuture<'static, ()>>;
 /// What an operator needs besides a client.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What is watched: namespaces, or all.
+    /// The namespaces to watch; None stands for all of them.
     pub scopes: Vec<Option<String>>,
     /// The administrator's settings for all resources.
     pub defaults: Defaults,
     /// How many seconds the Jobs of a Finished run are kept; None: as long as its resource.
     pub keep_jobs: Option<SignedDuration>,
-    /// By which Lease it acts; without one it acts at once, and must be the only operator.
+    /// The Lease of the leading operator. Without one the operator acts at once, and must be the only one.
     pub lease: Option<leadership::Settings>,
-    /// As which process it publishes Events.
+    /// The name of this process in the Events that it publishes.
     pub instance: Option<String>,
-    /// The clock.
+    /// The clock for histories and deadlines.
     pub clock: Clock,
-    /// Its metrics.
+    /// The metrics of this process.
     pub metrics: Metrics,
-    /// Its health.
+    /// The health checks of this process.
     pub health: Health,
 }
 
@@ -60,7 +60,7 @@ impl Settings {
     }
 }
 
-/// The operator: whenever it may act, it does, until it is told to end. Nothing of it goes on when this is dropped.
+/// Runs the operator until `end`. It acts whenever it leads. Nothing of it goes on when this future is dropped.
 pub async fn operate(client: Client, settings: Settings, end: impl Future<Output = ()> + Send + 'static) {
     let client = bounded(client);
     let end = end.boxed().shared();
@@ -71,7 +71,7 @@ pub async fn operate(client: Client, settings: Settings, end: impl Future<Output
     };
     let mut candidate = Candidate::new(client.clone(), lease, settings.clock.clone());
     loop {
-        // Who stands by is ready to.
+        // A candidate that waits to lead is ready.
         health.readiness.set(true);
         tokio::select! {
             biased;
@@ -93,7 +93,7 @@ pub async fn operate(client: Client, settings: Settings, end: impl Future<Output
     }
 }
 
-/// Watches and reconciles until the end. What it knows of the cluster it has listed since it began.
+/// Watches and reconciles until `end`. The caches are filled anew each time it is called.
 async fn lead(client: &Client, settings: &Settings, leadership: Leadership, end: End) {
     let watched = settings.watched();
     let Settings {
@@ -164,8 +164,8 @@ async fn lead(client: &Client, settings: &Settings, leadership: Leadership, end:
     }
 }
 
-/// Waits for the caches of one namespace, or of all. The operator is ready with the first: one namespace that is
-/// not there, or that it has no rights in, must not make it look broken to the others.
+/// Waits for the caches of one namespace, or of all. The operator is ready with the first: a namespace that does not
+/// exist, or in which it has no rights, must not make it look broken to the others.
 async fn filled(namespaces: &str, caches: Caches, readiness: Readiness) {
     if caches.ready().await {
         tracing::info!(namespaces, "caches are synced");
@@ -186,7 +186,7 @@ async fn controller(kind: Kind, context: Arc<Context>, requests: Requests) {
         move |test, context: Arc<Context>| {
             Box::pin(
                 async move {
-                    // A Job that a cache has not shown yet must not be taken for one that is gone.
+                    // Otherwise a Job that a cache does not show yet would count as deleted.
                     context.caches.ready().await;
                     reconcile(kind, test, context).await
                 }

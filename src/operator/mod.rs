@@ -1,9 +1,16 @@
-//! The only asynchronous code that talks to Kubernetes.
+//! The only code that talks to the API server.
 //!
-//! `command` is the subcommand, `manager` the operator as one future, and `reconcile` the driver of one run, whose decisions are in `decide`.
-//! [`leadership`]
-//! sees to it that one operator acts at a time. `observe` gathers the world of one run, `persist` is the one place
-//! that writes status, `execute` performs effects, `publish` tells transitions as Kubernetes Events.
+//! | module | what it does |
+//! |---|---|
+//! | `command`, `context`, `error` | the subcommand `run`; what all steps use; what can go wrong |
+//! | `manager`, [`leadership`] | the operator as one future; of several operators one acts |
+//! | `caches`, `memory` | what the watches show; what the operator remembers of each run |
+//! | `reconcile`, `decide` | the driver of one run; its decisions, which are pure |
+//! | `observe`, `pods` | gathers the facts of one run; reads Jobs and pods |
+//! | `persist`, `execute` | writes the status, in one place; performs effects |
+//! | `events`, `describe`, `run_info` | publishes transitions as Kubernetes Events; their sentences; the facts for the report |
+//! | `client`, `timeout`, `backoff`, `server_time` | the client of the API server, the timeout of requests, pauses after failures, the API server's clock |
+//! | [`defaults`], [`telemetry`] | the administrator's settings; logs, traces, metrics and health |
 
 mod backoff;
 mod caches;

@@ -12,14 +12,14 @@ use jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 
-/// How often in a row a status may be refused before a run that is to end is ended without it.
+/// How often in a row a status may be refused before its effects on an ending run are performed without it.
 const REFUSED_AT_MOST: u32 = 5;
 
-/// What a look has come to: what has happened, what was seen, the spec if it can be carried out, and when.
+/// The result of a look: the events, the snapshot, the spec if it is valid, and the time.
 type Look<'a> = (&'a Advanced, &'a Observed, Option<&'a ValidatedSpec>, Timestamp);
 
-/// Writes the status, if the resource is still the one that was read: a stale cache or a second operator loses and looks
-/// again.
+/// Writes the status, if the resource is still in the version that was read. With a stale cache, or after a second
+/// operator, that fails and the run is looked at again.
 #[tracing::instrument(skip_all)]
 pub async fn persist(
     context: &Context,
@@ -55,8 +55,7 @@ async fn replace(context: &Context, resource: &LoadTest, status: Status) -> Resu
     Ok(answer)
 }
 
-/// Why this status can't be written for as long as it, or the cluster, is as it is; none if the next try may well
-/// succeed.
+/// The reason for which this status can't be written until it or the cluster changes; None if a retry may succeed.
 fn refusal(error: &Error) -> Option<&str> {
     let Error::Kube(kube::Error::Api(status)) = error else {
         return None;
@@ -67,8 +66,8 @@ fn refusal(error: &Error) -> Option<&str> {
     (is_large || is_refused).then_some(status.message.as_str())
 }
 
-/// Publishes that the status is refused, as the status itself can't say it. What the status says already is carried out
-/// all the same; and if it would say that the run is to end, its runners are ended.
+/// Publishes that the status is refused, as the status itself can't say so. The effects of the stored status are
+/// performed nevertheless. If the refused status would end the run, its runners are stopped.
 async fn unwritten(
     context: &Context,
     resource: &LoadTest,

@@ -20,18 +20,18 @@ use kube_runtime::reflector::ObjectRef;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How soon a run whose reconcile failed is looked at again, at first and at most.
+/// Pauses before a failed reconcile is repeated: the first and the longest.
 const FAILED_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
 
 /// What follows a look.
 enum Next {
-    /// Another look at once.
+    /// Look again at once.
     Look,
-    /// A pause.
+    /// Look again after a pause.
     Wait(Action),
 }
 
-/// Looks at a run until nothing follows from what is seen.
+/// Looks at a run until there is nothing left to do.
 async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, Error> {
     let uid = cached.uid().unwrap_or_default();
     let memory = &context.memory.expectations;
@@ -44,7 +44,7 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
     }
 }
 
-/// One look at one run. Leaves the resource as it is known afterwards.
+/// Looks at a run once. Afterwards `resource` is the newest version that is known.
 async fn look(context: &Context, resource: &mut LoadTest, uid: &str) -> Result<Next, Error> {
     if resource.status.as_ref().is_some_and(Status::is_foreign) {
         if !context.memory.is_known_foreign(uid) {
@@ -70,7 +70,8 @@ async fn look(context: &Context, resource: &mut LoadTest, uid: &str) -> Result<N
     if written == Write::Now {
         *resource = persist(context, resource, status, (&advanced, &seen, validated, now)).await?;
     }
-    // What was written was the newest. What was not may have been overtaken, and nothing is done on it (API).
+    // A status that was written was the newest. Without a write the resource may have changed: then nothing is done
+    // (API).
     let effects = wanted(&advanced, &seen, now);
     if written != Write::Now && !effects.is_empty() {
         match newest(context, resource).await? {
@@ -84,7 +85,7 @@ async fn look(context: &Context, resource: &mut LoadTest, uid: &str) -> Result<N
     }
     // execute (API)
     let executed = execute(context, resource, run, &seen, validated, &effects).await;
-    // publish (API): what is written has happened, whatever becomes of its effects.
+    // publish (API): events that are written have happened, even if an effect failed.
     for transition in &advanced.transitions {
         publish_transition(context, resource, transition).await;
     }
@@ -97,7 +98,7 @@ async fn look(context: &Context, resource: &mut LoadTest, uid: &str) -> Result<N
         return Err(error);
     }
     publish_pod_refusal(context, resource, uid, &seen).await;
-    // What had failed has succeeded now, which the status says at once.
+    // A failure is over, which the status shows at once.
     if matches!(seen.refused, Some(Refusal::Failed(_))) {
         retries.with(uid, Retries::succeeded);
         return Ok(Next::Look);
@@ -207,7 +208,7 @@ pub(super) async fn reconcile(
 /// Waits longer after each failure in a row.
 pub(super) fn after_error(guarded: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
     let uid = guarded.uid().unwrap_or_default();
-    // Changed or deleted by someone meanwhile.
+    // Somebody has changed or deleted the object since.
     let overtaken = matches!(error, Error::Kube(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found());
     let retries = &context.memory.retries;
     let failures = retries.with(&uid, |retries| retries.failed(error.to_string()));

@@ -1,4 +1,4 @@
-//! What is known of a run beside its metrics, for its report. Pure.
+//! The facts about a run, beside its metrics, that its report shows. Pure.
 
 use super::describe::note;
 use crate::aggregate::report::{Line, RunInfo};
@@ -7,14 +7,14 @@ use crate::machine::{Ended, Observed, Record, Run, Started, State, Test, append,
 use kube::ResourceExt;
 use std::collections::BTreeMap;
 
-/// The longest text of an event, and of how a runner ended, in characters: Linux gives a program no word of more
-/// than 128 KiB.
+/// The maximum length of a sentence about an event or the end of a runner, in characters. Linux limits an argument of a
+/// program to 128 KiB.
 const LONGEST: usize = 300;
 
-/// As many runners' ends are told.
+/// The maximum number of runners whose end is listed.
 const ENDS: usize = 200;
 
-/// What the report says of it.
+/// Returns the facts about a run for its report.
 pub fn about(run: &Run, resource: &LoadTest, seen: &Observed) -> RunInfo {
     let history = resource.status.as_ref().map(|status| status.history.as_slice());
     let mut so_far: Vec<Record> = Vec::new();
@@ -67,14 +67,14 @@ fn ends(seen: &Observed) -> BTreeMap<u32, String> {
         .filter_map(|(i, runner)| {
             let end = runner.end.as_ref()?;
             let code = end.code.map(|code| format!("exit code {code}"));
-            let told = code.into_iter().chain(end.reason.clone());
-            let told: Vec<_> = told.collect();
-            let told = if told.is_empty() {
+            let facts = code.into_iter().chain(end.reason.clone());
+            let facts: Vec<_> = facts.collect();
+            let facts = if facts.is_empty() {
                 end.message.clone()
             } else {
-                told.join(", ")
+                facts.join(", ")
             };
-            Some((*i, told.chars().take(LONGEST).collect()))
+            Some((*i, facts.chars().take(LONGEST).collect()))
         });
     ended.take(ENDS).collect()
 }

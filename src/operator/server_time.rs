@@ -1,5 +1,5 @@
-//! The time of the API server, which all replicas of the operator share. The clock of a node may be minutes wrong: what
-//! one replica has recorded would then be overdue for the next one at once, or for much too long not.
+//! The time of the API server, which all replicas of the operator share. The clock of a node may be minutes off: a
+//! deadline that one replica records would then be overdue at once for the next, or much too late.
 
 use crate::clock::Clock;
 use hyper::header::DATE;
@@ -18,10 +18,10 @@ use tower::util::MapFutureLayer;
 /// answer takes up to [`QUICK`].
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(3);
 
-/// The longest that an answer may take whose `Date` is believed: it may be as old as that.
+/// The longest time for an answer whose `Date` is used: it may be as old as that.
 const QUICK: Duration = Duration::from_secs(1);
 
-/// How far the clock of this process is from that of the API server, as its answers tell. Clones share it.
+/// The difference between the clock of this process and that of the API server. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct ServerTime {
     /// Milliseconds to add to the clock of this process.
@@ -29,7 +29,7 @@ pub struct ServerTime {
 }
 
 impl ServerTime {
-    /// This clock, corrected.
+    /// Returns this clock, corrected.
     pub fn clock(&self, own: Clock) -> Clock {
         let this = self.clone();
         Clock::from_fn(move || this.corrected(own.now()))
@@ -40,7 +40,7 @@ impl ServerTime {
         own.checked_add(correction).unwrap_or(own)
     }
 
-    /// A client whose answers are asked for the time.
+    /// Returns a client that reads the time from each answer.
     pub fn client(&self, config: Config, own: Clock) -> Result<Client, kube::Error> {
         let this = self.clone();
         let layer = MapFutureLayer::new(move |answer| {
@@ -51,7 +51,7 @@ impl ServerTime {
                 if let Ok(answer) = &answer
                     && asked.elapsed() <= QUICK
                 {
-                    this.hear(answer.headers(), own.now());
+                    this.update(answer.headers(), own.now());
                 }
                 answer
             }
@@ -59,15 +59,15 @@ impl ServerTime {
         Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
     }
 
-    /// Takes the time from the headers of an answer that has come just now.
-    fn hear(&self, headers: &HeaderMap, own: Timestamp) {
+    /// Reads the time from the headers of an answer that has just arrived.
+    fn update(&self, headers: &HeaderMap, own: Timestamp) {
         let date = headers
             .get(DATE)
             .and_then(|date| DateTimeParser::new().parse_timestamp(date.as_bytes()).ok());
         let Some(date) = date else {
             return;
         };
-        // In the middle of the second that it names.
+        // The middle of the second that `Date` names.
         let ahead = self.corrected(own).duration_since(date) - SignedDuration::from_millis(500);
         if ahead.abs() <= TOLERANCE {
             return;
@@ -89,7 +89,7 @@ mod tests {
     use jiff::Timestamp;
     use kube::Config;
 
-    /// What a clock says, that says `own`, after an answer of a server whose time is `server`.
+    /// The time of a clock at `own`, after an answer of a server whose time is `server`.
     async fn after_an_answer(server: &'static str, own: &str) -> Timestamp {
         let answer = move || async move { ([("date", server)], r#"{"major": "1", "minor": "35"}"#) };
         let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -103,7 +103,7 @@ mod tests {
         let own = Clock::from_fn(move || own);
         let time = ServerTime::default();
         let client = time.client(config, own.clone()).unwrap();
-        // What it answers does not matter, but for its time.
+        // Only the time of the answer matters.
         let _answer = client.apiserver_version().await;
         serving.abort();
         time.clock(own).now()

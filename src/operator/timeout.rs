@@ -1,4 +1,4 @@
-//! The one timeout of each request. kube's own client waits for ever for an answer that gets lost, and a watch that
+//! The timeout of every request, in one place. kube's own client waits forever for a lost answer, and a watch that
 //! hangs in its list hides everything from the operator.
 
 use http_body_util::{BodyExt, Either, Full};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::timeout;
 
-/// How long the operator waits for an answer; of a watch, for its beginning.
+/// How long the operator waits for an answer, or for the beginning of a watch.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -20,8 +20,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[error("no answer within {} s", REQUEST_TIMEOUT.as_secs())]
 pub struct Unanswered;
 
-/// The same client, which fails with [`Unanswered`] when an answer takes longer than [`REQUEST_TIMEOUT`]. The events of
-/// a watch may take their time: kube opens it again when nothing comes for too long.
+/// Returns the same client, whose requests fail with [`Unanswered`] after [`REQUEST_TIMEOUT`]. The events of a watch
+/// have no timeout: kube opens the watch again when nothing comes for too long.
 pub fn bounded(client: Client) -> Client {
     let namespace = client.default_namespace().to_owned();
     let service = tower::service_fn(move |request| {

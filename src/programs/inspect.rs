@@ -215,9 +215,9 @@ impl Known {
             return Err(known.refused(&run));
         }
         let archive = k6.run(&["archive", "--help"], &[], Shown::Not).await?;
-        known.flags = Flags::told(&run.out).with_hidden();
+        known.flags = Flags::of_help(&run.out).with_hidden();
         known.given = Arguments::parse(user, &known.flags);
-        let archive = Flags::told(&archive.out).with_hidden();
+        let archive = Flags::of_help(&archive.out).with_hidden();
         known.archiving = known.given.for_archive(&known.flags, &archive);
         Ok(known)
     }

@@ -314,7 +314,7 @@ fn is_frozen(field: &str) -> String {
     )
 }
 
-const SUSPEND: &str = "spec.suspend holds a run before its runners are made, and this run has them: to end it, set \
+const SUSPEND: &str = "spec.suspend holds a run before its runners are created, and this run has them: to end it, set \
                        spec.stop to true";
 
 #[test]

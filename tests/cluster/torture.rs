@@ -271,7 +271,7 @@ async fn the_api_server_and_etcd_are_restarted_and_the_run_passes() {
         });
         // What is under way while the API server is killed, may be done and not be in its audit log.
         let jobs: Api<Job> = Api::namespaced(test.client.clone(), &test.namespace);
-        test.until("its runners are made", LIMIT, async || {
+        test.until("its runners are created", LIMIT, async || {
             let made = jobs.list(&ListParams::default()).await.ok()?;
             let runners = (1..=4).map(|i| format!("{name}-{i}"));
             let all = runners

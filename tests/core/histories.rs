@@ -1,25 +1,14 @@
 //! Statuses as operator 0.1.0 wrote them, in the files beside this one: each must be read, be what its history says, and
 //! be written again with the same names. They are never generated again: what an old operator has written stays as it is.
 
+use crate::support::texts;
 use k6_operator::api::{LoadTest, replay_report};
 use k6_operator::machine::diagram;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::Path;
 
 fn stored() -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/core/histories");
-    let files = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut all: Vec<_> = files
-        .map(|path| {
-            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            (name, std::fs::read_to_string(path).unwrap())
-        })
-        .collect();
-    all.sort();
-    all
+    texts("tests/core/histories", "json")
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The planted defects of `tests/mutants`: `make mutants` tests that they are caught, this that they still can be
 //! planted.
 
+use crate::support::texts;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -8,19 +9,7 @@ use std::process::Command;
 const FIELDS: [&str; 4] = ["Name: ", "Does: ", "Breaks: ", "Catcher: "];
 
 fn patches() -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mutants");
-    let files = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let patches = files.filter(|path| path.extension().is_some_and(|end| end == "patch"));
-    let mut all: Vec<_> = patches
-        .map(|path| {
-            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            (name, std::fs::read_to_string(path).unwrap())
-        })
-        .collect();
-    all.sort();
-    all
+    texts("tests/mutants", "patch")
 }
 
 #[test]

@@ -9,7 +9,7 @@ use k6_operator::api::{Cleanup, Status};
 use k6_operator::k6::Version;
 use k6_operator::machine::{
     Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Initializing, Inspect, Inspection, InspectionError,
-    Left, Metrics, Observed, Part, PodRefusal, PodSeen, Program, Reason, Record, Refusal, Retention, Run,
+    Left, Metrics, Observed, ObservedPod, Part, PodRefusal, Program, Reason, Record, Refusal, Retention, Run,
     RunResult, Runner, Setup, Start, State, Step, Stop, Terms, Test, Thresholds, append, classify, diagram,
     effects, replay, step, waiting_for, wake_at,
 };
@@ -62,7 +62,7 @@ fn runner() -> impl Strategy<Value = Runner> {
         prop::bool::weighted(0.9),
         prop::bool::weighted(0.9),
     );
-    let pod = pod.prop_map(|(uid, ip, ready)| PodSeen {
+    let pod = pod.prop_map(|(uid, ip, ready)| ObservedPod {
         uid: uid.to_owned(),
         ip: ip.then(|| "10.0.0.1".to_owned()),
         ready,
@@ -818,9 +818,9 @@ proptest! {
 fn status_stays_small_whatever_kubernetes_and_the_spec_have_to_say() {
     let long = "\u{1}\"漢".repeat(50_000);
     let stuck = Runner {
-        pod: Some(PodSeen {
+        pod: Some(ObservedPod {
             waiting: Some(long.clone()),
-            ..PodSeen::default()
+            ..ObservedPod::default()
         }),
         ..Runner::default()
     };

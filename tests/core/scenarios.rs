@@ -6,10 +6,10 @@ use jiff::SignedDuration;
 use k6_operator::api::Cleanup;
 use k6_operator::machine::{
     Accepted, Effect, Event, FORMER_AT_MOST, Fact, Former, HISTORY_LIMIT, Initializer, Initializing, Inspect,
-    Inspection, InspectionError, LEFTOVER_GRACE, Left, Observed, PodSeen, Program, Reason, Record, Refusal,
-    Retention, Run, RunResult, Runner, RunnerFailure, SCRIPT_GRACE, STOP_GRACE, Start, State, StateName,
-    Step, Terms, append, classify, effects, effects_unwritten, expiry, expiry_of_jobs, replay, step,
-    waiting_for, wake_at,
+    Inspection, InspectionError, LEFTOVER_GRACE, Left, Observed, ObservedPod, Program, Reason, Record,
+    Refusal, Retention, Run, RunResult, Runner, RunnerFailure, SCRIPT_GRACE, STOP_GRACE, Start, State,
+    StateName, Step, Terms, append, classify, effects, effects_unwritten, expiry, expiry_of_jobs, replay,
+    step, waiting_for, wake_at,
 };
 use k6_operator::protocol::report::{Failure, Report};
 use std::collections::BTreeMap;
@@ -974,7 +974,7 @@ mod whatever_the_state {
     #[test]
     fn a_pod_that_a_crashed_operator_left_is_taken_up_where_it_was() {
         let mut first = ready(1);
-        first.pod = Some(PodSeen {
+        first.pod = Some(ObservedPod {
             ready: false,
             ..first.pod.unwrap()
         });

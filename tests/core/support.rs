@@ -2,6 +2,23 @@
 
 use std::path::Path;
 
+/// The files of a folder of the repository that end like this: their names without the ending, and their texts.
+pub fn texts(folder: &str, ending: &str) -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|end| end == ending));
+    let mut all: Vec<_> = files
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            (name, std::fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    all.sort();
+    all
+}
+
 /// Fails unless the file says exactly this. With `UPDATE=1` in the environment it is written anew.
 pub fn golden(path: &str, text: &str, remedy: &str) {
     let full = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -23,7 +40,7 @@ pub fn golden(path: &str, text: &str, remedy: &str) {
 
 use jiff::{SignedDuration, Timestamp};
 use k6_operator::machine::{
-    Effect, End, Event, Fact, Initializer, Inspection, Observed, Plan, PodSeen, Program, Record, Runner,
+    Effect, End, Event, Fact, Initializer, Inspection, Observed, ObservedPod, Plan, Program, Record, Runner,
     State, Step, Target, Terms, classify, effects, step,
 };
 use k6_operator::protocol::report::Report;
@@ -98,7 +115,7 @@ pub fn inspection(max_vus: u64) -> Inspection {
 /// A runner whose k6 answers and waits, or runs.
 pub fn ready(i: u32) -> Runner {
     Runner {
-        pod: Some(PodSeen {
+        pod: Some(ObservedPod {
             uid: format!("pod-{i}"),
             ip: Some(format!("10.0.0.{i}")),
             ready: true,
@@ -111,10 +128,10 @@ pub fn ready(i: u32) -> Runner {
 /// A runner whose pod waits for something.
 pub fn waiting(i: u32, why: &str) -> Runner {
     Runner {
-        pod: Some(PodSeen {
+        pod: Some(ObservedPod {
             uid: format!("pod-{i}"),
             waiting: Some(why.to_owned()),
-            ..PodSeen::default()
+            ..ObservedPod::default()
         }),
         ..Runner::default()
     }

@@ -11,7 +11,7 @@ use k6_operator::clock::Clock;
 use k6_operator::k6::exit_code::SCRIPT_ABORTED;
 use k6_operator::k6::log::last_words;
 use k6_operator::machine::{
-    End, Fact, Initializer, Inspection, Observed, PodSeen, Program, Record, Run, Runner, State, Target,
+    End, Fact, Initializer, Inspection, Observed, ObservedPod, Program, Record, Run, Runner, State, Target,
 };
 use k6_operator::objects::{self, Common, Defaults, Owner, ValidatedRun};
 use k6_operator::protocol::inspected::Inspected;
@@ -156,7 +156,7 @@ async fn inspected(pod: &Pod) -> Initializer {
 
 fn ready(i: u32, ip: &str) -> Runner {
     Runner {
-        pod: Some(PodSeen {
+        pod: Some(ObservedPod {
             uid: format!("uid-{i}"),
             ip: Some(ip.to_owned()),
             ready: true,

@@ -48,12 +48,12 @@ proptest! {
     #![proptest_config(mutate::config(24))]
 
     #[test]
-    fn a_bent_file_is_read_or_refused_by_its_name(input in mutate::mutated("defaults")) {
+    fn a_mutated_file_is_read_or_refused_by_its_name(input in mutate::mutated("defaults")) {
         tried(&input)?.ok();
     }
 
     #[test]
-    fn other_values_are_read_or_refused_by_its_name(value in mutate::bent_json("defaults", "json.json")) {
+    fn other_values_are_read_or_refused_by_its_name(value in mutate::mutated_json("defaults", "json.json")) {
         let found = tried(&serde_json::to_vec(&value).unwrap())?;
         if let Ok(common) = found {
             let image = value.get("runner").and_then(|runner| runner.get("image")).and_then(|image| image.as_str());

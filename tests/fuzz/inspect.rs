@@ -89,13 +89,13 @@ proptest! {
     #![proptest_config(mutate::config(400))]
 
     #[test]
-    fn a_bent_output_is_read_or_refused(input in mutate::mutated("inspect")) {
+    fn a_mutated_output_is_read_or_refused(input in mutate::mutated("inspect")) {
         tried(&input)?.ok();
     }
 
     #[test]
     fn an_answer_with_other_values_is_read_for_what_it_says_after_whatever_was_logged(
-        value in mutate::bent_json("inspect", "one-line.txt"), noise in 0..NOISE.len(), pretty in any::<bool>(),
+        value in mutate::mutated_json("inspect", "one-line.txt"), noise in 0..NOISE.len(), pretty in any::<bool>(),
     ) {
         let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
         let text = text.unwrap();

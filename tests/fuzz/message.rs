@@ -86,7 +86,7 @@ proptest! {
     #![proptest_config(mutate::config(400))]
 
     #[test]
-    fn a_bent_message_is_read_or_quoted(input in mutate::mutated("message")) {
+    fn a_mutated_message_is_read_or_quoted(input in mutate::mutated("message")) {
         tried(&input)?;
     }
 

@@ -49,7 +49,7 @@ pub fn file(edge: &str, name: &str) -> Vec<u8> {
 }
 
 #[derive(Clone, Debug)]
-enum Bend {
+enum Mutation {
     /// Another byte.
     Flip(Index, u8),
     /// More bytes.
@@ -109,93 +109,93 @@ fn odd() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn mutate() -> impl Strategy<Value = Bend> {
+fn mutate() -> impl Strategy<Value = Mutation> {
     let index = any::<Index>;
     prop_oneof![
-        3 => (index(), any::<u8>()).prop_map(|(at, byte)| Bend::Flip(at, byte)),
-        1 => (index(), vec(any::<u8>(), 1..40)).prop_map(|(at, bytes)| Bend::Insert(at, bytes)),
-        1 => (index(), index(), index()).prop_map(|(from, to, at)| Bend::Again(from, to, at)),
-        1 => (index(), index()).prop_map(|(from, to)| Bend::Cut(from, to)),
-        1 => index().prop_map(Bend::End),
-        1 => (index(), index(), index()).prop_map(|(at, which, from)| Bend::Splice(at, which, from)),
-        6 => (index(), odd()).prop_map(|(at, value)| Bend::Replace(at, value)),
-        3 => index().prop_map(Bend::Drop),
-        2 => index().prop_map(Bend::Double),
-        2 => (index(), index()).prop_map(|(from, to)| Bend::Move(from, to)),
+        3 => (index(), any::<u8>()).prop_map(|(at, byte)| Mutation::Flip(at, byte)),
+        1 => (index(), vec(any::<u8>(), 1..40)).prop_map(|(at, bytes)| Mutation::Insert(at, bytes)),
+        1 => (index(), index(), index()).prop_map(|(from, to, at)| Mutation::Again(from, to, at)),
+        1 => (index(), index()).prop_map(|(from, to)| Mutation::Cut(from, to)),
+        1 => index().prop_map(Mutation::End),
+        1 => (index(), index(), index()).prop_map(|(at, which, from)| Mutation::Splice(at, which, from)),
+        6 => (index(), odd()).prop_map(|(at, value)| Mutation::Replace(at, value)),
+        3 => index().prop_map(Mutation::Drop),
+        2 => index().prop_map(Mutation::Double),
+        2 => (index(), index()).prop_map(|(from, to)| Mutation::Move(from, to)),
     ]
 }
 
 /// Files of an edge, mutated a few times.
 pub fn mutated(edge: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
     let all: Vec<Vec<u8>> = corpus(edge).into_iter().map(|(_, bytes)| bytes).collect();
-    (any::<Index>(), vec(mutate(), 1..5)).prop_map(move |(which, bends)| {
+    (any::<Index>(), vec(mutate(), 1..5)).prop_map(move |(which, mutations)| {
         let bytes = which.get(&all).clone();
-        bends
+        mutations
             .iter()
-            .fold(bytes, |bytes, mutate| apply(mutate, bytes, &all))
+            .fold(bytes, |bytes, mutation| apply(mutation, bytes, &all))
     })
 }
 
 /// One file of an edge, of which only values of JSON are mutated: what is not valid there is so by what it says.
-pub fn bent_json(edge: &str, name: &str) -> impl Strategy<Value = Value> + use<> {
+pub fn mutated_json(edge: &str, name: &str) -> impl Strategy<Value = Value> + use<> {
     let whole: Value = serde_json::from_slice(&file(edge, name)).unwrap();
-    let bends = vec(
+    let mutations = vec(
         prop_oneof![
-            3 => (any::<Index>(), odd()).prop_map(|(at, value)| Bend::Replace(at, value)),
-            1 => any::<Index>().prop_map(Bend::Drop),
-            1 => any::<Index>().prop_map(Bend::Double),
-            1 => (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Bend::Move(from, to)),
+            3 => (any::<Index>(), odd()).prop_map(|(at, value)| Mutation::Replace(at, value)),
+            1 => any::<Index>().prop_map(Mutation::Drop),
+            1 => any::<Index>().prop_map(Mutation::Double),
+            1 => (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Mutation::Move(from, to)),
         ],
         0..4,
     );
-    bends.prop_map(move |bends| {
+    mutations.prop_map(move |mutations| {
         let mut value = whole.clone();
-        for mutate in &bends {
-            bend_value(mutate, &mut value);
+        for mutation in &mutations {
+            mutate_value(mutation, &mut value);
         }
         value
     })
 }
 
-fn apply(mutate: &Bend, mut bytes: Vec<u8>, all: &[Vec<u8>]) -> Vec<u8> {
+fn apply(mutation: &Mutation, mut bytes: Vec<u8>, all: &[Vec<u8>]) -> Vec<u8> {
     let place = |index: &Index, bytes: &[u8]| index.index(bytes.len() + 1);
     let range = |a: &Index, b: &Index, bytes: &[u8]| {
         let (a, b) = (place(a, bytes), place(b, bytes));
         a.min(b)..a.max(b)
     };
-    match mutate {
-        Bend::Flip(at, byte) => {
+    match mutation {
+        Mutation::Flip(at, byte) => {
             if !bytes.is_empty() {
                 let at = at.index(bytes.len());
                 bytes[at] = *byte;
             }
         }
-        Bend::Insert(at, more) => {
+        Mutation::Insert(at, more) => {
             let at = place(at, &bytes);
             bytes.splice(at..at, more.iter().copied());
         }
-        Bend::Again(from, to, at) => {
+        Mutation::Again(from, to, at) => {
             let again = bytes[range(from, to, &bytes)].to_vec();
             let at = place(at, &bytes);
             bytes.splice(at..at, again);
         }
-        Bend::Cut(from, to) => {
+        Mutation::Cut(from, to) => {
             let range = range(from, to, &bytes);
             bytes.drain(range);
         }
-        Bend::End(at) => bytes.truncate(place(at, &bytes)),
-        Bend::Splice(at, which, from) => {
+        Mutation::End(at) => bytes.truncate(place(at, &bytes)),
+        Mutation::Splice(at, which, from) => {
             let other = which.get(all);
             bytes.truncate(place(at, &bytes));
             bytes.extend_from_slice(&other[place(from, other)..]);
         }
-        Bend::Replace(..) | Bend::Drop(_) | Bend::Double(_) | Bend::Move(..) => {
+        Mutation::Replace(..) | Mutation::Drop(_) | Mutation::Double(_) | Mutation::Move(..) => {
             // Before the document there may be other text, such as a head.
             let start = bytes.iter().position(|byte| *byte == b'{').unwrap_or(bytes.len());
             let mut values = serde_json::Deserializer::from_slice(&bytes[start..]).into_iter::<Value>();
             if let Some(Ok(mut value)) = values.next() {
                 let end = start + values.byte_offset();
-                bend_value(mutate, &mut value);
+                mutate_value(mutation, &mut value);
                 bytes.splice(start..end, serde_json::to_vec(&value).unwrap());
             }
         }
@@ -203,15 +203,15 @@ fn apply(mutate: &Bend, mut bytes: Vec<u8>, all: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-fn bend_value(mutate: &Bend, value: &mut Value) {
+fn mutate_value(mutation: &Mutation, value: &mut Value) {
     let all = pointers(value);
-    match mutate {
-        Bend::Replace(at, odd) => {
+    match mutation {
+        Mutation::Replace(at, odd) => {
             if let Some(place) = value.pointer_mut(at.get(&all).as_str()) {
                 *place = odd.clone();
             }
         }
-        Bend::Move(from, to) => {
+        Mutation::Move(from, to) => {
             let moved = value
                 .pointer(from.get(&all).as_str())
                 .cloned()
@@ -220,11 +220,11 @@ fn bend_value(mutate: &Bend, value: &mut Value) {
                 *place = moved;
             }
         }
-        Bend::Drop(at) | Bend::Double(at) => {
+        Mutation::Drop(at) | Mutation::Double(at) => {
             let Some((parent, last)) = at.get(&all).rsplit_once('/') else {
                 return;
             };
-            let twice = matches!(mutate, Bend::Double(_));
+            let twice = matches!(mutation, Mutation::Double(_));
             match value.pointer_mut(parent) {
                 Some(Value::Object(fields)) => {
                     let removed = fields.remove(last);
@@ -242,12 +242,12 @@ fn bend_value(mutate: &Bend, value: &mut Value) {
                 _ => {}
             }
         }
-        Bend::Flip(..)
-        | Bend::Insert(..)
-        | Bend::Again(..)
-        | Bend::Cut(..)
-        | Bend::End(_)
-        | Bend::Splice(..) => {}
+        Mutation::Flip(..)
+        | Mutation::Insert(..)
+        | Mutation::Again(..)
+        | Mutation::Cut(..)
+        | Mutation::End(_)
+        | Mutation::Splice(..) => {}
     }
 }
 

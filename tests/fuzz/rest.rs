@@ -219,7 +219,7 @@ proptest! {
     #![proptest_config(mutate::config(150))]
 
     #[test]
-    fn a_bent_answer_is_read_or_refused_in_time(answer in mutate::mutated("rest"), manner in manner()) {
+    fn a_mutated_answer_is_read_or_refused_in_time(answer in mutate::mutated("rest"), manner in manner()) {
         asked(&answer, manner)?.ok();
     }
 

@@ -164,12 +164,12 @@ proptest! {
     #![proptest_config(mutate::config(400))]
 
     #[test]
-    fn a_bent_spec_is_built_or_refused(input in mutate::mutated("spec")) {
+    fn a_mutated_spec_is_built_or_refused(input in mutate::mutated("spec")) {
         tried(&input)?;
     }
 
     #[test]
-    fn a_spec_with_other_values_is_built_or_refused(value in mutate::bent_json("spec", "full.json")) {
+    fn a_spec_with_other_values_is_built_or_refused(value in mutate::mutated_json("spec", "full.json")) {
         tried(&serde_json::to_vec(&value).unwrap())?;
     }
 }

@@ -134,12 +134,12 @@ proptest! {
     #![proptest_config(mutate::config(200))]
 
     #[test]
-    fn a_bent_status_is_replayed_or_refused(input in mutate::mutated("status")) {
+    fn a_mutated_status_is_replayed_or_refused(input in mutate::mutated("status")) {
         tried(&input)?;
     }
 
     #[test]
-    fn a_status_with_other_values_is_right_only_where_it_says_the_same(value in mutate::bent_json("status", "failed.json")) {
+    fn a_status_with_other_values_is_right_only_where_it_says_the_same(value in mutate::mutated_json("status", "failed.json")) {
         let text = serde_json::to_vec(&value).unwrap();
         let right = tried(&text)?;
         let read = serde_json::from_slice::<LoadTest>(&text).ok();

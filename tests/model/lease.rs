@@ -113,7 +113,7 @@ fn answered(design: Design, mut world: World, who: usize, asked: u8) -> World {
     candidate.seen = Some((version, age));
     let found = match lease {
         Some(Lease { holder, .. }) => Found::Held(holder.map_or("", |holder| NAMES[holder])),
-        None if candidate.known && design.waits_after_a_deletion => Found::Gone,
+        None if candidate.known && design.waits_after_a_deletion => Found::Deleted,
         None => Found::Never,
     };
     candidate.known |= lease.is_some();

@@ -373,7 +373,7 @@ impl Runs {
         operator.task = Task {
             effects: outcome.effects,
             targets: outcome.targets,
-            address: if sight.address == Seen::Known(()) {
+            address: if snapshot.address == Seen::Known(()) {
                 services
             } else {
                 0
@@ -382,7 +382,7 @@ impl Runs {
             former: u8::try_from(former).unwrap(),
             version: resource.version,
             generation: resource.generation,
-            refused_before: sight.refused,
+            refused_before: snapshot.refused,
             refused: Refused::Nothing,
             failed: false,
             again: outcome.again,
@@ -421,9 +421,9 @@ impl Runs {
     }
 
     /// What else is in the pod of a runner that has ended has time to end by itself.
-    fn has_had_time(&self, sight: &Snapshot, outcome: &Outcome) -> Result<(), String> {
+    fn has_had_time(&self, snapshot: &Snapshot, outcome: &Outcome) -> Result<(), String> {
         let in_time = self.looks.aged(outcome.history) != outcome.history;
-        let left = |i: &usize| sight.leftovers >> i & 1 == 1;
+        let left = |i: &usize| snapshot.leftovers >> i & 1 == 1;
         let mut all = (0..self.n()).filter(left);
         let deleted = |i| {
             outcome
@@ -1024,9 +1024,9 @@ impl Runs {
         if !fresh || awake || !operator.task.effects.is_empty() {
             return false;
         }
-        let sight = self.sight(world, &mut operator, &resource);
+        let snapshot = self.snapshot(world, &mut operator, &resource);
         self.looks
-            .look(&sight)
+            .look(&snapshot)
             .is_ok_and(|outcome| !outcome.writes && outcome.effects.is_empty())
     }
 }

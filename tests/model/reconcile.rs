@@ -11,9 +11,9 @@ use k6_operator::api::Progress;
 use k6_operator::api::{Cleanup, Status};
 use k6_operator::k6::Version;
 use k6_operator::machine::{
-    Advanced, Effect, End, Fact, Initializer, Inspect, Inspection, Left, Observed, Part, PodRefusal, PodSeen,
-    Program, REFUSAL_GRACE, Reason, Record, Refusal, Retention, Run, Runner, Start, State, StateName, Stop,
-    Target, Terms, advance, are_as_ordered, effects, replay, wake_at,
+    Advanced, Effect, End, Fact, Initializer, Inspect, Inspection, Left, Observed, ObservedPod, Part,
+    PodRefusal, Program, REFUSAL_GRACE, Reason, Record, Refusal, Retention, Run, Runner, Start, State,
+    StateName, Stop, Target, Terms, advance, are_as_ordered, effects, replay, wake_at,
 };
 use k6_operator::objects::{
     aggregator_name, initializer_name, runner_name, service_name, starter_name, stem, stopper_name,
@@ -204,12 +204,12 @@ impl Looks {
         }
     }
 
-    fn left(&self, run: &Run, sight: &Snapshot) -> Left {
+    fn left(&self, run: &Run, snapshot: &Snapshot) -> Left {
         let is_known = |role: &Role| match role {
-            Role::Initializer => matches!(sight.initializer, Seen::Known(_)),
-            Role::Starter => matches!(sight.starter, Seen::Known(_)),
-            Role::Stopper => matches!(sight.stopper, Seen::Known(_)),
-            Role::Runner(i) => matches!(sight.runners[usize::from(*i) - 1], Seen::Known(_)),
+            Role::Initializer => matches!(snapshot.initializer, Seen::Known(_)),
+            Role::Starter => matches!(snapshot.starter, Seen::Known(_)),
+            Role::Stopper => matches!(snapshot.stopper, Seen::Known(_)),
+            Role::Runner(i) => matches!(snapshot.runners[usize::from(*i) - 1], Seen::Known(_)),
             Role::Aggregator | Role::Service | Role::Summary => false,
         };
         let jobs = Role::ALL.into_iter().filter(is_known);
@@ -295,12 +295,12 @@ impl Looks {
         }
     }
 
-    pub fn look(&self, sight: &Snapshot) -> Result<Rc<Outcome>, String> {
-        if let Some(known) = self.outcomes.borrow().get(sight) {
+    pub fn look(&self, snapshot: &Snapshot) -> Result<Rc<Outcome>, String> {
+        if let Some(known) = self.outcomes.borrow().get(snapshot) {
             return known.clone();
         }
-        let outcome = self.looked(sight).map(Rc::new);
-        self.outcomes.borrow_mut().insert(*sight, outcome.clone());
+        let outcome = self.looked(snapshot).map(Rc::new);
+        self.outcomes.borrow_mut().insert(*snapshot, outcome.clone());
         outcome
     }
 
@@ -335,7 +335,7 @@ impl Looks {
         let (effects, targets) = requests(&wanted, before.run.attempt)?;
         let wake = wake_at(&run.state, &seen);
         let before = Status {
-            observed_generation: (sight.observed > 0).then_some(sight.observed.into()),
+            observed_generation: (snapshot.observed > 0).then_some(snapshot.observed.into()),
             ..Status::default()
         };
         let progress = Progress::of(&run, &seen, &[]).after(&run, Some(&before));
@@ -358,7 +358,7 @@ impl Looks {
         })
     }
 
-    fn observed(&self, sight: &Snapshot, run: &Run) -> Observed {
+    fn observed(&self, snapshot: &Snapshot, run: &Run) -> Observed {
         let n = self.spec.runners;
         let terms = Terms {
             parallelism: n.into(),
@@ -376,7 +376,7 @@ impl Looks {
             | State::Stopping(_)
             | State::Finished(_) => None,
         };
-        let initializer = match sight.initializer {
+        let initializer = match snapshot.initializer {
             Seen::Absent => Fact::Absent,
             Seen::Unknown => Fact::Unknown,
             Seen::Known((_, generation))
@@ -384,7 +384,7 @@ impl Looks {
             {
                 Fact::Known(Initializer::Outdated)
             }
-            Seen::Known((Stage::Reported, _)) if !is_inspected_for(run, sight) => {
+            Seen::Known((Stage::Reported, _)) if !is_inspected_for(run, snapshot) => {
                 Fact::Known(Initializer::Done)
             }
             Seen::Known((stage, _)) => Fact::Known(initializer(stage, self.spec)),
@@ -394,55 +394,55 @@ impl Looks {
         } else {
             Fact::Unknown
         };
-        let mut runners = runners(run.attempt, &sight.runners);
-        if let Some((Role::Runner(i), _)) = sight.denied
+        let mut runners = runners(run.attempt, &snapshot.runners);
+        if let Some((Role::Runner(i), _)) = snapshot.denied
             && let Some(runner) = runners.get_mut(&i.into())
         {
             runner.pod = None;
         }
         for (i, runner) in &mut runners {
-            runner.leftover = sight.leftovers >> (i - 1) & 1 == 1;
+            runner.leftover = snapshot.leftovers >> (i - 1) & 1 == 1;
         }
         let name = stem(NAME, other(run.attempt));
         let former = Role::ALL
             .into_iter()
-            .filter(|role| sight.former >> role.index() & 1 == 1);
+            .filter(|role| snapshot.former >> role.index() & 1 == 1);
         Observed {
-            deleting: sight.deleting,
-            rerun: sight.rerun.then(|| AGAIN.to_owned()),
-            stop: sight.stop,
+            deleting: snapshot.deleting,
+            rerun: snapshot.rerun.then(|| AGAIN.to_owned()),
+            stop: snapshot.stop,
             retention: self.retention(),
             former: former.map(|role| job_name(&name, role)).collect(),
-            left: self.left(run, sight),
+            left: self.left(run, snapshot),
             script,
             initializer,
             runners: Fact::Known(runners),
-            starter: program(sight.starter),
-            stopper: program(sight.stopper),
-            aggregator: known(sight.aggregator, |stage| Runner {
-                pod: (stage != Stage::Failed && !is_denied(sight, Role::Aggregator))
+            starter: program(snapshot.starter),
+            stopper: program(snapshot.stopper),
+            aggregator: known(snapshot.aggregator, |stage| Runner {
+                pod: (stage != Stage::Failed && !is_denied(snapshot, Role::Aggregator))
                     .then(|| pod("aggregator".to_owned(), stage == Stage::Working)),
                 end: (stage == Stage::Failed).then(|| end(Some(137))),
                 ..Runner::default()
             }),
-            address: known(sight.address, |()| "10.0.0.1:4318".to_owned()),
-            result: known(sight.result, |told| result(told, self.spec)),
-            summary: known(sight.summary, |()| ()),
-            pod_refused: sight
+            address: known(snapshot.address, |()| "10.0.0.1:4318".to_owned()),
+            result: known(snapshot.result, |told| result(told, self.spec)),
+            summary: known(snapshot.summary, |()| ()),
+            pod_refused: snapshot
                 .denied
-                .and_then(|(role, lasting)| pod_refused(run, sight, role, lasting)),
-            refused: match sight.refused {
+                .and_then(|(role, lasting)| pod_refused(run, snapshot, role, lasting)),
+            refused: match snapshot.refused {
                 Refused::Nothing => None,
                 Refused::Foreign => Some(Refusal::Foreign("a foreign object".to_owned())),
                 Refused::ForNow => Some(Refusal::ForNow("a quota".to_owned())),
             },
-            ..Observed::unknown(sight.generation.into(), Ok(terms))
+            ..Observed::unknown(snapshot.generation.into(), Ok(terms))
         }
     }
 }
 
-fn is_denied(sight: &Snapshot, role: Role) -> bool {
-    sight.denied.is_some_and(|(denied, _)| denied == role)
+fn is_denied(snapshot: &Snapshot, role: Role) -> bool {
+    snapshot.denied.is_some_and(|(denied, _)| denied == role)
 }
 
 /// Whose pod it is.
@@ -459,11 +459,11 @@ fn part(role: Role) -> Option<Part> {
 
 /// What an operator finds out of a Job without a pod, which it asks about only where it waits for it: see
 /// `operator::observe`.
-fn pod_refused(run: &Run, sight: &Snapshot, role: Role, lasting: bool) -> Option<PodRefusal> {
+fn pod_refused(run: &Run, snapshot: &Snapshot, role: Role, lasting: bool) -> Option<PodRefusal> {
     let part = part(role)?;
     let waits = match &run.state {
         state if state.awaits_result().is_some() => part == Part::Aggregator,
-        State::Initializing(_) => part == Part::Initializer && sight.initializer != Seen::Absent,
+        State::Initializing(_) => part == Part::Initializer && snapshot.initializer != Seen::Absent,
         State::Created(_) => matches!(part, Part::Aggregator | Part::Runner(_)),
         State::Starting(_) => part == Part::Starter,
         State::Started(_) => part == Part::Aggregator,
@@ -540,10 +540,10 @@ pub const AGAIN: &str = "again";
 const NAME: &str = "test";
 
 /// What k6 said is read: for the plan, or for an aggregator.
-fn is_inspected_for(run: &Run, sight: &Snapshot) -> bool {
+fn is_inspected_for(run: &Run, snapshot: &Snapshot) -> bool {
     match &run.state {
         State::Initializing(_) => true,
-        State::Created(state) => state.plan.aggregation.is_some() && sight.aggregator == Seen::Absent,
+        State::Created(state) => state.plan.aggregation.is_some() && snapshot.aggregator == Seen::Absent,
         State::Starting(_) | State::Started(_) | State::Stopping(_) | State::Finished(_) => false,
     }
 }
@@ -610,8 +610,8 @@ fn end(code: Option<u8>) -> End {
     }
 }
 
-fn pod(uid: String, ready: bool) -> PodSeen {
-    PodSeen {
+fn pod(uid: String, ready: bool) -> ObservedPod {
+    ObservedPod {
         uid,
         ip: ready.then(|| "10.0.0.2".to_owned()),
         ready,
@@ -642,7 +642,7 @@ fn runner(attempt: u32, i: u32, made: u8, phase: Phase) -> Runner {
         Phase::Ended(Exit::Code(code)) => (Some(self::end(Some(code))), true),
         Phase::Ended(Exit::Lost) => (Some(self::end(None)), false),
     };
-    let pod = pod.then(|| PodSeen {
+    let pod = pod.then(|| ObservedPod {
         // The number of its Job stands for the address: the effects give it back.
         ip: (phase != Phase::Pending).then(|| made.to_string()),
         ..self::pod(format!("{attempt}.{i}.{made}"), phase.answers())

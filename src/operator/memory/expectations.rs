@@ -1,4 +1,4 @@
-//! What the operator itself has done and its caches may not show yet.
+//! What the operator has done and its caches may not show yet.
 
 use crate::api::LoadTest;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ pub struct Expectations {
     created: BTreeMap<String, Instant>,
     /// Jobs that were deleted, by UID.
     deleted: BTreeSet<String>,
-    /// What the API server itself has said is not there.
+    /// The Jobs that the API server itself does not have, by name, and those without a pod, by UID.
     absent: BTreeSet<String>,
 }
 
@@ -40,24 +40,24 @@ impl Expectations {
         }
     }
 
-    /// The resource was read from the API server itself, or written, and this is how it is now.
+    /// Remembers the resource as it was read from the API server, or written.
     pub fn read(&mut self, resource: LoadTest) {
         self.latest = Some(resource);
     }
 
-    /// A Job of this name was created.
+    /// Remembers that a Job of this name was created.
     pub fn created(&mut self, job: &str) {
         self.created.insert(job.to_owned(), Instant::now());
         self.absent.remove(job);
     }
 
-    /// Whether a Job was created that the cache does not show yet.
+    /// True if a Job was created that the cache does not show yet.
     pub fn is_created(&self, job: &str) -> bool {
         self.created.get(job).is_some_and(|at| at.elapsed() < CACHE_LAG)
     }
 
-    /// How long until a Job that the cache does not show counts as deleted. It may have been deleted before any watch
-    /// showed it, and then nothing else calls for another look.
+    /// The pause until a Job that the cache does not show counts as deleted. If it was deleted before any watch showed
+    /// it, nothing else calls for another look.
     pub fn pause(&self) -> Option<Duration> {
         let rests = self
             .created
@@ -66,28 +66,28 @@ impl Expectations {
         rests.filter(|rest| !rest.is_zero()).min()
     }
 
-    /// The cache shows the Job.
+    /// Remembers that the cache shows the Job.
     pub fn shown(&mut self, job: &str) {
         self.created.remove(job);
         self.absent.remove(job);
     }
 
-    /// The API server itself says that there is no Job of this name, or no pod of the Job with this UID.
+    /// Remembers that the API server itself has no Job of this name, or no pod of the Job with this UID.
     pub fn absent(&mut self, job: &str) {
         self.absent.insert(job.to_owned());
     }
 
-    /// Whether the API server itself has said so, and no Job of this name was created or shown since.
+    /// True if the API server has said so, and no Job of this name was created or shown since.
     pub fn is_absent(&self, job: &str) -> bool {
         self.absent.contains(job)
     }
 
-    /// The Job with this UID was deleted.
+    /// Remembers that the Job with this UID was deleted.
     pub fn deleted(&mut self, job_uid: &str) {
         self.deleted.insert(job_uid.to_owned());
     }
 
-    /// Whether the Job with this UID was deleted, though the cache may show it still.
+    /// True if the Job with this UID was deleted, even if the cache still shows it.
     pub fn is_deleted(&self, job_uid: &str) -> bool {
         self.deleted.contains(job_uid)
     }

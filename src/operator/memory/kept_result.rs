@@ -1,4 +1,4 @@
-//! The result of a run whose documents have just been kept: it need not be read once more.
+//! The result of a run whose documents were kept a short time ago, which saves reading it again.
 
 use super::expectations::CACHE_LAG;
 use crate::protocol::outcome::Outcome;
@@ -16,7 +16,7 @@ struct Kept {
 }
 
 impl KeptResult {
-    /// The documents of this result are kept.
+    /// Remembers this result: its documents are kept.
     pub fn keep(&mut self, attempt: u32, outcome: Outcome) {
         self.0 = Some(Kept {
             at: Instant::now(),

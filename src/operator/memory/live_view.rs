@@ -1,4 +1,4 @@
-//! What a run measures, as it was read last.
+//! The last reading of what a run measures.
 
 use crate::protocol::outcome::Outcome;
 use std::time::Duration;
@@ -19,7 +19,7 @@ struct Reading {
 }
 
 impl LiveView {
-    /// What was read for this attempt less than [`LIVE_INTERVAL`] ago; None: it is to be read again.
+    /// The reading of this attempt that is younger than [`LIVE_INTERVAL`]; None if it is time for another.
     pub fn fresh(&self, attempt: u32) -> Option<Option<Outcome>> {
         let reading = self.0.as_ref().filter(|reading| reading.attempt == attempt)?;
         (reading.at.elapsed() < LIVE_INTERVAL).then(|| reading.outcome.clone())

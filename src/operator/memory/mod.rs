@@ -1,5 +1,5 @@
-//! What the operator remembers of each run beside its status. Losing it is harmless: everything in it is found again, it
-//! only spares the API server repeated requests, and keeps actions off stale views.
+//! What the operator remembers of each run beside its status. Losing it is harmless: all of it is found again. It
+//! spares the API server repeated requests, and prevents actions on stale views.
 
 mod expectations;
 mod kept_result;
@@ -19,12 +19,12 @@ use crate::api::LoadTest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-/// One idea for each run, by UID of the resource.
+/// One value for each run, by UID of the resource.
 #[derive(Debug, Default)]
 pub struct ByRun<T>(Mutex<BTreeMap<String, T>>);
 
 impl<T: Default> ByRun<T> {
-    /// Reads or changes what is remembered of a run. The lock is held for as long.
+    /// Reads or changes the value of a run. The lock is held during `action`.
     pub fn with<R>(&self, uid: &str, action: impl FnOnce(&mut T) -> R) -> R {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         action(all.entry(uid.to_owned()).or_default())
@@ -43,27 +43,27 @@ pub struct Memory {
     pub expectations: ByRun<Expectations>,
     /// What failed or was refused, and how often in a row.
     pub retries: ByRun<Retries>,
-    /// When the status was written.
+    /// When the status was written, and since when it is outdated.
     pub throttle: ByRun<StatusThrottle>,
-    /// What was measured.
+    /// The last reading of what is measured.
     pub live: ByRun<LiveView>,
     /// The result whose documents have just been kept.
     pub kept: ByRun<KeptResult>,
-    /// Why a Job has no pod.
+    /// What is known about a Job without a pod.
     pub pod_questions: ByRun<PodQuestions>,
     /// Whether it was published that the status of a resource is another operator's.
     foreign: ByRun<bool>,
 }
 
 impl Memory {
-    /// The status of the resource was written, and this is how it is now.
+    /// Remembers that the status was written, and the resource as it is now.
     pub fn written(&self, uid: &str, resource: LoadTest) {
         self.expectations.with(uid, |known| known.read(resource));
         self.throttle.with(uid, StatusThrottle::written);
         self.retries.with(uid, Retries::written);
     }
 
-    /// Remembers that the status of the resource is another operator's, and says whether it was known.
+    /// Remembers that the status of the resource is another operator's. Returns whether that was known.
     pub fn is_known_foreign(&self, uid: &str) -> bool {
         self.foreign.with(uid, |foreign| std::mem::replace(foreign, true))
     }

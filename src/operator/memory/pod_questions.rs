@@ -1,19 +1,20 @@
-//! Why a Job has no pod, which only the Events of the Job say. They are read seldom.
+//! Why a Job has no pod. Only the Events of the Job say so, and they are read seldom.
 
 use crate::machine::{Part, PodRefusal, Rule};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a Job may be without a pod before it is asked why: the Job controller creates one within milliseconds.
+/// How long a Job may be without a pod before its Events are read: the Job controller creates a pod within
+/// milliseconds.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// The least time between two questions, the first few times and after those.
+/// Pauses between two readings of its Events: for the first few, and for those after.
 const INTERVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
 
-/// How many questions are the first few.
+/// The number of readings with the shorter pause.
 const FIRST: u32 = 6;
 
-/// The Job that has no pod, and what is known of it.
+/// The Job without a pod, and what is known of it.
 #[derive(Debug, Default)]
 pub struct PodQuestions {
     podless: Option<Podless>,
@@ -25,7 +26,7 @@ pub struct PodQuestions {
 struct Podless {
     /// metadata.uid of the Job.
     job: String,
-    /// When it is to be asked why.
+    /// When its Events are to be read.
     due: Instant,
     asked: u32,
     found: Option<PodRefusal>,
@@ -41,7 +42,7 @@ pub enum Why {
 }
 
 impl PodQuestions {
-    /// A Job has no pod: whether its Events are to be read, or what they said.
+    /// Remembers a Job without a pod. Returns whether its Events are to be read, or what they said.
     pub fn podless(&mut self, job_uid: &str) -> Why {
         let now = Instant::now();
         let known = self.podless.take().filter(|podless| podless.job == job_uid);
@@ -67,7 +68,7 @@ impl PodQuestions {
         }
     }
 
-    /// Every Job that is waited for has its pod.
+    /// Remembers that every Job that is waited for has its pod.
     pub fn has_pods(&mut self) {
         *self = Self::default();
     }
@@ -78,7 +79,7 @@ impl PodQuestions {
         Some(podless.due.saturating_duration_since(Instant::now()))
     }
 
-    /// Remembers that this refusal is published in an Event, and says whether it was before.
+    /// Remembers that this refusal is published in an Event. Returns whether it was before.
     pub fn is_published(&mut self, refusal: &PodRefusal) -> bool {
         let published = Some((refusal.part, refusal.rule));
         std::mem::replace(&mut self.published, published) == published
@@ -112,7 +113,7 @@ mod tests {
             asked += u32::from(questions.podless("job") == Why::Ask(Some(refusal.clone())));
         }
         assert!(asked <= 3600 / 15 + 6, "{asked} requests in an hour");
-        // Of another Job nothing is known.
+        // Nothing is known of another Job.
         assert_eq!(questions.podless("other"), Why::Known(None));
         questions.has_pods();
         assert_eq!(questions.pause(), None);

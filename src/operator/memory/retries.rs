@@ -2,7 +2,7 @@
 
 use crate::machine::Refusal;
 
-/// Counts of what is tried again.
+/// Counts of failures that are retried.
 #[derive(Debug, Default)]
 pub struct Retries {
     /// Whether something could not be read at this look.
@@ -20,26 +20,26 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// Something could not be read at this look.
+    /// Remembers that something could not be read at this look.
     pub fn unread(&mut self) {
         self.unread = true;
     }
 
-    /// Ends a look: in how many in a row something could not be read, if in this one.
+    /// Ends a look. Returns in how many looks in a row something could not be read; None if all was read at this one.
     pub fn end_look(&mut self) -> Option<u32> {
         let unread = std::mem::take(&mut self.unread);
         self.unreads = if unread { self.unreads.saturating_add(1) } else { 0 };
         unread.then_some(self.unreads)
     }
 
-    /// What the API server last refused, or why it has failed more than once in a row.
+    /// What the API server last refused, or the error if it has failed more than once in a row.
     pub fn refused(&self) -> Option<Refusal> {
         let failure = self.failure.clone().filter(|_| self.failures > 1);
         self.refused.clone().or(failure.map(Refusal::Failed))
     }
 
-    /// Remembers what the API server refused, or that it refused nothing, and says how often it did in a row. Where
-    /// something else failed, it may not have been asked: what it refused before stands then.
+    /// Remembers what the API server refused, if anything, and returns how often in a row it has. After a failure it
+    /// may not have been asked: its last refusal stays then.
     pub fn set_refused(&mut self, refused: Option<Refusal>, failed: bool) -> u32 {
         match refused {
             Some(_) => self.refusals = self.refusals.saturating_add(1),
@@ -50,7 +50,7 @@ impl Retries {
         self.refusals
     }
 
-    /// Counts a failure and says how often the reconcile has failed in a row.
+    /// Counts a failure. Returns how often in a row the reconcile has failed.
     pub fn failed(&mut self, why: String) -> u32 {
         self.failures = self.failures.saturating_add(1);
         self.failure = Some(why);
@@ -63,8 +63,8 @@ impl Retries {
         self.failure = None;
     }
 
-    /// Counts that the status is refused for this reason: whether that was published already, and how often in a row
-    /// the status is refused.
+    /// Counts that the status is refused for this reason. Returns whether that was published already, and how often in
+    /// a row the status was refused.
     pub fn unwritten(&mut self, why: &str) -> (bool, u32) {
         let (before, times) = self.unwritten.take().unwrap_or_default();
         let times = times.saturating_add(1);
@@ -72,7 +72,7 @@ impl Retries {
         (before == why, times)
     }
 
-    /// The status was written.
+    /// Remembers that the status was written.
     pub fn written(&mut self) {
         self.unwritten = None;
     }
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(retries.refused(), Some(Refusal::Failed("no".to_owned())));
         retries.set_refused(Some(Refusal::ForNow("quota".to_owned())), true);
         assert_eq!(retries.refused(), Some(Refusal::ForNow("quota".to_owned())));
-        // A failure says nothing of the quota.
+        // A failure says nothing about the quota.
         assert_eq!(retries.set_refused(None, true), 1);
         assert_eq!(retries.refused(), Some(Refusal::ForNow("quota".to_owned())));
         assert_eq!(retries.set_refused(None, false), 0);

@@ -1,4 +1,4 @@
-//! How often the live view is written into a status.
+//! Limits how often the live view is written into a status.
 
 use std::time::Duration;
 use tokio::time::Instant;
@@ -6,10 +6,10 @@ use tokio::time::Instant;
 /// The least time between two writes of the live view.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a change of the live view is held back: most often an event follows at once, which is written with it.
+/// How long a change of the live view is held back: most often an event follows at once, and one write has both.
 const SETTLING: Duration = Duration::from_secs(1);
 
-/// When the status was written, and since when it is to be.
+/// When the status was last written, and since when it is outdated.
 #[derive(Debug, Default)]
 pub struct StatusThrottle {
     written: Option<Instant>,
@@ -17,13 +17,13 @@ pub struct StatusThrottle {
 }
 
 impl StatusThrottle {
-    /// The status was written.
+    /// Remembers that the status was written.
     pub fn written(&mut self) {
         self.written = Some(Instant::now());
         self.changed = None;
     }
 
-    /// The live view differs from the status: how long until it is to be written; zero when it is time.
+    /// The live view differs from the status. Returns the pause before it is written; zero if it is time.
     pub fn pause(&mut self) -> Duration {
         let changed = *self.changed.get_or_insert_with(Instant::now);
         let settling = SETTLING.saturating_sub(changed.elapsed());

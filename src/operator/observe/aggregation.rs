@@ -1,8 +1,8 @@
-//! The aggregator, and what it says of the test.
+//! Observes the aggregator, and reads what it reports of the test.
 
 use super::Observer;
 use crate::machine::{Fact, Observed, State};
-use crate::objects::{AGGREGATE, AGGREGATOR_PORT, aggregator_name, service_name, summary_name};
+use crate::objects::{AGGREGATE, AGGREGATOR_PORT, address, aggregator_name, service_name, summary_name};
 use crate::operator::pods;
 use crate::protocol::outcome::{Outcome, Told};
 use jiff::SignedDuration;
@@ -11,22 +11,22 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::api::LogParams;
 use kube::{Api, ResourceExt};
 
-/// How much of the end of the aggregator's log is read for what it measures, in lines and in bytes.
+/// How much of the end of the aggregator's log is read for the live view, in lines and in bytes.
 const LIVE_LINES: i64 = 50;
 
 const LIVE_LIMIT: i64 = 256 * 1024;
 
-/// The end of an aggregator's log in which it has told what came of the test, in lines and in bytes.
-const TOLD_LINES: i64 = 20;
+/// How much of the end of an aggregator's log is read for the result, in lines and in bytes.
+const RESULT_LINES: i64 = 20;
 
-const TOLD_LIMIT: i64 = 256 * 1024;
+const RESULT_LIMIT: i64 = 256 * 1024;
 
-/// How long an aggregator that says how the test stands, and not what came of it, is waited for. One that operator 0.1
-/// has made waits to be asked: what it says by then is the whole.
-const LEFT_ALONE: SignedDuration = SignedDuration::from_secs(60);
+/// How long an aggregator may report interim numbers and no result after all runners have ended. One of operator 0.1
+/// waits to be asked for its result: after this time its last numbers are the result.
+const INTERIM_LIMIT: SignedDuration = SignedDuration::from_secs(60);
 
 impl Observer<'_> {
-    /// All that merges the metrics of the runners and brings the result, as far as the state needs it.
+    /// Observes the aggregator and the result, as far as the state needs them.
     pub(super) async fn aggregation(&self, seen: &mut Observed) {
         let aggregator = aggregator_name(&self.stem);
         let aggregated = self
@@ -35,11 +35,11 @@ impl Observer<'_> {
             .as_ref()
             .is_some_and(|plan| plan.aggregation.is_some());
         let ended = self.run.state.awaits_result().is_some();
-        // Runners are told its address.
-        let told = matches!((&self.run.state, &seen.runners),
+        // The runners get its address.
+        let needs_address = matches!((&self.run.state, &seen.runners),
             (State::Created(_), Fact::Known(runners)) if !runners.is_empty());
         let job = self
-            .job_for_certain(&aggregator, aggregated && (ended || told))
+            .job_for_certain(&aggregator, aggregated && (ended || needs_address))
             .await;
         seen.aggregator = match &job {
             Fact::Known(job) => match self.pod_for_certain(job, aggregated).await {
@@ -80,7 +80,7 @@ impl Observer<'_> {
         }
     }
 
-    /// What came of the test, as the aggregator tells it in its log, or has left it in its termination message.
+    /// The result of the test, from the aggregator's log or its termination message.
     pub(super) async fn result(&self, job: Fact<&Job>, waited: SignedDuration) -> Fact<Box<Outcome>> {
         let job = match job {
             Fact::Known(job) => job,
@@ -96,20 +96,20 @@ impl Observer<'_> {
         let api: Api<Pod> = self.api();
         let last = LogParams {
             container: Some(AGGREGATE.to_owned()),
-            tail_lines: Some(TOLD_LINES),
-            limit_bytes: Some(TOLD_LIMIT),
+            tail_lines: Some(RESULT_LINES),
+            limit_bytes: Some(RESULT_LIMIT),
             ..LogParams::default()
         };
-        let told = match api.logs(&pod.name_any(), &last).await {
+        let reported = match api.logs(&pod.name_any(), &last).await {
             Ok(log) => Told::of(&log),
             Err(error) => {
                 tracing::warn!(%error, "the aggregator's log could not be read");
                 Told::Nothing
             }
         };
-        match told {
+        match reported {
             Told::Final(outcome) => Fact::Known(Box::new(outcome)),
-            Told::SoFar(outcome) if waited >= LEFT_ALONE => Fact::Known(Box::new(outcome)),
+            Told::SoFar(outcome) if waited >= INTERIM_LIMIT => Fact::Known(Box::new(outcome)),
             Told::SoFar(_) | Told::Nothing => {
                 self.read_again();
                 Fact::Absent
@@ -117,7 +117,7 @@ impl Observer<'_> {
         }
     }
 
-    /// What the aggregator said last of what is measured. It is no fact that anything is decided by.
+    /// The numbers that the aggregator last reported. No decision depends on them.
     pub(super) async fn live(&self, job: &Fact<&Job>) -> Option<Outcome> {
         let (memory, attempt) = (&self.context.memory.live, self.run.attempt);
         if let Some(outcome) = memory.with(&self.uid, |live| live.fresh(attempt)) {
@@ -135,7 +135,7 @@ impl Observer<'_> {
             ..LogParams::default()
         };
         let outcome = match api.logs(&pod.name_any(), &last).await {
-            // Between the lines of what is measured are those in which it warns.
+            // The aggregator's warnings stand between the lines with numbers.
             Ok(lines) => lines
                 .lines()
                 .rev()
@@ -149,7 +149,7 @@ impl Observer<'_> {
         outcome
     }
 
-    /// Where the Service of the aggregator is.
+    /// The address of the aggregator's Service.
     pub(super) async fn address(&self) -> Fact<String> {
         let api: Api<Service> = self.api();
         let job = self
@@ -162,10 +162,9 @@ impl Observer<'_> {
             Ok(Some(service)) => {
                 let owners = service.owner_references();
                 let ours = owners.iter().any(|owner| Some(&owner.uid) == job.as_ref());
-                let address = service.spec.and_then(|spec| spec.cluster_ip).filter(|_| ours);
-                match address.filter(|ip| !ip.is_empty()) {
-                    Some(ip) if ip.contains(':') => Fact::Known(format!("[{ip}]:{AGGREGATOR_PORT}")),
-                    Some(ip) => Fact::Known(format!("{ip}:{AGGREGATOR_PORT}")),
+                let service_ip = service.spec.and_then(|spec| spec.cluster_ip).filter(|_| ours);
+                match service_ip.filter(|ip| !ip.is_empty()) {
+                    Some(ip) => Fact::Known(address(&ip, AGGREGATOR_PORT)),
                     // A foreign object is reported when we try to create ours.
                     None => Fact::Absent,
                 }

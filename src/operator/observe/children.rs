@@ -18,7 +18,7 @@ pub(super) struct Children {
     pub jobs: BTreeMap<String, Arc<Job>>,
     /// The Jobs of the runs before this one.
     pub former: Vec<Arc<Job>>,
-    /// The pods of all of them.
+    /// The pods of this run and of those before it.
     pub pods: Vec<Arc<Pod>>,
 }
 
@@ -39,13 +39,13 @@ impl Children {
         }
     }
 
-    /// As the caches show them.
+    /// The Jobs and pods that the caches show.
     pub fn cached(context: &Context, uid: &str, attempt: u32) -> Result<Self, Error> {
         let (jobs, pods) = (context.caches.jobs_of(uid)?, context.caches.pods_of(uid)?);
         Ok(Self::of(uid, attempt, jobs, pods))
     }
 
-    /// As the API server itself has them.
+    /// The Jobs and pods that the API server lists.
     pub async fn listed(
         context: &Context,
         resource: &LoadTest,
@@ -66,7 +66,8 @@ impl Children {
     }
 }
 
-/// All that a list has, slimmed page by page: 2,000 runners are 50 MB as the API server has them.
+/// Lists all objects in pages, and slims each page: the Jobs and pods of 2,000 runners take 50 MB as the API server
+/// sends them.
 async fn in_pages<K>(api: &Api<K>, mut list: ListParams, slim: fn(&mut K)) -> Result<Vec<Arc<K>>, Error>
 where
     K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,

@@ -1,4 +1,4 @@
-//! Why what is waited for does not come: refused pods, and what Kubernetes' own Events say.
+//! Reasons why something is still waited for: refused pods, and Kubernetes' own Events.
 
 use super::Observer;
 use crate::machine::{Fact, Observed, Part, PodRefusal, Runner, State};
@@ -10,12 +10,12 @@ use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-/// The most Events that are read of one Job. Kubernetes keeps about ten, and combines what comes after those.
+/// The maximum number of Events that are read of one Job. Kubernetes keeps about ten, and combines those that follow.
 const EVENTS_LIMIT: u32 = 50;
 
 impl Observer<'_> {
-    /// Why a Job that is waited for has no pod, if Kubernetes has said so. It is asked only of a Job that has been
-    /// without one for seconds, and of one Job at a time: its Events are all that tells it.
+    /// The reason why a Job that is waited for has no pod, if Kubernetes gives one. Only the Events of the Job have it,
+    /// so they are read of one Job at a time, and only if it has been without a pod for seconds.
     pub(super) async fn pod_refused(&self, seen: &Observed) -> Option<PodRefusal> {
         let questions = &self.context.memory.pod_questions;
         let Some((part, job)) = self.without_pod(seen) else {
@@ -50,7 +50,7 @@ impl Observer<'_> {
         found
     }
 
-    /// The first Job without a pod of those that this state waits for.
+    /// The first Job without a pod among those that this state waits for.
     fn without_pod(&self, seen: &Observed) -> Option<(Part, &Job)> {
         let wanted: Vec<Part> = match &self.run.state {
             state if state.awaits_result().is_some() => vec![Part::Aggregator],
@@ -76,7 +76,7 @@ impl Observer<'_> {
         })
     }
 
-    /// What Kubernetes' own events say of the object that is waited for.
+    /// What Kubernetes' own Events say about the object that is waited for.
     pub(super) async fn hint(&self, seen: &Observed) -> Option<String> {
         let stem = &self.stem;
         let job = match &self.run.state {
@@ -102,14 +102,14 @@ impl Observer<'_> {
             Some(pod) => &pod.metadata,
             None => &job.metadata,
         };
-        // By its UID: the Events of a former object of this name may be there still.
+        // By UID: Events of a former object of this name may still exist.
         let (object, object_uid) = (metadata.name.clone()?, metadata.uid.as_deref()?);
         let api: Api<Event> = self.api();
         let parameters =
             ListParams::default().fields(&format!("involvedObject.uid={object_uid},type=Warning"));
         let events = api.list(&parameters).await.ok()?.items;
         let last = events.into_iter().max_by_key(|event| {
-            // The kubelet says what went wrong, and then `Error: ErrImagePull` and the like.
+            // The kubelet reports the cause first, and then `Error: ErrImagePull` and the like.
             let vague = event
                 .message
                 .as_deref()

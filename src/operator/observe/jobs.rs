@@ -1,4 +1,4 @@
-//! The Jobs of a run with their pods, as far as they decide something.
+//! Observes the Jobs of a run and their pods, as far as they decide something.
 
 use super::Observer;
 use crate::machine::{Fact, Left, Program, Runner, State};
@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Observer<'_> {
-    /// The names of the Jobs of the runs before this one that nobody has deleted yet.
+    /// The names of Jobs of former runs that are not being deleted yet.
     pub(super) fn former(&self) -> Vec<String> {
         self.staying(self.children.former.iter())
     }
 
-    /// The Jobs of a run that has ended, but for those that bring its result.
+    /// The Jobs that a run has left after its end, without those that bring its result.
     pub(super) fn left(&self) -> Left {
         const KEPT: [&str; 4] = ["initializer", "runner", "starter", "stopper"];
         let is_kept = |job: &&Arc<Job>| {
@@ -38,7 +38,7 @@ impl Observer<'_> {
         }
     }
 
-    /// The names of those of these Jobs that nobody has deleted yet.
+    /// The names of those of these Jobs that are not being deleted yet.
     fn staying<'a>(&self, jobs: impl Iterator<Item = &'a Arc<Job>>) -> Vec<String> {
         let leaving = |job: &Arc<Job>| {
             job.metadata.deletion_timestamp.is_some()
@@ -50,7 +50,7 @@ impl Observer<'_> {
         staying.map(|job| job.name_any()).collect()
     }
 
-    /// A Job by name, as the cache shows it, corrected by what was done from here.
+    /// A Job by name, as the cache shows it, corrected by what this operator has done.
     pub(super) fn job(&self, name: &str) -> Fact<&Job> {
         match self.children.jobs.get(name) {
             Some(job) => {
@@ -65,8 +65,8 @@ impl Observer<'_> {
         }
     }
 
-    /// A Job by name, whose absence decides something that can't be undone: then a cache does not suffice, which
-    /// may be behind the resource by any time.
+    /// A Job by name. If its absence decides something that can't be undone, the API server is asked: a cache may be
+    /// behind the resource by any time.
     pub(super) async fn job_for_certain(&self, name: &str, decides: bool) -> Fact<&Job> {
         let found = self.job(name);
         if !decides || !found.is_absent() || self.expectations(|known| known.is_absent(name)) {
@@ -103,7 +103,7 @@ impl Observer<'_> {
             }
         }
         for i in 1..=self.run.plan.as_ref().map_or(0, |plan| plan.parallelism) {
-            // Before the start, one that is missing is created, which finds out.
+            // Before the start a missing Job is created, and the API server's answer tells if it exists.
             let decides = matches!(
                 self.run.state,
                 State::Starting(_) | State::Started(_) | State::Stopping(_)
@@ -121,8 +121,8 @@ impl Observer<'_> {
         runners
     }
 
-    /// The pod of a Job. That one which has ended has none decides how it ended: then a cache does not suffice,
-    /// which may be behind that of the Jobs by any time.
+    /// The pod of a Job. If a Job has ended, the absence of its pod decides how it ended. Then the API server is asked:
+    /// the cache of pods may be behind that of Jobs by any time.
     pub(super) async fn pod_for_certain(&self, job: &Job, decides: bool) -> Fact<Arc<Pod>> {
         if let Some(pod) = pods::pod_of(job, &self.children.pods) {
             return Fact::Known(Arc::clone(pod));

@@ -1,5 +1,5 @@
-//! Gathers one immutable snapshot of the world of one run. What is watched comes from the caches; only what
-//! can't be watched is asked for, and only in the state that needs it.
+//! Gathers one immutable snapshot of a run. What is watched comes from the caches. The rest is requested, only in the
+//! states that need it.
 
 mod aggregation;
 mod children;
@@ -20,7 +20,7 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use std::collections::BTreeMap;
 
-/// Looks at everything that matters to this run now.
+/// Observes everything that matters to this run now.
 #[tracing::instrument(skip_all)]
 pub async fn observe(
     context: &Context,
@@ -70,7 +70,7 @@ pub async fn observe(
     seen
 }
 
-/// What the resource itself says.
+/// The part of the snapshot that comes from the resource itself.
 fn of_spec(resource: &LoadTest, validated: &Result<ValidatedSpec, String>) -> Observed {
     let terms = validated
         .as_ref()
@@ -94,7 +94,7 @@ fn of_spec(resource: &LoadTest, validated: &Result<ValidatedSpec, String>) -> Ob
     seen
 }
 
-/// The resource as the API server itself has it; None if it is deleted.
+/// The resource as the API server itself has it; None if it was deleted.
 pub async fn newest(context: &Context, resource: &LoadTest) -> Result<Option<LoadTest>, Error> {
     let namespace = resource.namespace().unwrap_or_default();
     let api: Api<LoadTest> = Api::namespaced_with(context.client.clone(), &namespace, &resource.kind);
@@ -109,7 +109,7 @@ pub async fn newest(context: &Context, resource: &LoadTest) -> Result<Option<Loa
     }))
 }
 
-/// Looks at one run, at one moment.
+/// Observes one run, at one moment.
 struct Observer<'a> {
     context: &'a Context,
     resource: &'a LoadTest,
@@ -119,13 +119,13 @@ struct Observer<'a> {
     /// metadata.uid of the resource.
     uid: String,
     namespace: String,
-    /// What the names of all objects of the run begin with.
+    /// The beginning of the names of all objects of the run.
     stem: String,
     children: Children,
 }
 
 impl<'a> Observer<'a> {
-    /// Sees the Jobs and pods that the caches show.
+    /// Observes the Jobs and pods that the caches show.
     fn new(
         context: &'a Context,
         resource: &'a LoadTest,
@@ -156,7 +156,7 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// The same, with the Jobs and pods that the API server itself has.
+    /// The same observer, with the Jobs and pods that the API server lists.
     async fn listed(&self) -> Result<Self, Error> {
         let Self {
             context,
@@ -171,8 +171,8 @@ impl<'a> Observer<'a> {
 }
 
 impl Observer<'_> {
-    /// The runners. That they are others than the order names ends the run: then caches do not suffice, which may be
-    /// behind an order that another process gave.
+    /// The runners. If they are not those that the order names, the run ends. Then the API server is asked: the caches
+    /// may be behind an order of another process.
     async fn runners_for_certain(&self, seen: &Observed) -> Fact<BTreeMap<u32, Runner>> {
         let runners = self.runners().await;
         match (&self.run.state, &seen.starter) {
@@ -208,12 +208,12 @@ impl Observer<'_> {
         self.context.memory.expectations.with(&self.uid, action)
     }
 
-    /// Nothing else calls for another look when what was to be read could not be.
+    /// Calls for another look, which nothing else does when a read has failed.
     fn read_again(&self) {
         self.context.memory.retries.with(&self.uid, Retries::unread);
     }
 
-    /// What could not be read.
+    /// Reports that something could not be read.
     fn unread<T>(&self, error: &kube::Error, name: &str, what: &str) -> Fact<T> {
         tracing::warn!(%error, name, "{what} could not be read");
         self.read_again();

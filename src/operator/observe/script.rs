@@ -1,4 +1,4 @@
-//! The script, and what k6 says of it.
+//! Observes the script, and reads what k6 says of it.
 
 use super::Observer;
 use crate::machine::{Fact, Initializer, Initializing, Inspection, State};
@@ -12,7 +12,7 @@ use kube::api::LogParams;
 use kube::{Api, ResourceExt};
 use std::collections::BTreeMap;
 
-/// The longest output of `k6 inspect` that is read, in bytes.
+/// The maximum size of the output of `k6 inspect`, in bytes.
 const INSPECTION_LIMIT: i64 = 4 * 1024 * 1024;
 
 /// The longest that is read beside others, in bytes: a script whose options fill more is rare.
@@ -30,8 +30,8 @@ impl Observer<'_> {
         {
             return Fact::Known(Initializer::Outdated);
         }
-        // What k6 said is read for the plan, and once more for an aggregator that is not created yet. The Job stays
-        // after that, and nothing more is asked of it.
+        // The output of k6 is read for the plan, and once more for an aggregator that is not created yet. After that
+        // the Job exists and is not read.
         let decides = match &self.run.state {
             State::Initializing(_) => true,
             State::Created(state) => {
@@ -90,7 +90,7 @@ impl Observer<'_> {
         }
     }
 
-    /// Whether the script is there. What is in a volume or in an image only a pod can see.
+    /// Whether the script exists. Only a pod can see what is in a volume or in an image.
     pub(super) async fn script(&self, validated: &ValidatedSpec) -> Fact<Result<(), String>> {
         let namespace = &self.namespace;
         let (name, file) = match &validated.script {

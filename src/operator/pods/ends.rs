@@ -1,4 +1,4 @@
-//! How the containers of a pod have ended.
+//! Reads how the containers of a pod have ended.
 
 use crate::k6::exit_code;
 use crate::k6::log::last_words;
@@ -13,7 +13,7 @@ fn status_of<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
     all.flatten().find(|container| container.name == name)
 }
 
-/// How a container of a pod has ended. Others may be in it that are not ours, of a service mesh for example.
+/// How a container of a pod has ended. The pod may have others, of a service mesh for example.
 pub(super) fn end_of<'a>(
     pod: &'a Pod,
     name: &str,
@@ -22,7 +22,7 @@ pub(super) fn end_of<'a>(
     Some((status, status.state.as_ref()?.terminated.as_ref()?))
 }
 
-/// The init container that failed. A sidecar may end as it likes.
+/// The init container that failed. How a sidecar ends does not matter.
 pub(super) fn failed_container(pod: &Pod) -> Option<(&ContainerStatus, &ContainerStateTerminated)> {
     let spec = pod.spec.as_ref().and_then(|spec| spec.init_containers.as_deref());
     let is_sidecar = |name: &str| {
@@ -34,18 +34,18 @@ pub(super) fn failed_container(pod: &Pod) -> Option<(&ContainerStatus, &Containe
     ends.find(|(c, ended)| ended.exit_code != 0 && !is_sidecar(&c.name))
 }
 
-/// What an init container said that failed: then none of the containers has been started.
+/// The message of an init container that failed: then none of the containers was started.
 pub(super) fn failed_init(pod: &Pod) -> Option<String> {
     let (container, ended) = failed_container(pod)?;
     Some(format!(
         "the init container {} failed {}",
         container.name,
-        told(ended)
+        describe(ended)
     ))
 }
 
-/// `(exit code 107, OOMKilled): words`
-pub(super) fn told(ended: &ContainerStateTerminated) -> String {
+/// Describes an end: `(exit code 107, OOMKilled): words`.
+pub(super) fn describe(ended: &ContainerStateTerminated) -> String {
     code_and(ended, &last_words(ended.message.as_deref().unwrap_or_default()))
 }
 
@@ -59,18 +59,18 @@ pub(super) fn is_leaving(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
-/// Whether all containers of a pod have ended, and none is started again.
+/// True if all containers of a pod have ended, and none will be restarted.
 pub(super) fn is_terminal(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// The exit codes of a process that SIGKILL or SIGTERM has ended.
+/// Exit codes of a process that SIGKILL or SIGTERM has ended.
 const SIGKILL: u8 = 137;
 
 const SIGTERM: u8 = 143;
 
-/// Whether Kubernetes may have ended this container, and may yet say why.
+/// True if Kubernetes may have ended this container, and may still add the reason.
 pub(super) fn is_unsettled(pod: &Pod, ended: &ContainerStateTerminated) -> bool {
     let code = u8::try_from(ended.exit_code).ok();
     let signalled = matches!(code, Some(exit_code::SIGNALLED | SIGKILL | SIGTERM));

@@ -1,6 +1,6 @@
-//! Where an initializer is, from its Job and pod.
+//! Reads where an initializer is, from its Job and pod.
 
-use super::ends::{code_and, end_of, failed_container, is_leaving, is_terminal, is_unsettled, told};
+use super::ends::{code_and, describe, end_of, failed_container, is_leaving, is_terminal, is_unsettled};
 use super::words::missing_file;
 use super::{is_behind, job_end, waiting};
 use crate::k6::exit_code;
@@ -13,15 +13,15 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod}
 /// Where an initializer's pod is.
 #[derive(Debug, PartialEq, Eq)]
 pub enum InitializerPod {
-    /// It goes on.
+    /// It has not ended; the reason if its pod waits.
     Running(Option<String>),
-    /// k6 inspect ended well; its log has the answer, and this is what is known of the k6.
+    /// k6 inspect succeeded. Its log has the answer; this is what is known of the k6.
     Done(Inspected),
     /// One of its containers failed.
     Failed(String),
     /// The script called `exec.test.abort()` while k6 loaded it.
     Aborted(String),
-    /// It ended without an answer of k6's: why its pod is no more.
+    /// It ended without an answer of k6, for this reason.
     Lost(String),
 }
 
@@ -35,7 +35,7 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
         let message = ended.message.as_deref().unwrap_or_default();
         return InitializerPod::Done(Inspected::from_message(message).unwrap_or_default());
     }
-    // Kubernetes ended it: what k6 exited with then, is no answer.
+    // Kubernetes ended it, so the exit code of k6 is no answer.
     if is_overdue(job) {
         return InitializerPod::Running(status.and_then(waiting));
     }
@@ -76,7 +76,8 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
     }
 }
 
-/// Whether a Job was ended by its own deadline, which is a little later than that of its run: that one is told.
+/// True if the Job's own deadline has passed. The run's deadline passes a little earlier, and is the one that is
+/// reported.
 fn is_overdue(job: &Job) -> bool {
     let conditions = job
         .status
@@ -89,7 +90,7 @@ fn is_overdue(job: &Job) -> bool {
     true_ones.any(|c| c.reason.as_deref() == Some("DeadlineExceeded"))
 }
 
-/// Why a pod that has ended was ended, if not by its containers; without words where it was deleted.
+/// The reason for the end of a pod, if its containers did not end it; empty if the pod was deleted.
 pub(super) fn lost(pod: Option<&Pod>) -> Option<String> {
     let Some(pod) = pod else {
         return Some(String::new());
@@ -109,7 +110,7 @@ pub(super) fn lost(pod: Option<&Pod>) -> Option<String> {
         .or_else(|| is_leaving(pod).then(String::new))
 }
 
-/// Who refused, and in which words: k6, or the one that should have started it.
+/// The message of whoever refused: k6, or what should have started it.
 fn refusal(pod: Option<&Pod>, container: &ContainerStatus, ended: &ContainerStateTerminated) -> String {
     let ContainerStatus { name, image, .. } = container;
     let never_began = matches!(ended.reason.as_deref(), Some("StartError" | "ContainerCannotRun"));
@@ -127,6 +128,6 @@ fn refusal(pod: Option<&Pod>, container: &ContainerStatus, ended: &ContainerStat
                 code_and(ended, &missing.unwrap_or(words))
             )
         }
-        _ => format!("the init container {name} failed {}", told(ended)),
+        _ => format!("the init container {name} failed {}", describe(ended)),
     }
 }

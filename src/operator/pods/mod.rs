@@ -1,4 +1,4 @@
-//! Reads what Kubernetes says of Jobs and Pods into the words of the state machine. Pure.
+//! Reads Jobs and pods, and returns what they mean for the state machine. Pure.
 
 mod ends;
 mod initializer;
@@ -23,7 +23,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::ResourceExt;
 use std::sync::Arc;
 
-/// The pod of a Job: the newest that is not going away, else the newest.
+/// The pod of a Job: the newest that is not being deleted, else the newest.
 pub fn pod_of<'a>(job: &Job, pods: &'a [Arc<Pod>]) -> Option<&'a Arc<Pod>> {
     let uid = job.uid()?;
     let owned = |pod: &&Arc<Pod>| pod.owner_references().iter().any(|owner| owner.uid == uid);
@@ -31,7 +31,7 @@ pub fn pod_of<'a>(job: &Job, pods: &'a [Arc<Pod>]) -> Option<&'a Arc<Pod>> {
     pods.iter().filter(owned).max_by_key(rank)
 }
 
-/// How a Job ended: whether it was complete, and Kubernetes' message if it was not.
+/// How a Job ended: Ok if it was complete, else Kubernetes' message.
 pub fn job_end(job: &Job) -> Option<Result<(), String>> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
     conditions
@@ -48,7 +48,7 @@ pub fn job_end(job: &Job) -> Option<Result<(), String>> {
         })
 }
 
-/// What an aggregator has left that has ended: the outcome is in its termination message if it had all.
+/// The outcome of an aggregator that has ended, which is in its termination message if the aggregator had everything.
 pub fn left_outcome(pod: &Pod) -> Option<Outcome> {
     let (_, ended) = end_of(pod, AGGREGATE)?;
     serde_json::from_str(ended.message.as_deref()?).ok()
@@ -82,15 +82,15 @@ pub fn program(job: &Job, pod: Option<&Pod>) -> Program {
     }
 }
 
-/// Whether a pod has not ended as far as it is known: should its Job have, this is a stale view, and its end is
+/// True if a pod has not ended as far as it is known. If its Job has, this view is stale, and the end of the pod is
 /// awaited.
 fn is_behind(pod: &Pod) -> bool {
     !is_terminal(pod) && !is_leaving(pod) && failed_init(pod).is_none()
 }
 
-/// What a pod waits for, if Kubernetes has more to say than that it is on its way.
+/// What a pod waits for, if Kubernetes gives a reason.
 pub fn waiting(status: &PodStatus) -> Option<String> {
-    let told = |reason: &str, message: Option<&str>| match message {
+    let describe = |reason: &str, message: Option<&str>| match message {
         Some(message) if !message.is_empty() => format!("{reason}: {message}"),
         Some(_) | None => reason.to_owned(),
     };
@@ -101,7 +101,7 @@ pub fn waiting(status: &PodStatus) -> Option<String> {
         .find(|c| c.type_ == "PodScheduled" && c.status == "False");
     if let Some(condition) = unscheduled {
         let reason = condition.reason.as_deref().unwrap_or("Unscheduled");
-        return Some(told(reason, condition.message.as_deref()));
+        return Some(describe(reason, condition.message.as_deref()));
     }
     let containers = status
         .init_container_statuses
@@ -112,7 +112,7 @@ pub fn waiting(status: &PodStatus) -> Option<String> {
     let stuck = states.filter_map(|w| {
         let reason = w.reason.as_deref()?;
         let usual = matches!(reason, "ContainerCreating" | "PodInitializing");
-        (!usual).then(|| told(reason, w.message.as_deref()))
+        (!usual).then(|| describe(reason, w.message.as_deref()))
     });
     let stuck = stuck.into_iter().next();
     stuck.or_else(|| {

@@ -1,22 +1,22 @@
-//! Why a Job has no pod, from its Events.
+//! Reads from the Events of a Job why it has no pod.
 
 use crate::machine::{Part, PodRefusal};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Event;
 
-/// Why the Job of these Events `FailedCreate` has no pod; None if there are none.
+/// The refusal in the Events `FailedCreate` of a Job; None if there are none.
 pub fn pod_refusal(part: Part, events: &[Event]) -> Option<PodRefusal> {
-    let told = |event: &Event| {
+    let refusal = |event: &Event| {
         let message = event.message.as_deref().unwrap_or_default();
         PodRefusal::from_event(part, message, SignedDuration::ZERO)
     };
-    let newest = told(
+    let newest = refusal(
         events
             .iter()
             .max_by_key(|event| times(event).map(|(_, last)| last))?,
     );
-    // Each try has an Event of its own, as long as they are few: the name of the pod in it is another.
-    let same = events.iter().filter(|event| told(event).rule == newest.rule);
+    // As long as there are few, each try has an Event of its own, which names another pod.
+    let same = events.iter().filter(|event| refusal(event).rule == newest.rule);
     let times: Vec<_> = same.filter_map(times).collect();
     let first = times.iter().map(|(first, _)| *first).min();
     let last = times.iter().map(|(_, last)| *last).max();
@@ -27,7 +27,7 @@ pub fn pod_refusal(part: Part, events: &[Event]) -> Option<PodRefusal> {
     })
 }
 
-/// When what an Event tells happened first and last.
+/// The first and the last time of what an Event reports.
 fn times(event: &Event) -> Option<(Timestamp, Timestamp)> {
     let created = event.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let once = event.event_time.as_ref().map(|time| time.0).or(created);

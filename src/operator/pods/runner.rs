@@ -1,21 +1,21 @@
-//! A runner or an aggregator, from its Job and pod.
+//! Reads a runner or an aggregator from its Job and pod.
 
 use super::ends::{end_of, failed_init, is_leaving, is_terminal, is_unsettled};
 use super::initializer::lost;
 use super::words::words_of;
 use super::{job_end, waiting};
-use crate::machine::{End, PodSeen, Runner};
+use crate::machine::{End, ObservedPod, Runner};
 use crate::objects::{AGGREGATE, RUNNER};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod, PodStatus};
 use kube::ResourceExt;
 
-/// How long a container may have ended before its exit code counts, if Kubernetes may have ended it: the reason,
-/// such as `Evicted`, follows when all containers of the pod have ended, which have 30 s by default.
+/// How long a container must have ended before its exit code counts, if Kubernetes may have ended it: the reason, such
+/// as `Evicted`, follows when all containers of the pod have ended, for which they have 30 s by default.
 pub(super) const SETTLING: SignedDuration = SignedDuration::from_secs(35);
 
-/// A runner, from its Job and pod. It has ended when its container of k6 has, whatever else goes on in its pod.
+/// A runner, from its Job and pod. It has ended when its container of k6 has, even if others in its pod run.
 pub fn runner(job: &Job, pod: Option<&Pod>, now: Timestamp) -> Runner {
     let (end, settles) = match (job_end(job), pod) {
         (Some(end), _) => (end_by_job(&end, pod, RUNNER), None),
@@ -27,17 +27,17 @@ pub fn runner(job: &Job, pod: Option<&Pod>, now: Timestamp) -> Runner {
         (None, None) => (None, None),
     };
     Runner {
-        pod: pod.map(pod_seen),
+        pod: pod.map(observed_pod),
         leftover: end.is_some() && job_end(job).is_none() && !pod.is_some_and(is_terminal),
         end,
         settles,
     }
 }
 
-/// An aggregator, from its Job and pod. Its container is started again where it was: only its Job ends it.
+/// An aggregator, from its Job and pod. Its container is restarted in place, so only its Job ends it.
 pub fn aggregator(job: &Job, pod: Option<&Pod>) -> Runner {
     Runner {
-        pod: pod.map(pod_seen),
+        pod: pod.map(observed_pod),
         end: job_end(job).and_then(|end| end_by_job(&end, pod, AGGREGATE)),
         ..Runner::default()
     }
@@ -54,8 +54,8 @@ fn end_by_job(end: &Result<(), String>, pod: Option<&Pod>, container: &str) -> O
     }
 }
 
-/// A Job that failed tells no exit code; its pod does. A pod that is cached but has not ended yet is a stale
-/// view: its end is awaited.
+/// The end of a failed Job: the exit code is in its pod. A cached pod that has not ended is a stale view, and its end
+/// is awaited.
 fn failed_end(why: &str, pod: Option<&Pod>, container: &str) -> Option<End> {
     let deleted = || End {
         code: None,
@@ -72,8 +72,8 @@ fn failed_end(why: &str, pod: Option<&Pod>, container: &str) -> Option<End> {
         .or_else(|| is_leaving(pod).then(deleted))
 }
 
-/// How a pod has ended whose Job has not, and when that counts if not at once. That of a pod which is being deleted is
-/// left to its Job.
+/// The end of a pod whose Job has not ended, and when it counts if not at once. The Job decides for a pod that is being
+/// deleted.
 fn end_by_pod(pod: &Pod, container: &str) -> Option<(End, Option<Timestamp>)> {
     let status = pod.status.as_ref()?;
     let policy = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
@@ -106,7 +106,7 @@ fn end_by_pod(pod: &Pod, container: &str) -> Option<(End, Option<Timestamp>)> {
         .map(|end| (end, None))
 }
 
-/// The end of a pod as a whole, of which Kubernetes gives a reason.
+/// The end of a pod as a whole, if Kubernetes gives a reason.
 fn end_by_reason(status: &PodStatus, otherwise: &str) -> Option<End> {
     Some(End {
         code: None,
@@ -137,7 +137,7 @@ fn end_by_code(pod: &Pod, container: &str, ended: &ContainerStateTerminated) -> 
     }
 }
 
-/// The end of a pod none of whose containers is started. The code of its init container is not k6's.
+/// The end of a pod whose containers were not started. The exit code of its init container is not k6's.
 fn end_by_init(pod: &Pod) -> Option<End> {
     Some(End {
         code: None,
@@ -146,7 +146,7 @@ fn end_by_init(pod: &Pod) -> Option<End> {
     })
 }
 
-fn pod_seen(pod: &Pod) -> PodSeen {
+fn observed_pod(pod: &Pod) -> ObservedPod {
     let status = pod.status.as_ref();
     let condition = |name: &str| {
         let conditions = status.and_then(|status| status.conditions.as_ref());
@@ -155,7 +155,7 @@ fn pod_seen(pod: &Pod) -> PodSeen {
             .flatten()
             .any(|c| c.type_ == name && c.status == "True")
     };
-    PodSeen {
+    ObservedPod {
         uid: pod.uid().unwrap_or_default(),
         ip: status.and_then(|status| status.pod_ip.clone()),
         ready: condition("Ready") && !is_leaving(pod),

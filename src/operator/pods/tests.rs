@@ -1,4 +1,4 @@
-//! What Kubernetes says of Jobs and pods, and what is read from it.
+//! What is read from the Jobs and pods of Kubernetes.
 
 use super::runner::SETTLING;
 use super::{InitializerPod, aggregator, initializer, left_outcome, pod_refusal, program, runner};
@@ -34,7 +34,7 @@ fn refused(init: &[Value]) -> InitializerPod {
 
 const RATIO: &str = "memory max limit to request ratio per Container is 5, but provided ratio is 16.000000";
 
-/// An Event of the Job controller, by its seconds.
+/// An Event of the Job controller between these seconds.
 fn failed_create(first: i64, last: i64, why: &str) -> Event {
     let time = |seconds: i64| jiff::Timestamp::from_second(seconds).unwrap();
     let event = json!({
@@ -59,7 +59,7 @@ fn a_pod_is_refused_for_as_long_as_the_newest_rule_has_refused_it() {
     assert_eq!((found.rule, found.text.as_str()), (Rule::LimitRange, RATIO));
     assert_eq!(found.lasted.as_secs(), 37);
     assert!(found.is_final());
-    // Whatever the order in which they come.
+    // In any order.
     let found = pod_refusal(Part::Aggregator, &[events[2].clone(), events[1].clone()]).unwrap();
     assert_eq!((found.lasted.as_secs(), found.is_final()), (4, false));
     let untimed = serde_json::from_value(json!({
@@ -156,7 +156,7 @@ fn what_k6_exits_with_when_kubernetes_ends_it_is_no_answer() {
     let unread = InitializerPod::Lost("its pod was deleted before its answer was read".to_owned());
     assert_eq!(initializer(&job_that("Complete", "done"), None), unread);
 
-    // Its reason comes after the end of its container.
+    // The reason follows the end of the container.
     let goes_on = InitializerPod::Running(None);
     assert_eq!(initializer(&Job::default(), Some(&killed)), goes_on);
 
@@ -166,7 +166,7 @@ fn what_k6_exits_with_when_kubernetes_ends_it_is_no_answer() {
     status.message = Some("low on memory".to_owned());
     let lost = InitializerPod::Lost("its pod was lost: Evicted: low on memory".to_owned());
     assert_eq!(initializer(&failed, Some(&evicted)), lost);
-    // Before its Job has failed for that.
+    // Before the Job has failed for that reason.
     let status = evicted.status.get_or_insert_default();
     status.phase = Some("Failed".to_owned());
     assert_eq!(initializer(&Job::default(), Some(&evicted)), lost);
@@ -234,12 +234,12 @@ fn runner_ends_with_its_container_whatever_else_goes_on_in_its_pod() {
         );
         assert!(seen.leftover);
         assert_eq!(seen.settles, None);
-        // The same, once nothing of the pod goes on, and once the Job has ended.
+        // The same when all of the pod has ended, and when the Job has.
         let over = in_phase("Succeeded", &[ended(RUNNER, code, "Error", message)]);
         assert!(!runner(&Job::default(), Some(&over), NOW).leftover);
         assert!(!runner(&job_that("Failed", "backoff"), Some(&pod), NOW).leftover);
     }
-    // What else ends, ends no runner, nor does a pod whose containers are begun again.
+    // Neither another container nor one that is restarted ends a runner.
     let other = in_phase(
         "Running",
         &[ended("istio-proxy", 1, "Error", ""), running(RUNNER)],
@@ -270,7 +270,7 @@ fn end_that_kubernetes_may_have_brought_about_waits_for_its_reason() {
         let pod = in_phase("Running", &[killed.clone(), running("proxy")]);
         let seen = runner(&Job::default(), Some(&pod), at);
         assert_eq!((seen.end, seen.settles), (None, Some(at + SETTLING)));
-        // It did: the reason decides.
+        // Kubernetes did end it: the reason decides.
         let mut evicted = in_phase("Failed", &[killed.clone()]);
         let status = evicted.status.get_or_insert_default();
         status.reason = Some("Evicted".to_owned());
@@ -280,7 +280,7 @@ fn end_that_kubernetes_may_have_brought_about_waits_for_its_reason() {
             (end.code, end.reason.as_deref(), end.message.as_str()),
             (None, Some("Evicted"), "low on memory")
         );
-        // It did not: the pod has ended and has none, or other containers go on.
+        // Kubernetes did not: the pod has ended without a reason, or other containers run.
         let ended = in_phase("Failed", &[killed]);
         assert_eq!(
             runner(&Job::default(), Some(&ended), at).end.unwrap().code,
@@ -325,7 +325,7 @@ fn pod_that_failed_without_a_container_ends_its_runner() {
         (None, reason, words.to_owned())
     );
     assert_eq!(failed(None, None), (None, None, "its pod failed".to_owned()));
-    // An init container that failed: none of the others is started.
+    // An init container failed: none of the others is started.
     let init = pod("proxy", &[ended("fetch", 99, "Error", "not there")], &[]);
     let end = runner(&Job::default(), Some(&init), NOW).end.unwrap();
     let words = "the init container fetch failed (exit code 99): not there";

@@ -1,6 +1,6 @@
-//! The last words of a container's k6, and what they mean in its pod.
+//! Reads the last words of a container's k6, and explains them for its pod.
 
-use crate::k6::flags::variable_of;
+use crate::k6::flags::LOG_OUTPUT_VARIABLE;
 use crate::k6::log::{self, last_words};
 use crate::k6::{Arguments, Flags};
 use crate::objects::VOLUME;
@@ -14,7 +14,8 @@ fn container_of<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
         .find(|container| container.name == name)
 }
 
-/// The last words of a container's k6. Where its log goes elsewhere, that is told in place of what stands around it.
+/// The last words of a container's k6. If its log goes elsewhere, the message says so, as what is left in the pod is
+/// not k6's.
 pub(super) fn words_of(pod: &Pod, name: &str, message: &str) -> String {
     let error = log::last_error(message);
     let elsewhere = || {
@@ -23,7 +24,7 @@ pub(super) fn words_of(pod: &Pod, name: &str, message: &str) -> String {
         words.find(|word| *word == "run")?;
         let arguments = Arguments::parse(&words.cloned().collect::<Vec<_>>(), &Flags::of_run());
         let mut variables = container.env.iter().flatten();
-        let variable = variables.find(|variable| variable.name == variable_of("log-output"));
+        let variable = variables.find(|variable| variable.name == LOG_OUTPUT_VARIABLE);
         log::elsewhere(
             &arguments,
             variable.and_then(|variable| variable.value.as_deref()),
@@ -45,8 +46,8 @@ pub(super) fn words_of(pod: &Pod, name: &str, message: &str) -> String {
     }
 }
 
-/// What it means in this pod that k6 does not find a file: which volume is mounted where, and what to set. k6 itself
-/// tells how to mount a folder with Docker.
+/// Explains that k6 does not find a file: which volume is mounted where, and what to set. k6's own message explains how
+/// to mount a folder with Docker.
 pub(super) fn missing_file(pod: &Pod, name: &str, words: &str) -> Option<String> {
     let file = log::missing_file(words)?;
     let container = container_of(pod, name)?;

@@ -23,38 +23,38 @@ use tracing::{info, warn};
 use super::Metrics;
 use crate::{exposition, listen};
 
-/// The longest that open connections hold up the end.
+/// How long open connections may delay the end.
 const DRAIN_BUDGET: Duration = Duration::from_secs(2);
 
-/// The longest that a connection is open: it brings one request and takes its answer.
+/// How long a connection may be open: it brings one request and takes its answer.
 const CONNECTION_BUDGET: Duration = Duration::from_secs(10);
 
-/// How many connections a listener has open.
+/// The number of connections that a listener may have open.
 const MOST_CONNECTIONS: usize = 64;
 
-/// The most that is read of a request, in bytes. hyper takes no less.
+/// The maximum size of a request, in bytes: the least that hyper allows.
 const MOST_HEADERS: usize = 8 * 1024;
 
-/// How long to wait after a connection that could not be accepted.
+/// The pause after a connection that could not be accepted.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Whether the operator is ready, which is when the caches of a namespace are filled. Clones share it.
+/// Whether the operator is ready: the caches of one namespace are filled. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// Sets it.
+    /// Sets whether the operator is ready.
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Release);
     }
 
-    /// Whether it is set.
+    /// True if the operator is ready.
     pub fn is_ready(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// Sign of life of a loop that must not stall. Clones share it.
+/// The sign of life of a loop that must not stall. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
     created: Instant,
@@ -64,7 +64,7 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Alive for as long as no more than `limit` passes between beats.
+    /// A heartbeat that is alive while at most `limit` passes between beats.
     pub fn with_limit(limit: Duration) -> Self {
         Self {
             created: Instant::now(),
@@ -73,7 +73,7 @@ impl Heartbeat {
         }
     }
 
-    /// Always alive: for a loop that may rightly be quiet for any time.
+    /// A heartbeat that is always alive, for a loop that may rightly be quiet for any time.
     pub fn unlimited() -> Self {
         Self {
             created: Instant::now(),
@@ -87,7 +87,7 @@ impl Heartbeat {
         self.last.store(self.now(), Ordering::Release);
     }
 
-    /// Whether the last sign of life is recent enough.
+    /// True if the last sign of life is recent enough.
     pub fn is_alive(&self) -> bool {
         let silent = self.now().saturating_sub(self.last.load(Ordering::Acquire));
         self.limit
@@ -108,9 +108,9 @@ impl Default for Heartbeat {
 /// What the health checks report.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
-    /// For `/readyz`.
+    /// Whether the operator is ready, for `/readyz`.
     pub readiness: Readiness,
-    /// For `/healthz`.
+    /// Whether the operator is alive, for `/healthz`.
     pub heartbeat: Heartbeat,
 }
 
@@ -122,9 +122,9 @@ pub enum ServeError {
     Bind {
         /// What the listener is for.
         purpose: &'static str,
-        /// The address.
+        /// The address of the listener.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }
@@ -156,7 +156,7 @@ impl Listener {
 }
 
 impl Endpoints {
-    /// Binds both, so that an address in use fails the start and not a task.
+    /// Binds both listeners. An address in use fails the start of the process, and not a task in it.
     pub async fn bind(metrics: SocketAddr, health: SocketAddr) -> Result<Self, ServeError> {
         Ok(Self {
             metrics: Listener::bind("metrics", metrics).await?,
@@ -164,12 +164,12 @@ impl Endpoints {
         })
     }
 
-    /// Where `/metrics` is.
+    /// The address of `/metrics`.
     pub fn metrics_address(&self) -> SocketAddr {
         self.metrics.address
     }
 
-    /// Where `/healthz` and `/readyz` are.
+    /// The address of `/healthz` and `/readyz`.
     pub fn health_address(&self) -> SocketAddr {
         self.health.address
     }
@@ -210,7 +210,7 @@ async fn answer(listener: TcpListener, routes: Router, shutdown: impl Future<Out
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
-            // Most likely there is no descriptor left; those that are open are closed in time.
+            // Most likely no file descriptor is left. Open connections are closed in time.
             Err(error) => {
                 warn!(%error, "a connection to metrics or health checks could not be accepted");
                 tokio::time::sleep(ACCEPT_RETRY).await;
@@ -218,7 +218,8 @@ async fn answer(listener: TcpListener, routes: Router, shutdown: impl Future<Out
             }
         };
         open.retain(|task: &AbortHandle| !task.is_finished());
-        // The oldest gives way: whoever holds connections open keeps neither the kubelet nor Prometheus out.
+        // The oldest connection is closed, so that whoever holds connections open keeps out neither the kubelet nor
+        // Prometheus.
         if open.len() >= MOST_CONNECTIONS
             && let Some(oldest) = open.pop_front()
         {
@@ -228,7 +229,7 @@ async fn answer(listener: TcpListener, routes: Router, shutdown: impl Future<Out
             .keep_alive(false)
             .max_buf_size(MOST_HEADERS)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes.clone()));
-        // What goes wrong with one is the other side's to tell.
+        // The other side knows what went wrong with a connection.
         let bounded = async { drop(tokio::time::timeout(CONNECTION_BUDGET, connection).await) };
         open.push_back(connections.spawn(bounded));
     }
@@ -238,7 +239,7 @@ async fn answer(listener: TcpListener, routes: Router, shutdown: impl Future<Out
     }
 }
 
-/// Binds and serves: [`Endpoints::bind`] and [`Endpoints::run`].
+/// Binds and serves both: [`Endpoints::bind`] and [`Endpoints::run`].
 pub async fn serve<F>(
     metrics_address: SocketAddr,
     health_address: SocketAddr,

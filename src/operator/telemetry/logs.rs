@@ -1,4 +1,4 @@
-//! The log: filter, and lines of text or JSON.
+//! The log: its filter, and its lines as text or JSON.
 
 use std::io::IsTerminal as _;
 
@@ -9,7 +9,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use super::Error;
 
-/// What is logged unless `RUST_LOG` says otherwise.
+/// The filter of the log, unless `RUST_LOG` sets one.
 pub const DEFAULT_LOG_FILTER: &str = "info,kube=warn,hyper=warn,tower=warn,rustls=warn";
 
 /// How log lines are written.
@@ -22,7 +22,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// The layer that writes the log. Both formats stamp lines with the time in UTC as in RFC 3339.
+/// The layer that writes the log. In both formats lines begin with the time in UTC, as in RFC 3339.
 pub(super) fn layer<S, W>(
     format: LogFormat,
     filter: Option<&str>,
@@ -40,7 +40,7 @@ where
             .with_ansi(std::io::stderr().is_terminal())
             .with_filter(filter)
             .boxed(),
-        // The list of spans and not only the current one: the run's name is on the outermost.
+        // All spans and not only the current one: the run's name is on the outermost.
         LogFormat::Json => base
             .json()
             .flatten_event(true)

@@ -1,5 +1,5 @@
-//! The numbers of the operator, under the names that controller-runtime gives them where it has one, so that
-//! existing dashboards and alerts fit.
+//! The metrics of the operator, named as in controller-runtime where it has the same metric, so that existing
+//! dashboards and alerts fit.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -28,13 +28,13 @@ type Label = Cow<'static, str>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// Nothing left to do until something changes.
+    /// Nothing is left to do until something changes.
     Success,
-    /// It failed and is tried again.
+    /// It failed and will be retried.
     Error,
-    /// To be done again at once.
+    /// It is repeated at once.
     Requeue,
-    /// To be done again after a time.
+    /// It is repeated after a time.
     RequeueAfter,
 }
 
@@ -299,7 +299,7 @@ impl Collector for Runs {
     }
 }
 
-/// Facts of the process, read when asked for.
+/// Facts of the process, read at each scrape.
 #[derive(Debug)]
 struct Process {
     started: jiff::Timestamp,
@@ -325,7 +325,7 @@ impl Collector for Process {
     }
 }
 
-/// `None` where there is no Linux `/proc`.
+/// The resident memory in bytes; None where there is no Linux `/proc`.
 fn resident_memory_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

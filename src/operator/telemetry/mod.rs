@@ -22,10 +22,10 @@ pub use logs::{DEFAULT_LOG_FILTER, LogFormat};
 pub use metrics::{Metrics, Outcome, ReconcileTimer};
 pub use traces::TraceSettings;
 
-/// The longest that the end of the process waits for the last spans.
+/// How long the end of the process waits for the last spans.
 pub const FLUSH_BUDGET: Duration = Duration::from_secs(3);
 
-/// The part of the command line that is about telemetry.
+/// The options of the command line for telemetry.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct TelemetryArgs {
     /// How log lines are written.
@@ -33,14 +33,14 @@ pub struct TelemetryArgs {
     pub log_format: LogFormat,
 }
 
-/// What [`init`] needs to know.
+/// The settings of [`init`].
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// How log lines are written.
     pub log_format: LogFormat,
     /// Filter directives for the log; `None` is [`DEFAULT_LOG_FILTER`].
     pub log_filter: Option<String>,
-    /// Where spans go; `None` sends none and costs nothing.
+    /// Where spans are sent; `None` sends none and costs nothing.
     pub traces: Option<TraceSettings>,
 }
 
@@ -90,7 +90,7 @@ pub enum Error {
     /// The exporter's configuration is invalid.
     #[error("OTLP exporter: {0}")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
-    /// There is a subscriber already.
+    /// A subscriber is installed already.
     #[error("logging is already set up: {0}")]
     Init(#[from] tracing_subscriber::util::TryInitError),
 }

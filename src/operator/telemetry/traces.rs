@@ -26,10 +26,10 @@ use super::Error;
 /// Only spans of this crate are exported.
 const TARGET: &str = "k6_operator";
 const SERVICE_NAME: &str = "k6-operator";
-/// A collector that stays away is mentioned this often.
+/// The pause between two warnings about a collector that can't be reached.
 const WARN_EVERY: Duration = Duration::from_secs(300);
 
-/// Where spans go.
+/// Where spans are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceSettings {
     /// The full address, path included.
@@ -37,7 +37,7 @@ pub struct TraceSettings {
 }
 
 impl TraceSettings {
-    /// The settings that the standard variables ask for. `lookup` gives non-empty values only.
+    /// Reads the standard variables. `lookup` returns non-empty values only.
     pub(super) fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Option<Self> {
         if lookup("OTEL_SDK_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true"))
             || lookup("OTEL_TRACES_EXPORTER").is_some_and(|v| v.eq_ignore_ascii_case("none"))
@@ -115,7 +115,7 @@ struct OwnRuntime {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Made by the first export, so that it is made, used and dropped on the exporting thread.
+    /// Created by the first export, so that it is created, used and dropped on the exporting thread.
     runtime: Option<Runtime>,
     /// Spans lost since the last success.
     lost: usize,
@@ -145,7 +145,7 @@ impl State {
         }
     }
 
-    /// The SDK's own messages are compiled out: here a failure is told once in a while and an end of it once.
+    /// Logs a failure once in a while, and its end once: the SDK's own messages are compiled out.
     fn report(&mut self, endpoint: &str, spans: usize, result: &OTelSdkResult) {
         match result {
             Ok(()) if self.lost > 0 => {
@@ -168,7 +168,7 @@ impl State {
 impl SpanExporter for OwnRuntime {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
-        // Exports never overlap, so that the lock is free; it is for `&self` only.
+        // Exports never overlap, so the lock is always free; it is needed for `&self` only.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = match state.runtime() {
             Ok(runtime) => runtime.block_on(self.exporter.export(batch)),
@@ -193,7 +193,7 @@ impl Drop for OwnRuntime {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = state.runtime.take() {
-            // Waiting here could wait for the name resolver.
+            // Waiting here could take as long as the name resolver.
             runtime.shutdown_background();
         }
     }

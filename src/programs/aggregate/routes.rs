@@ -8,7 +8,7 @@ use crate::aggregate::handle_summary::{Handled, Task};
 use crate::aggregate::prometheus;
 use crate::aggregate::report::Report;
 use crate::exposition;
-use crate::limits::{LARGEST_EXPORT, LARGEST_WORD};
+use crate::limits::{LARGEST_EXPORT, LARGEST_HEARTBEAT};
 use crate::protocol::heartbeat::{Answer, Directive, Heartbeat, Phase};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
@@ -46,7 +46,7 @@ impl Aggregator {
     pub fn routes(self: Arc<Self>) -> Router {
         let grpc =
             MetricsServiceServer::new(Grpc(Arc::clone(&self))).max_decoding_message_size(LARGEST_EXPORT);
-        let words = Bodies::up_to(LARGEST_WORD);
+        let words = Bodies::up_to(LARGEST_HEARTBEAT);
         let answers = Bodies::up_to(LARGEST_HANDLED);
         let grpc = Router::new()
             .route_service(&format!("/{SERVICE_NAME}/{{*method}}"), grpc)
