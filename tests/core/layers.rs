@@ -82,6 +82,15 @@ fn no_import_points_up_or_aside() {
     assert_eq!(seen, all);
 }
 
+/// A file that is longer has more than one idea.
+#[test]
+fn no_file_of_the_source_has_more_than_600_lines() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut long = files(&root);
+    long.retain(|file| std::fs::read_to_string(file).unwrap().lines().count() > 600);
+    assert_eq!(long, Vec::<PathBuf>::new());
+}
+
 #[test]
 fn import_is_seen_however_it_is_written() {
     let source = "use crate::api::{Kind, Flag};\nuse crate::{clock, k6::Version};\nfn f() { crate::objects::g() }\n\
