@@ -160,7 +160,7 @@ impl Runs {
     }
 
     /// What an operator sees of its run, as `operator::observe` has it.
-    fn sight(&self, world: &World, operator: &mut Operator, resource: &Resource) -> Snapshot {
+    fn snapshot(&self, world: &World, operator: &mut Operator, resource: &Resource) -> Snapshot {
         let recorded = self.looks.recorded(resource.history);
         let attempt = recorded.attempt();
         let state = recorded.state();
@@ -307,10 +307,10 @@ impl Runs {
             return Ok(());
         };
         let mut resource = view;
-        let sight = self.sight(world, &mut operator, &resource);
+        let snapshot = self.snapshot(world, &mut operator, &resource);
         let former = ATTEMPTS - 1 - self.looks.recorded(resource.history).attempt();
-        let outcome: std::rc::Rc<Outcome> = self.looks.look(&sight)?;
-        self.has_had_time(&sight, &outcome)?;
+        let outcome: std::rc::Rc<Outcome> = self.looks.look(&snapshot)?;
+        self.has_had_time(&snapshot, &outcome)?;
         operator.awake = false;
         operator.timer = false;
         if outcome.writes {

@@ -304,12 +304,12 @@ impl Looks {
         outcome
     }
 
-    fn looked(&self, sight: &Snapshot) -> Result<Outcome, String> {
-        let before = self.recorded(sight.history);
+    fn looked(&self, snapshot: &Snapshot) -> Result<Outcome, String> {
+        let before = self.recorded(snapshot.history);
         let now = at(PRESENT, before.records.len());
-        let seen = self.observed(sight, &before.run);
+        let seen = self.observed(snapshot, &before.run);
 
-        let waited = seen.pod_refused.as_ref().filter(|_| !sight.deleting);
+        let waited = seen.pod_refused.as_ref().filter(|_| !snapshot.deleting);
         let advanced = advance(before.run.clone(), before.records.clone(), &seen, now);
         let looks_again = advanced.calls_for_another_look();
         let Advanced {
@@ -345,7 +345,7 @@ impl Looks {
             .map_or(0, |observed| u8::try_from(observed).unwrap());
         let history = self.without_idle_times(history);
         Ok(Outcome {
-            writes: !seen.deleting && (!transitions.is_empty() || sight.observed != observed),
+            writes: !seen.deleting && (!transitions.is_empty() || snapshot.observed != observed),
             told: Telling::of(&status),
             observed,
             effects,
