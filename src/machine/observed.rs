@@ -158,6 +158,7 @@ impl Refusal {
 
 /// The state of an initializer Job.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a look at one run has one of these")]
 pub enum Initializer {
     /// It runs, or its pod waits for what is named here.
     Running(Option<String>),
