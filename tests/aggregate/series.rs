@@ -60,12 +60,12 @@ fn checks(time: u64, nonzero: i64, zero: i64, check: &str) -> Metric {
 }
 
 /// All series for which there is room, but for one.
-fn others() -> Metric {
+pub fn others() -> Metric {
     let url = |i: usize| point(1, Number::AsDouble(1.0), &[("url", &i.to_string())]);
     sum("http_reqs", CUMULATIVE, (1..MOST).map(url).collect())
 }
 
-fn requests(time: u64, counts: &[(&str, f64)]) -> Metric {
+pub fn requests(time: u64, counts: &[(&str, f64)]) -> Metric {
     let points = counts
         .iter()
         .map(|(url, count)| point(time, Number::AsDouble(*count), &[("url", url)]));

@@ -2,6 +2,7 @@
 
 use crate::exports::{CUMULATIVE, DELTA, counter, export, gauge, metric, point, sum, trend};
 use crate::run::{Service, authorization, tokens};
+use crate::series::{others, requests};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
@@ -489,6 +490,25 @@ async fn announced(address: SocketAddr, bytes: usize) -> String {
         .await
         .unwrap();
     String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn export_that_is_taken_without_some_tags_is_answered_with_a_warning_and_no_rejected_samples() {
+    let service = Service::open(2, json!({}));
+    let (status, body) = send(&service, "2", "a", export([others()])).await;
+    assert_eq!((status, body.as_str()), (200, ""));
+    let body = export([requests(2, &[("new", 3.0), ("newer", 4.0)])]);
+    let (status, body) = send(&service, "1", "a", body).await;
+    assert_eq!(status, 200, "{body}");
+    assert!(
+        body.contains("there are more than 100000 series, ") && body.contains("give requests a `name` tag"),
+        "{body}"
+    );
+    let session = service.aggregator().session();
+    assert_eq!(
+        session.store.total("http_reqs", Some(1)),
+        Some(Sink::Counter(7.0))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use flate2::read::MultiGzDecoder;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::MetricsService;
 use opentelemetry_proto::tonic::collector::metrics::v1::{
-    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+    ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
 use prost::Message;
 use std::io::Read;
@@ -73,6 +73,24 @@ pub(super) fn is_taken(taken: &Result<(), ExportError>) -> bool {
     taken.as_ref().err().is_none_or(ExportError::is_taken)
 }
 
+/// The answer to an export. Where its data was taken without some tags, nothing is rejected and the reason is a warning:
+/// <https://opentelemetry.io/docs/specs/otlp/#partial-success>.
+fn answer(taken: Result<(), ExportError>) -> Result<ExportMetricsServiceResponse, ExportError> {
+    match taken {
+        Ok(()) => Ok(ExportMetricsServiceResponse::default()),
+        Err(why) if why.is_taken() => {
+            tracing::warn!(%why, "an export was taken without some tags");
+            Ok(ExportMetricsServiceResponse {
+                partial_success: Some(ExportMetricsPartialSuccess {
+                    rejected_data_points: 0,
+                    error_message: why.to_string(),
+                }),
+            })
+        }
+        Err(why) => Err(why),
+    }
+}
+
 /// The process that sends a request, by its headers.
 pub(super) fn sender(aggregator: &Aggregator, headers: &HeaderMap) -> Result<Sender, SenderError> {
     aggregator.named(header(headers, RUNNER_HEADER)?, header(headers, PROCESS_HEADER)?)
@@ -99,10 +117,10 @@ impl MetricsService for Grpc {
             if self.0.kept.are_kept() && is_taken(&taken) {
                 self.0.kept.keep(&sender, Kept::Export, &export.encode_to_vec());
             }
-            taken.map_err(|error| error.to_string())
+            answer(taken).map_err(|error| error.to_string())
         });
         match taken {
-            Ok(()) => Ok(tonic::Response::new(ExportMetricsServiceResponse::default())),
+            Ok(answer) => Ok(tonic::Response::new(answer)),
             Err(why) => {
                 tracing::warn!(%why, "an export was refused");
                 Err(tonic::Status::invalid_argument(why))
@@ -132,9 +150,7 @@ pub(super) async fn export(
             // The task is aborted only when the aggregator ends.
             (
                 bytes,
-                taken
-                    .unwrap_or(Ok(()))
-                    .map_err(|error| (StatusCode::BAD_REQUEST, error)),
+                answer(taken.unwrap_or(Ok(()))).map_err(|error| (StatusCode::BAD_REQUEST, error)),
             )
         }
         // The sender tries again, or sends a later export that has all of this one.
@@ -142,9 +158,9 @@ pub(super) async fn export(
         Err(Unread::Refused(status, error)) => (0, Err((status, aggregator.refuse(&sender, error)))),
     };
     match taken {
-        Ok(()) => {
+        Ok(answer) => {
             pause(&aggregator, &sender, bytes).await;
-            ([(CONTENT_TYPE, "application/x-protobuf")], Bytes::new()).into_response()
+            ([(CONTENT_TYPE, "application/x-protobuf")], answer.encode_to_vec()).into_response()
         }
         Err((status, why)) => {
             tracing::warn!(%why, runner = sender.runner, "an export was refused");
