@@ -61,7 +61,8 @@ async fn a_leader_that_is_told_to_end_hands_over_within_seconds() {
         "--wait=false",
     ]);
     let took = followed(&test, &leader.pod).await;
-    assert!(took < Duration::from_secs(8), "the hand-over took {took:?}");
+    // A Lease that was not released would be taken 13 seconds after the end at the earliest: 15 after it was renewed last.
+    assert!(took < Duration::from_secs(10), "the hand-over took {took:?}");
     let evidence = passed_once(&run, 3).await;
     assert_eq!(
         evidence.operators.len(),
