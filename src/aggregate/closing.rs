@@ -1,29 +1,31 @@
 //! The end of a test: which runner calls the script's handleSummary() with the merged data, and when the result is
-//! published. Pure: time is a parameter, in ms of one clock.
+//! published. Pure: time is a parameter, and all times are of one clock.
 //!
 //! One runner calls it, since the script is in the runners' containers. It is asked to and fetches the merged data.
 //! From then on no other runner is asked, whatever becomes of the first, since a handleSummary() may do things that
 //! must not be done twice. Every wait has a limit.
 
 use super::handle_summary::Handled;
+use super::moment::Moment;
 use super::session::Session;
 use super::store::Sender;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-/// How long a runner may take to fetch the data after it is asked to, in ms. It sends a heartbeat each second.
-pub const CLAIM_LIMIT: u64 = 10_000;
+/// How long a runner may take to fetch the data after it is asked to. It sends a heartbeat each second.
+pub const CLAIM_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long the runner that has the data may take, in ms. Its k6 ends and is started again, and then handleSummary()
-/// may take as long as the script allows, by default 2 minutes.
+/// How long the runner that has the data may take. Its k6 ends and is started again, and then handleSummary() may
+/// take as long as the script allows, by default 2 minutes.
 /// <https://github.com/grafana/k6/blob/v2.2.0/internal/cmd/config.go>
-pub const HANDLING_LIMIT: u64 = 270_000;
+pub const HANDLING_LIMIT: Duration = Duration::from_secs(270);
 
 /// The number of ended runners that are kept while others go on, so that one is left at the end.
 const KEPT: usize = 2;
 
-/// How long an aggregator waits that has not heard of a runner, in ms. The pods of the runners may be starting.
-const NEVER_HEARD: u64 = 60_000;
+/// How long an aggregator waits that has not heard of a runner. The pods of the runners may be starting.
+const NEVER_HEARD: Duration = Duration::from_secs(60);
 
 /// What a runner does next that has ended and whose data has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +47,9 @@ enum Stage {
     #[default]
     Open,
     /// This runner was asked at this time.
-    Asked(Sender, u64),
+    Asked(Sender, Moment),
     /// This runner has had the data since this time.
-    Claimed(Sender, u64),
+    Claimed(Sender, Moment),
     /// Everything that will arrive has arrived.
     Done(Option<Sender>, Handled),
 }
@@ -70,18 +72,22 @@ pub struct Closing {
     stage: Stage,
     passed_over: BTreeSet<Sender>,
     /// The times at which the result was published.
-    told: Vec<u64>,
+    told: Vec<Moment>,
     /// How often a result was withdrawn.
     withdrawn: u32,
 }
 
-/// When the result is published again, in ms after the first time. A node keeps only the end of a log, so the operator
-/// may have missed it.
-const TOLD_AGAIN: [u64; 3] = [15_000, 45_000, 105_000];
+/// How long after the first time the result is published again. A node keeps only the end of a log, so the operator may
+/// have missed it.
+const TOLD_AGAIN: [Duration; 3] = [
+    Duration::from_secs(15),
+    Duration::from_secs(45),
+    Duration::from_secs(105),
+];
 
 impl Closing {
     /// Continues from a claim that was kept.
-    pub fn restored(claim: Claim, now: u64) -> Self {
+    pub fn restored(claim: Claim, now: Moment) -> Self {
         let Claim {
             runner,
             process,
@@ -113,7 +119,7 @@ impl Closing {
     }
 
     /// What a runner does next that has ended and whose data has arrived.
-    pub fn turn(&mut self, sender: &Sender, session: &Session, now: u64) -> Turn {
+    pub fn turn(&mut self, sender: &Sender, session: &Session, now: Moment) -> Turn {
         let settled = session.is_settled(now);
         let present = session.present(now);
         let kept: BTreeSet<&Sender> = present
@@ -148,7 +154,7 @@ impl Closing {
     }
 
     /// Gives the data to a runner. True if it may have it: the asked runner, or the one that has it already.
-    pub fn claim(&mut self, sender: &Sender, now: u64) -> bool {
+    pub fn claim(&mut self, sender: &Sender, now: Moment) -> bool {
         match &self.stage {
             Stage::Asked(asked, _) if asked == sender => {
                 self.stage = Stage::Claimed(sender.clone(), now);
@@ -174,12 +180,12 @@ impl Closing {
     }
 
     /// Checks the limits of what is waited for. True once everything that will arrive has arrived.
-    pub fn tick(&mut self, session: &Session, now: u64) -> bool {
+    pub fn tick(&mut self, session: &Session, now: Moment) -> bool {
         let is_silent = |sender: &Sender| session.is_lost(sender, now);
         match &self.stage {
             Stage::Done(..) => return true,
             Stage::Claimed(sender, at) => {
-                let late = now.saturating_sub(*at) >= HANDLING_LIMIT;
+                let late = now.since(*at) >= HANDLING_LIMIT;
                 if late || is_silent(sender) {
                     let why = format!(
                         "runner {} called handleSummary(), and {}",
@@ -194,14 +200,14 @@ impl Closing {
                 }
             }
             Stage::Asked(sender, at) => {
-                if now.saturating_sub(*at) >= CLAIM_LIMIT || is_silent(sender) {
+                if now.since(*at) >= CLAIM_LIMIT || is_silent(sender) {
                     self.passed_over.insert(sender.clone());
                     self.stage = Stage::Open;
                 }
             }
             Stage::Open => {}
         }
-        let heard = session.started().is_some() || now.saturating_sub(session.began) >= NEVER_HEARD;
+        let heard = session.started().is_some() || now.since(session.began) >= NEVER_HEARD;
         if self.stage == Stage::Open && heard && session.is_settled(now) {
             let left = session.present(now);
             if left.iter().all(|sender| self.passed_over.contains(sender)) {
@@ -228,18 +234,18 @@ impl Closing {
     }
 
     /// Whether the result is to be published now.
-    pub fn is_due(&self, now: u64) -> bool {
+    pub fn is_due(&self, now: Moment) -> bool {
         match (self.told.first(), self.told.len().checked_sub(1)) {
             (Some(first), Some(again)) => {
                 let after = TOLD_AGAIN.get(again);
-                after.is_some_and(|after| now.saturating_sub(*first) >= *after)
+                after.is_some_and(|after| now.since(*first) >= *after)
             }
             (None, _) | (_, None) => true,
         }
     }
 
     /// Records that the result was published. The last runner may end.
-    pub fn tell(&mut self, now: u64) {
+    pub fn tell(&mut self, now: Moment) {
         self.told.push(now);
     }
 
@@ -267,6 +273,7 @@ impl Closing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aggregate::session::SILENT;
     use crate::protocol::heartbeat::{Heartbeat, Phase};
 
     fn sender(runner: u32) -> Sender {
@@ -279,8 +286,8 @@ mod tests {
     fn word(phase: Phase) -> Heartbeat {
         Heartbeat {
             phase,
-            started_ago: Some(5_000),
-            ended_ago: (phase >= Phase::Ended).then_some(0),
+            started_ago: Some(Duration::from_secs(5)),
+            ended_ago: (phase >= Phase::Ended).then_some(Duration::ZERO),
             own: None,
             kinds: std::collections::BTreeMap::new(),
             rates: None,
@@ -293,7 +300,7 @@ mod tests {
     }
 
     /// A session whose runners have all reported their end at `now`.
-    fn ended(runners: u32, now: u64) -> Session {
+    fn ended(runners: u32, now: Moment) -> Session {
         let mut session = Session::new(runners, false, Vec::new());
         for runner in 1..=runners {
             session.hear(&sender(runner), word(Phase::Ended), now);
@@ -301,15 +308,19 @@ mod tests {
         session
     }
 
-    fn hear(session: &mut Session, runner: u32, now: u64) {
+    fn hear(session: &mut Session, runner: u32, now: Moment) {
         session.hear(&sender(runner), word(Phase::Ended), now);
     }
 
-    /// A time at which the last export is not awaited any longer, in ms.
-    const IN: u64 = 16_000;
+    const fn at(millis: u64) -> Moment {
+        Moment::after_origin(Duration::from_millis(millis))
+    }
+
+    /// A time at which the last export is not awaited any longer.
+    const IN: Moment = at(16_000);
 
     fn all_in(runners: u32) -> Session {
-        let mut session = ended(runners, 0);
+        let mut session = ended(runners, at(0));
         (1..=runners).for_each(|runner| hear(&mut session, runner, IN));
         session
     }
@@ -357,9 +368,9 @@ mod tests {
         closing.turn(&sender(1), &session, IN);
         assert!(closing.claim(&sender(1), IN));
         // Its answer was lost.
-        assert!(closing.claim(&sender(1), IN + 1));
+        assert!(closing.claim(&sender(1), IN + Duration::from_millis(1)));
         let claim = closing.claim_taken().unwrap();
-        let lost = IN + crate::aggregate::session::SILENT;
+        let lost = IN + SILENT;
         hear(&mut session, 2, lost);
         let mut again = Closing::restored(claim, lost);
         for closing in [&mut closing, &mut again] {
@@ -381,7 +392,8 @@ mod tests {
         let (mut session, mut closing) = (all_in(1), Closing::default());
         closing.turn(&sender(1), &session, IN);
         assert!(closing.claim(&sender(1), IN));
-        for now in (IN..IN + HANDLING_LIMIT).step_by(1_000) {
+        for second in 0..HANDLING_LIMIT.as_secs() {
+            let now = IN + Duration::from_secs(second);
             hear(&mut session, 1, now);
             assert!(!closing.tick(&session, now));
         }
@@ -393,9 +405,9 @@ mod tests {
     fn two_of_those_that_have_ended_are_kept_while_another_goes_on() {
         let mut session = Session::new(4, false, Vec::new());
         let mut closing = Closing::default();
-        session.hear(&sender(4), word(Phase::Running), 0);
+        session.hear(&sender(4), word(Phase::Running), at(0));
         for i in [1, 2, 3] {
-            session.hear(&sender(i), word(Phase::Ended), 0);
+            session.hear(&sender(i), word(Phase::Ended), at(0));
         }
         session.hear(&sender(4), word(Phase::Running), IN);
         for i in [1, 2, 3] {
@@ -410,23 +422,25 @@ mod tests {
     fn result_of_runners_that_are_all_lost_is_told_and_taken_back_if_one_comes_back() {
         let mut session = Session::new(2, false, Vec::new());
         let mut closing = Closing::default();
-        (1..=2).for_each(|i| drop(session.hear(&sender(i), word(Phase::Running), 1_000)));
-        let silent = 1_000 + crate::aggregate::session::SILENT;
-        assert!(!closing.tick(&session, silent - 1));
+        (1..=2).for_each(|i| drop(session.hear(&sender(i), word(Phase::Running), at(1_000))));
+        let silent = at(1_000) + SILENT;
+        assert!(!closing.tick(&session, silent.saturating_sub(Duration::from_millis(1))));
         assert!(closing.tick(&session, silent));
         let error = closing.outcome().unwrap().error.as_deref();
         assert_eq!(error, Some("no runner was left to call handleSummary()"));
         closing.tell(silent);
         closing.reopen();
-        session.hear(&sender(1), word(Phase::Running), silent + 1);
-        assert!(!closing.tick(&session, silent + 1) && !closing.is_told());
+        let later = silent + Duration::from_millis(1);
+        session.hear(&sender(1), word(Phase::Running), later);
+        assert!(!closing.tick(&session, later) && !closing.is_told());
     }
 
     #[test]
     fn aggregator_of_which_no_runner_has_heard_waits_longer() {
         let (session, mut closing) = (Session::new(2, false, Vec::new()), Closing::default());
-        assert!(!closing.tick(&session, NEVER_HEARD - 1));
-        assert!(closing.tick(&session, NEVER_HEARD));
+        let late = at(0) + NEVER_HEARD;
+        assert!(!closing.tick(&session, late.saturating_sub(Duration::from_millis(1))));
+        assert!(closing.tick(&session, late));
         // No runner has reported that there is a handleSummary().
         assert_eq!(closing.outcome().unwrap().error, None);
     }
@@ -435,10 +449,10 @@ mod tests {
     fn result_is_told_again_a_few_times() {
         let (session, mut closing) = (Session::new(1, false, Vec::new()), Closing::default());
         let mut told = Vec::new();
-        for now in (0..600_000).step_by(500) {
+        for now in (0..600_000).step_by(500).map(at) {
             if closing.tick(&session, now) && closing.is_due(now) {
                 closing.tell(now);
-                told.push(now - NEVER_HEARD);
+                told.push(now.since(at(0) + NEVER_HEARD).as_millis());
             }
         }
         assert_eq!(told, [0, 15_000, 45_000, 105_000]);

@@ -1,21 +1,23 @@
 //! Which runners' numbers are incomplete, and why, during the test and at its end. Pure.
 
 use super::judge::Gap;
+use super::moment::Moment;
 use super::session::{SILENT, Session};
 use super::store::of;
 use crate::protocol::heartbeat::Phase;
+use std::time::Duration;
 
-/// How long a running runner may export nothing before its numbers count as incomplete, in ms. It exports each second,
-/// but a slow export delays the next.
-const STALE: u64 = 20_000;
+/// How long a running runner may export nothing before its numbers count as incomplete. It exports each second, but a
+/// slow export delays the next.
+const STALE: Duration = Duration::from_secs(20);
 
 impl Session {
     /// Why the numbers of runners are incomplete, by runner: as it is now, or as it stays if nothing more arrives.
-    pub fn gaps(&self, now: u64) -> Vec<(u32, Gap)> {
+    pub fn gaps(&self, now: Moment) -> Vec<(u32, Gap)> {
         self.gaps_of(now, self.concluded.is_some())
     }
 
-    fn gaps_of(&self, now: u64, at_end: bool) -> Vec<(u32, Gap)> {
+    fn gaps_of(&self, now: Moment, at_end: bool) -> Vec<(u32, Gap)> {
         let mut gaps = Vec::new();
         for number in 1..=self.expected {
             gaps.extend(self.gap_of(number, now, at_end).map(|gap| (number, gap)));
@@ -35,11 +37,11 @@ impl Session {
     }
 
     /// Why the exports of a runner have not arrived, or may not have.
-    fn gap_of(&self, number: u32, now: u64, at_end: bool) -> Option<Gap> {
+    fn gap_of(&self, number: u32, now: Moment, at_end: bool) -> Option<Gap> {
         let came = of(self.store.senders(), Some(number))
             .map(|(_, sent)| sent.came)
             .max();
-        let is_stale = came.is_some_and(|came| now.saturating_sub(came.max(self.began)) >= STALE);
+        let is_stale = came.is_some_and(|came| now.since(came.max(self.began)) >= STALE);
         let Some((sender, runner)) = self.process_of(number) else {
             return match came {
                 None => Some(Gap::NeverSent),
@@ -47,7 +49,7 @@ impl Session {
             };
         };
         if runner.ended.is_none() {
-            let is_silent = is_stale || now.saturating_sub(runner.heard.max(self.began)) >= SILENT;
+            let is_silent = is_stale || now.since(runner.heard.max(self.began)) >= SILENT;
             return match came {
                 _ if at_end => Some(Gap::Silent),
                 None => Some(Gap::NeverSent),
@@ -56,7 +58,7 @@ impl Session {
         }
         // The last export of the runner may still arrive.
         let is_awaited = runner.phase == Some(Phase::Ended) && runner.discrepancies.is_none();
-        if is_awaited && !at_end && now.saturating_sub(runner.heard.max(self.began)) < SILENT {
+        if is_awaited && !at_end && now.since(runner.heard.max(self.began)) < SILENT {
             return None;
         }
         let discrepancies = || self.discrepancies_of(number, runner);
@@ -89,15 +91,15 @@ impl Session {
     }
 
     /// What is missing in the numbers now, in words. During a test, more will arrive.
-    pub fn incomplete_now(&self, now: u64) -> Vec<String> {
+    pub fn incomplete_now(&self, now: Moment) -> Vec<String> {
         self.describe(now, self.concluded.is_some())
     }
 
-    fn describe(&self, now: u64, at_end: bool) -> Vec<String> {
+    fn describe(&self, now: Moment, at_end: bool) -> Vec<String> {
         let mut why: Vec<String> = Vec::new();
         let mut overflown = false;
         // The first export comes a second after the start, and many runners start one after the other.
-        let is_early = !at_end && now.saturating_sub(self.started.unwrap_or(now)) < SILENT;
+        let is_early = !at_end && now.since(self.started.unwrap_or(now)) < SILENT;
         for (runner, gap) in self.gaps_of(now, at_end) {
             overflown |= gap == Gap::Overflow;
             if !(is_early && gap == Gap::NeverSent) {

@@ -1,5 +1,6 @@
 //! The value of a metric that has no samples. k6 shows such a metric in its summary if it has a threshold. Pure.
 
+use super::moment::UnixNanos;
 use super::sink::{Aggregate, Sink};
 use super::store::View;
 use crate::k6::metrics::{MetricKind, MetricType, builtin};
@@ -75,7 +76,7 @@ fn asked_for<'a>(thresholds: impl Iterator<Item = &'a Threshold>) -> (MetricType
 fn empty(type_: MetricType) -> Sink {
     match type_ {
         MetricType::Counter => Sink::Counter(0.0),
-        MetricType::Gauge => Sink::gauge(0.0, 0, false),
+        MetricType::Gauge => Sink::gauge(0.0, UnixNanos::NONE, false),
         MetricType::Rate => Sink::Rate { nonzero: 0, total: 0 },
         MetricType::Trend => Sink::Trend(Arc::default()),
     }

@@ -4,6 +4,7 @@
 
 use super::judge::{Gap, Missing, Standing, standing};
 use super::k6_metrics::complete;
+use super::moment::{Moment, seconds};
 use super::session::{Judged, Session};
 use super::sink::{Aggregate, Sink};
 use super::store::{View, of};
@@ -11,13 +12,15 @@ use super::timeline::Timeline;
 use super::verdict::Verdict;
 use crate::k6::threshold::Threshold;
 use crate::protocol::heartbeat::K6Metrics;
+use jiff::SignedDuration;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// How often the timeline takes a step, in ms. Each step has an export of every runner.
-const LOOKED_EVERY: u64 = 2_000;
-/// How often thresholds are judged, in ms. k6 does it as often.
-pub const JUDGED_EVERY: u64 = 2_000;
+/// How often the timeline takes a step. Each step has an export of every runner.
+const LOOKED_EVERY: Duration = Duration::from_secs(2);
+/// How often thresholds are judged. k6 does it as often.
+pub const JUDGED_EVERY: Duration = Duration::from_secs(2);
 
 /// The result of judging a snapshot.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ impl Stands {
 
 impl Session {
     /// Takes the next step of the timeline and judges the thresholds, if they are due.
-    pub fn tick(&mut self, now: u64) {
+    pub fn tick(&mut self, now: Moment) {
         if self.is_due(now) {
             let looked = self.snapshot().look(now);
             self.take_in(looked, now);
@@ -54,30 +57,30 @@ impl Session {
     }
 
     /// Whether a step of the timeline or a judgement is due.
-    pub fn is_due(&self, now: u64) -> bool {
+    pub fn is_due(&self, now: Moment) -> bool {
         self.started
             .filter(|_| self.concluded.is_none())
             .is_some_and(|started| self.is_step_due(started, now) || self.is_judging_due(started, now))
     }
 
-    fn is_step_due(&self, started: u64, now: u64) -> bool {
-        let since = now.saturating_sub(self.looked_at.unwrap_or(started));
+    fn is_step_due(&self, started: Moment, now: Moment) -> bool {
+        let since = now.since(self.looked_at.unwrap_or(started));
         !self.settled && (self.is_over() || since >= LOOKED_EVERY)
     }
 
-    fn is_judging_due(&self, started: u64, now: u64) -> bool {
-        now.saturating_sub(self.judged_at.unwrap_or(started)) >= JUDGED_EVERY
+    fn is_judging_due(&self, started: Moment, now: Moment) -> bool {
+        now.since(self.judged_at.unwrap_or(started)) >= JUDGED_EVERY
     }
 
     /// Does what is due. It takes long if there are many series, so call it on a snapshot.
-    pub fn look(mut self, now: u64) -> Looked {
+    pub fn look(mut self, now: Moment) -> Looked {
         let over = self.is_over();
         let started = self.started.unwrap_or(now);
         let timeline = self.is_step_due(started, now).then(|| {
             let at = if over {
                 self.elapsed(now)
             } else {
-                now.saturating_sub(started) as f64 / 1e3
+                seconds(now.since(started))
             };
             self.step(at);
             Arc::clone(&self.timeline)
@@ -94,7 +97,7 @@ impl Session {
     }
 
     /// Takes over the result of judging an earlier snapshot.
-    pub fn take_in(&mut self, looked: Looked, now: u64) {
+    pub fn take_in(&mut self, looked: Looked, now: Moment) {
         let Looked {
             timeline,
             over,
@@ -113,12 +116,13 @@ impl Session {
             return;
         };
         self.judged_at = Some(now);
-        let elapsed = now.saturating_sub(self.started.unwrap_or(now));
+        let elapsed = now.since(self.started.unwrap_or(now));
         for (judged, stands) in self.judged.iter_mut().zip(all) {
             let Stands { verdict, unknown } = stands;
             (judged.verdict, judged.unknown) = (verdict, unknown);
-            let delay = judged.threshold.delay_abort_eval.as_millis();
-            let may = judged.threshold.abort_on_fail && i128::from(elapsed) > delay && !over;
+            let delay = judged.threshold.delay_abort_eval;
+            let is_past = SignedDuration::try_from(elapsed).is_ok_and(|elapsed| elapsed > delay);
+            let may = judged.threshold.abort_on_fail && is_past && !over;
             if may && verdict.passed == Some(false) && judged.aborted.is_none() {
                 judged.aborted = Some(now);
             }
@@ -129,11 +133,11 @@ impl Session {
         Arc::make_mut(&mut self.timeline).look(&self.store, self.expected, at);
     }
 
-    pub(super) fn judge(&mut self, now: u64, at_end: bool) {
-        let seconds = if at_end {
+    pub(super) fn judge(&mut self, now: Moment, at_end: bool) {
+        let elapsed = if at_end {
             self.elapsed(now)
         } else {
-            now.saturating_sub(self.started.unwrap_or(now)) as f64 / 1e3
+            seconds(now.since(self.started.unwrap_or(now)))
         };
         let metrics: BTreeSet<_> = self
             .judged
@@ -144,7 +148,7 @@ impl Session {
         let gaps = self.gaps(now);
         let all = self.judged.iter();
         let all: Vec<_> = all
-            .map(|judged| self.stands(&judged.threshold, &view, &gaps, seconds, at_end))
+            .map(|judged| self.stands(&judged.threshold, &view, &gaps, elapsed, at_end))
             .collect();
         for (judged, Stands { verdict, unknown }) in self.judged.iter_mut().zip(all) {
             (judged.verdict, judged.unknown) = (verdict, unknown);

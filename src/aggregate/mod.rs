@@ -16,6 +16,7 @@ pub mod judge;
 pub mod judging;
 pub mod k6_metrics;
 pub mod log_chunks;
+pub mod moment;
 mod otlp;
 pub mod outcome;
 pub mod prometheus;

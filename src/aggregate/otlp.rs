@@ -2,6 +2,7 @@
 
 use super::bounds::within_bounds;
 use super::histogram::{Buckets, Histogram, adds_up};
+use super::moment::UnixNanos;
 use super::store::ExportError;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -145,10 +146,10 @@ pub(super) fn is_half(attribute: &KeyValue) -> bool {
 }
 
 /// When an export was made, and the sum of all its counts. As exports are cumulative, a later one never has less.
-pub(super) fn progress<'a>(metrics: impl Iterator<Item = &'a Metric>) -> (u64, f64) {
-    let (mut made, mut much) = (0, 0.0);
-    let mut of = |time: u64, more: f64| {
-        made = time.max(made);
+pub(super) fn progress<'a>(metrics: impl Iterator<Item = &'a Metric>) -> (UnixNanos, f64) {
+    let (mut made, mut much) = (UnixNanos::NONE, 0.0);
+    let mut of = |unix_nanos: u64, more: f64| {
+        made = UnixNanos(unix_nanos).max(made);
         much += more.max(0.0);
     };
     for metric in metrics {

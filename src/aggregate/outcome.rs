@@ -1,5 +1,6 @@
 //! The outcome of a test, computed from what was measured. Pure.
 
+use super::moment::Moment;
 use super::report::{RunInfo, finite, totals};
 use super::session::{Judged, Session};
 use crate::protocol::outcome::{Crossed, LONGEST, MOST, Outcome, short};
@@ -7,7 +8,7 @@ use crate::protocol::verdict::{Reason, RunResult};
 
 impl Outcome {
     /// The outcome so far.
-    pub fn of(session: &Session, now: u64) -> Self {
+    pub fn of(session: &Session, now: Moment) -> Self {
         let seconds = session.elapsed(now);
         let crossed = |judged: &&Judged| judged.is_crossed();
         let failed = session.judged().iter().filter(crossed);

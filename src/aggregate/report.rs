@@ -1,5 +1,6 @@
 //! The report of a test: its data, and its page as one file without dependencies. Pure.
 
+use super::moment::Moment;
 use super::session::Session;
 use super::sink::{Aggregate, Sink};
 use super::store::View;
@@ -253,7 +254,7 @@ impl Report {
         session: &Session,
         options: &Options,
         started: Option<Timestamp>,
-        now: u64,
+        now: Moment,
     ) -> Self {
         let lines = usize::try_from(session.expected.clamp(1, MOST_LINES)).unwrap_or(1);
         let steps = session.timeline.at_most((MOST_POINTS / lines).clamp(60, 600));
@@ -391,7 +392,7 @@ fn time(steps: &[Step]) -> Time {
     time
 }
 
-fn per_runner(session: &Session, steps: &[Step], about: &RunInfo, now: u64) -> Vec<PerRunner> {
+fn per_runner(session: &Session, steps: &[Step], about: &RunInfo, now: Moment) -> Vec<PerRunner> {
     let mut incomplete: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for (runner, gap) in session.gaps(now) {
         let why = gap.describe(runner, about.result.is_some());

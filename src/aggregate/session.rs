@@ -1,9 +1,10 @@
 //! The aggregator's state while a test runs: what each runner has sent, how the thresholds stand, and what a runner
-//! does next. Pure: time is a parameter, in ms of one clock.
+//! does next. Pure: time is a parameter, and all times are of one clock.
 
 use super::empty_metrics::{Unmeasured, unmeasured};
 use super::judge::Discrepancy;
 use super::k6_metrics::{counted, discrepancies, duration, rates};
+use super::moment::{Moment, seconds};
 use super::store::{ExportError, Sender, Store, View, of};
 use super::timeline::Timeline;
 use super::verdict::Verdict;
@@ -13,31 +14,32 @@ use crate::protocol::heartbeat::{Directive, Heartbeat, K6Metrics, Phase};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use super::judging::JUDGED_EVERY;
 
-/// How long after its end a runner may take to send its last export, in ms.
-pub const LAST_EXPORT: u64 = 15_000;
-/// How long after its end k6 counts at most, in ms. It does so every 50 ms.
-const SURE: u64 = 1_000;
-/// How late the begin of a part is noticed at most, in s. `linger` looks every 250 ms.
-const SEEN_LATE: f64 = 0.5;
-/// How long a runner may send nothing before it counts as lost, in ms.
-pub const SILENT: u64 = 10_000;
+/// How long after its end a runner may take to send its last export.
+pub const LAST_EXPORT: Duration = Duration::from_secs(15);
+/// How long after its end k6 counts at most. It does so every 50 ms.
+const SURE: Duration = Duration::from_secs(1);
+/// How late the begin of a part is noticed at most. `linger` looks every 250 ms.
+const SEEN_LATE: Duration = Duration::from_millis(500);
+/// How long a runner may send nothing before it counts as lost.
+pub const SILENT: Duration = Duration::from_secs(10);
 
 /// What is known about a runner beside its metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Runner {
     /// The phase in its last heartbeat.
     pub phase: Option<Phase>,
-    /// When the last heartbeat arrived, in ms.
-    pub heard: u64,
-    /// When the last heartbeat after the conclusion arrived, in ms. No number depends on it.
-    pub heard_since: u64,
-    /// When it was first known to run, in ms.
-    pub started: Option<u64>,
-    /// When it was first known to have ended, in ms.
-    pub ended: Option<u64>,
+    /// When the last heartbeat arrived.
+    pub heard: Moment,
+    /// When the last heartbeat after the conclusion arrived. No number depends on it.
+    pub heard_since: Moment,
+    /// When it was first known to run.
+    pub started: Option<Moment>,
+    /// When it was first known to have ended.
+    pub ended: Option<Moment>,
     /// The last numbers of its own k6.
     pub own: Option<Arc<K6Metrics>>,
     /// k6's shares of its rates in the last heartbeat while its part ran.
@@ -46,8 +48,8 @@ pub struct Runner {
     pub took: Option<f64>,
     /// Its exit code.
     pub exit_code: Option<i32>,
-    /// How teardown() ended, and when, in ms.
-    pub torn_down: Option<(String, u64)>,
+    /// How teardown() ended, and when that was reported.
+    pub torn_down: Option<(String, Moment)>,
     /// The differences between its exports and k6's own numbers, once nothing more is awaited.
     pub discrepancies: Option<Vec<Discrepancy>>,
     /// Whether its own numbers are final: k6 was let go, or lingers for longer than it counts.
@@ -65,8 +67,8 @@ pub struct Judged {
     pub verdict: Verdict,
     /// Whether the verdict is unknown: the threshold would hold, but missing data could change that.
     pub unknown: bool,
-    /// When it ended the test, in ms.
-    pub aborted: Option<u64>,
+    /// When it ended the test.
+    pub aborted: Option<Moment>,
 }
 
 impl Judged {
@@ -87,20 +89,20 @@ pub struct Session {
     pub store: Store,
     /// The course of the test.
     pub timeline: Arc<Timeline>,
-    /// When this process began, in ms. It knows nothing about the time before.
-    pub began: u64,
+    /// When this process began. It knows nothing about the time before.
+    pub began: Moment,
     /// Submetrics without a threshold that the summary has.
     pub submetrics: Arc<Vec<Submetric>>,
     pub(super) runners: BTreeMap<Sender, Runner>,
     /// The types of metrics that have thresholds, as k6 reports them, by name.
     kinds: BTreeMap<String, MetricKind>,
     pub(super) judged: Vec<Judged>,
-    pub(super) judged_at: Option<u64>,
-    pub(super) looked_at: Option<u64>,
+    pub(super) judged_at: Option<Moment>,
+    pub(super) looked_at: Option<Moment>,
     /// Whether all runners have reported their end and the timeline has its last step.
     pub(super) settled: bool,
-    pub(super) concluded: Option<u64>,
-    pub(super) started: Option<u64>,
+    pub(super) concluded: Option<Moment>,
+    pub(super) started: Option<Moment>,
     /// The first runner on which the test was aborted.
     aborted: Option<u32>,
     pub(super) refused: BTreeMap<Sender, ExportError>,
@@ -120,7 +122,7 @@ impl Session {
             once,
             store: Store::default(),
             timeline: Arc::default(),
-            began: 0,
+            began: Moment::default(),
             submetrics: Arc::default(),
             runners: BTreeMap::new(),
             kinds: BTreeMap::new(),
@@ -148,7 +150,7 @@ impl Session {
         &mut self,
         sender: &Sender,
         export: &ExportMetricsServiceRequest,
-        now: u64,
+        now: Moment,
     ) -> Result<(), ExportError> {
         if self.concluded.is_some() {
             return Ok(());
@@ -231,7 +233,7 @@ impl Session {
     }
 
     /// Takes a heartbeat and returns what the runner does next.
-    pub fn hear(&mut self, sender: &Sender, word: Heartbeat, now: u64) -> Directive {
+    pub fn hear(&mut self, sender: &Sender, word: Heartbeat, now: Moment) -> Directive {
         if self.concluded.is_some() {
             if let Some(runner) = self.runners.get_mut(sender) {
                 runner.phase = runner.phase.max(Some(word.phase));
@@ -244,7 +246,7 @@ impl Session {
                 self.go_on()
             };
         }
-        let before = |ago: Option<u64>| ago.map(|ago| now.saturating_sub(ago));
+        let before = |ago: Option<Duration>| ago.map(|ago| now.saturating_sub(ago));
         for (metric, kind) in word.kinds {
             if self.asks_for(&metric) {
                 self.kinds.entry(metric).or_insert(kind);
@@ -324,10 +326,10 @@ impl Session {
     fn last_export(
         &mut self,
         sender: &Sender,
-        ended: u64,
+        ended: Moment,
         settled: bool,
         exited: bool,
-        now: u64,
+        now: Moment,
     ) -> Directive {
         let Some(discrepancies) = self
             .runners
@@ -337,7 +339,7 @@ impl Session {
             return Directive::Continue {};
         };
         // Nothing could arrive while no aggregator was running.
-        let late = now.saturating_sub(ended.max(self.began)) >= LAST_EXPORT;
+        let late = now.since(ended.max(self.began)) >= LAST_EXPORT;
         let told = self.has_told(sender);
         // Whether exports from before the end are complete, only k6's own numbers tell.
         let since = self
@@ -349,7 +351,7 @@ impl Session {
             return Directive::Continue {};
         };
         let settled = settled && told;
-        let sure = told && now.saturating_sub(ended) >= SURE;
+        let sure = told && now.since(ended) >= SURE;
         if (discrepancies.is_empty() && settled && (since || sure)) || late || exited {
             runner.let_go |= sure || settled && !exited;
             runner.discrepancies = Some(discrepancies);
@@ -362,7 +364,7 @@ impl Session {
     }
 
     /// The crossed thresholds, once everything that will arrive of any runner has arrived.
-    fn crossed_by_the_whole(&mut self, now: u64) -> Option<String> {
+    fn crossed_by_the_whole(&mut self, now: Moment) -> Option<String> {
         if !self.is_settled(now) {
             return None;
         }
@@ -383,16 +385,16 @@ impl Session {
 
     /// Whether everything that will arrive of any runner has arrived. A runner that sends nothing for long counts as
     /// lost.
-    pub fn is_settled(&self, now: u64) -> bool {
+    pub fn is_settled(&self, now: Moment) -> bool {
         let is_in = |number: u32| match self.runner(number) {
-            Some(runner) => runner.discrepancies.is_some() || now.saturating_sub(runner.heard) >= SILENT,
-            None => now.saturating_sub(self.began) >= SILENT,
+            Some(runner) => runner.discrepancies.is_some() || now.since(runner.heard) >= SILENT,
+            None => now.since(self.began) >= SILENT,
         };
         (1..=self.expected).all(is_in)
     }
 
     /// The processes that have ended their part, whose data has arrived, and that wait for permission to end.
-    pub fn present(&self, now: u64) -> Vec<Sender> {
+    pub fn present(&self, now: Moment) -> Vec<Sender> {
         let waits = |sender: &Sender, runner: &Runner| {
             runner.phase == Some(Phase::Ended) && runner.discrepancies.is_some() && !self.is_lost(sender, now)
         };
@@ -404,10 +406,10 @@ impl Session {
     }
 
     /// Whether a process counts as lost, since it sent nothing for long.
-    pub fn is_lost(&self, sender: &Sender, now: u64) -> bool {
+    pub fn is_lost(&self, sender: &Sender, now: Moment) -> bool {
         self.runners.get(sender).is_none_or(|runner| {
             let heard = runner.heard.max(runner.heard_since);
-            runner.phase == Some(Phase::Exited) || now.saturating_sub(heard) >= SILENT
+            runner.phase == Some(Phase::Exited) || now.since(heard) >= SILENT
         })
     }
 
@@ -455,10 +457,10 @@ impl Session {
     }
 
     /// Whether all runners have ended or count as lost. A runner of which this process never heard counts as lost, too.
-    fn all_ended(&self, now: u64) -> bool {
+    fn all_ended(&self, now: Moment) -> bool {
         let over = |number: u32| match self.runner(number) {
-            Some(runner) => runner.ended.is_some() || now.saturating_sub(runner.heard) >= SILENT,
-            None => now.saturating_sub(self.began) >= SILENT,
+            Some(runner) => runner.ended.is_some() || now.since(runner.heard) >= SILENT,
+            None => now.since(self.began) >= SILENT,
         };
         (1..=self.expected).all(over)
     }
@@ -484,19 +486,19 @@ impl Session {
     }
 
     /// The duration of the test, in s: until now, or until the last runner ended.
-    pub fn elapsed(&self, now: u64) -> f64 {
+    pub fn elapsed(&self, now: Moment) -> f64 {
         let Some(started) = self.started else {
             return 0.0;
         };
-        let since = |time: u64| time.saturating_sub(started) as f64 / 1e3;
+        let since = |time: Moment| seconds(time.since(started));
         if !self.is_over() {
             return since(self.concluded.and_then(|_| self.last_seen()).unwrap_or(now));
         }
         // Runners are released together, and k6 knows its time better than `linger`, which looks now and then. After a
         // stop, k6's time goes on until it is asked.
         let took = self.runners.values().filter_map(|runner| {
-            let seen = runner.ended?.saturating_sub(runner.started?) as f64 / 1e3;
-            runner.took.map(|took| took.min(seen + SEEN_LATE))
+            let seen = seconds(runner.ended?.since(runner.started?));
+            runner.took.map(|took| took.min(seen + seconds(SEEN_LATE)))
         });
         let last = self.runners.values().filter_map(|runner| runner.ended).max();
         took.max_by(f64::total_cmp)
@@ -504,7 +506,7 @@ impl Session {
     }
 
     /// When the last runner ended. A runner that never reported its end counts by its last heartbeat.
-    fn last_seen(&self) -> Option<u64> {
+    fn last_seen(&self) -> Option<Moment> {
         let ended = |sender: &Sender| self.runners.get(sender).and_then(|runner| runner.ended);
         let sent = self.store.senders().iter();
         let sent = sent.map(|(sender, sent)| ended(sender).unwrap_or(sent.came));
@@ -515,14 +517,14 @@ impl Session {
 
     /// Judges the thresholds for the last time and takes the last step of the timeline. It does so once: later calls
     /// change nothing.
-    pub fn conclude(&mut self, now: u64) {
+    pub fn conclude(&mut self, now: Moment) {
         if self.concluded.is_none() {
             self.concluded = Some(now);
             self.settle(now);
         }
     }
 
-    fn settle(&mut self, now: u64) {
+    fn settle(&mut self, now: Moment) {
         let elapsed = self.elapsed(now);
         self.step(elapsed);
         self.judge(now, true);
@@ -534,8 +536,8 @@ impl Session {
         runner.is_some_and(|runner| runner.ended.is_some())
     }
 
-    /// When the first runner began, in ms.
-    pub fn started(&self) -> Option<u64> {
+    /// When the first runner began.
+    pub fn started(&self) -> Option<Moment> {
         self.started
     }
 

@@ -1,6 +1,7 @@
 //! The state of a metric over any number of series, and the numbers that k6 computes from it. Pure.
 
 use super::histogram::Histogram;
+use super::moment::UnixNanos;
 use crate::k6::metrics::MetricType;
 pub use crate::k6::threshold::Aggregate;
 use std::sync::Arc;
@@ -41,8 +42,8 @@ pub enum Sink {
         min: f64,
         /// The greatest value.
         max: f64,
-        /// Since when it has this value, in ns since 1970.
-        since: u64,
+        /// Since when it has this value.
+        since: UnixNanos,
         /// Whether the values of series are added up, as those of `vus`.
         summed: bool,
     },
@@ -58,8 +59,8 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// A gauge with one value, which it has had since `time`, in ns since 1970.
-    pub(super) fn gauge(value: f64, time: u64, summed: bool) -> Self {
+    /// A gauge with one value, which it has had since `time`.
+    pub(super) fn gauge(value: f64, time: UnixNanos, summed: bool) -> Self {
         Self::Gauge {
             value,
             min: value,

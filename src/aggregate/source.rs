@@ -1,5 +1,6 @@
 //! What a process of a runner has sent: the last state of each of its series. Pure.
 
+use super::moment::{Moment, UnixNanos};
 use super::otlp::RateCounter;
 use super::sink::Sink;
 use std::collections::BTreeMap;
@@ -79,10 +80,10 @@ pub struct SourceState {
     pub(super) much: f64,
     /// The number of exports that have arrived.
     pub exports: u64,
-    /// When the last export was made, by the runner's clock, in ns since 1970.
-    pub made: u64,
-    /// When the last export arrived, in ms of the receiver's clock.
-    pub came: u64,
+    /// When the last export was made, by the runner's clock.
+    pub made: UnixNanos,
+    /// When the last export arrived, by the receiver's clock.
+    pub came: Moment,
     /// Whether the process has ended.
     pub ended: bool,
 }

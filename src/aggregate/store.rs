@@ -4,6 +4,7 @@
 //! lost is made up for by the next, and a runner that dies leaves what it has sent. Exports of a process count in the
 //! order in which they arrive, whatever its clock says.
 
+use super::moment::{Moment, UnixNanos};
 use super::otlp::{
     OVERFLOW_TAG, TOTAL, acceptable, condition, is_half, is_overflow, number, part_of_rate, progress, text,
     trend,
@@ -205,7 +206,7 @@ impl Store {
         &mut self,
         sender: &Sender,
         export: &ExportMetricsServiceRequest,
-        now: u64,
+        now: Moment,
     ) -> Result<(), ExportError> {
         let scopes = export
             .resource_metrics
@@ -263,7 +264,7 @@ impl Store {
                 Some(Data::Gauge(gauge)) => {
                     let summed = SUMMED.contains(&metric.name.as_str());
                     for point in &gauge.data_points {
-                        let sink = Sink::gauge(number(point), point.time_unix_nano, summed);
+                        let sink = Sink::gauge(number(point), UnixNanos(point.time_unix_nano), summed);
                         self.take_sink(metric, &point.attributes, sink, taking)?;
                     }
                 }
@@ -422,12 +423,12 @@ impl Store {
     }
 
     /// Records when a process's part of the test began.
-    pub fn part_started(&mut self, sender: &Sender, started: u64) {
+    pub fn part_started(&mut self, sender: &Sender, started: Moment) {
         Arc::make_mut(self.users.entry(sender.clone()).or_default()).started = Some(started);
     }
 
     /// Records when a process's part of the test ended. Its virtual users before that are the final ones.
-    pub fn part_ended(&mut self, sender: &Sender, ended: u64) {
+    pub fn part_ended(&mut self, sender: &Sender, ended: Moment) {
         Arc::make_mut(self.users.entry(sender.clone()).or_default()).over(ended);
     }
 

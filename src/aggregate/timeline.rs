@@ -5,6 +5,7 @@
 //! show: if there are too many, neighbours are joined.
 
 use super::histogram::Histogram;
+use super::moment::UnixNanos;
 use super::sink::Sink;
 use super::store::Store;
 use std::collections::BTreeMap;
@@ -59,8 +60,8 @@ struct State {
 /// The counts in the last export of a runner.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
-    /// When that export was made, in ns since 1970.
-    made: u64,
+    /// When that export was made.
+    made: UnixNanos,
     requests: f64,
     iterations: f64,
     /// Requests per second since the export before.
@@ -193,7 +194,7 @@ fn p95(histogram: &Histogram) -> Option<f64> {
 
 impl State {
     fn of(store: &Store, runners: u32, at: f64, before: &Self) -> Self {
-        let mut made: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut made: BTreeMap<u32, UnixNanos> = BTreeMap::new();
         for (sender, sent) in store.senders() {
             let last = made.entry(sender.runner).or_default();
             *last = sent.made.max(*last);
@@ -219,7 +220,7 @@ impl State {
 
 impl Counts {
     /// The counts of a runner now. Without a new export, the rates stay the same.
-    fn of(store: &Store, runner: u32, made: u64, earlier: Self, at: f64) -> Self {
+    fn of(store: &Store, runner: u32, made: UnixNanos, earlier: Self, at: f64) -> Self {
         if made == earlier.made {
             return earlier;
         }
@@ -237,10 +238,10 @@ impl Counts {
             };
         }
         // The first export comes a second after the start, or has everything since then.
-        let seconds = if earlier.made == 0 {
+        let seconds = if earlier.made == UnixNanos::NONE {
             at.max(1.0)
         } else {
-            (made - earlier.made) as f64 / 1e9
+            made.since(earlier.made).as_nanos() as f64 / 1e9
         };
         Self {
             made,

@@ -1,14 +1,15 @@
 //! The virtual users of a process, as k6 counts them at the end of its part of the test. Pure.
 
+use super::moment::Moment;
 use super::sink::Sink;
 use super::source::State;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-/// How late the end of a part is noticed at most, in ms. `linger` looks every 250 ms.
-const SEEN_LATE: u64 = 500;
-/// How late the begin of a part shows in the number of virtual users at most, in ms. k6 counts and exports them each
-/// second.
-const BEGUN: u64 = 3_000;
+/// How late the end of a part is noticed at most. `linger` looks every 250 ms.
+const SEEN_LATE: Duration = Duration::from_millis(500);
+/// How late the begin of a part shows in the number of virtual users at most. k6 counts and exports them each second.
+const BEGUN: Duration = Duration::from_secs(3);
 
 /// The virtual users of a process during its part of the test, by series. A k6 that is paused or lingers exports 0.
 /// Only a 0 in between is true of the test.
@@ -16,15 +17,15 @@ const BEGUN: u64 = 3_000;
 pub(super) struct Users {
     pub(super) counted: BTreeMap<usize, State>,
     /// The last state before the number fell to 0, and when that 0 arrived.
-    before: BTreeMap<usize, (Option<State>, u64)>,
+    before: BTreeMap<usize, (Option<State>, Moment)>,
     /// The series that were 0 when the test had surely begun.
     idle: BTreeSet<usize>,
-    pub(super) started: Option<u64>,
+    pub(super) started: Option<Moment>,
     over: bool,
 }
 
 impl Users {
-    pub(super) fn count(&mut self, series: usize, state: &State, now: u64) {
+    pub(super) fn count(&mut self, series: usize, state: &State, now: Moment) {
         let State::Sink(Sink::Gauge { value, since, .. }) = state else {
             return;
         };
@@ -34,10 +35,7 @@ impl Users {
         } else if self.over {
             return;
         } else {
-            if self
-                .started
-                .is_some_and(|started| now >= started.saturating_add(BEGUN))
-            {
+            if self.started.is_some_and(|started| now >= started + BEGUN) {
                 self.idle.insert(series);
             }
             let some =
@@ -64,12 +62,12 @@ impl Users {
         self.counted.insert(series, State::Sink(sink));
     }
 
-    pub(super) fn over(&mut self, ended: u64) {
+    pub(super) fn over(&mut self, ended: Moment) {
         if std::mem::replace(&mut self.over, true) {
             return;
         }
         for (series, (before, came)) in std::mem::take(&mut self.before) {
-            if came.saturating_add(SEEN_LATE) <= ended {
+            if came + SEEN_LATE <= ended {
                 continue;
             }
             match before {

@@ -53,7 +53,7 @@ pub struct LingerArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Duration::from_secs(60)))]
     pub teardown_timeout: Seconds,
     /// Seconds to wait for an aggregator that does not answer after the test has ended
-    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Duration::from_millis(2 * LAST_EXPORT)))]
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(2 * LAST_EXPORT))]
     pub patience: Seconds,
     /// System tags to give to k6, unless its own arguments or variables name some
     #[arg(long, value_name = "TAGS")]

@@ -206,9 +206,7 @@ impl<'a> Supervisor<'a> {
             };
             let phase = self.phase(&status);
             let same = said.filter(|(before, _)| *before == phase);
-            let ending = self
-                .ended
-                .is_some_and(|ended| ended.elapsed() < Duration::from_millis(LAST_EXPORT));
+            let ending = self.ended.is_some_and(|ended| ended.elapsed() < LAST_EXPORT);
             if !ending && same.is_some_and(|(_, when)| when.elapsed() < WORD) {
                 continue;
             }
@@ -465,9 +463,7 @@ impl<'a> Supervisor<'a> {
         exit_code: Option<i32>,
         limit: Duration,
     ) -> Result<Answer, DialogueError> {
-        let ago = |then: Option<Instant>| {
-            then.map(|then| u64::try_from(then.elapsed().as_millis()).unwrap_or(u64::MAX))
-        };
+        let ago = |then: Option<Instant>| then.map(|then| then.elapsed());
         let rates = if self.wants_rates && phase == Phase::Running {
             let measured = self.measured().await;
             measured.map(|measured| rates(&numbers_of(&measured)))

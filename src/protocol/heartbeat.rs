@@ -1,10 +1,11 @@
 //! The heartbeat protocol between a runner and the aggregator: a runner reports its state, and the answer tells it what
 //! to do.
 
-use super::is_default;
+use super::{is_default, millis};
 use crate::k6::metrics::MetricKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// k6's own numbers of its metrics (REST API), by metric and statistic.
 pub type K6Metrics = BTreeMap<String, BTreeMap<String, f64>>;
@@ -29,12 +30,12 @@ pub enum Phase {
 pub struct Heartbeat {
     /// Where the runner is.
     pub phase: Phase,
-    /// The time since its part of the test began, in ms.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_ago: Option<u64>,
-    /// The time since its part of the test ended, in ms.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended_ago: Option<u64>,
+    /// The time since its part of the test began, in whole ms where it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis")]
+    pub started_ago: Option<Duration>,
+    /// The time since its part of the test ended, in whole ms where it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis")]
+    pub ended_ago: Option<Duration>,
     /// What k6 itself has measured, once its part has ended, if k6 answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own: Option<K6Metrics>,

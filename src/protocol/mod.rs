@@ -2,6 +2,7 @@
 
 pub mod heartbeat;
 pub mod inspected;
+mod millis;
 pub mod outcome;
 pub mod report;
 pub mod tokens;

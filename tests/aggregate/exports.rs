@@ -1,5 +1,6 @@
 //! Exports made by hand.
 
+use k6_operator::aggregate::moment::Moment;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -11,9 +12,15 @@ use opentelemetry_proto::tonic::metrics::v1::{
     ScopeMetrics, Sum,
 };
 use prost::Message;
+use std::time::Duration;
 
 pub const CUMULATIVE: i32 = 2;
 pub const DELTA: i32 = 1;
+
+/// A time of the aggregator's clock, in ms after its origin.
+pub const fn at(millis: u64) -> Moment {
+    Moment::after_origin(Duration::from_millis(millis))
+}
 
 pub fn export(metrics: impl IntoIterator<Item = Metric>) -> Vec<u8> {
     let scope = ScopeMetrics {

@@ -1,6 +1,7 @@
 //! The report: small enough to be kept, whatever the test was, and harmless, whatever the script calls things.
 
-use crate::exports::{counter, export, point, sum, tags, trend};
+use crate::exports::{at, counter, export, point, sum, tags, trend};
+use k6_operator::aggregate::moment::Moment;
 use k6_operator::aggregate::report::{Report, RunInfo};
 use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::store::Sender;
@@ -24,7 +25,7 @@ fn word(phase: Phase) -> Heartbeat {
     serde_json::from_value(json!({"phase": phase})).unwrap()
 }
 
-fn take(session: &mut Session, runner: u32, metrics: impl IntoIterator<Item = Metric>, now: u64) {
+fn take(session: &mut Session, runner: u32, metrics: impl IntoIterator<Item = Metric>, now: Moment) {
     let export = ExportMetricsServiceRequest::decode(export(metrics).as_slice()).unwrap();
     session.export(&sender(runner), &export, now).unwrap();
 }
@@ -40,10 +41,10 @@ fn a_report_of_two_hundred_runners_and_forty_minutes_fits_into_a_config_map() {
     const RUNNERS: u32 = 200;
     let mut session = Session::new(RUNNERS, false, Vec::new());
     for runner in 1..=RUNNERS {
-        session.hear(&sender(runner), word(Phase::Running), 0);
+        session.hear(&sender(runner), word(Phase::Running), at(0));
     }
     for second in (20..=2_400).step_by(20) {
-        let now = second * 1_000;
+        let now = at(second * 1_000);
         for runner in (1..=RUNNERS).filter(|runner| u64::from(*runner) % 5 == second / 20 % 5) {
             let (requests, time) = (second * 17 + u64::from(runner), second * 1_000_000_000);
             let mut waits = trend(
@@ -63,13 +64,13 @@ fn a_report_of_two_hundred_runners_and_forty_minutes_fits_into_a_config_map() {
         session.tick(now);
     }
     for steps in 1..=1_200_u64 {
-        session.tick(2_400_000 + steps * 2_000);
+        session.tick(at(2_400_000 + steps * 2_000));
     }
     let about = RunInfo {
         result: Some("Passed".to_owned()),
         ..RunInfo::default()
     };
-    let report = Report::of(about, &session, &Options::of(&Value::Null), None, 4_800_000);
+    let report = Report::of(about, &session, &Options::of(&Value::Null), None, at(4_800_000));
     let page = report.page();
     println!("{} KiB, {} steps", page.len() / 1024, report.steps());
     assert!(page.len() < 900 * 1024, "{} bytes", page.len());
@@ -88,8 +89,8 @@ fn a_report_of_a_thousand_runners_and_the_longest_timeline_fits_into_a_config_ma
     const LINES: u32 = 200;
     let mut session = Session::new(RUNNERS, false, Vec::new());
     for runner in 1..=RUNNERS {
-        session.hear(&sender(runner), word(Phase::Running), 0);
-        take(&mut session, runner, [counter("http_reqs", 1, 123_456.0)], 1);
+        session.hear(&sender(runner), word(Phase::Running), at(0));
+        take(&mut session, runner, [counter("http_reqs", 1, 123_456.0)], at(1));
     }
     for step in 1..=120 {
         for runner in 1..=LINES {
@@ -99,7 +100,7 @@ fn a_report_of_a_thousand_runners_and_the_longest_timeline_fits_into_a_config_ma
                 &mut session,
                 runner,
                 [counter("http_reqs", time, requests as f64), waits],
-                step,
+                at(step),
             );
         }
         std::sync::Arc::make_mut(&mut session.timeline).look(&session.store, RUNNERS, step as f64 * 2.111);
@@ -111,7 +112,7 @@ fn a_report_of_a_thousand_runners_and_the_longest_timeline_fits_into_a_config_ma
             .collect(),
         ..RunInfo::default()
     };
-    let report = Report::of(about, &session, &Options::of(&Value::Null), None, 253_000);
+    let report = Report::of(about, &session, &Options::of(&Value::Null), None, at(253_000));
     let page = report.page();
     println!("{} bytes, {} steps", page.len(), report.steps());
     assert!(page.len() < 900_000, "{} bytes", page.len());
@@ -136,7 +137,7 @@ fn a_report_of_a_thousand_runners_and_the_longest_timeline_fits_into_a_config_ma
 fn what_a_script_calls_things_is_text_in_the_page() {
     let name = "</script><script>alert(1)</script>{{data}}{{title}}<!--";
     let mut session = Session::new(1, false, Vec::new());
-    session.hear(&sender(1), word(Phase::Running), 0);
+    session.hear(&sender(1), word(Phase::Running), at(0));
     let mut check = sum(
         "checks.total",
         2,
@@ -145,12 +146,12 @@ fn what_a_script_calls_things_is_text_in_the_page() {
     if let Some(Data::Sum(sum)) = &mut check.data {
         sum.data_points[0].attributes.extend(tags(&[("name", name)]));
     }
-    take(&mut session, 1, [check], 1_000);
+    take(&mut session, 1, [check], at(1_000));
     let about = RunInfo {
         name: format!("load/{name}"),
         ..RunInfo::default()
     };
-    let page = Report::of(about, &session, &Options::of(&Value::Null), None, 2_000).page();
+    let page = Report::of(about, &session, &Options::of(&Value::Null), None, at(2_000)).page();
     assert!(!page.contains("<script>alert"), "it is markup");
     assert_eq!(page.matches("</script>").count(), 3, "the page's own");
     let data = data(&page);

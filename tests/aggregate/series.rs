@@ -1,6 +1,6 @@
 //! More series than are kept apart, here or by a runner.
 
-use crate::exports::{CUMULATIVE, export, gauge, metric, point, sum, tags, trend};
+use crate::exports::{CUMULATIVE, at, export, gauge, metric, point, sum, tags, trend};
 use crate::run::Service;
 use k6_operator::aggregate::Sink;
 use k6_operator::aggregate::session::Session;
@@ -37,16 +37,16 @@ fn send(
     metrics: impl IntoIterator<Item = Metric>,
 ) -> Result<(), ExportError> {
     let export = ExportMetricsServiceRequest::decode(export(metrics).as_slice()).unwrap();
-    session.export(&sender(runner), &export, 1_000)
+    session.export(&sender(runner), &export, at(1_000))
 }
 
 /// All runners have ended, and told that their k6 has nothing that did not come.
 fn conclude(session: &mut Session) {
     for runner in 1..=session.expected {
         let word = json!({"phase": "exited", "endedAgo": 0, "own": {"vus": {"value": 1.0}}, "letGo": true});
-        session.hear(&sender(runner), serde_json::from_value(word).unwrap(), 5_000);
+        session.hear(&sender(runner), serde_json::from_value(word).unwrap(), at(5_000));
     }
-    session.conclude(5_000);
+    session.conclude(at(5_000));
 }
 
 fn int(time: u64, count: i64, of: &[(&str, &str)]) -> NumberDataPoint {
@@ -144,7 +144,7 @@ fn thresholds_that_hold_only_without_the_samples_that_are_missing_are_no_pass() 
     let new = [checks(1, 1, 0, "ok"), requests(1, &[("new", 7.0)])];
     assert!(send(&mut session, 1, new).is_err());
     conclude(&mut session);
-    let outcome = Outcome::of(&session, 5_000);
+    let outcome = Outcome::of(&session, at(5_000));
     assert_eq!(verdicts(&session), [Some(true), None]);
     assert_eq!(
         (outcome.crossed, outcome.unknown, outcome.is_judged()),
@@ -169,7 +169,7 @@ fn thresholds_are_no_pass_while_an_export_of_a_runner_is_refused() {
     let conflict = [checks(1, 1, 0, "ok"), gauge("checks", 1, 1.0)];
     assert!(send(&mut session, 1, conflict).is_err());
     conclude(&mut session);
-    assert!(!Outcome::of(&session, 5_000).is_judged());
+    assert!(!Outcome::of(&session, at(5_000)).is_judged());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -202,7 +202,7 @@ fn undivided() -> [Metric; 1] {
 }
 
 fn hear(session: &mut Session, word: Value) {
-    session.hear(&sender(1), serde_json::from_value(word).unwrap(), 5_000);
+    session.hear(&sender(1), serde_json::from_value(word).unwrap(), at(5_000));
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn values_that_no_export_divides_are_divided_by_the_share_that_k6_has_of_all() {
         }
         send(&mut session, 1, undivided()).unwrap();
         hear(&mut session, word);
-        session.conclude(5_000);
+        session.conclude(at(5_000));
         let whole = Sink::Rate {
             nonzero: 43,
             total: 100,
@@ -227,7 +227,7 @@ fn values_that_no_export_divides_are_divided_by_the_share_that_k6_has_of_all() {
         assert_eq!(session.store.total("checks", None).as_ref(), Some(&whole));
         assert_eq!(session.view().metrics["checks"].sink, whole);
         assert_eq!(verdicts(&session), [Some(true), Some(true), Some(false), None]);
-        let incomplete = Outcome::of(&session, 5_000).incomplete;
+        let incomplete = Outcome::of(&session, at(5_000)).incomplete;
         let why = "a runner had more series of checks than are kept apart: give requests a `name` tag, or drop tags \
                    with options.systemTags (submetrics, checks and requests lack samples)";
         assert_eq!(incomplete, [why]);
@@ -245,7 +245,7 @@ fn share_that_is_not_one_of_the_values_that_came_divides_none() {
             &mut session,
             json!({"phase": "ended", "endedAgo": 0, "own": own, "letGo": true}),
         );
-        session.conclude(5_000);
+        session.conclude(at(5_000));
         assert_eq!(verdicts(&session), [None], "{share}");
     }
 }
@@ -259,12 +259,12 @@ fn running_test_is_aborted_by_a_rate_of_which_k6_has_the_share() {
     assert!(!session.wants_rates(&sender(1)));
     send(&mut session, 1, undivided()).unwrap();
     assert!(session.wants_rates(&sender(1)));
-    session.tick(6_000);
+    session.tick(at(6_000));
     assert_eq!(verdicts(&session), [None]);
     // It has counted more than was exported by then.
     running["rates"] = json!({"checks": 0.8765});
     hear(&mut session, running);
-    session.tick(8_000);
+    session.tick(at(8_000));
     assert_eq!(verdicts(&session), [Some(false)]);
     assert!(session.judged()[0].aborted.is_some());
 }
@@ -306,7 +306,7 @@ fn a_run_does_not_pass_if_values_that_may_be_zeros_could_cross_its_threshold() {
     ];
     send(&mut session, 1, metrics).unwrap();
     conclude(&mut session);
-    let outcome = Outcome::of(&session, 5_000);
+    let outcome = Outcome::of(&session, at(5_000));
     assert_eq!(
         (outcome.crossed, outcome.unknown, outcome.is_judged()),
         (0, 1, false)
@@ -366,7 +366,7 @@ fn overflow_leaves_every_threshold_unjudged_that_it_can_decide() {
         send(&mut session, 1, all.clone()).unwrap();
         conclude(&mut session);
         let verdicts = verdicts(&session);
-        let outcome = Outcome::of(&session, 5_000);
+        let outcome = Outcome::of(&session, at(5_000));
         let open = verdicts.iter().filter(|verdict| verdict.is_none()).count();
         assert_eq!(outcome.unknown as usize, open, "{outcome:?}");
         verdicts
@@ -459,7 +459,7 @@ fn series_of_a_rate_of_which_one_counter_was_put_together_are_not_listed_and_cou
         .map(|check| check.name)
         .collect();
     assert_eq!(names, ["both"]);
-    let data = summary::data(&session, &summary::Options::of(&json!({})), 5_000);
+    let data = summary::data(&session, &summary::Options::of(&json!({})), at(5_000));
     assert_eq!(data["metrics"]["checks"]["values"]["rate"], json!(0.6));
 }
 

@@ -1,12 +1,13 @@
 //! What the aggregator takes and what it refuses, over HTTP, with exports made by hand.
 
-use crate::exports::{CUMULATIVE, DELTA, counter, export, gauge, metric, point, sum, trend};
+use crate::exports::{CUMULATIVE, DELTA, at, counter, export, gauge, metric, point, sum, trend};
 use crate::run::{Service, authorization, tokens};
 use crate::series::{others, requests};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use k6_operator::aggregate::Sink;
+use k6_operator::aggregate::moment::Moment;
 use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::store::Sender;
 use k6_operator::aggregate::summary::{Options, data, text};
@@ -330,8 +331,12 @@ async fn what_runners_had_sent_and_said_that_are_no_more_survives_a_restart_of_t
 fn a_k6_that_ended_before_it_told_what_it_measured_leaves_the_result_incomplete() {
     let words = |words: &[(u64, Value)]| {
         let mut session = Session::new(1, false, Vec::new());
-        for (now, word) in words {
-            session.hear(&sender(1), serde_json::from_value(word.clone()).unwrap(), *now);
+        for (millis, word) in words {
+            session.hear(
+                &sender(1),
+                serde_json::from_value(word.clone()).unwrap(),
+                at(*millis),
+            );
         }
         session.incomplete()
     };
@@ -364,17 +369,22 @@ fn a_k6_that_ended_before_it_told_what_it_measured_leaves_the_result_incomplete(
 fn a_k6_that_says_it_measured_nothing_though_it_sent_something_leaves_the_result_incomplete() {
     let mut session = Session::new(1, false, Vec::new());
     let ended = || said(json!({"phase": "ended", "endedAgo": 0, "own": {}}));
-    take(&mut session, 1, counter("http_reqs", 1, 5.0), 50);
-    for now in [100, 1_000, 2_000] {
+    take(&mut session, 1, counter("http_reqs", 1, 5.0), at(50));
+    for millis in [100, 1_000, 2_000] {
         assert_eq!(
-            session.hear(&sender(1), ended(), now),
+            session.hear(&sender(1), ended(), at(millis)),
             Directive::Continue {},
-            "{now}"
+            "{millis}"
         );
-        take(&mut session, 1, counter("http_reqs", now, 5.0), now + 50);
+        take(
+            &mut session,
+            1,
+            counter("http_reqs", millis, 5.0),
+            at(millis + 50),
+        );
     }
     assert_eq!(
-        session.hear(&sender(1), ended(), 16_000),
+        session.hear(&sender(1), ended(), at(16_000)),
         Directive::End { crossed: None }
     );
     assert_eq!(
@@ -432,16 +442,16 @@ async fn a_test_that_ended_before_the_aggregator_began_again_has_its_times() {
 fn a_runner_that_ended_while_the_aggregator_was_away_has_time_to_bring_its_last_export() {
     const BEGAN: u64 = 1_000_000;
     let mut session = Session::new(1, false, Vec::new());
-    session.began = BEGAN;
+    session.began = at(BEGAN);
     let own = json!({"http_reqs": {"count": 5.0}});
     let ended = |ago: u64| said(json!({"phase": "ended", "startedAgo": 60_000, "endedAgo": ago, "own": own}));
-    for now in [100, 400] {
-        let order = session.hear(&sender(1), ended(20_000 + now), BEGAN + now);
-        assert_eq!(order, Directive::Continue {}, "{now}");
+    for later in [100, 400] {
+        let order = session.hear(&sender(1), ended(20_000 + later), at(BEGAN + later));
+        assert_eq!(order, Directive::Continue {}, "{later}");
     }
-    take(&mut session, 1, counter("http_reqs", 1, 5.0), BEGAN + 500);
+    take(&mut session, 1, counter("http_reqs", 1, 5.0), at(BEGAN + 500));
     assert_eq!(
-        session.hear(&sender(1), ended(20_700), BEGAN + 700),
+        session.hear(&sender(1), ended(20_700), at(BEGAN + 700)),
         Directive::End { crossed: None }
     );
     assert_eq!(session.incomplete(), Vec::<String>::new());
@@ -454,19 +464,19 @@ fn an_aggregator_that_has_just_begun_judges_nothing_before_all_runners_have_sent
     let running = || said(json!({"phase": "running", "startedAgo": 300_000}));
     let begun = || {
         let mut session = Session::new(2, false, thresholds(&abort).unwrap());
-        session.began = BEGAN;
-        session.hear(&sender(1), running(), BEGAN + 100);
-        take(&mut session, 1, counter("http_reqs", 1, 1_000.0), BEGAN + 200);
-        session.tick(BEGAN + 500);
+        session.began = at(BEGAN);
+        session.hear(&sender(1), running(), at(BEGAN + 100));
+        take(&mut session, 1, counter("http_reqs", 1, 1_000.0), at(BEGAN + 200));
+        session.tick(at(BEGAN + 500));
         assert_eq!(session.judged()[0].verdict.passed, None);
         session
     };
     let mut session = begun();
-    take(&mut session, 2, counter("http_reqs", 1, 1_000.0), BEGAN + 900);
-    session.tick(BEGAN + 2_600);
+    take(&mut session, 2, counter("http_reqs", 1, 1_000.0), at(BEGAN + 900));
+    session.tick(at(BEGAN + 2_600));
     assert_eq!(session.judged()[0].verdict.passed, Some(true));
     let mut session = begun();
-    session.tick(BEGAN + 10_000);
+    session.tick(at(BEGAN + 10_000));
     let judged = &session.judged()[0];
     assert_eq!(
         (judged.verdict.passed, judged.unknown, judged.aborted),
@@ -571,13 +581,13 @@ fn ended_one_after_the_other(source: &str) -> Session {
         session.hear(
             &sender(runner),
             said(json!({"phase": "running", "startedAgo": 0})),
-            1_000,
+            at(1_000),
         );
-        take(&mut session, runner, counter("http_reqs", 1, 50.0), 10_500);
+        take(&mut session, runner, counter("http_reqs", 1, 50.0), at(10_500));
         session.hear(
             &sender(runner),
             said(json!({"phase": "running", "startedAgo": 9_600})),
-            10_600,
+            at(10_600),
         );
     }
     session
@@ -589,7 +599,7 @@ fn ended() -> Heartbeat {
 }
 
 /// What it is told once what it measured has come.
-fn end(session: &mut Session, runner: u32, now: u64) -> Directive {
+fn end(session: &mut Session, runner: u32, now: Moment) -> Directive {
     assert_eq!(
         session.hear(&sender(runner), ended(), now),
         Directive::Continue {}
@@ -597,7 +607,7 @@ fn end(session: &mut Session, runner: u32, now: u64) -> Directive {
     let told = said(
         json!({"phase": "ended", "endedAgo": 2_000, "own": {"http_reqs": {"count": 50.0, "rate": 4.0}}}),
     );
-    session.hear(&sender(runner), told, now + 2_000)
+    session.hear(&sender(runner), told, now + Duration::from_secs(2))
 }
 
 #[test]
@@ -606,21 +616,27 @@ fn abort_on_one_runner_is_ordered_on_those_that_run_and_on_no_others() {
     let running = || said(json!({"phase": "running", "startedAgo": 100}));
     for runner in [1, 2] {
         assert_eq!(
-            session.hear(&sender(runner), running(), 1_000),
+            session.hear(&sender(runner), running(), at(1_000)),
             Directive::Continue {}
         );
     }
     let aborted = said(json!({"phase": "ended", "startedAgo": 2_000, "endedAgo": 0, "aborted": true}));
-    assert_eq!(session.hear(&sender(2), aborted, 3_000), Directive::Continue {});
     assert_eq!(
-        session.hear(&sender(1), running(), 3_500),
+        session.hear(&sender(2), aborted, at(3_000)),
+        Directive::Continue {}
+    );
+    assert_eq!(
+        session.hear(&sender(1), running(), at(3_500)),
         Directive::Abort { runner: 2 }
     );
     let waiting = said(json!({"phase": "waiting"}));
-    assert_eq!(session.hear(&sender(3), waiting, 3_500), Directive::Continue {});
+    assert_eq!(
+        session.hear(&sender(3), waiting, at(3_500)),
+        Directive::Continue {}
+    );
     // Its own part was ended by that order.
     let ended = said(json!({"phase": "ended", "startedAgo": 3_000, "endedAgo": 0}));
-    assert_eq!(session.hear(&sender(1), ended, 4_000), Directive::Continue {});
+    assert_eq!(session.hear(&sender(1), ended, at(4_000)), Directive::Continue {});
 }
 
 #[test]
@@ -629,45 +645,45 @@ fn runner_that_completes_the_whole_is_told_of_the_thresholds_that_are_crossed() 
         crossed: Some(text.to_owned()),
     };
     let mut session = ended_one_after_the_other("count<100");
-    assert_eq!(end(&mut session, 2, 11_000), Directive::End { crossed: None });
-    assert_eq!(end(&mut session, 1, 14_000), crossed("http_reqs count<100"));
+    assert_eq!(end(&mut session, 2, at(11_000)), Directive::End { crossed: None });
+    assert_eq!(end(&mut session, 1, at(14_000)), crossed("http_reqs count<100"));
     // Its answer was lost.
     assert_eq!(
-        session.hear(&sender(1), ended(), 16_500),
+        session.hear(&sender(1), ended(), at(16_500)),
         crossed("http_reqs count<100")
     );
-    session.conclude(20_000);
-    assert_eq!(Outcome::of(&session, 20_000).crossed, 1);
+    session.conclude(at(20_000));
+    assert_eq!(Outcome::of(&session, at(20_000)).crossed, 1);
 
     let mut session = ended_one_after_the_other("count<101");
-    assert_eq!(end(&mut session, 2, 11_000), Directive::End { crossed: None });
-    assert_eq!(end(&mut session, 1, 14_000), Directive::End { crossed: None });
+    assert_eq!(end(&mut session, 2, at(11_000)), Directive::End { crossed: None });
+    assert_eq!(end(&mut session, 1, at(14_000)), Directive::End { crossed: None });
 }
 
 #[test]
 fn runner_that_is_lost_is_not_waited_for_to_tell_of_the_thresholds_and_may_come_back() {
     for (source, told) in [("count<99", Some("http_reqs count<99")), ("count>=100", None)] {
         let mut session = ended_one_after_the_other(source);
-        take(&mut session, 2, counter("http_reqs", 2, 49.0), 10_800);
+        take(&mut session, 2, counter("http_reqs", 2, 49.0), at(10_800));
         let crossed = told.map(str::to_owned);
         assert_eq!(
-            end(&mut session, 1, 24_000),
+            end(&mut session, 1, at(24_000)),
             Directive::End { crossed },
             "runner 2 is silent"
         );
         // It brings what it had measured after all: the outcome decides.
-        take(&mut session, 2, counter("http_reqs", 3, 50.0), 27_000);
+        take(&mut session, 2, counter("http_reqs", 3, 50.0), at(27_000));
         let crossed = told.map(str::to_owned);
-        assert_eq!(end(&mut session, 2, 27_100), Directive::End { crossed });
-        session.conclude(30_000);
-        assert_eq!(Outcome::of(&session, 30_000).passed(), told.is_none());
+        assert_eq!(end(&mut session, 2, at(27_100)), Directive::End { crossed });
+        session.conclude(at(30_000));
+        assert_eq!(Outcome::of(&session, at(30_000)).passed(), told.is_none());
     }
 }
 
 #[test]
 fn virtual_users_of_the_summary_are_those_of_the_test_and_not_of_the_wait_before_it() {
     let mut session = Session::new(1, false, Vec::new());
-    for (now, vus) in [
+    for (millis, vus) in [
         (1_000, 0.0),
         (2_000, 0.0),
         (3_000, 4.0),
@@ -675,35 +691,38 @@ fn virtual_users_of_the_summary_are_those_of_the_test_and_not_of_the_wait_before
         (5_000, 5.0),
         (6_500, 0.0),
     ] {
-        if now == 3_000 {
+        if millis == 3_000 {
             session.hear(
                 &sender(1),
                 said(json!({"phase": "running", "startedAgo": 500})),
-                now,
+                at(millis),
             );
         }
-        take(&mut session, 1, gauge("vus", now, vus), now);
+        take(&mut session, 1, gauge("vus", millis, vus), at(millis));
     }
     let own = json!({"vus": {"value": 5.0}});
     let word = json!({"phase": "exited", "endedAgo": 600, "own": own, "letGo": true});
-    session.hear(&sender(1), said(word), 6_600);
-    session.conclude(7_000);
+    session.hear(&sender(1), said(word), at(6_600));
+    session.conclude(at(7_000));
     let Sink::Gauge { value, min, max, .. } = session.view().metrics["vus"].sink else {
         panic!("{:?}", session.view());
     };
     assert_eq!((value, min, max), (5.0, 2.0, 5.0));
-    assert_eq!(Outcome::of(&session, 7_000).totals.vus, 5.0);
-    assert_eq!(json!(Outcome::of(&session, 7_000))["totals"]["vus"], json!(5.0));
+    assert_eq!(Outcome::of(&session, at(7_000)).totals.vus, 5.0);
+    assert_eq!(
+        json!(Outcome::of(&session, at(7_000)))["totals"]["vus"],
+        json!(5.0)
+    );
 
     // A scenario that begins later has none for long.
     let mut session = Session::new(1, false, Vec::new());
     session.hear(
         &sender(1),
         said(json!({"phase": "running", "startedAgo": 0})),
-        1_000,
+        at(1_000),
     );
-    for (now, vus) in [(2_000, 0.0), (5_000, 0.0), (6_000, 4.0)] {
-        take(&mut session, 1, gauge("vus", now, vus), now);
+    for (millis, vus) in [(2_000, 0.0), (5_000, 0.0), (6_000, 4.0)] {
+        take(&mut session, 1, gauge("vus", millis, vus), at(millis));
     }
     let Sink::Gauge { min, .. } = session.store.view_at_end().metrics["vus"].sink else {
         panic!("no gauge");
@@ -714,16 +733,16 @@ fn virtual_users_of_the_summary_are_those_of_the_test_and_not_of_the_wait_before
 #[test]
 fn negative_zero_is_written_as_zero() {
     let mut session = Session::new(1, false, Vec::new());
-    take(&mut session, 1, counter("http_reqs", 1, -0.0), 1);
-    take(&mut session, 1, gauge("level", 1, -1e-9), 1);
-    take(&mut session, 1, gauge("vus", 1, -0.0), 1);
-    session.conclude(2);
+    take(&mut session, 1, counter("http_reqs", 1, -0.0), at(1));
+    take(&mut session, 1, gauge("level", 1, -1e-9), at(1));
+    take(&mut session, 1, gauge("vus", 1, -0.0), at(1));
+    session.conclude(at(2));
     let options = Options::of(&Value::Null);
-    let outcome = Outcome::of(&session, 2);
+    let outcome = Outcome::of(&session, at(2));
     let texts = [
-        text(&session, &options, 2),
+        text(&session, &options, at(2)),
         outcome.to_message(),
-        json!(data(&session, &options, 2)["metrics"]["http_reqs"]).to_string(),
+        json!(data(&session, &options, at(2))["metrics"]["http_reqs"]).to_string(),
     ];
     for text in texts {
         assert!(
@@ -741,30 +760,30 @@ fn half_lost() -> Session {
         session.hear(
             &sender(runner),
             said(json!({"phase": "running", "startedAgo": 0})),
-            1_000,
+            at(1_000),
         );
     }
-    take(&mut session, 2, counter("http_reqs", 1, 80.0), 9_000);
+    take(&mut session, 2, counter("http_reqs", 1, 80.0), at(9_000));
     let own = json!({"http_reqs": {"count": 100.0}});
     let word = json!({"phase": "exited", "endedAgo": 500, "own": own, "letGo": true});
-    take(&mut session, 1, counter("http_reqs", 1, 100.0), 11_200);
-    session.hear(&sender(1), said(word), 11_500);
+    take(&mut session, 1, counter("http_reqs", 1, 100.0), at(11_200));
+    session.hear(&sender(1), said(word), at(11_500));
     session
 }
 
 #[test]
 fn a_test_of_which_a_runner_is_lost_has_taken_until_the_last_that_was_heard_of_it() {
     let mut session = half_lost();
-    assert_eq!(session.elapsed(31_000), 30.0, "while it may still be heard");
-    session.conclude(31_000);
-    assert_eq!(session.elapsed(60_000), 10.0);
+    assert_eq!(session.elapsed(at(31_000)), 30.0, "while it may still be heard");
+    session.conclude(at(31_000));
+    assert_eq!(session.elapsed(at(60_000)), 10.0);
     let verdict = session.judged()[0].verdict;
     assert_eq!(verdict.value.unwrap().value, 18.0, "180 in 10 s");
     assert_eq!(verdict.passed, None, "the other may have gone on");
     let mut session = half_lost();
-    take(&mut session, 2, counter("http_reqs", 2, 90.0), 13_000);
-    session.conclude(31_000);
-    assert_eq!(session.elapsed(60_000), 12.0, "the other went on for longer");
+    take(&mut session, 2, counter("http_reqs", 2, 90.0), at(13_000));
+    session.conclude(at(31_000));
+    assert_eq!(session.elapsed(at(60_000)), 12.0, "the other went on for longer");
 }
 
 #[test]
@@ -780,21 +799,24 @@ fn what_came_of_a_test_stays_whatever_comes_after_it_was_told() {
             session.timeline.steps().len(),
         )
     };
-    session.conclude(31_000);
-    let first = told(&session, 31_000);
+    session.conclude(at(31_000));
+    let first = told(&session, at(31_000));
     assert_eq!(first.0.incomplete, ["runner 2 never said that it had ended"]);
-    session.tick(40_000);
+    session.tick(at(40_000));
     let running = said(json!({"phase": "running", "startedAgo": 40_000}));
-    assert_eq!(session.hear(&sender(2), running, 41_000), Directive::Continue {});
-    take(&mut session, 2, counter("http_reqs", 9, 1.0), 41_500);
+    assert_eq!(
+        session.hear(&sender(2), running, at(41_000)),
+        Directive::Continue {}
+    );
+    take(&mut session, 2, counter("http_reqs", 9, 1.0), at(41_500));
     let ended = said(json!({"phase": "ended", "endedAgo": 0, "own": {"http_reqs": {"count": 1.0}}}));
     assert_eq!(
-        session.hear(&sender(2), ended, 42_000),
+        session.hear(&sender(2), ended, at(42_000)),
         Directive::End { crossed: None }
     );
-    session.tick(50_000);
-    session.conclude(60_000);
-    assert_eq!(told(&session, 70_000), first);
+    session.tick(at(50_000));
+    session.conclude(at(60_000));
+    assert_eq!(told(&session, at(70_000)), first);
 }
 
 #[test]
@@ -806,12 +828,12 @@ fn a_mean_near_zero_of_numbers_that_are_not_is_compared_as_exactly_as_it_can_be(
             let point = &mut histogram.data_points[0];
             (point.sum, point.min, point.max) = (Some(came * 4.0), Some(-10.0), Some(10.0));
         }
-        take(&mut session, 1, signed, 100);
+        take(&mut session, 1, signed, at(100));
         let own = json!({"signed": {"avg": 1e-13, "min": -10.0, "max": 10.0}});
         session.hear(
             &sender(1),
             said(json!({"phase": "exited", "endedAgo": 0, "own": own, "letGo": true})),
-            200,
+            at(200),
         );
         session.incomplete()
     };
@@ -835,8 +857,8 @@ fn of_a_gauge_with_tags_the_value_that_was_set_last_counts_and_virtual_users_are
     let mut session = Session::new(1, false, Vec::new());
     for (time, east, west) in [(1, 5.0, 7.0), (2, 6.0, 7.0)] {
         let points = [(east, "east"), (west, "west")];
-        take(&mut session, 1, gauge("level", time, &points), time);
-        take(&mut session, 1, gauge("vus", time, &points), time);
+        take(&mut session, 1, gauge("level", time, &points), at(time));
+        take(&mut session, 1, gauge("vus", time, &points), at(time));
     }
     let view = session.store.view();
     let values = |name: &str| match view.metrics[name].sink {
@@ -858,7 +880,7 @@ fn said(word: Value) -> Heartbeat {
     serde_json::from_value(word).unwrap()
 }
 
-fn take(session: &mut Session, runner: u32, metric: Metric, now: u64) {
+fn take(session: &mut Session, runner: u32, metric: Metric, now: Moment) {
     let export = ExportMetricsServiceRequest::decode(export([metric]).as_slice()).unwrap();
     session.export(&sender(runner), &export, now).unwrap();
 }
@@ -868,36 +890,40 @@ fn teardown_waits_for_all_runners_also_those_that_have_not_been_heard_since_a_re
     let mut session = Session::new(2, true, Vec::new());
     let word = |phase| serde_json::from_value::<Heartbeat>(json!({"phase": phase, "endedAgo": 0})).unwrap();
     assert_eq!(
-        session.hear(&sender(1), word("ended"), 100),
+        session.hear(&sender(1), word("ended"), at(100)),
         Directive::Continue {}
     );
     assert_eq!(
-        session.hear(&sender(2), word("running"), 200),
+        session.hear(&sender(2), word("running"), at(200)),
         Directive::Continue {}
     );
     assert_eq!(
-        session.hear(&sender(1), word("ended"), 15_000),
+        session.hear(&sender(1), word("ended"), at(15_000)),
         Directive::TearDown {},
         "runner 2 is silent"
     );
-    session.hear(&sender(2), word("running"), 15_100);
+    session.hear(&sender(2), word("running"), at(15_100));
     assert_eq!(
-        session.hear(&sender(1), word("ended"), 15_200),
+        session.hear(&sender(1), word("ended"), at(15_200)),
         Directive::Continue {},
         "it is there again"
     );
-    session.hear(&sender(2), word("ended"), 15_300);
+    session.hear(&sender(2), word("ended"), at(15_300));
     assert_eq!(
-        session.hear(&sender(1), word("ended"), 15_400),
+        session.hear(&sender(1), word("ended"), at(15_400)),
         Directive::TearDown {}
     );
     let mut session = Session::new(2, true, Vec::new());
-    session.began = 1_000_000;
-    for (now, order) in [
+    session.began = at(1_000_000);
+    for (millis, order) in [
         (1_000_100, Directive::Continue {}),
         (1_010_000, Directive::TearDown {}),
     ] {
-        assert_eq!(session.hear(&sender(1), word("ended"), now), order, "{now}");
+        assert_eq!(
+            session.hear(&sender(1), word("ended"), at(millis)),
+            order,
+            "{millis}"
+        );
     }
 }
 
@@ -939,7 +965,7 @@ async fn a_scrape_has_the_merged_metrics_by_the_names_of_k6s_own_output() {
         sum("checks.total", CUMULATIVE, vec![int(4)]),
     ];
     assert_eq!(send(&service, "1", "a", export(body)).await.0, 200);
-    service.aggregator().session().conclude(0);
+    service.aggregator().session().conclude(at(0));
     let limit = Duration::from_secs(10);
     let address = service.address.to_string();
     let scraped = ask(&address, hyper::Method::GET, "/metrics", &[], Vec::new(), limit)

@@ -1,7 +1,7 @@
 //! The summary against that which k6 itself gives to the `handleSummary()` of the same process: the same shape, the
 //! same numbers.
 
-use crate::exports::{counter, export, gauge};
+use crate::exports::{at, counter, export, gauge};
 use crate::k6::k6_binary;
 use crate::run::{Runners, Service, Site};
 use k6_operator::aggregate::handle_summary::{Content, Handled, Task};
@@ -188,21 +188,25 @@ fn the_virtual_users_of_a_test_are_those_that_its_runners_had_last_though_they_l
             runner,
             process: "a".to_owned(),
         };
-        let take = |session: &mut Session, (runner, now, vus): (u32, u64, f64)| {
-            let export = export([gauge("vus", now, vus)]);
+        let take = |session: &mut Session, (runner, millis, vus): (u32, u64, f64)| {
+            let export = export([gauge("vus", millis, vus)]);
             let export = ExportMetricsServiceRequest::decode(export.as_slice()).unwrap();
-            session.export(&sender(runner), &export, now).unwrap();
+            session.export(&sender(runner), &export, at(millis)).unwrap();
         };
         exports.iter().for_each(|export| take(&mut session, *export));
-        for (runner, now) in ended {
+        for (runner, millis) in ended {
             let own = json!({"vus": {"value": 0.0}});
             let word = json!({"phase": "ended", "endedAgo": 50, "own": own, "letGo": true});
-            session.hear(&sender(*runner), serde_json::from_value(word).unwrap(), *now);
+            session.hear(
+                &sender(*runner),
+                serde_json::from_value(word).unwrap(),
+                at(*millis),
+            );
         }
         late.iter().for_each(|export| take(&mut session, *export));
-        session.conclude(30_000);
-        let data = data(&session, &Options::of(&options), 30_000);
-        let text = text(&session, &Options::of(&options), 30_000);
+        session.conclude(at(30_000));
+        let data = data(&session, &Options::of(&options), at(30_000));
+        let text = text(&session, &Options::of(&options), at(30_000));
         let passed: Vec<_> = session
             .judged()
             .iter()
@@ -299,16 +303,24 @@ fn a_counter_of_time_has_a_time_by_second() {
         process: "a".to_owned(),
     };
     let said = |word: Value| serde_json::from_value(word).unwrap();
-    session.hear(&sender, said(json!({"phase": "running", "startedAgo": 0})), 1_000);
+    session.hear(
+        &sender,
+        said(json!({"phase": "running", "startedAgo": 0})),
+        at(1_000),
+    );
     let spent = Metric {
         unit: "ms".to_owned(),
         ..counter("spent", 1, 7_001.0)
     };
     let export = ExportMetricsServiceRequest::decode(export([spent]).as_slice()).unwrap();
-    session.export(&sender, &export, 2_000).unwrap();
-    session.hear(&sender, said(json!({"phase": "ended", "endedAgo": 0})), 3_000);
+    session.export(&sender, &export, at(2_000)).unwrap();
+    session.hear(&sender, said(json!({"phase": "ended", "endedAgo": 0})), at(3_000));
     for (unit, line) in [("", ": 7s 3.5s/s\n"), ("ms", ": 7001.00ms 3500.50ms/s\n")] {
-        let text = text(&session, &Options::of(&json!({"summaryTimeUnit": unit})), 3_000);
+        let text = text(
+            &session,
+            &Options::of(&json!({"summaryTimeUnit": unit})),
+            at(3_000),
+        );
         assert!(text.contains(line), "{text}");
     }
 }

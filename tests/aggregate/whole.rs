@@ -1,7 +1,7 @@
 //! What concerns the test as a whole: a threshold that no runner crosses by itself, setup() and teardown() that run
 //! once.
 
-use crate::exports::{counter, export, gauge};
+use crate::exports::{at, counter, export, gauge};
 use crate::run::{Runners, Service, Site, tokens};
 use axum::Router;
 use axum::routing::get;
@@ -475,9 +475,9 @@ fn a_threshold_that_infinity_crosses_can_be_read_by_the_operator() {
         gauge("vus", 1, f64::NEG_INFINITY),
     ]);
     let body = ExportMetricsServiceRequest::decode(body.as_slice()).unwrap();
-    session.export(&sender, &body, 0).unwrap();
-    session.conclude(0);
-    let outcome = Outcome::of(&session, 0);
+    session.export(&sender, &body, at(0)).unwrap();
+    session.conclude(at(0));
+    let outcome = Outcome::of(&session, at(0));
     let read: Outcome = serde_json::from_str(&outcome.to_message()).unwrap();
     assert_eq!(read, outcome);
     assert_eq!((read.crossed, read.failed[0].value), (1, f64::MAX));

@@ -1,9 +1,10 @@
 //! No threshold is called held or crossed that missing data could turn: the table of `aggregate::judge`, row by row,
 //! and random losses against a reference that has all samples.
 
-use crate::exports::{CUMULATIVE, export, metric, point, sum, tags};
+use crate::exports::{CUMULATIVE, at, export, metric, point, sum, tags};
 use k6_operator::aggregate::histogram::Histogram;
 use k6_operator::aggregate::judge::{Discrepancy, Gap, Missing, Standing, standing};
+use k6_operator::aggregate::moment::UnixNanos;
 use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::store::{ExportError, Sender};
 use k6_operator::aggregate::summary::{Options, data};
@@ -20,6 +21,7 @@ use prost::Message;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is told of a number below, at and above the limit 5: `y` that it holds, `n` that it is crossed, `?` nothing.
 /// Each for what a gap can take: nothing, samples, and samples with the time of the test.
@@ -170,7 +172,7 @@ fn each_method_and_operator_is_told_of_as_the_table_says() {
                 value: 1.0,
                 min: 1.0,
                 max: 1.0,
-                since: 0,
+                since: UnixNanos::NONE,
                 summed: false,
             },
             _ => some_trend(),
@@ -400,23 +402,25 @@ fn told(runners: &[Measured], given: &[(String, String)]) -> [Vec<Option<bool>>;
         session.hear(
             &sender,
             words(json!({"phase": "running", "startedAgo": 0})),
-            1_000,
+            at(1_000),
         );
-        session.export(&sender, &exported(first, 1), 2_000).unwrap();
+        session.export(&sender, &exported(first, 1), at(2_000)).unwrap();
         if *fate == Fate::Silent {
             continue;
         }
         session.hear(
             &sender,
             words(json!({"phase": "running", "startedAgo": 29_000})),
-            30_000,
+            at(30_000),
         );
         match fate {
             Fate::Refused { .. } => session.refuse(&sender, ExportError::TooLarge(1)),
             Fate::SecondLost | Fate::Never | Fate::Silent => {}
             Fate::All | Fate::Untold | Fate::Behind => {
                 let until_now = [first.as_slice(), second].concat();
-                session.export(&sender, &exported(&until_now, 2), 30_000).unwrap();
+                session
+                    .export(&sender, &exported(&until_now, 2), at(30_000))
+                    .unwrap();
             }
         }
     }
@@ -427,7 +431,7 @@ fn told(runners: &[Measured], given: &[(String, String)]) -> [Vec<Option<bool>>;
             .map(|judged| judged.verdict.passed)
             .collect()
     };
-    session.tick(31_000);
+    session.tick(at(31_000));
     let during = verdicts(&session);
     for (runner, measured) in (1..).zip(runners) {
         let sender = Sender {
@@ -436,14 +440,16 @@ fn told(runners: &[Measured], given: &[(String, String)]) -> [Vec<Option<bool>>;
         };
         let Measured { parts, fate, seconds } = measured;
         let all = parts.concat();
-        let now = 1_000 + seconds * 1_000;
+        let now = at(1_000 + seconds * 1_000);
         match fate {
             Fate::Never | Fate::Silent => continue,
             Fate::Untold => {
                 session.hear(&sender, words(json!({"phase": "exited", "endedAgo": 0})), now);
                 continue;
             }
-            Fate::All | Fate::SecondLost => session.export(&sender, &exported(&all, 3), now + 50).unwrap(),
+            Fate::All | Fate::SecondLost => session
+                .export(&sender, &exported(&all, 3), now + Duration::from_millis(50))
+                .unwrap(),
             Fate::Refused { .. } => session.refuse(&sender, ExportError::TooLarge(1)),
             Fate::Behind => {}
         }
@@ -456,10 +462,10 @@ fn told(runners: &[Measured], given: &[(String, String)]) -> [Vec<Option<bool>>;
                     "r": {"type": "rate", "contains": "default"}, "t": {"type": "trend", "contains": "time"},
                 });
             }
-            session.hear(&sender, words(word), now + ago);
+            session.hear(&sender, words(word), now + Duration::from_millis(ago));
         }
     }
-    session.conclude(100_000);
+    session.conclude(at(100_000));
     [during, verdicts(&session)]
 }
 
@@ -518,16 +524,20 @@ fn refused(source: &str, own: Value) -> Session {
         process: "a".to_owned(),
     };
     let word = |word: Value| serde_json::from_value(word).unwrap();
-    session.hear(&sender, word(json!({"phase": "running", "startedAgo": 0})), 1_000);
+    session.hear(
+        &sender,
+        word(json!({"phase": "running", "startedAgo": 0})),
+        at(1_000),
+    );
     session
-        .export(&sender, &exported(&[(10, true)], 1), 2_000)
+        .export(&sender, &exported(&[(10, true)], 1), at(2_000))
         .unwrap();
     session.refuse(&sender, ExportError::TooLarge(1));
     for ago in [0, 2_000, 16_000] {
         let word = word(json!({"phase": "ended", "endedAgo": ago, "own": own}));
-        session.hear(&sender, word, 31_000 + ago);
+        session.hear(&sender, word, at(31_000 + ago));
     }
-    session.conclude(60_000);
+    session.conclude(at(60_000));
     session
 }
 
@@ -563,10 +573,10 @@ fn clock_that_is_set_back_loses_nothing() {
     let samples = |count: usize| vec![(7, true); count];
     const MINUTE: u64 = 60_000_000_000;
     session
-        .export(&sender, &exported(&samples(10), 2 * MINUTE), 1_000)
+        .export(&sender, &exported(&samples(10), 2 * MINUTE), at(1_000))
         .unwrap();
     session
-        .export(&sender, &exported(&samples(500), MINUTE), 2_000)
+        .export(&sender, &exported(&samples(500), MINUTE), at(2_000))
         .unwrap();
     let count = session
         .store
@@ -576,7 +586,7 @@ fn clock_that_is_set_back_loses_nothing() {
     assert_eq!(count.unwrap().value, 500.0);
     // One that was on its way for longer than the next is no news.
     session
-        .export(&sender, &exported(&samples(400), MINUTE - 1), 3_000)
+        .export(&sender, &exported(&samples(400), MINUTE - 1), at(3_000))
         .unwrap();
     let count = session
         .store
@@ -594,15 +604,15 @@ fn without_samples(sources: &Value, kinds: &Value) -> Vec<(Option<bool>, bool)> 
         process: "a".to_owned(),
     };
     session
-        .export(&sender, &exported(&[(1, true)], 1), 2_000)
+        .export(&sender, &exported(&[(1, true)], 1), at(2_000))
         .unwrap();
     for ago in [0, 2_000] {
         let own = json!({"iterations": {"count": 1.0, "rate": 0.1}, "r": {"rate": 1.0}, "t": {"avg": 1.0, "min": 1.0, "max": 1.0}});
         let word = json!({"phase": "ended", "startedAgo": 10_000 + ago, "endedAgo": ago, "own": own, "kinds": kinds});
-        session.hear(&sender, serde_json::from_value(word).unwrap(), 11_000 + ago);
+        session.hear(&sender, serde_json::from_value(word).unwrap(), at(11_000 + ago));
     }
-    session.conclude(20_000);
-    let data = data(&session, &Options::of(&json!({})), 20_000);
+    session.conclude(at(20_000));
+    let data = data(&session, &Options::of(&json!({})), at(20_000));
     for judged in session.judged() {
         let told = &data["metrics"][&judged.threshold.name]["thresholds"][&judged.threshold.source];
         assert_eq!(told["ok"], judged.verdict.passed == Some(true), "{data}");

@@ -4,6 +4,7 @@
 //! `corpus/export` is made by [`seeds`]: write it anew with `WRITE_SEEDS=1`.
 
 use crate::mutate;
+use k6_operator::aggregate::moment::Moment;
 use k6_operator::aggregate::report::{Report, RunInfo};
 use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::store::Sender;
@@ -294,7 +295,7 @@ fn sender(runner: u32) -> Sender {
 }
 
 /// All that is made of what has come.
-fn all_of(session: &Session, now: u64) {
+fn all_of(session: &Session, now: Moment) {
     let options = Options::of(&json!({}));
     let report = Report::of(RunInfo::default(), session, &options, None, now);
     json!(report).to_string();
@@ -316,13 +317,13 @@ fn all_of(session: &Session, now: u64) {
 fn tried(exports: &[Vec<u8>], words: &[Vec<u8>]) -> Result<(), TestCaseError> {
     let began = Instant::now();
     let mut session = session();
-    let mut now = 1_000;
+    let mut now = Moment::after_origin(Duration::from_secs(1));
     for (at, bytes) in exports.iter().enumerate() {
         let runner = u32::try_from(at % 2).unwrap() + 1;
         if let Ok(export) = ExportMetricsServiceRequest::decode(bytes.as_slice()) {
             let _ = session.export(&sender(runner), &export, now);
         }
-        now += 1_000;
+        now = now + Duration::from_secs(1);
         session.tick(now);
     }
     for (at, word) in words.iter().enumerate() {
@@ -330,7 +331,7 @@ fn tried(exports: &[Vec<u8>], words: &[Vec<u8>]) -> Result<(), TestCaseError> {
         if let Ok(word) = serde_json::from_slice::<Heartbeat>(word) {
             session.hear(&sender(runner), word, now);
         }
-        now += 500;
+        now = now + Duration::from_millis(500);
         session.tick(now);
     }
     all_of(&session, now);

@@ -1,6 +1,7 @@
 //! The summary of `--new-machine-readable-summary` (k6 1.5 and newer).
 
 use super::{Entry, Options, aggregate, checks, entries, plain};
+use crate::aggregate::moment::Moment;
 use crate::aggregate::session::Session;
 use crate::aggregate::sink::Sink;
 use serde_json::{Value, json};
@@ -23,7 +24,7 @@ const LEFT_OUT: [&str; 2] = ["checks", "group_duration"];
 /// The data that `handleSummary()` gets from a k6 with `--new-machine-readable-summary` (1.5 and newer), without what
 /// only that k6 knows: the version of the schema, `metadata`, and the source of the script. `phases` has the metrics
 /// that the summary has in the mode `full` only.
-pub fn machine_readable(session: &Session, options: &Options, now: u64) -> Value {
+pub fn machine_readable(session: &Session, options: &Options, now: Moment) -> Value {
     let entries = entries(session);
     let is_of = |names: &[&str], name: &str| names.iter().any(|prefix| name.starts_with(prefix));
     let kept = entries.iter().filter(|(name, _)| !is_of(&LEFT_OUT, name));

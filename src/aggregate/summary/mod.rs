@@ -10,6 +10,7 @@ pub use machine_readable::machine_readable;
 pub use text::text;
 
 use super::empty_metrics::Unmeasured;
+use super::moment::Moment;
 use super::session::Session;
 use super::sink::{Aggregate, Sink};
 use super::store::Metric;
@@ -176,7 +177,7 @@ pub fn values(sink: &Sink, statistics: &[String], seconds: f64) -> Map<String, V
 }
 
 /// The data that `handleSummary()` gets.
-pub fn data(session: &Session, options: &Options, now: u64) -> Value {
+pub fn data(session: &Session, options: &Options, now: Moment) -> Value {
     let seconds = session.elapsed(now);
     let mut metrics = Map::new();
     for (name, entry) in entries(session) {

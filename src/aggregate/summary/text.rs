@@ -1,13 +1,14 @@
 //! The summary as a text, much as k6 prints one.
 
 use super::{Entry, Options, aggregate, checks, entries};
+use crate::aggregate::moment::Moment;
 use crate::aggregate::session::Session;
 use crate::aggregate::sink::{Aggregate, Sink};
 use crate::k6::format::{bytes, number, per_second, percent, time};
 use std::fmt::Write;
 
 /// Writes the summary as a text, much as k6 prints one.
-pub fn text(session: &Session, options: &Options, now: u64) -> String {
+pub fn text(session: &Session, options: &Options, now: Moment) -> String {
     let seconds = session.elapsed(now);
     let entries = entries(session);
     let mut out = String::new();

@@ -3,6 +3,7 @@
 use super::admission::{ARRIVAL, kibibytes, length_of};
 use super::kept::Kept;
 use super::server::{Aggregator, SenderError};
+use crate::aggregate::moment::Moment;
 use crate::aggregate::store::{ExportError, Sender};
 use crate::limits::LARGEST_EXPORT;
 use crate::protocol::{PROCESS_HEADER, RUNNER_HEADER};
@@ -60,7 +61,7 @@ impl Aggregator {
         &self,
         sender: &Sender,
         export: &ExportMetricsServiceRequest,
-        now: u64,
+        now: Moment,
     ) -> Result<(), ExportError> {
         let mut session = self.session();
         self.reopen(&mut session, sender);

@@ -7,6 +7,7 @@ use crate::aggregate::closing::{Closing, Turn};
 use crate::aggregate::documents::Documents;
 use crate::aggregate::export::export as exported;
 use crate::aggregate::handle_summary::{Handled, Task};
+use crate::aggregate::moment::{Moment, whole_millis};
 use crate::aggregate::report::{Report, RunInfo};
 use crate::aggregate::session::Session;
 use crate::aggregate::store::{ExportError, Sender};
@@ -18,7 +19,7 @@ use crate::protocol::tokens::TokenHash;
 use crate::protocol::verdict::{Reason, RunResult};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message;
 use serde_json::{Value, json};
@@ -38,8 +39,8 @@ pub use crate::limits::LARGEST_EXPORT;
 /// The most bytes of exports that are read at the same time, over all runners. Others wait.
 const IN_FLIGHT: usize = 2 * LARGEST_EXPORT;
 
-/// What this clock shows when the aggregator starts, in ms. It is not 0, as a test may have begun long before.
-const BEGAN: u64 = 30 * 24 * 60 * 60 * 1_000;
+/// What this clock shows when the aggregator starts, 30 days. It is not 0, as a test may have begun long before.
+const BEGAN: Moment = Moment::after_origin(Duration::from_secs(30 * 24 * 60 * 60));
 
 /// The most processes of a runner. Its Job makes one pod, or two where Kubernetes lost the first.
 const MOST_PROCESSES: usize = 8;
@@ -184,22 +185,22 @@ impl Aggregator {
         self.session().snapshot()
     }
 
-    /// The time of the aggregator's own clock, in ms.
-    pub fn now(&self) -> u64 {
-        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        BEGAN.saturating_add(elapsed)
+    /// The time of the aggregator's own clock.
+    pub fn now(&self) -> Moment {
+        BEGAN + whole_millis(self.began.elapsed())
     }
 
     /// The same clock at a time of the wall clock. A time in the future is now.
-    fn at(&self, time: Timestamp) -> u64 {
-        let ago = self.began_at.duration_since(time);
-        BEGAN.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or_default())
+    fn at(&self, time: Timestamp) -> Moment {
+        let ago = Duration::try_from(self.began_at.duration_since(time)).unwrap_or_default();
+        BEGAN.saturating_sub(whole_millis(ago))
     }
 
     /// The wall clock at a time of this clock.
-    fn wall(&self, time: u64) -> Option<Timestamp> {
-        let since = i64::try_from(i128::from(time) - i128::from(BEGAN)).ok()?;
-        self.began_at.checked_add(SignedDuration::from_millis(since)).ok()
+    fn wall(&self, time: Moment) -> Option<Timestamp> {
+        // One of the two differences is zero.
+        let after = self.began_at.checked_add(time.since(BEGAN)).ok()?;
+        after.checked_sub(BEGAN.since(time)).ok()
     }
 
     /// The report of the test so far.
@@ -226,7 +227,7 @@ impl Aggregator {
     }
 
     /// Judges for the last time and returns the outcome of the test.
-    fn conclude(&self, session: &mut Session, now: u64) -> Outcome {
+    fn conclude(&self, session: &mut Session, now: Moment) -> Outcome {
         session.conclude(now);
         let outcome = Outcome::of(session, now);
         let mut about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
@@ -271,7 +272,7 @@ impl Aggregator {
         }
     }
 
-    fn result(&self, session: &mut Session, handled: Handled, now: u64) -> (Outcome, String) {
+    fn result(&self, session: &mut Session, handled: Handled, now: Moment) -> (Outcome, String) {
         let outcome = self.conclude(session, now);
         let data = summary::data(session, &self.options, now);
         let text = summary::text(session, &self.options, now);
@@ -300,7 +301,7 @@ impl Aggregator {
     }
 
     /// What a runner does next, once everything of it has arrived.
-    pub(super) fn turn(&self, session: &Session, sender: &Sender, now: u64) -> Directive {
+    pub(super) fn turn(&self, session: &Session, sender: &Sender, now: Moment) -> Directive {
         match self.closing().turn(sender, session, now) {
             Turn::Wait => Directive::Continue {},
             Turn::Sum => Directive::Summarize {},
