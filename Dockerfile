@@ -4,7 +4,7 @@ FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
 ENV RUSTFLAGS="-C target-feature=+crt-static"
-RUN cargo build --release --locked --target x86_64-unknown-linux-gnu --bin k6-operator
+RUN cargo build --release --locked --no-default-features --target x86_64-unknown-linux-gnu --bin k6-operator
 RUN tests/cluster/notices x86_64-unknown-linux-gnu > /THIRD-PARTY
 
 FROM scratch

@@ -161,12 +161,7 @@ advisories: deny ## Check their advisories too (fetches the RustSec database)
 
 .PHONY: manifests
 manifests: ## Write the CRD, its JSON Schemas and the state diagrams anew from the code, and what the chart and install.yaml have of manifests/
-	cargo run --locked --quiet -- crd K6 > manifests/crd/.crd.new
-	mv manifests/crd/.crd.new manifests/crd/k6s.k6.io.yaml
-	cargo run --locked --quiet -- crd TestRun > manifests/crd/.crd.new
-	mv manifests/crd/.crd.new manifests/crd/testruns.k6.io.yaml
-	UPDATE=1 cargo test --locked --quiet --test core schemas
-	cargo run --locked --quiet -- diagram state-diagrams/
+	UPDATE=1 cargo test --locked --quiet --test core -- generated:: schemas::
 	charts/generate
 
 .PHONY: docs

@@ -131,7 +131,7 @@ fn kind(name: &str) -> Result<Kind, String> {
 }
 
 fn crd(kind: Kind) -> Result<(), Box<dyn Error>> {
-    Ok(std::io::stdout().write_all(api::crd::yaml(kind)?.as_bytes())?)
+    Ok(std::io::stdout().write_all(api::definition(kind).as_bytes())?)
 }
 
 fn completion(shell: Shell) -> Result<(), Box<dyn Error>> {

@@ -1,7 +1,7 @@
 //! Generates the CustomResourceDefinitions from the types of this module: the schemas, the columns of `kubectl get`, and
 //! CEL rules for what a schema can't express.
 
-use super::unset::{SPEC, Shape};
+use super::unset::Shape;
 use super::{GROUP, Kind, Spec, Status, VERSION};
 use crate::limits::PARALLELISM;
 use kube::core::schema::{OptionalEnum, OptionalIntOrString, StructuralSchemaRewriter};
@@ -42,6 +42,12 @@ pub fn yaml(kind: Kind) -> Result<String, String> {
         body = body.replacen(&format!(": {}\n", placeholder(index)), &format!(": {line}\n"), 1);
     }
     Ok(format!("# Generated from src/api by `make manifests`.\n{body}"))
+}
+
+/// The shape of a spec, for `src/api/spec-shape.json`.
+pub fn spec_shape() -> Result<String, String> {
+    let shape = serde_json::to_string_pretty(&Shape::of_spec()).map_err(|e| e.to_string())?;
+    Ok(shape + "\n")
 }
 
 fn placeholder(index: usize) -> String {
@@ -118,16 +124,17 @@ pub fn definition(kind: Kind) -> Value {
 }
 
 fn schema(kind: Kind) -> Value {
+    let shape = Shape::of_spec();
     let mut spec = schema_of::<Spec>();
     trim_descriptions(&mut spec, DESCRIBED_DEPTH);
     quantities(&mut spec);
     references(&mut spec);
     script(&mut spec, kind);
-    let mut frozen: Vec<Value> = fields(&SPEC, &spec)
+    let mut frozen: Vec<Value> = fields(&shape, &spec)
         .filter(|(field, ..)| !MUTABLE.contains(field))
         .map(|(field, shape, schema)| frozen(field, shape, schema))
         .collect();
-    empties(&SPEC, &mut spec);
+    empties(&shape, &mut spec);
     without_null(&mut spec);
     set(
         &mut spec,
@@ -413,48 +420,4 @@ fn int_or_string(schema: &mut Map<String, Value>) {
     schema.remove("type");
     schema.insert("x-kubernetes-int-or-string".to_owned(), json!(true));
     schema.insert("pattern".to_owned(), json!(QUANTITY));
-}
-
-/// The paths of the fields in a defaults file that can't have a default.
-pub fn unknown_fields(defaults: &Value) -> Vec<String> {
-    let parts = ["podTemplate", "initializer", "runner", "starter", "aggregation"];
-    let mut schema = schema_of::<Spec>();
-    // Not a setting of the initializer's pod.
-    if let Some(Value::Object(fields)) = schema.pointer_mut("/properties/initializer/properties") {
-        fields.remove("disabled");
-    }
-    // Not a setting of the aggregator's pod.
-    if let Some(Value::Object(fields)) = schema.pointer_mut("/properties/aggregation/properties") {
-        fields.remove("enabled");
-    }
-    if let Some(Value::Object(fields)) = schema.get_mut("properties") {
-        fields.retain(|field, _| parts.contains(&field.as_str()));
-    }
-    let mut unknown = Vec::new();
-    compare(defaults, &schema, "", &mut unknown);
-    unknown
-}
-
-fn compare(value: &Value, schema: &Value, path: &str, unknown: &mut Vec<String>) {
-    match (value, schema.get("properties"), schema.get("items")) {
-        (Value::Object(fields), Some(properties), _) => {
-            for (name, value) in fields {
-                let path = if path.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{path}.{name}")
-                };
-                match properties.get(name) {
-                    Some(schema) => compare(value, schema, &path, unknown),
-                    None => unknown.push(path),
-                }
-            }
-        }
-        (Value::Array(entries), _, Some(items)) => {
-            for entry in entries {
-                compare(entry, items, path, unknown);
-            }
-        }
-        _ => {}
-    }
 }

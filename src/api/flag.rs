@@ -1,8 +1,6 @@
 //! A boolean that may be written as a string, as in manifests for grafana/k6-operator.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::borrow::Cow;
 
 /// A boolean, written as `true`, `false`, `"true"` or `"false"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,22 +27,5 @@ impl<'de> Deserialize<'de> for Flag {
                 .map(Self)
                 .map_err(|_| serde::de::Error::custom(format!("{text:?} is neither \"true\" nor \"false\""))),
         }
-    }
-}
-
-impl JsonSchema for Flag {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Flag".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        schemars::json_schema!({
-            "enum": [true, false, "true", "false"],
-            "x-kubernetes-preserve-unknown-fields": true
-        })
     }
 }

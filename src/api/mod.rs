@@ -4,20 +4,26 @@
 //! CustomResourceDefinitions from these types, with the comments as descriptions. `objects::validate` checks a spec.
 
 mod conditions;
+#[cfg(feature = "schema")]
 pub mod crd;
+mod definition;
 mod flag;
 mod kind;
 mod pod;
+#[cfg(feature = "schema")]
+mod schema;
+#[cfg(feature = "schema")]
+mod shape;
 pub mod status;
 mod unset;
 mod view;
 
 use crate::protocol::is_default;
 use k8s_openapi::api::core::v1::ContainerPort;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use crate::machine::{Cleanup, Setup};
+pub use definition::definition;
 pub use flag::Flag;
 pub use kind::{GROUP, Kind, LoadTest, VERSION};
 pub use pod::{InitContainer, Initializer, Metadata, PodSettings, PodTemplate, PullPolicy, Resources};
@@ -28,16 +34,17 @@ pub use view::{Progress, replay_report};
 /// What is to be run, and how.
 ///
 /// What is empty in a manifest is unset: it is removed before the fields are read.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", remote = "Self")]
-#[schemars(description = "What is to be run, and how.", extend("required" = ["parallelism", "script"]))]
+#[cfg_attr(feature = "schema", schemars(description = "What is to be run, and how.", extend("required" = ["parallelism", "script"])))]
 pub struct Spec {
     /// How many runners share the test. At least 1, at most the number of virtual users of the script.
     pub parallelism: i64,
 
     /// The script, from exactly one source: configMap, volumeClaim, localFile or inline.
     #[serde(default)]
-    #[schemars(schema_with = "script")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "schema::script"))]
     pub script: serde_json::Value,
 
     /// Place each runner on a node of its own, away from the runners of every other test.
@@ -46,17 +53,17 @@ pub struct Spec {
 
     /// Arguments for `k6 run`, split as a POSIX shell splits words; no shell ever runs.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 16384))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 16384)))]
     pub arguments: String,
 
     /// Arguments for `k6 run`, word by word, taken as they are. Wins over `arguments` when not empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), inner(length(max = 4096)))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 256), inner(length(max = 4096))))]
     pub args: Vec<String>,
 
     /// More ports of the containers of runners and initializer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
     pub ports: Vec<ContainerPort>,
 
     /// Settings that initializer, runners, starter and stopper have in common. What one of them sets for
@@ -105,7 +112,7 @@ pub struct Spec {
 
     /// Delete this resource, and with it all that it owns, this many seconds after the run has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 315_360_000))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 315_360_000)))]
     pub ttl_seconds_after_finished: Option<i64>,
 
     /// Hold the run before its runners are created. Set it to false to go on.
@@ -118,7 +125,7 @@ pub struct Spec {
 
     /// Any new text here starts a new run, with the spec as it is then, once the present run is Finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 253)))]
     pub rerun: Option<String>,
 
     /// How long the run may wait before it is given up.
@@ -128,17 +135,17 @@ pub struct Spec {
     /// Not supported: wrapping k6 in scuttle. Use native sidecars (an init container with restartPolicy
     /// Always), which end with the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "preserved")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "schema::preserved"))]
     pub scuttle: Option<serde_json::Value>,
 
     /// Not supported: a test run of Grafana Cloud k6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 253)))]
     pub test_run_id: Option<String>,
 
     /// Not supported: the Secret with a token of Grafana Cloud k6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 253)))]
     pub token: Option<String>,
 }
 
@@ -156,7 +163,8 @@ impl Serialize for Spec {
 }
 
 /// How the metrics of the runners are merged.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AggregationSpec {
     /// Merge them: thresholds are judged over all runners, and there is one summary and one report. Default true,
@@ -170,81 +178,23 @@ pub struct AggregationSpec {
 }
 
 /// Deadlines of a run, as durations such as `90s`, `5m` or `1h30m`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Timeouts {
     /// From the acceptance of the resource until the script has been inspected. Default 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
     pub initialization: Option<String>,
     /// From there until all runners are ready, and again until all are released, then with the script's
     /// setupTimeout added where setup() runs once. Default 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
     pub start: Option<String>,
     /// From the start until all runners have ended. Default: the longest that the script can take by k6's own
     /// account, its setupTimeout, its teardownTimeout, and 5 minutes; none for a script without an end of its own;
     /// 24h if k6 was not asked (initializer.disabled).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
     pub run: Option<String>,
-}
-
-/// The schema of spec.script. [`crd`] adds the bare name of a ConfigMap, which only a K6 allows.
-fn script(_: &mut SchemaGenerator) -> Schema {
-    let name = serde_json::json!({
-        "type": "string",
-        "maxLength": 253
-    });
-    schemars::json_schema!({
-        "type": "object",
-        "properties": {
-            "configMap": {
-                "description": "All files of a ConfigMap, mounted at /test. Its key `file`, by default test.js, is the script.",
-                "type": "object",
-                "properties": {
-                    "name": name,
-                    "file": {
-                        "description": "The key with the script, or with an archive of k6 (.tar). Default test.js.",
-                        "type": "string",
-                        "maxLength": 253
-                    }
-                }
-            },
-            "volumeClaim": {
-                "description": "A PersistentVolumeClaim, mounted at /test, or at the folder of an absolute `file`. `file`, by default test.js, is the script.",
-                "type": "object",
-                "properties": {
-                    "name": name,
-                    "file": {
-                        "description": "The script, or an archive of k6 (.tar), in the volume. Default test.js.",
-                        "type": "string",
-                        "maxLength": 1024
-                    },
-                    "readOnly": {
-                        "description": "Mount the volume read-only.",
-                        "type": "boolean"
-                    }
-                }
-            },
-            "localFile": {
-                "description": "The path of a script, or of an archive of k6 (.tar), in the image of the runners.",
-                "type": "string",
-                "maxLength": 1024
-            },
-            "inline": {
-                "description": "The script itself; it is kept in a ConfigMap that this resource owns.",
-                "type": "string",
-                "maxLength": 1_000_000
-            }
-        }
-    })
-}
-
-fn preserved(_: &mut SchemaGenerator) -> Schema {
-    schemars::json_schema!({
-        "type": "object",
-        "nullable": true,
-        "x-kubernetes-preserve-unknown-fields": true
-    })
 }

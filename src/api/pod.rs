@@ -7,13 +7,13 @@ use k8s_openapi::api::core::v1::{
     Toleration, TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use strum::IntoStaticStr;
 
 /// When a container's image is pulled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum PullPolicy {
     /// The image is pulled before each start.
     Always,
@@ -31,7 +31,8 @@ impl PullPolicy {
 }
 
 /// Labels and annotations.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
     /// Labels. Those that the operator sets itself can't be overridden.
@@ -43,7 +44,8 @@ pub struct Metadata {
 }
 
 /// CPU, memory and the like.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
     /// The most that a container may use.
@@ -55,9 +57,10 @@ pub struct Resources {
 }
 
 /// A container that runs before k6 in the same pod, or beside it (restartPolicy Always: a native sidecar).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("required" = ["image"]))]
+#[cfg_attr(feature = "schema", schemars(extend("required" = ["image"])))]
 pub struct InitContainer {
     /// Name of the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,38 +101,40 @@ pub struct InitContainer {
 }
 
 /// The restart policy of an init container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum SidecarPolicy {
     /// The container runs beside those of the pod and ends with them.
     Always,
 }
 
 /// Settings that all pods of a run can share.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PodTemplate {
-    /// Labels and annotations.
+    /// Labels and annotations of the pods and their Jobs.
     #[serde(default, skip_serializing_if = "is_default")]
     pub metadata: Metadata,
-    /// Where the pods may and should run.
+    /// The affinity of the pods: the nodes on which they may or should run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
-    /// The labels of the nodes that they may run on.
+    /// The labels that a node must have for the pods to run on it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
-    /// The taints of nodes that they may run on nevertheless.
+    /// The taints that the pods tolerate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tolerations: Vec<Toleration>,
-    /// How they spread over nodes and zones.
+    /// How the pods spread over nodes and zones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
-    /// Their priority.
+    /// The name of the PriorityClass of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority_class_name: Option<String>,
-    /// Who places them.
+    /// The name of the scheduler that places the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduler_name: Option<String>,
-    /// Secrets for private registries.
+    /// The Secrets with credentials of private registries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_pull_secrets: Vec<LocalObjectReference>,
     /// When the image is pulled: Always, IfNotPresent (the default) or Never.
@@ -150,7 +155,7 @@ pub struct PodTemplate {
     /// CPU and memory of the container.
     #[serde(default, skip_serializing_if = "is_default")]
     pub resources: Resources,
-    /// Environment; a script reads it as `__ENV`.
+    /// The environment of the container; a script reads it as `__ENV`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<EnvVar>,
     /// Environment from ConfigMaps and Secrets.
@@ -159,41 +164,43 @@ pub struct PodTemplate {
 }
 
 /// Settings of the pods of one part: runners, starter or initializer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PodSettings {
     /// The image: of the runners and the initializer one with k6 in its PATH, by default the operator's
     /// `--runner-image`; of the starter any, into which the operator's program is copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
     pub image: Option<String>,
     /// The settings that podTemplate has too.
     #[serde(flatten)]
     pub common: PodTemplate,
-    /// Containers that run before k6, or beside it.
+    /// Containers that run before k6, or beside it as native sidecars.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
     pub init_containers: Vec<InitContainer>,
     /// Volumes of the pod.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
-    /// Where the container sees them.
+    /// Where the volumes are mounted in the container.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volume_mounts: Vec<VolumeMount>,
-    /// In place of the operator's probe, GET /v1/status on port 6565.
+    /// The readiness probe of the container. Default: GET /v1/status on port 6565.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness_probe: Option<Probe>,
-    /// There is none by default: a runner under load may be slow to answer.
+    /// The liveness probe of the container. Default: none, since a runner under load may be slow to answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness_probe: Option<Probe>,
 }
 
 /// Settings of the initializer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Initializer {
-    /// Make the runners without asking k6 what the script needs: status.plan has only the number of runners,
-    /// and mistakes show only when the runners fail.
+    /// Create the runners without inspecting the script: status.plan has only the number of runners, and mistakes in
+    /// the script show only when the runners fail.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
     /// The settings of its pod.

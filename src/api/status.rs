@@ -9,17 +9,17 @@ use crate::protocol::is_default;
 use crate::protocol::outcome::Outcome;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 /// The status of a run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// The generation of the resource whose run this is: an edit of spec.rerun counts once the new run has begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Where the run is: Initializing, Created, Starting, Started, Stopping or Finished.
+    /// The state of the run: Initializing, Created, Starting, Started, Stopping or Finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<StateName>,
     /// The same in the words of grafana/k6-operator: initialization, created, started, stopped, finished or
@@ -35,16 +35,16 @@ pub struct Status {
     /// Why, or what the run waits for, as a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Which run of this resource it is: 1, and one more for each that spec.rerun asked for.
+    /// The number of this run: 1, and one more for each run that spec.rerun asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// The user's arguments of k6, word by word, as each runner gets them; of more than 16 KiB the first.
+    /// The user's arguments of k6, word by word, as each runner gets them; at most 16 KiB of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub argv: Vec<String>,
     /// What the script asks for, as k6 itself computed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
-    /// The runners, seen live.
+    /// The number of runners that are ready, have ended, and are there in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runners: Option<RunnersStatus>,
     /// The runners that did not end well, at most 10.
@@ -55,25 +55,25 @@ pub struct Status {
     pub more_failures: u32,
     /// Ready, Reconciling and Stalled as kstatus reads them, Succeeded, and as they occur Retrying and Unsupported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "conditions")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "super::schema::conditions"))]
     pub conditions: Vec<Condition>,
-    /// The merged metrics of all runners: those of the end, or while the test runs, of at most some seconds ago.
+    /// The merged metrics of all runners: at the end, or while the test runs, some seconds ago at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
-    /// When all runners had been released.
+    /// The time at which all runners had been released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "date_time")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "super::schema::date_time"))]
     pub start_time: Option<Timestamp>,
-    /// When the run was Finished.
+    /// The time at which the run was Finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "date_time")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "super::schema::date_time"))]
     pub end_time: Option<Timestamp>,
-    /// From startTime to endTime.
+    /// The time from startTime to endTime, such as 1m30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
-    /// What has happened, in order.
+    /// The events of the run, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "history")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "super::schema::history"))]
     pub history: Vec<Record>,
 }
 
@@ -92,7 +92,8 @@ impl Status {
 }
 
 /// Where a run is, in the words of grafana/k6-operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
 pub enum Stage {
@@ -108,48 +109,49 @@ pub enum Stage {
 
 /// The merged metrics of all runners, in short. All of it is in the ConfigMap `<name>-summary`, once the run has
 /// ended.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// Thresholds of the script that hold.
     pub thresholds_passed: u32,
     /// Thresholds of the script that are crossed.
     pub thresholds_failed: u32,
-    /// HTTP requests.
+    /// Number of HTTP requests.
     pub requests: u64,
-    /// HTTP requests by second.
+    /// HTTP requests per second.
     pub request_rate: f64,
     /// The share of HTTP requests that failed, from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_rate: Option<f64>,
-    /// The 95th percentile of how long HTTP requests took, in ms.
+    /// The 95th percentile of the duration of HTTP requests, in ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p95_millis: Option<f64>,
-    /// Iterations of the script.
+    /// Number of iterations of the script.
     pub iterations: u64,
-    /// Iterations by second.
+    /// Iterations per second.
     pub iteration_rate: f64,
-    /// Virtual users, at the end or now.
+    /// Number of virtual users: the last value of the test, or of now while it runs.
     #[serde(rename = "vus")]
     pub vus: u64,
     /// The most virtual users at any time.
     #[serde(rename = "vusMax")]
     pub vus_max: u64,
-    /// Checks that passed.
+    /// Number of checks that passed.
     pub checks_passed: u64,
-    /// Checks that failed.
+    /// Number of checks that failed.
     pub checks_failed: u64,
     /// Bytes that all runners received.
     pub data_received: u64,
     /// Bytes that all runners sent.
     pub data_sent: u64,
-    /// p95Millis, to be read by people.
+    /// The value of p95Millis with its unit, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p95: Option<String>,
-    /// failedRate, to be read by people.
+    /// The value of failedRate in percent, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
-    /// What is not in these numbers, at most 10 sentences.
+    /// What these numbers lack, in at most 10 sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub incomplete: Vec<String>,
 }
@@ -193,7 +195,8 @@ impl Summary {
 }
 
 /// The number of runners by what they do.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RunnersStatus {
     /// Runners whose k6 answers and waits, or runs.
@@ -204,38 +207,4 @@ pub struct RunnersStatus {
     pub total: u32,
     /// `ready/total`; of a Finished run, the runners that ran to their end.
     pub summary: String,
-}
-
-fn date_time(_: &mut SchemaGenerator) -> Schema {
-    schemars::json_schema!({"type": "string", "format": "date-time", "nullable": true})
-}
-
-fn conditions(generator: &mut SchemaGenerator) -> Schema {
-    let items = Condition::json_schema(generator);
-    schemars::json_schema!({
-        "description": "Ready, Reconciling and Stalled as kstatus reads them, Succeeded, and as they occur Retrying \
-                        and Unsupported.",
-        "type": "array",
-        "items": items,
-        "x-kubernetes-list-type": "map",
-        "x-kubernetes-list-map-keys": ["type"]
-    })
-}
-
-/// The schema of the history. It names only the fields that all events have.
-fn history(_: &mut SchemaGenerator) -> Schema {
-    schemars::json_schema!({
-        "description": "What has happened, in order.",
-        "type": "array",
-        "maxItems": crate::machine::HISTORY_LIMIT,
-        "items": {
-            "type": "object",
-            "required": ["time", "event"],
-            "properties": {
-                "time": {"type": "string", "format": "date-time"},
-                "event": {"type": "string"}
-            },
-            "x-kubernetes-preserve-unknown-fields": true
-        }
-    })
 }

@@ -3,17 +3,14 @@
 //!
 //! Inside Kubernetes' own types an empty value keeps its meaning: `emptyDir: {}`, `namespaceSelector: {}`.
 
-use super::Spec;
-use schemars::generate::SchemaSettings;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// The start of the names of schemas of Kubernetes' own types.
-const KUBERNETES: &str = "io.k8s.";
-
 /// The shape of a value, which decides what is removed from it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) enum Shape {
     /// A value from which nothing is removed: a text, a number, a list of these, or a type of Kubernetes' own.
     Whole,
@@ -27,53 +24,12 @@ pub(super) enum Shape {
     Entries,
 }
 
-/// The shape of a spec.
-pub(super) static SPEC: LazyLock<Shape> = LazyLock::new(|| {
-    let generator = SchemaSettings::draft2020_12().into_generator();
-    let root: Value = generator.into_root_schema_for::<Spec>().into();
-    Shape::of(&root, &root)
-});
+/// The shape of a spec, from a file that `make manifests` generates from the types. Tests compare the two, and remove
+/// every field that can be empty.
+static SPEC: LazyLock<Shape> =
+    LazyLock::new(|| serde_json::from_str(include_str!("spec-shape.json")).unwrap_or(Shape::Whole));
 
 impl Shape {
-    fn of(schema: &Value, root: &Value) -> Self {
-        if let Some(path) = schema.get("$ref").and_then(Value::as_str) {
-            let name = path.rsplit('/').next().unwrap_or_default();
-            let definition = root.pointer(path.trim_start_matches('#'));
-            return match definition {
-                Some(definition) if !name.starts_with(KUBERNETES) => Self::of(definition, root),
-                Some(_) | None => Self::Whole,
-            };
-        }
-        if let Some(first) = schema.get("anyOf").and_then(|either| either.get(0)) {
-            return Self::of(first, root);
-        }
-        if let Some(fields) = schema.get("properties").and_then(Value::as_object) {
-            let fields = fields.iter();
-            return Self::Fields(
-                fields
-                    .map(|(name, of)| (name.clone(), Self::of(of, root)))
-                    .collect(),
-            );
-        }
-        if let Some(entries) = schema.get("additionalProperties") {
-            let texts = entries.get("type").and_then(Value::as_str) == Some("string");
-            return if texts { Self::Texts } else { Self::Entries };
-        }
-        if let Some(items) = schema.get("items") {
-            return match Self::of(items, root) {
-                fields @ Self::Fields(_) => Self::Each(Box::new(fields)),
-                Self::Whole | Self::Each(_) | Self::Texts | Self::Entries => Self::Whole,
-            };
-        }
-        let free = schema.get("x-kubernetes-preserve-unknown-fields").is_some();
-        let object = schema.get("type").and_then(Value::as_str) == Some("object");
-        if free && object {
-            Self::Entries
-        } else {
-            Self::Whole
-        }
-    }
-
     /// Removes empty values. Returns false if the whole value is empty.
     fn prune(&self, value: &mut Value) -> bool {
         match value {

@@ -6,7 +6,6 @@ use super::terms::Terms;
 use crate::protocol::is_default;
 use crate::protocol::outcome::Outcome;
 use jiff::Timestamp;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
@@ -224,19 +223,20 @@ impl Tally {
     }
 }
 
-/// One runner that did not end well.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// A runner that did not pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RunnerFailure {
-    /// Its number, 1 to N.
+    /// Number of the runner, from 1.
     pub runner: u32,
-    /// k6's exit code, if it is known.
+    /// The exit code of k6; absent if it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// Kubernetes' reason where it has one to tell, such as OOMKilled or Evicted.
+    /// The reason of Kubernetes, such as OOMKilled or Evicted, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The last words of its log, or a sentence.
+    /// The end of the runner's log, or a sentence.
     pub message: String,
 }
 

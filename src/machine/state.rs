@@ -5,7 +5,6 @@ use super::terms::Terms;
 use crate::k6::Version;
 pub use crate::protocol::verdict::{Reason, RunResult};
 use jiff::{SignedDuration, Timestamp};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use strum::IntoStaticStr;
@@ -29,20 +28,8 @@ pub enum State {
 }
 
 /// A state without its data, as users see it.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-    IntoStaticStr,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, IntoStaticStr)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[allow(missing_docs)]
 pub enum StateName {
     Initializing,
@@ -102,32 +89,32 @@ pub struct Accepted {
 }
 
 /// The plan of a run, which follows from k6's answer about the script.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// Number of runners.
     pub parallelism: u32,
-    /// Most virtual users at any time, over all runners; this and the next two are absent if k6 was not asked.
+    /// The most virtual users at any time, over all runners. Absent, as the next two, if the script was not inspected.
     #[serde(rename = "maxVUs", default, skip_serializing_if = "Option::is_none")]
     pub max_vus: Option<u64>,
     /// The longest that the scenarios can take, graceful stops included, as k6 prints it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_duration: Option<String>,
-    /// Number of threshold expressions.
+    /// Number of threshold expressions of the script.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<u32>,
-    /// Seconds after the start at which a run that has not ended is stopped; absent if it has no end of its own.
+    /// Seconds after the start until a run that has not ended is stopped. Absent if the test has no end of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_seconds: Option<u32>,
-    /// Seconds that runners have to end when they are told to stop, teardown() included; absent if they are 60.
+    /// Seconds that runners have to end after the order to stop, teardown() included. Default 60.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_seconds: Option<u32>,
-    /// The tags that the script's options give to all samples: k6 forgets them where `--tag` is among its arguments, as
-    /// the operator's are, unless they are there too.
+    /// The tags of the script's options. The operator repeats them as arguments of k6, which ignores those of the script
+    /// as soon as `--tag` is among its arguments.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
-    /// The most requests per second of all runners together, of which each is given its share; absent if there is no
-    /// limit.
+    /// The most requests per second of all runners together; each runner gets its share. Absent without a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rps: Option<u64>,
     /// What the user should know, such as an uneven share of virtual users.
@@ -136,7 +123,7 @@ pub struct Plan {
     /// How the metrics of the runners are merged; absent if they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aggregation: Option<Aggregation>,
-    /// Why the metrics of the runners are not merged.
+    /// The reason why the metrics of the runners are not merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_aggregated: Option<String>,
 }
@@ -164,26 +151,27 @@ fn from_seconds(seconds: u32) -> SignedDuration {
 }
 
 /// How the metrics of the runners are merged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Aggregation {
-    /// What this k6 calls its OpenTelemetry output.
+    /// The name of the OpenTelemetry output in this version of k6.
     pub output: String,
     /// The version of this k6, such as `1.1.0`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub k6_version: String,
-    /// Seconds that setup() may take, which runs once for the whole test; absent if each runner runs its own.
+    /// Seconds that setup() may take, if it runs once for the whole test. Absent if each runner runs its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setup_seconds: Option<u32>,
-    /// Seconds that teardown() may take, which runs once for the whole test.
+    /// Seconds that teardown() may take, if it runs once for the whole test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teardown_seconds: Option<u32>,
-    /// The system tags of the runners: k6's default without `url` and `name`, where no threshold needs them, so that
-    /// requests of many URLs have few series. A request's own `name` tag stays. Absent where k6 decides.
+    /// The system tags of the runners: k6's default without `url` and `name`, so that requests to many URLs make few
+    /// series. A request's own `name` tag stays. Absent if a threshold needs these tags or the script sets its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_tags: Option<String>,
-    /// The script's own metrics that it names under `thresholds`: the k6 of each runner says of what type they are, even
-    /// of one that has no samples.
+    /// The script's own metrics that its thresholds name. The k6 of each runner tells their types, even of a metric
+    /// without samples.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub script_metrics: Vec<String>,
 }

@@ -3,7 +3,6 @@
 use super::stored::{flag, seconds, stored_as_flag};
 use crate::protocol::is_default;
 use jiff::SignedDuration;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What the state machine needs of a spec.
@@ -107,7 +106,8 @@ pub enum Thresholds {
 }
 
 /// Where setup() and teardown() run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Setup {
     /// Once for the whole test, before the runners are released; all runners get the data.

@@ -1,7 +1,8 @@
 //! The administrator's settings for all resources, from a file: most often a key of a ConfigMap, mounted.
 
-use crate::api::crd::unknown_fields;
+use crate::api::{Kind, definition};
 use crate::objects::Common;
+use serde_json::Value;
 use std::path::Path;
 use thiserror::Error;
 
@@ -41,15 +42,62 @@ pub fn read(path: Option<&Path>) -> Result<Common, DefaultsError> {
 }
 
 fn parse(text: &str) -> Result<Common, String> {
-    let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let value: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     if value.is_null() {
         return Ok(Common::default());
     }
-    let unknown = unknown_fields(&value);
+    let unknown = unknown_fields(&value)?;
     if !unknown.is_empty() {
         return Err(format!("unknown field {}", unknown.join(", ")));
     }
     serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+/// The paths of the fields in a defaults file that can't have a default.
+fn unknown_fields(defaults: &Value) -> Result<Vec<String>, String> {
+    let parts = ["podTemplate", "initializer", "runner", "starter", "aggregation"];
+    let definition = serde_saphyr::from_str(definition(Kind::TestRun));
+    let mut definition: Value = definition.map_err(|error| error.to_string())?;
+    let spec = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec");
+    let mut schema = spec.map(Value::take).unwrap_or_default();
+    // Not a setting of the initializer's pod.
+    if let Some(Value::Object(fields)) = schema.pointer_mut("/properties/initializer/properties") {
+        fields.remove("disabled");
+    }
+    // Not a setting of the aggregator's pod.
+    if let Some(Value::Object(fields)) = schema.pointer_mut("/properties/aggregation/properties") {
+        fields.remove("enabled");
+    }
+    if let Some(Value::Object(fields)) = schema.get_mut("properties") {
+        fields.retain(|field, _| parts.contains(&field.as_str()));
+    }
+    let mut unknown = Vec::new();
+    compare(defaults, &schema, "", &mut unknown);
+    Ok(unknown)
+}
+
+fn compare(value: &Value, schema: &Value, path: &str, unknown: &mut Vec<String>) {
+    match (value, schema.get("properties"), schema.get("items")) {
+        (Value::Object(fields), Some(properties), _) => {
+            for (name, value) in fields {
+                let path = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
+                match properties.get(name) {
+                    Some(schema) => compare(value, schema, &path, unknown),
+                    None => unknown.push(path),
+                }
+            }
+        }
+        (Value::Array(entries), _, Some(items)) => {
+            for entry in entries {
+                compare(entry, items, path, unknown);
+            }
+        }
+        _ => {}
+    }
 }
 
 #[cfg(test)]

@@ -36,6 +36,11 @@ fn the_custom_resource_definitions_are_the_types() {
     }
 }
 
+#[test]
+fn shape_of_a_spec_is_that_of_its_type() {
+    golden("src/api/spec-shape.json", &crd::spec_shape().unwrap(), REMEDY);
+}
+
 /// `kubectl apply` keeps a copy of what it applies, as JSON, in an annotation of 256 KiB at most.
 #[test]
 fn each_custom_resource_definition_can_be_applied_by_kubectl() {
