@@ -103,6 +103,10 @@ gitops-cluster: ## Tests in Applications of a real Argo CD, in an embedded clust
 arm64: ## Try the program for arm64 without such a machine, under QEMU
 	@tests/cluster/arm64
 
+.PHONY: reproducible
+reproducible: ## Build the operator's image twice, in two folders, and compare them
+	@tests/cluster/reproducible
+
 .PHONY: registry-cluster
 registry-cluster: ## Build and push the images to a real registry, and run them from there in an embedded cluster
 	@tests/cluster/registry
