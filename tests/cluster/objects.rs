@@ -17,7 +17,7 @@ async fn deleting_the_resource_in_each_state_leaves_nothing() {
         &[StateName::Initializing, StateName::Created, StateName::Started],
     );
     let test = Test::new("delete").await;
-    test.script("long", &sleeps(2, 30)).await;
+    test.script("long", &sleeps(2, 600)).await;
     let states = [
         ("in-initializing", StateName::Initializing),
         ("in-created", StateName::Created),

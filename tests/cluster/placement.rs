@@ -101,7 +101,8 @@ async fn an_impossible_separate_ends_at_the_deadline_with_the_schedulers_reason(
     let place = Placement::new("many").await;
     let (nodes, runners) = (place.zones.len(), place.zones.len() + 1);
     let mut spec = separate(spec(runners, place.in_pool()));
-    spec["timeouts"] = json!({"start": "8s"});
+    // Those that have a node are Ready long before.
+    spec["timeouts"] = json!({"start": "25s"});
     place.test.apply("many", spec);
     let ready = format!("{nodes} of {runners} are");
     let words = [&ready, "none was started", "didn't match pod anti-affinity rules"];

@@ -494,7 +494,8 @@ async fn a_resource_or_its_namespace_that_is_deleted_leaves_nothing_in_any_state
     // One that other tests need is not deleted.
     let of_its_own = std::env::var("K6OP_NAMESPACES").unwrap_or_default().is_empty();
     let test = &watched;
-    test.script("once", &once(2, 30)).await;
+    // None ends by itself: however long the others take, each is found in its state.
+    test.script("once", &once(2, 600)).await;
     test.script("short", &once(2, 1)).await;
     let (runners, starter) = (Hold::new(test, "runners"), Hold::new(test, "starter"));
     let short = {
