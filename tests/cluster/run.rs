@@ -1,6 +1,6 @@
 //! One run of either kind, as its user sees it.
 
-use crate::support::{Test, both, variable};
+use crate::support::{LIMIT, Test, both, variable};
 use futures::StreamExt;
 use k6_operator::api::{Kind, LoadTest, Status};
 use k6_operator::k6::Version;
@@ -12,11 +12,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::process::Command;
 use std::sync::Mutex;
-use std::time::Duration;
 use tokio::time::timeout;
-
-/// How long one step of a run may take. Several tests share two cores.
-const STEP: Duration = Duration::from_secs(90);
 
 /// An image on the node that has neither k6 nor the operator's program.
 pub const FOREIGN_IMAGE: &str = "docker.io/library/k6-target:1";
@@ -91,7 +87,7 @@ impl<'a> Run<'a> {
             .timeout(20);
         let mut written = watcher(self.test.of(self.kind), only).applied_objects().boxed();
         let last = Mutex::new(Status::default());
-        let found = timeout(STEP, async {
+        let found = timeout(LIMIT, async {
             while let Some(run) = written.next().await {
                 let status = run.ok().and_then(|run| run.status).unwrap_or_default();
                 if is(&status) {
@@ -178,7 +174,7 @@ impl<'a> Run<'a> {
     pub async fn pod(&self, component: &str) -> Pod {
         let what = format!("{} has a pod of its {component}", self.name);
         self.test
-            .until(&what, STEP, async || self.pods(component).await.pop())
+            .until(&what, LIMIT, async || self.pods(component).await.pop())
             .await
     }
 
