@@ -38,10 +38,16 @@ const SLOW: [&str; 24] = [
     "torture::a_starter_that_is_deleted_releases_nothing_twice",
 ];
 
-/// How many tests run beside each other, at most. They wait more than they work.
+/// How many tests run beside each other, at most: two for each core. More would not be done sooner, and each would
+/// take longer, so that on a slow machine the deadlines which some are about would pass before their pods are there.
 fn at_once() -> u32 {
     let set = std::env::var("K6OP_AT_ONCE").ok();
-    set.map_or(8, |number| number.parse().expect("K6OP_AT_ONCE is a number"))
+    let of_cores =
+        || std::thread::available_parallelism().map_or(2, |cores| cores.get().try_into().unwrap_or(2));
+    set.map_or_else(
+        || 2 * of_cores(),
+        |number| number.parse().expect("K6OP_AT_ONCE is a number"),
+    )
 }
 
 static QUEUE: Mutex<Queue> = Mutex::new(Queue {
