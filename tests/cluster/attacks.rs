@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 /// What setup() returns.
 const SECRET: &str = "s3cret-of-team-a";
 
-/// Counts each iteration, and what looks like a token among all that it can read: each has 64 hexadecimal digits. So has
-/// the id of the pod's sandbox in `/proc/self/mountinfo`, which k6 can read when two of its virtual users open it at once.
+/// Counts each iteration, and what looks like a token among all that it can read: each has 64 hexadecimal digits. So have
+/// the ids of the pod's sandbox and container, which are names of folders in `/proc/self/mountinfo`. k6 can read that file
+/// only when two of its virtual users open it at once.
 const VICTIM: &str = r"
 import { sleep } from 'k6';
 import { Counter } from 'k6/metrics';
@@ -28,10 +29,10 @@ export const options = {
   thresholds: { iterations: ['count==720'], leaked: ['count==0'] },
 };
 const files = ['/k6-operator-tokens/aggregator', '/k6-operator-tokens/runners.sha256', '/k6-operator-secret/aggregator',
-  '/k6-operator-secret/runners', '/proc/1/environ', '/proc/1/cmdline', '/proc/self/environ'];
+  '/k6-operator-secret/runners', '/proc/1/environ', '/proc/1/cmdline', '/proc/self/environ', '/proc/self/mountinfo'];
 let read = JSON.stringify(__ENV);
 for (const file of files) {
-  try { read += open(file); } catch (_) {}
+  try { read += open(file).replace(/\/[0-9a-f]{64}(?=[/ ])/g, '/ID'); } catch (_) {}
 }
 const found = /[0-9a-f]{64}/.test(read) ? 1 : 0;
 export function setup() { return { token: 's3cret-of-team-a' }; }
