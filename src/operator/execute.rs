@@ -1,6 +1,7 @@
 //! Performs effects. Each is idempotent: names are fixed, an object that exists is checked for its owner, and a foreign
 //! one is never adopted, changed or deleted.
 
+use super::caches::UnpackedOf;
 use super::context::Context;
 use super::error::Error;
 use super::events::publish_left_out;
@@ -206,13 +207,37 @@ impl Task<'_> {
         let Some(job) = self.context.caches.job(&self.owner.namespace, name)? else {
             return Ok(None);
         };
-        let service = objects::service(self.owner, &job);
-        self.create_for(service, &job.uid().unwrap_or_default()).await
+        let job_uid = job.uid().unwrap_or_default();
+        let service = match self
+            .create_for(objects::service(self.owner, &job), &job_uid)
+            .await?
+        {
+            Ok(Some(service)) => service,
+            Ok(None) => return Ok(None),
+            Err(refused) => return Ok(Some(refused)),
+        };
+        match service
+            .spec
+            .and_then(|spec| spec.cluster_ip)
+            .filter(|ip| !ip.is_empty())
+        {
+            Some(ip) => {
+                let address = objects::address(&ip, objects::AGGREGATOR_PORT);
+                self.expect(|known| known.serves(&job_uid, address));
+                Ok(None)
+            }
+            None => Ok(Some(Refusal::ForNow(format!(
+                "the Service of the aggregator {name} has no address yet"
+            )))),
+        }
     }
 
     /// Keeps the documents that the aggregator has printed to its log.
     async fn keep_summary(&self, name: &str) -> Result<Option<Refusal>, Error> {
-        let pods = self.context.caches.pods_of(&self.owner.uid)?;
+        let pods = self
+            .context
+            .caches
+            .pods_of(&self.owner.uid, &mut UnpackedOf::default())?;
         let job = self.context.caches.job(&self.owner.namespace, name)?;
         let Some(pod) = job.as_ref().and_then(|job| pods::pod_of(job, &pods)) else {
             return Ok(Some(Refusal::ForNow(
@@ -255,25 +280,25 @@ impl Task<'_> {
     }
 
     async fn create<K: Child>(&self, object: K) -> Result<Option<Refusal>, Error> {
-        self.create_for(object, &self.owner.uid).await
+        Ok(self.create_for(object, &self.owner.uid).await?.err())
     }
 
     /// Creates an object, unless it exists and is owned by `keeper`: this run, or one of its objects.
-    async fn create_for<K: Child>(&self, object: K, keeper: &str) -> Result<Option<Refusal>, Error> {
+    async fn create_for<K: Child>(&self, object: K, keeper: &str) -> Result<Created<K>, Error> {
         let name = object.name_any();
         let kind = K::kind(&());
         let error = match self.api().create(&PostParams::default(), &object).await {
-            Ok(_) => {
+            Ok(created) => {
                 self.created::<K>(&name);
                 tracing::debug!(%kind, name, "created");
-                return Ok(None);
+                return Ok(Ok(Some(created)));
             }
             Err(error) => error,
         };
         if matches!(&error, kube::Error::Api(status) if status.is_already_exists()) {
             return self.existing::<K>(&name, keeper).await;
         }
-        refusal::<K>(&name, error).map(Some)
+        refusal::<K>(&name, error).map(Err)
     }
 
     /// Expects a Job in a cache that may not show it yet.
@@ -285,15 +310,15 @@ impl Task<'_> {
 
     /// Handles a name that is taken: by this run, by a former resource of the same name that is being deleted, or by a
     /// foreign object.
-    async fn existing<K: Child>(&self, name: &str, keeper: &str) -> Result<Option<Refusal>, Error> {
+    async fn existing<K: Child>(&self, name: &str, keeper: &str) -> Result<Created<K>, Error> {
         let kind = K::kind(&());
         let Some(object) = self.api::<K>().get_opt(name).await? else {
-            return Ok(None);
+            return Ok(Ok(None));
         };
         let owners = object.owner_references();
         if owners.iter().any(|owner| owner.uid == keeper) {
             self.created::<K>(name);
-            return Ok(None);
+            return Ok(Ok(Some(object)));
         }
         // The Service of a deleted aggregator is being deleted too.
         let aggregator = aggregator_name(&self.owner.stem());
@@ -301,7 +326,7 @@ impl Task<'_> {
             owner.kind == self.owner.kind.as_str() && owner.name == self.owner.name
                 || owner.kind == "Job" && owner.name == aggregator
         });
-        Ok(Some(if former {
+        Ok(Err(if former {
             Refusal::ForNow(format!(
                 "{kind} {name} of the former resource of this name is still being removed"
             ))
@@ -385,6 +410,9 @@ fn refusal<K: Child>(name: &str, error: kube::Error) -> Result<Refusal, Error> {
         _ => Err(error.into()),
     }
 }
+
+/// An object of the run as the API server has it, None if it has been deleted meanwhile; or why it was refused.
+type Created<K> = Result<Option<K>, Refusal>;
 
 /// The kinds of objects that a run owns.
 trait Child:

@@ -11,6 +11,7 @@ use crate::objects::ValidatedSpec;
 use jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
+use tokio::time::Instant;
 
 /// How often in a row a status may be refused before its effects on an ending run are performed without it.
 const REFUSED_AT_MOST: u32 = 5;
@@ -45,13 +46,13 @@ async fn replace(context: &Context, resource: &LoadTest, status: Status) -> Resu
         &resource.namespace().unwrap_or_default(),
         &resource.kind,
     );
-    let name = resource.name_any();
+    let (name, sent) = (resource.name_any(), Instant::now());
     let mut answer = api
         .replace_status(&name, &PostParams::default(), &written)
         .await?;
     answer.metadata.managed_fields = None;
     let uid = resource.uid().unwrap_or_default();
-    context.memory.written(&uid, answer.clone());
+    context.memory.written(&uid, answer.clone(), sent);
     Ok(answer)
 }
 

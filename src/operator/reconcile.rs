@@ -12,7 +12,7 @@ use super::observe::{newest, observe};
 use super::persist::persist;
 use super::telemetry::Outcome;
 use crate::api::{Kind, LoadTest, Progress, Status};
-use crate::machine::{Advanced, Observed, Record, Refusal, Run, advance, replay};
+use crate::machine::{Advanced, Observed, Record, Refusal, Run, State, advance, replay};
 use crate::objects::{ValidatedSpec, validate};
 use kube::{Resource, ResourceExt};
 use kube_runtime::controller::Action;
@@ -53,6 +53,9 @@ async fn look(context: &Context, resource: &mut LoadTest, uid: &str) -> Result<N
         return Ok(Next::Wait(Action::await_change()));
     }
     let (run, history) = recorded(context, resource).await?;
+    if matches!(run.state, State::Finished(_)) {
+        context.memory.ended(uid);
+    }
     let validated = validated(context, resource);
     let now = context.clock.now();
 
@@ -70,10 +73,12 @@ async fn look(context: &Context, resource: &mut LoadTest, uid: &str) -> Result<N
     if written == Write::Now {
         *resource = persist(context, resource, status, (&advanced, &seen, validated, now)).await?;
     }
-    // A status that was written was the newest. Without a write the resource may have changed: then nothing is done
-    // (API).
+    // A status that was written was the newest, and so is what the API server has just answered with. Otherwise the
+    // resource may have changed: then nothing is done (API).
     let effects = wanted(&advanced, &seen, now);
-    if written != Write::Now && !effects.is_empty() {
+    let expectations = &context.memory.expectations;
+    let is_newest = || expectations.with(uid, |known| known.is_newest(resource));
+    if written != Write::Now && !effects.is_empty() && !is_newest() {
         match newest(context, resource).await? {
             Some(newest) if newest.resource_version() == resource.resource_version() => {}
             Some(newest) => {

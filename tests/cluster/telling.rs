@@ -1,6 +1,7 @@
 //! What the operator tells of its runs, and what it costs the API server.
 
-use crate::support::{LIMIT, Operator, Test, http, ip, operator_pods, sleeps};
+use crate::support::{LIMIT, Operator, Test, Written, http, ip, operator_pods, sleeps};
+use k6_operator::api::Status;
 use serde_json::json;
 use std::time::Duration;
 
@@ -122,13 +123,12 @@ async fn a_run_costs_few_writes_and_a_finished_one_none() {
     assert_eq!(count("configmaps", "create"), 1, "{before:#?}");
     assert_eq!(count("secrets", "create"), 1, "{before:#?}");
     // N + 20 for what has happened; beside it the live view, at most once in five seconds.
-    let (first, last) = (status.history.first().unwrap(), status.history.last().unwrap());
-    let views = usize::try_from(last.time.duration_since(first.time).as_secs() / 5).unwrap();
     assert!(
-        before.len() <= RUNNERS + 20 + views,
+        before.len() <= RUNNERS + 20 + views(&status),
         "{} writes: {before:#?}",
         before.len()
     );
+    assert_few_requests(&test, "thrifty", RUNNERS + 25 + 2 * views(&status));
 
     // Looking at it again, for whatever reason, writes nothing.
     for note in 0..5 {
@@ -143,4 +143,38 @@ async fn a_run_costs_few_writes_and_a_finished_one_none() {
     }
     let after = test.operator_writes();
     assert_eq!(after, before, "{:#?}", &after[before.len()..]);
+}
+
+#[tokio::test]
+async fn run_that_merges_nothing_costs_fewer_requests() {
+    const RUNNERS: usize = 4;
+    let test = Test::new("requests").await;
+    test.script("four", &sleeps(4, 3)).await;
+    let spec = json!({"parallelism": RUNNERS, "script": "four", "aggregation": {"enabled": false}});
+    test.apply("plain", spec);
+    let status = test.passes("plain").await;
+    test.until("the last Event is there", LIMIT, async || {
+        let events = test.kubectl(&["events", "--for", "k6/plain", "--no-headers"]);
+        events.contains("AllRunnersPassed").then_some(())
+    })
+    .await;
+    assert_few_requests(&test, "plain", RUNNERS + 15 + 2 * views(&status));
+}
+
+/// How often the live view of this run may have been written: at most once in five seconds.
+fn views(status: &Status) -> usize {
+    let (first, last) = (status.history.first().unwrap(), status.history.last().unwrap());
+    usize::try_from(last.time.duration_since(first.time).as_secs() / 5).unwrap()
+}
+
+/// All requests but the watches, which are of no run. The live view is read and written.
+fn assert_few_requests(test: &Test, run: &str, most: usize) {
+    let requests = test.operator_requests().into_iter();
+    let requests: Vec<Written> = requests.filter(|request| request.verb != "watch").collect();
+    println!("{run}: {} requests of at most {most}", requests.len());
+    assert!(
+        requests.len() <= most,
+        "{} requests: {requests:#?}",
+        requests.len()
+    );
 }

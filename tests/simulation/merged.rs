@@ -492,7 +492,7 @@ fn an_aggregator_whose_job_is_deleted_before_the_start_ends_the_run_once_runners
     // Nobody knows of it yet.
     let outcome = ends(
         &Scenario::merged(2, 1),
-        Plan(vec![deleted(16)]),
+        Plan(vec![deleted(10)]),
         "Failed ThresholdsCrossed, 2 released",
     );
     assert_eq!(made(&outcome, "Jobs a-aggregator"), 2);

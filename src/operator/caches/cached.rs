@@ -82,6 +82,16 @@ impl<K: Child> Cached<K> {
         }
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether each call of [`Self::object`] reads its JSON.
+    pub fn is_packed(&self) -> bool {
+        matches!(self.form, Form::Packed(_))
+    }
+
     /// Whether it belongs to a run of the resource with this uid.
     pub fn is_of(&self, uid: &str) -> bool {
         self.run.as_deref() == Some(uid)

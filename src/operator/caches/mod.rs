@@ -5,8 +5,10 @@ mod cached;
 mod slim;
 #[cfg(test)]
 mod tests;
+mod unpacked;
 
 pub(super) use slim::{slim_job, slim_pod, slim_test};
+pub(super) use unpacked::{Unpacked, UnpackedOf};
 
 use super::error::Error;
 use crate::api::{Kind, LoadTest};
@@ -118,13 +120,13 @@ impl Caches {
     }
 
     /// The Jobs of all runs of the resource with this uid.
-    pub fn jobs_of(&self, uid: &str) -> Result<Vec<Arc<Job>>, Error> {
-        objects_of(&self.jobs, uid)
+    pub fn jobs_of(&self, uid: &str, unpacked: &mut UnpackedOf<Job>) -> Result<Vec<Arc<Job>>, Error> {
+        objects_of(&self.jobs, uid, unpacked)
     }
 
     /// The pods of all runs of the resource with this uid.
-    pub fn pods_of(&self, uid: &str) -> Result<Vec<Arc<Pod>>, Error> {
-        objects_of(&self.pods, uid)
+    pub fn pods_of(&self, uid: &str, unpacked: &mut UnpackedOf<Pod>) -> Result<Vec<Arc<Pod>>, Error> {
+        objects_of(&self.pods, uid, unpacked)
     }
 
     /// All resources of both kinds.
@@ -133,10 +135,12 @@ impl Caches {
     }
 }
 
-fn objects_of<K: Child + Clone + 'static>(store: &Store<Cached<K>>, uid: &str) -> Result<Vec<Arc<K>>, Error> {
-    let cached = store.state_filter(|cached| cached.is_of(uid));
-    let objects: Result<Vec<_>, _> = cached.iter().map(|cached| cached.object()).collect();
-    Ok(objects?)
+fn objects_of<K: Child + Clone + 'static>(
+    store: &Store<Cached<K>>,
+    uid: &str,
+    unpacked: &mut UnpackedOf<K>,
+) -> Result<Vec<Arc<K>>, Error> {
+    Ok(unpacked.objects(store.state_filter(|cached| cached.is_of(uid)))?)
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>

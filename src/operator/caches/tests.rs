@@ -2,6 +2,7 @@
 
 use super::cached::Cached;
 use super::slim::{is_of_a_job, is_of_a_run, kept, slim_job, slim_pod, slim_test};
+use super::unpacked::UnpackedOf;
 use crate::api::{Kind, LoadTest, Spec};
 use crate::machine::Aggregation;
 use crate::objects::{Common, Defaults, Owner, ValidatedRun, runner, validate};
@@ -10,6 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube_runtime::watcher::Event;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 #[test]
 fn cached_pod_keeps_what_explains_a_failure_and_not_the_segments_of_all_runners() {
@@ -187,6 +189,31 @@ fn object_that_has_ended_is_read_back_as_it_was() {
     pod.status.as_mut().unwrap().phase = Some("Running".to_owned());
     assert_eq!(Cached::of(job.clone()).bytes(), usize::MAX);
     assert_eq!(*Cached::of(pod.clone()).object().unwrap(), pod);
+}
+
+#[test]
+fn object_is_unpacked_once_while_it_stays_the_same_and_forgotten_when_it_is_gone() {
+    let mut pod = pod();
+    slim_pod(&mut pod);
+    let mut other = pod.clone();
+    other.metadata.name = Some("other".to_owned());
+    let [pod, other] = [pod, other].map(|pod| Arc::new(Cached::of(pod)));
+    let mut unpacked = UnpackedOf::default();
+    let mut look = |all: &[&Arc<Cached<Pod>>]| {
+        unpacked
+            .objects(all.iter().map(|one| Arc::clone(one)).collect())
+            .unwrap()
+    };
+    let first = look(&[&pod, &other]);
+    let second = look(&[&other, &pod]);
+    assert!(Arc::ptr_eq(&first[0], &second[1]) && Arc::ptr_eq(&first[1], &second[0]));
+    // A change of it is another entry of the cache.
+    let changed = Arc::new(Cached::of((*first[0]).clone()));
+    let third = look(&[&changed]);
+    assert!(!Arc::ptr_eq(&first[0], &third[0]));
+    assert_eq!(first[0], third[0]);
+    drop(second);
+    assert_eq!(Arc::strong_count(&first[1]), 1);
 }
 
 /// Labels, annotations, owners, finalizers and commands as long as the API server takes them.

@@ -19,9 +19,13 @@ struct Reading {
 }
 
 impl LiveView {
-    /// The reading of this attempt that is younger than [`LIVE_INTERVAL`]; None if it is time for another.
-    pub fn fresh(&self, attempt: u32) -> Option<Option<Outcome>> {
-        let reading = self.0.as_ref().filter(|reading| reading.attempt == attempt)?;
+    /// The reading of this attempt that is younger than [`LIVE_INTERVAL`]; None if it is time for another. The first
+    /// is read after this time too, as a test that has just begun has no numbers.
+    pub fn fresh(&mut self, attempt: u32) -> Option<Option<Outcome>> {
+        if self.0.as_ref().is_none_or(|reading| reading.attempt != attempt) {
+            self.read(attempt, None);
+        }
+        let reading = self.0.as_ref()?;
         (reading.at.elapsed() < LIVE_INTERVAL).then(|| reading.outcome.clone())
     }
 
@@ -46,8 +50,10 @@ mod tests {
         let mut live = LiveView::default();
         live.read(1, Some(Outcome::default()));
         assert_eq!(live.fresh(1), Some(Some(Outcome::default())));
-        assert_eq!(live.fresh(2), None);
         advance(LIVE_INTERVAL).await;
         assert_eq!(live.fresh(1), None);
+        assert_eq!(live.fresh(2), Some(None));
+        advance(LIVE_INTERVAL).await;
+        assert_eq!(live.fresh(2), None);
     }
 }

@@ -15,9 +15,11 @@ pub(super) use pod_questions::{PodQuestions, Why};
 pub(super) use retries::Retries;
 pub(super) use throttle::StatusThrottle;
 
+use super::caches::Unpacked;
 use crate::api::LoadTest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
+use tokio::time::Instant;
 
 /// One value for each run, by UID of the resource.
 #[derive(Debug, Default)]
@@ -28,6 +30,11 @@ impl<T: Default> ByRun<T> {
     pub fn with<R>(&self, uid: &str, action: impl FnOnce(&mut T) -> R) -> R {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         action(all.entry(uid.to_owned()).or_default())
+    }
+
+    fn forget(&self, uid: &str) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(uid);
     }
 
     fn keep(&self, uids: &BTreeSet<String>) {
@@ -49,6 +56,8 @@ pub struct Memory {
     pub live: ByRun<LiveView>,
     /// The result whose documents have just been kept.
     pub kept: ByRun<KeptResult>,
+    /// The Jobs and pods of a run that is on, as its last look has unpacked them.
+    pub unpacked: ByRun<Unpacked>,
     /// What is known about a Job without a pod.
     pub pod_questions: ByRun<PodQuestions>,
     /// Whether it was published that the status of a resource is another operator's.
@@ -57,8 +66,9 @@ pub struct Memory {
 
 impl Memory {
     /// Remembers that the status was written, and the resource as it is now.
-    pub fn written(&self, uid: &str, resource: LoadTest) {
-        self.expectations.with(uid, |known| known.read(resource));
+    /// The request was sent at this moment.
+    pub fn written(&self, uid: &str, resource: LoadTest, sent: Instant) {
+        self.expectations.with(uid, |known| known.read(resource, sent));
         self.throttle.with(uid, StatusThrottle::written);
         self.retries.with(uid, Retries::written);
     }
@@ -66,6 +76,13 @@ impl Memory {
     /// Remembers that the status of the resource is another operator's. Returns whether that was known.
     pub fn is_known_foreign(&self, uid: &str) -> bool {
         self.foreign.with(uid, |foreign| std::mem::replace(foreign, true))
+    }
+
+    /// Forgets what only a run needs that is on: the resource may stay for months.
+    pub fn ended(&self, uid: &str) {
+        self.live.forget(uid);
+        self.kept.forget(uid);
+        self.unpacked.forget(uid);
     }
 
     /// Forgets the resources that are not among these.
@@ -76,6 +93,7 @@ impl Memory {
             throttle,
             live,
             kept,
+            unpacked,
             pod_questions,
             foreign,
         } = self;
@@ -84,6 +102,7 @@ impl Memory {
         throttle.keep(uids);
         live.keep(uids);
         kept.keep(uids);
+        unpacked.keep(uids);
         pod_questions.keep(uids);
         foreign.keep(uids);
     }

@@ -2,12 +2,12 @@
 
 use super::Observer;
 use crate::machine::{Fact, Observed, State};
-use crate::objects::{AGGREGATE, AGGREGATOR_PORT, address, aggregator_name, service_name, summary_name};
+use crate::objects::{AGGREGATE, aggregator_name};
 use crate::operator::pods;
 use crate::protocol::outcome::{Outcome, Told};
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use kube::{Api, ResourceExt};
 
@@ -57,7 +57,7 @@ impl Observer<'_> {
             _ => false,
         };
         if let (true, true, Fact::Known(_)) = (aggregated, runners_missing, &seen.aggregator) {
-            seen.address = self.address().await;
+            seen.address = self.address();
         }
         let runs = self.run.state.runs_test();
         if let (true, true, Fact::Known(aggregator)) = (aggregated, runs, &seen.aggregator)
@@ -75,7 +75,8 @@ impl Observer<'_> {
             let waited = self.now.duration_since(since);
             seen.result = self.result(job, waited).await;
             if matches!(seen.result, Fact::Known(_)) {
-                seen.summary = self.summary(&summary_name(&self.stem)).await;
+                // Its creation tells if it exists.
+                seen.summary = Fact::Absent;
             }
         }
     }
@@ -87,7 +88,7 @@ impl Observer<'_> {
             Fact::Absent => return Fact::Absent,
             Fact::Unknown => return Fact::Unknown,
         };
-        let Some(pod) = pods::pod_of(job, &self.children.pods) else {
+        let Some(pod) = self.children.pod_of(job) else {
             return Fact::Absent;
         };
         if let Some(outcome) = pods::left_outcome(pod) {
@@ -126,7 +127,7 @@ impl Observer<'_> {
         let Fact::Known(job) = job else {
             return None;
         };
-        let pod = pods::pod_of(job, &self.children.pods)?;
+        let pod = self.children.pod_of(job)?;
         let api: Api<Pod> = self.api();
         let last = LogParams {
             container: Some(AGGREGATE.to_owned()),
@@ -149,37 +150,13 @@ impl Observer<'_> {
         outcome
     }
 
-    /// The address of the aggregator's Service.
-    pub(super) async fn address(&self) -> Fact<String> {
-        let api: Api<Service> = self.api();
-        let job = self
-            .children
-            .jobs
-            .get(&aggregator_name(&self.stem))
-            .and_then(|job| job.uid());
-        let name = service_name(&self.stem);
-        match api.get_opt(&name).await {
-            Ok(Some(service)) => {
-                let owners = service.owner_references();
-                let ours = owners.iter().any(|owner| Some(&owner.uid) == job.as_ref());
-                let service_ip = service.spec.and_then(|spec| spec.cluster_ip).filter(|_| ours);
-                match service_ip.filter(|ip| !ip.is_empty()) {
-                    Some(ip) => Fact::Known(address(&ip, AGGREGATOR_PORT)),
-                    // A foreign object is reported when we try to create ours.
-                    None => Fact::Absent,
-                }
-            }
-            Ok(None) => Fact::Absent,
-            Err(error) => self.unread(&error, &name, "the Service"),
-        }
-    }
-
-    pub(super) async fn summary(&self, name: &str) -> Fact<()> {
-        let api: Api<ConfigMap> = self.api();
-        match api.get_metadata_opt(name).await {
-            Ok(Some(map)) if self.owns(&map) => Fact::Known(()),
-            Ok(Some(_) | None) => Fact::Absent,
-            Err(error) => self.unread(&error, name, "whether the summary is kept"),
-        }
+    /// The address of the aggregator's Service, if this process knows it. If not, its creation tells it, even if the
+    /// Service exists.
+    fn address(&self) -> Fact<String> {
+        let job = self.children.jobs.get(&aggregator_name(&self.stem));
+        let known = job
+            .and_then(|job| job.uid())
+            .and_then(|job_uid| self.expectations(|known| known.service(&job_uid)));
+        Fact::from(known)
     }
 }

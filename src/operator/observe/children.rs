@@ -2,9 +2,10 @@
 
 use crate::api::LoadTest;
 use crate::objects::{ATTEMPT_LABEL, RUN_LABEL};
-use crate::operator::caches::{PAGE, slim_job, slim_pod};
+use crate::operator::caches::{PAGE, Unpacked, slim_job, slim_pod};
 use crate::operator::context::Context;
 use crate::operator::error::Error;
+use crate::operator::pods;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -18,8 +19,9 @@ pub(super) struct Children {
     pub jobs: BTreeMap<String, Arc<Job>>,
     /// The Jobs of the runs before this one.
     pub former: Vec<Arc<Job>>,
-    /// The pods of this run and of those before it.
-    pub pods: Vec<Arc<Pod>>,
+    /// The pods of this run and of those before it, by the UIDs of their owners. Each runner's is looked up at each
+    /// look.
+    pods: BTreeMap<String, Vec<Arc<Pod>>>,
 }
 
 impl Children {
@@ -32,17 +34,42 @@ impl Children {
                 .is_none_or(|label| *label == attempt)
         };
         let (jobs, former): (Vec<_>, Vec<_>) = jobs.into_iter().filter(owned).partition(of_this_run);
+        let mut of_owner: BTreeMap<String, Vec<Arc<Pod>>> = BTreeMap::new();
+        for pod in pods {
+            for owner in pod.owner_references() {
+                let of_it = of_owner.entry(owner.uid.clone()).or_default();
+                of_it.push(Arc::clone(&pod));
+            }
+        }
         Self {
             jobs: jobs.into_iter().map(|job| (job.name_any(), job)).collect(),
             former,
-            pods,
+            pods: of_owner,
         }
     }
 
-    /// The Jobs and pods that the caches show.
-    pub fn cached(context: &Context, uid: &str, attempt: u32) -> Result<Self, Error> {
-        let (jobs, pods) = (context.caches.jobs_of(uid)?, context.caches.pods_of(uid)?);
+    /// The Jobs and pods that the caches show. Those of a run that is on are kept unpacked for its next look.
+    pub fn cached(context: &Context, uid: &str, attempt: u32, is_on: bool) -> Result<Self, Error> {
+        let all = |unpacked: &mut Unpacked| {
+            let Unpacked { jobs, pods } = unpacked;
+            Ok((
+                context.caches.jobs_of(uid, jobs)?,
+                context.caches.pods_of(uid, pods)?,
+            ))
+        };
+        let found: Result<_, Error> = if is_on {
+            context.memory.unpacked.with(uid, all)
+        } else {
+            all(&mut Unpacked::default())
+        };
+        let (jobs, pods) = found?;
         Ok(Self::of(uid, attempt, jobs, pods))
+    }
+
+    /// The pod of a Job: the newest that is not being deleted, else the newest.
+    pub fn pod_of(&self, job: &Job) -> Option<&Arc<Pod>> {
+        let pods = self.pods.get(job.metadata.uid.as_deref()?)?;
+        pods::pod_of(job, pods)
     }
 
     /// The Jobs and pods that the API server lists.

@@ -71,7 +71,7 @@ impl Observer<'_> {
             let goes_on = pods::job_end(job).is_none();
             let leaving = job.metadata.deletion_timestamp.is_some()
                 || self.expectations(|known| known.is_deleted(&job.uid().unwrap_or_default()));
-            let podless = pods::pod_of(job, &self.children.pods).is_none() && goes_on && !leaving;
+            let podless = self.children.pod_of(job).is_none() && goes_on && !leaving;
             podless.then_some((part, &**job))
         })
     }
@@ -98,7 +98,7 @@ impl Observer<'_> {
 
     async fn hint_of(&self, job: String) -> Option<String> {
         let job = self.children.jobs.get(&job)?;
-        let metadata = match pods::pod_of(job, &self.children.pods) {
+        let metadata = match self.children.pod_of(job) {
             Some(pod) => &pod.metadata,
             None => &job.metadata,
         };

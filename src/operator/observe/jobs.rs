@@ -124,7 +124,7 @@ impl Observer<'_> {
     /// The pod of a Job. If a Job has ended, the absence of its pod decides how it ended. Then the API server is asked:
     /// the cache of pods may be behind that of Jobs by any time.
     pub(super) async fn pod_for_certain(&self, job: &Job, decides: bool) -> Fact<Arc<Pod>> {
-        if let Some(pod) = pods::pod_of(job, &self.children.pods) {
+        if let Some(pod) = self.children.pod_of(job) {
             return Fact::Known(Arc::clone(pod));
         }
         let job_uid = job.uid().unwrap_or_default();

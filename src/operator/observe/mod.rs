@@ -19,6 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use std::collections::BTreeMap;
+use tokio::time::Instant;
 
 /// Observes everything that matters to this run now.
 #[tracing::instrument(skip_all)]
@@ -98,13 +99,14 @@ fn of_spec(resource: &LoadTest, validated: &Result<ValidatedSpec, String>) -> Ob
 pub async fn newest(context: &Context, resource: &LoadTest) -> Result<Option<LoadTest>, Error> {
     let namespace = resource.namespace().unwrap_or_default();
     let api: Api<LoadTest> = Api::namespaced_with(context.client.clone(), &namespace, &resource.kind);
+    let sent = Instant::now();
     let found = api.get_opt(&resource.name_any()).await?;
     let same = found.filter(|found| found.uid() == resource.uid());
     Ok(same.map(|mut found| {
         slim_test(&mut found.metadata);
         let uid = found.uid().unwrap_or_default();
         let memory = &context.memory.expectations;
-        memory.with(&uid, |known| known.read(found.clone()));
+        memory.with(&uid, |known| known.read(found.clone(), sent));
         found
     }))
 }
@@ -133,7 +135,8 @@ impl<'a> Observer<'a> {
         now: Timestamp,
     ) -> Result<Self, Error> {
         let uid = resource.uid().unwrap_or_default();
-        let children = Children::cached(context, &uid, run.attempt)?;
+        let is_on = !matches!(run.state, State::Finished(_));
+        let children = Children::cached(context, &uid, run.attempt, is_on)?;
         Ok(Self::with(context, resource, run, now, children))
     }
 
