@@ -95,6 +95,11 @@ pub fn script_name(stem: &str, script: &str) -> String {
     child_name(stem, &format!("script-{}", hash(script)))
 }
 
+/// The name of the ConfigMap with the segments of `n` runners. All runs of a resource with `n` runners share it.
+pub fn sequence_name(name: &str, n: u32) -> String {
+    child_name(name, &format!("segments-{n}"))
+}
+
 /// The name of the initializer Job.
 pub fn initializer_name(name: &str) -> String {
     child_name(name, "initializer")

@@ -1,7 +1,7 @@
 //! The Job of one runner.
 
 use super::pod::{self, PORT, Part, given};
-use super::{ValidatedRun, literal, names, programs, script, segments, tokens};
+use super::{ValidatedRun, literal, names, programs, script, segments, sequence, tokens};
 use crate::api::{Kind, PodSettings};
 use crate::k6::export::{self, environment};
 use crate::k6::flags::{LOG_OUTPUT, LOG_OUTPUT_VARIABLE, NO_LOG};
@@ -48,7 +48,7 @@ pub fn runner(run: &ValidatedRun, (i, n): (u32, u32), address: Option<&str>) -> 
         .chain(base.volume_mounts.unwrap_or_default());
     let mounts: Vec<VolumeMount> = mounts.collect();
     let mut container = Container {
-        env: pod::unresolved(base.env),
+        env: sequence::variable(run, n, pod::unresolved(base.env)),
         command: Some(command(run, (i, n), wiring)),
         ports: Some(std::iter::once(api).chain(spec.ports.iter().cloned()).collect()),
         volume_mounts: given(&mounts),
@@ -115,7 +115,7 @@ fn command(run: &ValidatedRun, (i, n): (u32, u32), wiring: Option<Wiring<'_>>) -
     }
     if n > 1 {
         words.push(format!("--execution-segment={}", segments::segment(i, n)));
-        words.push(format!("--execution-segment-sequence={}", segments::sequence(n)));
+        words.push(format!("--execution-segment-sequence={}", sequence::value(n)));
     }
     words.extend(literal(&spec.arguments, &spec.parts.runner.common.env));
     words.extend(literal(&[script::path(run)], &[]));

@@ -71,19 +71,35 @@ pub async fn execute(
         validated: validated.as_ref(),
         owner: &owner,
     };
-    let results: Vec<Result<Option<Refusal>, Error>> = stream::iter(effects.iter().cloned())
+    // Before the runners, whose pods refer to it: a runner that is created is not looked at again.
+    let segments = task.create_sequence(effects).await;
+    let is_ready = matches!(segments, Ok(None));
+    let possible = effects.iter().cloned();
+    let possible: Vec<Effect> = possible
+        .filter(|effect| is_ready || number_of_runners(effect).is_none())
+        .collect();
+    let results: Vec<Result<Option<Refusal>, Error>> = stream::iter(possible)
         .map(|effect| task.perform(effect))
         .buffer_unordered(CONCURRENCY)
         .collect()
         .await;
     let mut executed = Executed::default();
-    for result in results {
+    for result in results.into_iter().chain([segments]) {
         match result {
             Ok(refused) => executed.refused = executed.refused.or(refused),
             Err(error) => executed.failed = executed.failed.or(Some(error)),
         }
     }
     executed
+}
+
+/// The number of all runners, if this effect creates one of them.
+fn number_of_runners(effect: &Effect) -> Option<u32> {
+    if let Effect::CreateRunner { runner: _, of } = effect {
+        Some(*of)
+    } else {
+        None
+    }
 }
 
 struct Task<'a> {
@@ -123,6 +139,19 @@ impl Task<'_> {
                 // Nothing is created for an invalid spec.
                 None => Ok(None),
             },
+        }
+    }
+
+    /// Creates the ConfigMap with the segments of all runners, if one of these effects creates a runner whose pod refers
+    /// to it.
+    async fn create_sequence(&self, effects: &[Effect]) -> Result<Option<Refusal>, Error> {
+        let runners = effects.iter().find_map(number_of_runners);
+        match runners.and_then(|of| objects::sequence(self.owner, of)) {
+            Some(sequence) => {
+                self.context.leadership.check()?;
+                self.create(sequence).await
+            }
+            None => Ok(None),
         }
     }
 

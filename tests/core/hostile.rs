@@ -4,7 +4,9 @@
 
 use crate::objects::{run_of as built_from, validated};
 use k6_operator::api::{Kind, Spec};
-use k6_operator::objects::{ArgumentError, Common, Defaults, Owner, initializer, runner, script, split};
+use k6_operator::objects::{
+    ArgumentError, Common, Defaults, Owner, initializer, runner, script, sequence, split,
+};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use proptest::prelude::*;
@@ -1014,6 +1016,10 @@ fn each_word_of_the_largest_test_is_one_that_linux_can_give_to_a_program() {
         (1_999, 2_000),
         None,
     ));
-    let longest = argv(&pod.containers[0]).iter().map(String::len).max().unwrap();
+    // As the kubelet gives them to it.
+    let segments = sequence(&owner(), 2_000).unwrap().data.unwrap();
+    let words = argv(&pod.containers[0]).into_iter();
+    let words = words.map(|word| word.replace("$(K6_OPERATOR_SEGMENTS)", &segments["sequence"]));
+    let longest = words.map(|word| word.len()).max().unwrap();
     assert!((15_000..131_072).contains(&longest), "{longest}");
 }

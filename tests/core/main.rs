@@ -21,5 +21,6 @@ mod scenarios;
 mod schemas;
 mod shapes;
 mod shipped;
+mod sizes;
 mod support;
 mod transitions;

@@ -218,6 +218,57 @@ fn the_third_of_four_runners_has_the_third_segment() {
     ));
 }
 
+/// k6 needs it whole: docs/adr/0007 has what it does without.
+#[test]
+fn sequence_of_many_runners_stands_once_and_each_refers_to_it() {
+    let sequence_of = |n: u32| format!("--execution-segment-sequence={}", segments::sequence(n));
+    let spec = spec(json!({
+        "parallelism": 2000, "script": "s",
+        "runner": {"env": [{"name": "K6_OPERATOR_SEGMENTS", "value": "0,1"}, {"name": "A", "value": "b"}]}
+    }));
+    let run = run_of(&owner("k6-sample"), &spec, &defaults());
+    let container = |i: u32, n: u32| {
+        let pod = runner(&run, (i, n), None).spec.unwrap().template.spec.unwrap();
+        pod.containers.into_iter().next().unwrap()
+    };
+    assert!(sequence(&run.owner, 100).is_none());
+    let few = container(7, 100);
+    assert!(few.command.unwrap().contains(&sequence_of(100)));
+    let names: Vec<String> = few
+        .env
+        .unwrap()
+        .into_iter()
+        .map(|variable| variable.name)
+        .collect();
+    assert_eq!(
+        names,
+        ["K6_AUTO_EXTENSION_RESOLUTION", "K6_OPERATOR_SEGMENTS", "A"]
+    );
+
+    for n in [101, 2000] {
+        let map = sequence(&run.owner, n).unwrap();
+        let name = map.metadata.name.clone().unwrap();
+        assert_eq!(name, format!("k6-sample-segments-{n}"));
+        assert_eq!(map.immutable, Some(true));
+        assert_eq!(map.metadata.owner_references.unwrap()[0].uid, "5f2a");
+        assert_eq!(map.data.unwrap()["sequence"], segments::sequence(n));
+        for i in [1, n] {
+            let container = container(i, n);
+            let command = container.command.unwrap();
+            let segment = format!("--execution-segment={}", segment(i, n));
+            assert!(command.contains(&segment), "{command:?}");
+            let reference = "--execution-segment-sequence=$(K6_OPERATOR_SEGMENTS)".to_owned();
+            assert!(command.contains(&reference), "{command:?}");
+            let env = serde_json::to_value(container.env).unwrap();
+            let from = json!({"configMapKeyRef": {"name": name, "key": "sequence"}});
+            let ours = json!({"name": "K6_OPERATOR_SEGMENTS", "valueFrom": from});
+            let of_name = |variable: &&serde_json::Value| variable["name"] == "K6_OPERATOR_SEGMENTS";
+            let found: Vec<_> = env.as_array().unwrap().iter().filter(of_name).collect();
+            assert_eq!(found, [&ours], "{env}");
+        }
+    }
+}
+
 #[test]
 fn a_runner_has_all_that_its_spec_sets() {
     let spec = full();
@@ -302,7 +353,7 @@ fn a_stopper_has_the_image_that_the_spec_sets() {
 fn four_runners_share_the_users_of_the_article_equally() {
     let segments: Vec<String> = (1..=4).map(|i| segment(i, 4)).collect();
     assert_eq!(segments, ["0:1/4", "1/4:2/4", "2/4:3/4", "3/4:1"]);
-    assert_eq!(sequence(4), "0,1/4,2/4,3/4,1");
+    assert_eq!(segments::sequence(4), "0,1/4,2/4,3/4,1");
     // Each of a quarter of 200 users: 50.
     let bound = |text: &str| match text.split_once('/') {
         Some((a, b)) => 200 * a.parse::<u32>().unwrap() / b.parse::<u32>().unwrap(),

@@ -196,7 +196,7 @@ pub fn digest(n: u32) -> String {
     }
 }
 
-fn happy(n: u32) -> Vec<Event> {
+pub fn happy(n: u32) -> Vec<Event> {
     let Some(inspected) = k6_operator::machine::classify(
         &after([accepted(n)]),
         &Observed {

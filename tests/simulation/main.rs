@@ -13,6 +13,7 @@ mod inject;
 #[path = "../support/invariants.rs"]
 mod invariants;
 mod k6;
+mod many;
 mod merged;
 mod process;
 mod recorder;

@@ -163,7 +163,11 @@ fn bytes(object: &impl serde::Serialize) -> usize {
 fn ended_runner_takes_a_few_kilobytes_of_the_caches_however_many_others_there_are() {
     let (mut job, mut pod) = (job(), pod());
     let before = (bytes(&job), bytes(&pod));
-    assert!(before.0 > 20_000 && before.1 > 20_000, "{before:?}");
+    // docs/limits.md has their sum. The segments of all 2,000 would be 19,000 more in each.
+    assert!(
+        (7_000..8_000).contains(&before.0) && (8_000..9_500).contains(&before.1),
+        "{before:?}"
+    );
     slim_job(&mut job);
     slim_pod(&mut pod);
     let after = (bytes(&job), bytes(&pod));
