@@ -726,8 +726,9 @@ async fn chart_as_the_source_of_an_application_installs_the_operator() {
     let operator = test.elsewhere("chart-system").await;
     let _without = WithoutOperator::begin(&test);
     // The chart refuses the name that the image has here.
-    let named = Command::new("ctr")
+    let named = Command::new(variable("K6OP_EMBEDDED"))
         .args([
+            "ctr",
             "--address",
             &variable("K6OP_CONTAINERD"),
             "--namespace",

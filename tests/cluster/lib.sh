@@ -32,7 +32,9 @@ if [[ ! $kubernetes =~ ^1\.[0-9]+\.[0-9]+$ ]]; then
 fi
 embedded=$cache/bin/embedded
 [[ $kubernetes == "$pinned_kubernetes" ]] || embedded=$cache/bin/kubernetes-$kubernetes
-export pinned_kubernetes kubernetes embedded
+# The process that its containerd starts for each pod.
+shim=${embedded%/*}/shim-${embedded##*/}
+export pinned_kubernetes kubernetes embedded shim
 
 # The k6 of the tests and of the demo: the binary K6_BIN, or the one that
 # k6-requirements.txt pins. Its image has its version as the tag.
@@ -124,6 +126,9 @@ components=(holder etcd containerd kube-apiserver kube-controller-manager
     kube-scheduler kube-proxy kubelet coredns kwok)
 export components
 
+# cr ARGUMENT...: the client of the cluster's containerd. It would warn of cgroups v1 each time.
+cr() { CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1 "$embedded" ctr --address "$run/containerd.sock" --namespace k8s.io "$@"; }
+
 # kc ARGUMENT...: kubectl as the cluster's administrator.
 kc() { kubectl --kubeconfig "$kubeconfig" "$@"; }
 
@@ -191,7 +196,7 @@ import() {
     id=$(basename "$(readlink -f "$1")")
     stamp=$run/images/$(basename "$1")
     if [[ ! -e $stamp || $(<"$stamp") != "$id" ]]; then
-        ctr --address "$run/containerd.sock" --namespace k8s.io images import "$1" >/dev/null
+        cr images import "$1" >/dev/null
         printf '%s\n' "$id" > "$stamp"
     fi
 }

@@ -33,8 +33,8 @@ import (
 
 	// CoreDNS with the few plugins its Corefile here uses.
 	_ "github.com/coredns/coredns/core/dnsserver"
-	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/bind"
+	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
 	_ "github.com/coredns/coredns/plugin/hosts"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
@@ -78,6 +78,8 @@ func main() {
 			fmt.Fprintln(os.Stderr, "coredns:", err)
 			os.Exit(1)
 		}
+	case "containerd", "ctr":
+		runContainers(args)
 	case "kwok":
 		if err := nodes(args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, "kwok:", err)
