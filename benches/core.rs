@@ -65,6 +65,7 @@ fn history(n: u32) -> Vec<Record> {
         warning: None,
         aggregation: None,
         not_aggregated: None,
+        program: k6_operator::machine::ProgramSource::Copied,
     };
     let accepted = Event::Accepted {
         generation: 1,

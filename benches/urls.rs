@@ -1,7 +1,7 @@
 //! What a test costs whose requests all have URLs of their own: the time of one k6 with 12,000 of them, with and
 //! without merging. Run with `cargo bench --bench urls`; `K6OP_URLS` is how many (12000), `K6OP_PAIRS` how often (3),
 //! and `K6_BIN` names the k6.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
 #[path = "../tests/support/k6.rs"]
 mod k6;

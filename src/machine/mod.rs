@@ -45,8 +45,8 @@ pub use replay::{ReplayError, Run, append, replay};
 pub(crate) use rerun::is_answered;
 pub use rerun::rerun_ordered;
 pub use state::{
-    Accepted, AfterStop, Aggregation, Created, Ended, Finished, Initializing, Plan, Reason, RunResult,
-    STOP_GRACE, Started, Starting, State, StateName, Stop, Stopping, Test, Verdict,
+    Accepted, AfterStop, Aggregation, Created, Ended, Finished, Initializing, Plan, ProgramSource, Reason,
+    RunResult, STOP_GRACE, Started, Starting, State, StateName, Stop, Stopping, Test, Verdict,
 };
 pub use step::{Step, step};
 pub use terms::{Inspect, Metrics, Setup, Start, Terms, Thresholds};

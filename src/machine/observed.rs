@@ -4,6 +4,7 @@
 use super::cleanup::Cleanup;
 use super::inspection::{Inspection, InspectionError};
 use super::pod_refusal::PodRefusal;
+use super::state::ProgramSource;
 use super::terms::Terms;
 use crate::protocol::outcome::Outcome;
 use crate::protocol::report::Report;
@@ -83,6 +84,9 @@ pub struct Observed {
     pub former: Vec<String>,
     /// The Jobs of this run, once it is Finished.
     pub left: Left,
+    /// How the operator's program gets into containers whose image lacks it. Looked up only until there is a plan, which
+    /// records it.
+    pub program: ProgramSource,
     /// The script: Ok if it is there, Err with a sentence that names what is missing, Absent if the operator has to
     /// create its ConfigMap from the spec.
     pub script: Fact<Result<(), String>>,
@@ -236,6 +240,7 @@ impl Observed {
             retention: Retention::default(),
             former: Vec::new(),
             left: Left::default(),
+            program: ProgramSource::default(),
             script: Fact::Unknown,
             initializer: Fact::Unknown,
             runners: Fact::Unknown,

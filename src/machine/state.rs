@@ -126,6 +126,30 @@ pub struct Plan {
     /// The reason why the metrics of the runners are not merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_aggregated: Option<String>,
+    /// How the operator's program gets into the runners; absent if it is copied.
+    #[serde(default, skip_serializing_if = "ProgramSource::is_copied")]
+    pub program: ProgramSource,
+}
+
+/// How the operator's program gets into a container whose image lacks it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum ProgramSource {
+    /// An init container copies it into a volume.
+    #[default]
+    Copied,
+    /// The operator's image is mounted as a volume.
+    Mounted,
+}
+
+impl ProgramSource {
+    fn is_copied(&self) -> bool {
+        match self {
+            Self::Copied => true,
+            Self::Mounted => false,
+        }
+    }
 }
 
 impl Plan {

@@ -4,6 +4,7 @@
 use super::pod::{self, Part, given};
 use super::volumes::{empty, mount};
 use super::{ValidatedRun, literal, programs, script};
+use crate::machine::ProgramSource;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, PodSpec, VolumeMount};
 
@@ -14,8 +15,8 @@ pub const INSPECT: &str = "inspect";
 const ARCHIVE_VOLUME: &str = "k6-archive-volume";
 const ARCHIVE_FOLDER: &str = "/k6-archive";
 
-/// The initializer Job.
-pub fn initializer(run: &ValidatedRun) -> Job {
+/// The initializer Job. It runs before there is a plan, which would say where its program comes from.
+pub fn initializer(run: &ValidatedRun, program: ProgramSource) -> Job {
     let ValidatedRun { owner, spec, plan: _ } = run;
     let settings = &spec.parts.initializer;
     let timeout = spec.terms.initialization_timeout;
@@ -26,7 +27,7 @@ pub fn initializer(run: &ValidatedRun) -> Job {
     let mounts: Vec<VolumeMount> = mounts.collect();
     // The deadline of the run passes first, then that of the program, then that of the Job.
     let command = [
-        programs::COPY.to_owned(),
+        programs::PROVIDED.to_owned(),
         "inspect".to_owned(),
         format!("--folder={ARCHIVE_FOLDER}"),
         format!(
@@ -55,8 +56,9 @@ pub fn initializer(run: &ValidatedRun) -> Job {
         volumes: Some(volumes.collect()),
         ..PodSpec::default()
     };
-    let copying = programs::copied(&mut pod, &mut container, &spec.parts.program_image, settings);
-    pod.init_containers = Some(vec![copying]);
+    let image = &spec.parts.program_image;
+    let copying = programs::provided(&mut pod, &mut container, image, settings, program);
+    pod.init_containers = copying.map(|copying| vec![copying]);
     pod.containers = vec![container];
     pod::job(
         owner,

@@ -29,7 +29,7 @@ pub use names::{
     script_name, service_name, starter_name, stem, stopper_name, summary_name, tokens_name,
 };
 pub use pod::{Defaults, Owner, PORT};
-pub use programs::{PROGRAM_CONTAINER, starter, stopper};
+pub use programs::{PROGRAM_CONTAINER, mounts_program, starter, stopper};
 pub use runner::{RUNNER, runner};
 pub use script::{Script, VOLUME, script};
 pub use sequence::sequence;

@@ -1,7 +1,7 @@
 //! What all pods of a run have in common: metadata, hardening, and the frame of a Job.
 
 use super::names;
-use super::programs::{COPY, PROGRAM};
+use super::programs::{PROGRAM, PROVIDED};
 use crate::api::{GROUP, InitContainer, Kind, PodSettings, PodTemplate, PullPolicy, Resources, VERSION};
 use crate::k6::refusal::{RESOLUTION, RESOLUTION_BEFORE};
 pub(super) use crate::machine::Part;
@@ -265,7 +265,7 @@ fn framed(part: Part, settings: &PodSettings, pod: PodSpec) -> PodSpec {
 
 fn runs_our_program(container: &Container) -> bool {
     let program = container.command.iter().flatten().next();
-    program.is_some_and(|word| word == PROGRAM || word == COPY)
+    program.is_some_and(|word| word == PROGRAM || word == PROVIDED)
 }
 
 /// True if the user chooses the architecture of the node.

@@ -1,13 +1,13 @@
-//! The Jobs of starter and stopper, and the copy of the operator's program in pods whose image lacks it.
+//! The Jobs of starter and stopper, and the operator's program in pods whose image lacks it.
 
 use super::pod::{self, PORT, Part};
-use super::volumes::{empty, mount};
+use super::volumes::{empty, mount, of_image};
 use super::{ValidatedRun, names, tokens};
 use crate::api::{PodSettings, PullPolicy};
-use crate::machine::{STOP_GRACE, Target};
+use crate::machine::{ProgramSource, STOP_GRACE, Target};
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, PodSpec, SecurityContext};
+use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, Pod, PodSpec, SecurityContext};
 
 /// The name of a starter's or stopper's container, which is that of grafana/k6-operator.
 pub const PROGRAM_CONTAINER: &str = "k6-curl";
@@ -15,10 +15,13 @@ pub const PROGRAM_CONTAINER: &str = "k6-curl";
 /// The path of the program in the operator's image.
 pub(super) const PROGRAM: &str = "/k6-operator";
 
-/// The volume for a copy of the program, in pods whose image lacks it, such as one made for grafana/k6-operator.
-const COPY_VOLUME: &str = "k6-operator-program";
-const COPY_FOLDER: &str = "/k6-operator-program";
-pub(super) const COPY: &str = "/k6-operator-program/k6-operator";
+/// The volume with the program, in pods whose image lacks it, such as one made for grafana/k6-operator.
+const VOLUME: &str = "k6-operator-program";
+const FOLDER: &str = "/k6-operator-program";
+/// The name of the init container that copies it there.
+const COPYING: &str = "copy";
+/// The path of the program there. In the operator's image it is at the root.
+pub(super) const PROVIDED: &str = "/k6-operator-program/k6-operator";
 
 /// The Job that releases the runners.
 pub fn starter(run: &ValidatedRun, targets: &[Target]) -> Job {
@@ -54,7 +57,7 @@ fn program(
     let address =
         |target: &Target| format!("--runner={}={}", target.runner, names::address(&target.ip, PORT));
     let mut container = Container {
-        command: Some(vec![if foreign { COPY } else { PROGRAM }.to_owned()]),
+        command: Some(vec![if foreign { PROVIDED } else { PROGRAM }.to_owned()]),
         security_context: read_only(base.security_context, settings),
         readiness_probe: settings.readiness_probe.clone(),
         liveness_probe: settings.liveness_probe.clone(),
@@ -62,8 +65,8 @@ fn program(
     };
     let mut pod = PodSpec::default();
     if foreign {
-        let copying = copied(&mut pod, &mut container, image, settings);
-        pod.init_containers.get_or_insert_default().push(copying);
+        pod.init_containers =
+            provided(&mut pod, &mut container, image, settings, run.program()).map(|copying| vec![copying]);
     }
     // Where metrics are merged, `linger` listens at the port of a runner and requires the token.
     let token = run.aggregation().map(|_| {
@@ -89,30 +92,56 @@ pub(super) fn read_only(context: Option<SecurityContext>, settings: &PodSettings
     })
 }
 
-/// Mounts a volume for the operator's program into a container whose image lacks it, and returns the init container that
-/// copies it there.
-pub(super) fn copied(
+/// Mounts a volume with the operator's program into a container whose image lacks it. Returns the init container that
+/// copies it there, if the volume is not the operator's image itself.
+pub(super) fn provided(
     pod: &mut PodSpec,
     container: &mut Container,
-    program_image: &str,
+    image: &str,
     settings: &PodSettings,
-) -> Container {
-    let volumes = pod.volumes.get_or_insert_default();
-    volumes.push(empty(COPY_VOLUME, EmptyDirVolumeSource::default()));
+    program: ProgramSource,
+) -> Option<Container> {
     let mounts = container.volume_mounts.get_or_insert_default();
-    mounts.push(mount(COPY_VOLUME, COPY_FOLDER, true));
+    mounts.push(mount(VOLUME, FOLDER, true));
+    let volumes = pod.volumes.get_or_insert_default();
+    match program {
+        ProgramSource::Mounted => {
+            volumes.push(of_image(VOLUME, image));
+            None
+        }
+        ProgramSource::Copied => {
+            volumes.push(empty(VOLUME, EmptyDirVolumeSource::default()));
+            Some(copying(image, settings))
+        }
+    }
+}
+
+/// True if the containers of a pod run the program from a volume that is the operator's image.
+pub fn mounts_program(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| {
+        let runs = |container: &Container| {
+            let first = container.command.as_ref().and_then(|words| words.first());
+            first.is_some_and(|word| word == PROVIDED)
+        };
+        let mut before = spec.init_containers.iter().flatten();
+        spec.containers.iter().any(runs) && !before.any(|container| container.name == COPYING)
+    })
+}
+
+/// The init container that copies the program.
+fn copying(image: &str, settings: &PodSettings) -> Container {
     let hardened = PodSettings {
-        image: Some(program_image.to_owned()),
+        image: Some(image.to_owned()),
         common: settings.common.clone(),
         ..PodSettings::default()
     };
     Container {
         command: Some(vec![PROGRAM.to_owned()]),
-        args: Some(vec!["copy".to_owned(), COPY.to_owned()]),
-        volume_mounts: Some(vec![mount(COPY_VOLUME, COPY_FOLDER, false)]),
+        args: Some(vec!["copy".to_owned(), PROVIDED.to_owned()]),
+        volume_mounts: Some(vec![mount(VOLUME, FOLDER, false)]),
         image_pull_policy: Some(PullPolicy::IfNotPresent.as_str().to_owned()),
         env: None,
         env_from: None,
-        ..pod::main_container("copy", program_image, &hardened)
+        ..pod::main_container(COPYING, image, &hardened)
     }
 }

@@ -7,7 +7,8 @@ use crate::k6::export::{self, environment};
 use crate::k6::flags::{LOG_OUTPUT, LOG_OUTPUT_VARIABLE, NO_LOG};
 use crate::k6::system_tags::SYSTEM_TAGS;
 use crate::k6::{Arguments, Flags};
-use crate::machine::{Aggregation, Start};
+use crate::machine::{Aggregation, ProgramSource, Start};
+use crate::protocol::tokens::{ENVIRONMENT, VARIABLES};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     Affinity, Container, ContainerPort, EnvVar, EnvVarSource, ObjectFieldSelector, PodAffinityTerm, PodSpec,
@@ -69,9 +70,14 @@ pub fn runner(run: &ValidatedRun, (i, n): (u32, u32), address: Option<&str>) -> 
     };
     if let Some(wiring) = wiring {
         exporting(&mut container, wiring.aggregation);
-        let mut copying = programs::copied(&mut pod, &mut container, &spec.parts.program_image, settings);
-        tokens::handed_over(&mut pod, &mut copying, &mut container, owner);
-        pod.init_containers = Some(vec![copying]);
+        let image = &spec.parts.program_image;
+        match programs::provided(&mut pod, &mut container, image, settings, run.program()) {
+            Some(mut copying) => {
+                tokens::handed_over(&mut pod, &mut copying, &mut container, owner);
+                pod.init_containers = Some(vec![copying]);
+            }
+            None => with_variables(&mut container, tokens::in_variables(owner)),
+        }
     }
     pod.containers = vec![container];
     pod::job(owner, Part::Runner(i), None, settings, pod)
@@ -96,7 +102,11 @@ fn exporting(container: &mut Container, aggregation: &Aggregation) {
         value: Some(value),
         value_from: None,
     });
-    let ours: Vec<EnvVar> = [pod].into_iter().chain(ours).collect();
+    with_variables(container, [pod].into_iter().chain(ours).collect());
+}
+
+/// Adds variables of ours, in place of a user's of the same names.
+fn with_variables(container: &mut Container, ours: Vec<EnvVar>) {
     // `env` takes precedence over `envFrom`, and each name may stand in it once.
     let variables = container.env.get_or_insert_default();
     variables.retain(|user| !ours.iter().any(|own| own.name == user.name));
@@ -117,7 +127,13 @@ fn command(run: &ValidatedRun, (i, n): (u32, u32), wiring: Option<Wiring<'_>>) -
         words.push(format!("--execution-segment={}", segments::segment(i, n)));
         words.push(format!("--execution-segment-sequence={}", sequence::value(n)));
     }
-    words.extend(literal(&spec.arguments, &spec.parts.runner.common.env));
+    // Kubernetes fills in what a user's own variables are, and no token.
+    let env = spec.parts.runner.common.env.iter();
+    let env: Vec<EnvVar> = env
+        .filter(|variable| !VARIABLES.contains(&variable.name.as_str()))
+        .cloned()
+        .collect();
+    words.extend(literal(&spec.arguments, &env));
     words.extend(literal(&[script::path(run)], &[]));
     // k6 uses the last value of a flag.
     let rps = plan.as_ref().and_then(|plan| plan.rps);
@@ -147,12 +163,15 @@ fn command(run: &ValidatedRun, (i, n): (u32, u32), wiring: Option<Wiring<'_>>) -
 /// The words before `k6 run` where metrics are merged: `linger` and its arguments.
 fn around_k6(run: &ValidatedRun, i: u32, Wiring { aggregation, address }: Wiring<'_>) -> Vec<String> {
     let mut words = vec![
-        programs::COPY.to_owned(),
+        programs::PROVIDED.to_owned(),
         "linger".to_owned(),
         format!("--aggregator={address}"),
         format!("--runner={i}"),
         format!("--process=$({POD_VARIABLE})"),
-        format!("--tokens={}", tokens::COPY_FOLDER),
+        match run.program() {
+            ProgramSource::Copied => format!("--tokens={}", tokens::COPY_FOLDER),
+            ProgramSource::Mounted => format!("--tokens={ENVIRONMENT}"),
+        },
         format!("--listen=[::]:{PORT}"),
     ];
     let timeout = aggregation.teardown_seconds;

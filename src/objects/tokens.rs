@@ -3,10 +3,11 @@
 use super::names;
 use super::pod::Owner;
 use super::volumes::{empty, mount};
-use crate::protocol::tokens::{AGGREGATOR, AGGREGATOR_HASH, RUNNERS, RUNNERS_HASH, Tokens};
+use crate::protocol::tokens::{AGGREGATOR, AGGREGATOR_HASH, RUNNERS, RUNNERS_HASH, Tokens, VARIABLES};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, KeyToPath, PodSpec, Secret, SecretVolumeSource, Volume,
+    Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, KeyToPath, PodSpec, Secret, SecretKeySelector,
+    SecretVolumeSource, Volume,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -72,6 +73,25 @@ pub(super) fn handed_over(pod: &mut PodSpec, copying: &mut Container, runner: &m
     mounts.push(mount(COPY_VOLUME, COPY_FOLDER, false));
 }
 
+/// The variables with the keys of a runner, where nothing runs before it that could copy them. `linger` takes them out of
+/// the environment of each process that it starts, and closes its own to them.
+pub(super) fn in_variables(owner: &Owner) -> Vec<EnvVar> {
+    let secret = names::tokens_name(&owner.stem(), &owner.uid);
+    let variable = |(name, key): (&str, &str)| EnvVar {
+        name: name.to_owned(),
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(SecretKeySelector {
+                name: secret.clone(),
+                key: key.to_owned(),
+                optional: None,
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    };
+    VARIABLES.into_iter().zip(OF_RUNNER).map(variable).collect()
+}
+
 fn secret(owner: &Owner, keys: &[&str]) -> Volume {
     let items = keys.iter().map(|key| KeyToPath {
         key: (*key).to_owned(),
@@ -110,7 +130,7 @@ mod tests {
         }
     }
 
-    fn jobs() -> BTreeMap<&'static str, Job> {
+    fn jobs(program: &str) -> BTreeMap<&'static str, Job> {
         let spec: Spec =
             serde_json::from_value(serde_json::json!({"parallelism": 2, "script": "s"})).unwrap();
         let defaults = Defaults {
@@ -119,7 +139,7 @@ mod tests {
             common: Common::default(),
         };
         let aggregation = serde_json::json!({"output": "opentelemetry", "k6Version": "2.2.0"});
-        let plan = serde_json::json!({"parallelism": 2, "aggregation": aggregation});
+        let plan = serde_json::json!({"parallelism": 2, "aggregation": aggregation, "program": program});
         let run = ValidatedRun {
             owner: owner("u-1", 1),
             spec: validate(&spec, &defaults).unwrap(),
@@ -139,7 +159,7 @@ mod tests {
 
     #[test]
     fn each_part_is_given_what_it_shows_or_checks_and_nothing_else() {
-        let jobs = jobs();
+        let jobs = jobs("copied");
         for (part, keys) in [
             ("runner", vec![AGGREGATOR, RUNNERS_HASH]),
             ("starter", vec![RUNNERS]),
@@ -160,7 +180,13 @@ mod tests {
 
     #[test]
     fn secret_is_not_mounted_where_a_script_runs() {
-        let pod = jobs()["runner"].spec.clone().unwrap().template.spec.unwrap();
+        let pod = jobs("copied")["runner"]
+            .spec
+            .clone()
+            .unwrap()
+            .template
+            .spec
+            .unwrap();
         let mounts = |container: &Container| -> Vec<String> {
             let mounts = container.volume_mounts.iter().flatten();
             mounts.map(|mount| mount.name.clone()).collect()
@@ -183,19 +209,46 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_in_no_word_and_no_variable_of_a_pod() {
-        for (part, job) in jobs() {
+    fn tokens_are_in_no_word_of_a_pod_and_in_no_variable_that_a_script_could_have() {
+        for (part, job) in jobs("copied").into_iter().chain(jobs("mounted")) {
             let pod = job.spec.unwrap().template.spec.unwrap();
             for container in pod.containers.iter().chain(pod.init_containers.iter().flatten()) {
                 let words = container.command.iter().chain(&container.args).flatten();
                 assert!(words.clone().all(|word| !word.contains("Bearer")), "{part}");
                 let mut variables = container.env.iter().flatten();
-                let from_secret = |variable: &k8s_openapi::api::core::v1::EnvVar| {
+                let from_secret = |variable: &EnvVar| {
                     let source = variable.value_from.as_ref();
-                    source.is_some_and(|source| source.secret_key_ref.is_some())
+                    let is_taken_out = VARIABLES.contains(&variable.name.as_str());
+                    !is_taken_out && source.is_some_and(|source| source.secret_key_ref.is_some())
                 };
                 assert!(!variables.any(from_secret), "{part}");
             }
         }
+    }
+
+    #[test]
+    fn runner_without_an_init_container_has_its_two_keys_in_variables_and_no_secret_volume() {
+        let pod = jobs("mounted")["runner"]
+            .spec
+            .clone()
+            .unwrap()
+            .template
+            .spec
+            .unwrap();
+        let secrets = |pod: &PodSpec| pod.volumes.iter().flatten().any(|volume| volume.secret.is_some());
+        assert!(pod.init_containers.is_none() && !secrets(&pod));
+        let env = pod.containers[0].env.clone().unwrap();
+        let key = |variable: &EnvVar| {
+            let source = variable.value_from.as_ref()?.secret_key_ref.as_ref()?;
+            Some((variable.name.clone(), source.name.clone(), source.key.clone()))
+        };
+        let name = names::tokens_name("load", "u-1");
+        let expected = VARIABLES.into_iter().zip(OF_RUNNER);
+        let expected: Vec<_> = expected
+            .map(|(variable, key)| (variable.to_owned(), name.clone(), key.to_owned()))
+            .collect();
+        assert_eq!(env.iter().filter_map(key).collect::<Vec<_>>(), expected);
+        let words = pod.containers[0].command.clone().unwrap();
+        assert!(words.contains(&"--tokens=env".to_owned()), "{words:?}");
     }
 }

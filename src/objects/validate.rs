@@ -12,7 +12,7 @@ use crate::k6::export::{OUTPUTS_VARIABLE, is_cloud, is_opentelemetry};
 use crate::k6::flags::variable_of;
 use crate::k6::{Arguments, Flags};
 use crate::limits::PARALLELISM;
-use crate::machine::{Aggregation, Inspect, Metrics, Plan, Setup, Start, Terms, Thresholds};
+use crate::machine::{Aggregation, Inspect, Metrics, Plan, ProgramSource, Setup, Start, Terms, Thresholds};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{ContainerPort, EnvVar};
 use serde_json::Value;
@@ -55,6 +55,11 @@ impl ValidatedRun {
     /// How the metrics of the runners are merged; None if they are not.
     pub fn aggregation(&self) -> Option<&Aggregation> {
         self.plan.as_ref()?.aggregation.as_ref()
+    }
+
+    /// How the operator's program gets into containers whose image lacks it.
+    pub(super) fn program(&self) -> ProgramSource {
+        self.plan.as_ref().map(|plan| plan.program).unwrap_or_default()
     }
 }
 

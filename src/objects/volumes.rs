@@ -1,12 +1,25 @@
-//! Volumes that live as long as their pod, and mounts.
+//! Volumes, and mounts.
 
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Volume, VolumeMount};
+use crate::api::PullPolicy;
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, ImageVolumeSource, Volume, VolumeMount};
 
 /// An empty folder that is deleted with the pod.
 pub(super) fn empty(name: &str, source: EmptyDirVolumeSource) -> Volume {
     Volume {
         name: name.to_owned(),
         empty_dir: Some(source),
+        ..Volume::default()
+    }
+}
+
+/// The files of an image, which can't be changed.
+pub(super) fn of_image(name: &str, image: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        image: Some(ImageVolumeSource {
+            reference: Some(image.to_owned()),
+            pull_policy: Some(PullPolicy::IfNotPresent.as_str().to_owned()),
+        }),
         ..Volume::default()
     }
 }

@@ -1,6 +1,7 @@
 //! The subcommand `run`: its arguments, and what the operator does with its process (listeners, signals, image).
 
 use super::client::client;
+use super::image_volumes::Usage;
 use super::manager::{Settings, operate};
 use super::server_time::ServerTime;
 use super::telemetry::{Endpoints, Health, Heartbeat, Metrics};
@@ -47,6 +48,10 @@ pub struct RunArgs {
     /// resource.
     #[arg(long, env = "KEEP_FINISHED_JOBS", value_name = "DURATION", default_value = "24h", value_parser = keep)]
     pub keep_finished_jobs: Keep,
+    /// Whether the program gets into runners by a volume of its image, not by an init container that copies it: `auto` if
+    /// all nodes are known to mount images, `always` or `never`.
+    #[arg(long, env = "IMAGE_VOLUMES", value_name = "WHEN", default_value = "auto")]
+    pub image_volumes: Usage,
     /// Namespace to watch; default: all.
     #[arg(long, env = "WATCH_NAMESPACE")]
     pub watch_namespace: Option<String>,
@@ -132,6 +137,7 @@ pub async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
             common: defaults::read(args.defaults_file.as_deref())?,
         },
         keep_jobs: args.keep_finished_jobs.0,
+        image_volumes: args.image_volumes,
         lease: args.lease()?,
         instance: args.pod_name.clone(),
         clock: time.clock(Clock::system()),

@@ -1,6 +1,7 @@
 //! What all steps of a reconcile use.
 
 use super::caches::Caches;
+use super::image_volumes::ImageVolumes;
 use super::leadership::Leadership;
 use super::memory::Memory;
 use super::telemetry::Metrics;
@@ -22,6 +23,7 @@ pub(super) struct Context {
     pub defaults: Defaults,
     /// How long the Jobs of a Finished run are kept; None: as long as its resource.
     pub keep_jobs: Option<SignedDuration>,
+    pub image_volumes: Arc<ImageVolumes>,
     pub clock: Clock,
     pub leadership: Leadership,
     pub metrics: Metrics,

@@ -166,7 +166,7 @@ impl Task<'_> {
                 Some(script) => return self.create(script).await,
                 None => return Ok(None),
             },
-            Effect::CreateInitializer => objects::initializer(validated),
+            Effect::CreateInitializer => objects::initializer(validated, self.seen.program),
             Effect::CreateAggregator { options } => {
                 // Before the pods that mount it.
                 if let Some(refused) = self.create_tokens().await? {
@@ -427,12 +427,19 @@ impl Task<'_> {
     }
 }
 
+/// Where a volume has no source. Each that a user writes without one is an `emptyDir`.
+const NO_VOLUME_TYPE: &str = "must specify a volume type";
+
 /// The API server's reason for refusing an object, or the error if a retry may succeed.
 fn refusal<K: Child>(name: &str, error: kube::Error) -> Result<Refusal, Error> {
     let kube::Error::Api(status) = &error else {
         return Err(error.into());
     };
-    let message = format!("{} {name} was refused: {}", K::kind(&()), status.message);
+    let mut message = format!("{} {name} was refused: {}", K::kind(&()), status.message);
+    // An API server whose feature gate ImageVolume is off drops the source of the volume.
+    if status.message.contains(NO_VOLUME_TYPE) {
+        message += "; the cluster does not take images as volumes: set IMAGE_VOLUMES=never for the operator";
+    }
     match status.code {
         422 => Ok(Refusal::Invalid(message)),
         400..=499 if status.code != 429 && status.code != 408 => Ok(Refusal::ForNow(message)),

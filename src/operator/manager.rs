@@ -3,6 +3,7 @@
 use super::caches::{Caches, Guarded, Requests, Watch};
 use super::context::Context;
 use super::error::Error;
+use super::image_volumes::{ImageVolumes, Usage};
 use super::leadership::{self, Candidate, Leadership};
 use super::memory::Memory;
 use super::reconcile::{after_error, reconcile};
@@ -40,6 +41,8 @@ pub struct Settings {
     pub defaults: Defaults,
     /// How many seconds the Jobs of a Finished run are kept; None: as long as its resource.
     pub keep_jobs: Option<SignedDuration>,
+    /// Whether the nodes can mount an image as a volume.
+    pub image_volumes: Usage,
     /// The Lease of the leading operator. Without one the operator acts at once, and must be the only one.
     pub lease: Option<leadership::Settings>,
     /// The name of this process in the Events that it publishes.
@@ -100,6 +103,7 @@ async fn lead(client: &Client, settings: &Settings, leadership: Leadership, end:
         scopes,
         defaults,
         keep_jobs,
+        image_volumes,
         lease: _,
         instance,
         clock,
@@ -122,6 +126,7 @@ async fn lead(client: &Client, settings: &Settings, leadership: Leadership, end:
     let mut filling = Vec::new();
     let mut following = Vec::new();
     let queued = Arc::default();
+    let image_volumes = Arc::new(ImageVolumes::new(client.clone(), image_volumes.within(scopes)));
     let large_logs = Arc::new(Semaphore::new(1));
     let ended_looks = Arc::new(Semaphore::new(ENDED_LOOKS));
     for (scope, watch) in watched.into_iter().zip(watches) {
@@ -140,6 +145,7 @@ async fn lead(client: &Client, settings: &Settings, leadership: Leadership, end:
             memory: Memory::default(),
             defaults: defaults.clone(),
             keep_jobs: *keep_jobs,
+            image_volumes: Arc::clone(&image_volumes),
             clock: clock.clone(),
             leadership: leadership.clone(),
             metrics: metrics.clone(),

@@ -9,6 +9,7 @@
 //! | `observe`, `pods` | gathers the facts of one run; reads Jobs and pods |
 //! | `persist`, `execute` | writes the status, in one place; performs effects |
 //! | `events`, `describe`, `run_info` | publishes transitions as Kubernetes Events; their sentences; the facts for the report |
+//! | [`image_volumes`] | whether nodes can mount the operator's image |
 //! | `client`, `timeout`, `backoff`, `server_time` | the client of the API server, the timeout of requests, pauses after failures, the API server's clock |
 //! | [`defaults`], [`telemetry`] | the administrator's settings; logs, traces, metrics and health |
 
@@ -23,6 +24,7 @@ mod describe;
 mod error;
 mod events;
 mod execute;
+pub mod image_volumes;
 pub mod leadership;
 mod manager;
 mod memory;

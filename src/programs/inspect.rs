@@ -5,6 +5,7 @@
 //! grafana/k6-operator does, and the operator reads it from the log.
 
 use super::Seconds;
+use super::process::k6;
 use crate::k6::refusal::{self, RESOLUTION, RESOLUTION_BEFORE};
 use crate::k6::{Arguments, Flags, Version, arguments, exit_code, log};
 use crate::protocol::inspected::{Inspected, NOT_STARTED};
@@ -16,7 +17,6 @@ use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
@@ -291,7 +291,7 @@ struct K6<'a> {
 impl K6<'_> {
     async fn run(&self, words: &[&str], variables: &[(&str, String)], shown: Shown) -> Result<Ran, Refused> {
         let program = self.program;
-        let mut command = Command::new(program);
+        let mut command = k6(program);
         command
             .args(words)
             .stdin(Stdio::null())

@@ -5,8 +5,8 @@
 //! program ends k6 and exits with its exit code.
 
 use super::Seconds;
-use super::listening::{Keys, Listening, api_at, take_orders};
-use super::process::{code_of, pid_of, tell, until_end};
+use super::listening::{Keys, Listening, TokenSource, api_at, take_orders};
+use super::process::{code_of, k6, pid_of, tell, until_end};
 use super::relay::Relay;
 use super::runners::TokenFileError;
 use super::summing::Plan;
@@ -18,6 +18,7 @@ use crate::k6::export::{
     ENDPOINT, OUTPUTS_VARIABLE, SERIES, SERIES_LIMIT, corrections, outputs_beside, outputs_left_out, tagging,
 };
 use crate::k6::system_tags::has_urls;
+use crate::protocol::tokens::TokenError;
 use hyper::header::InvalidHeaderValue;
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -37,9 +38,9 @@ pub struct LingerArgs {
     /// Address of the aggregator
     #[arg(long, value_name = "HOST:PORT")]
     pub aggregator: String,
-    /// Folder with the tokens of the run. They are read and removed before k6 starts
+    /// Folder with the tokens of the run, which are read and removed before k6 starts; `env` if they are in variables
     #[arg(long, value_name = "PATH")]
-    pub tokens: Option<PathBuf>,
+    pub tokens: Option<TokenSource>,
     /// Address on which to accept orders that carry the run's token
     #[arg(long, value_name = "IP:PORT", requires = "tokens")]
     pub listen: Option<SocketAddr>,
@@ -114,6 +115,8 @@ pub(super) enum LingerError {
     Memory(Errno),
     #[error(transparent)]
     Token(#[from] TokenFileError),
+    #[error("the variable {0}: {1}")]
+    Variable(&'static str, TokenError),
     #[error("--process: {0}")]
     Process(#[from] InvalidHeaderValue),
     #[error("no address for k6's exports: {0}")]
@@ -148,7 +151,7 @@ async fn linger(args: LingerArgs) -> Result<ExitCode, LingerError> {
              send the metrics elsewhere by another output"
         );
     }
-    let keys = args.tokens.as_deref().map(Keys::take).transpose()?;
+    let keys = args.tokens.as_ref().map(Keys::take).transpose()?;
     let token = keys.as_ref().map(|keys| &keys.aggregator);
     let Listening {
         orders,
@@ -200,7 +203,7 @@ fn k6_command(args: &LingerArgs, program: &str, plan: &Plan, outputs: &str) -> C
     // The last value of a flag counts.
     let address = format!("--address={}", args.api);
     let arguments = plan.command.iter().skip(1).cloned().chain(tags).chain([address]);
-    let mut command = Command::new(program);
+    let mut command = k6(program);
     command
         .args(arguments.chain(outputs_beside(outputs)))
         .kill_on_drop(true)

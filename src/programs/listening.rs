@@ -5,12 +5,15 @@ use super::linger::{LingerArgs, LingerError};
 use super::port;
 use super::runners::{TokenFileError, read_token};
 use crate::listen;
-use crate::protocol::tokens::{AGGREGATOR, RUNNERS_HASH, Token, TokenHash};
+use crate::protocol::tokens::{
+    AGGREGATOR, ENVIRONMENT, RUNNERS_HASH, Token, TokenError, TokenHash, VARIABLES,
+};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener as Probing};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use tokio::net::TcpListener;
 
 /// The tokens of the run that a runner has.
@@ -21,11 +24,46 @@ pub(super) struct Keys {
     orders: TokenHash,
 }
 
+/// Where the tokens of a runner are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// In files of this folder, which this process may delete.
+    Folder(PathBuf),
+    /// In [`VARIABLES`].
+    Environment,
+}
+
+impl FromStr for TokenSource {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(if text == ENVIRONMENT {
+            Self::Environment
+        } else {
+            Self::Folder(text.into())
+        })
+    }
+}
+
 impl Keys {
-    /// Reads the token files and removes them, since the script and its child processes can read what this process can.
-    /// The memory of this process is closed to them as well.
-    pub(super) fn take(folder: &Path) -> Result<Self, LingerError> {
+    /// Reads the tokens. The memory of this process is closed to the script and its child processes, and the variables
+    /// with which it was started are part of it. They get none of these: see [`super::process::k6`].
+    pub(super) fn take(source: &TokenSource) -> Result<Self, LingerError> {
         set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(LingerError::Memory)?;
+        match source {
+            TokenSource::Folder(folder) => Self::of_files(folder),
+            TokenSource::Environment => {
+                let [aggregator, orders] = VARIABLES;
+                Ok(Self {
+                    aggregator: of_variable(aggregator)?,
+                    orders: of_variable(orders)?,
+                })
+            }
+        }
+    }
+
+    /// Reads the token files and removes them, since the script and its child processes can read what this process can.
+    fn of_files(folder: &Path) -> Result<Self, LingerError> {
         let keys = Self {
             aggregator: read_token(&folder.join(AGGREGATOR))?,
             orders: read_token(&folder.join(RUNNERS_HASH))?,
@@ -35,6 +73,11 @@ impl Keys {
         }
         Ok(keys)
     }
+}
+
+fn of_variable<T: FromStr<Err = TokenError>>(name: &'static str) -> Result<T, LingerError> {
+    let text = std::env::var(name).unwrap_or_default();
+    text.parse().map_err(|error| LingerError::Variable(name, error))
 }
 
 /// The address of k6's REST API: this address, or another port if a sidecar listens on that one. k6 exits with 106 if

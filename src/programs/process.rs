@@ -2,13 +2,27 @@
 //! extension that it lacks runs another k6 as its child, and passes no signal on to it.
 //! <https://grafana.com/docs/k6/latest/extensions/explanations/extensions-resolution/>
 
+use crate::protocol::tokens::VARIABLES;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::cell::Cell;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 use tokio::signal::unix::Signal as Received;
+
+/// The command of a k6, without the variables that have tokens: its script can read all others.
+pub(super) fn k6(program: &str) -> Command {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the variables with tokens are removed here"
+    )]
+    let mut command = Command::new(program);
+    for name in VARIABLES {
+        command.env_remove(name);
+    }
+    command
+}
 
 /// The process ID of a k6; None if it has ended.
 pub(super) fn pid_of(k6: &Child) -> Option<Pid> {

@@ -1,6 +1,7 @@
 //! Calls the script's handleSummary() with the merged data. The k6 of a runner's container does it, after the k6 that
 //! ran the test has ended.
 
+use super::process::k6;
 use crate::aggregate::handle_summary::{self, Handled, Task};
 use crate::k6::arguments::boolean;
 use crate::k6::export::{OUTPUTS_VARIABLE, measuring};
@@ -13,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::Command;
 use tokio::time::timeout;
 
 /// How long the k6 that calls handleSummary() may take. k6 itself stops handleSummary() after 2 minutes, or after the
@@ -181,7 +181,7 @@ impl Plan {
         let around = around(script, task, setup_data, &base)?;
         let words = self.calling.iter().map(|word| from(&base, word));
         let mut words = words.collect::<Vec<_>>().into_iter();
-        let mut command = Command::new(words.next().unwrap_or_default());
+        let mut command = k6(&words.next().unwrap_or_default());
         command
             .args(words)
             .current_dir(folder)

@@ -20,6 +20,11 @@ pub const RUNNERS: &str = "runners";
 /// The file, and key of the Secret, with the hash of that token. The runners have it.
 pub const RUNNERS_HASH: &str = "runners.sha256";
 
+/// What stands in place of the folder of a runner's tokens where they are in variables.
+pub const ENVIRONMENT: &str = "env";
+/// The variables of a runner with the contents of [`AGGREGATOR`] and of [`RUNNERS_HASH`]. No process of a script has them.
+pub const VARIABLES: [&str; 2] = ["K6_OPERATOR_TOKEN", "K6_OPERATOR_ORDERS_HASH"];
+
 /// The tokens of one run.
 #[derive(Debug)]
 pub struct Tokens {

@@ -6,7 +6,7 @@ use crate::run::{hand_over, tokens};
 use hyper::Method;
 use k6_operator::programs::http::ask;
 use k6_operator::programs::k6_client::Client;
-use k6_operator::protocol::tokens::Tokens;
+use k6_operator::protocol::tokens::{Tokens, VARIABLES};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
@@ -67,6 +67,8 @@ fn lingering_with(
         .arg("--")
         .arg(program)
         .env("K6", k6_binary())
+        .env(VARIABLES[0], tokens().aggregator.text())
+        .env(VARIABLES[1], tokens().runners.hash().to_string())
         .args([
             "run",
             "--quiet",
@@ -376,6 +378,31 @@ async fn port_of_a_runner_tells_its_status_to_all_and_obeys_who_has_the_token() 
     );
     assert_eq!(runner.code(), Some(103), "{}", runner.log());
     assert!(std::net::TcpStream::connect(address).is_err(), "somebody listens");
+}
+
+/// Where no init container hands files over. Here as well as in a container, nobody but `linger` has the variables.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_of_variables_count_and_reach_no_process_of_the_script() {
+    let address = unused_address();
+    let more = [
+        format!("--aggregator={}", unused_address()),
+        "--tokens=env".to_owned(),
+        format!("--listen={address}"),
+    ];
+    let shows = "#!/bin/sh\necho begin; env; echo end\nexec \"$K6\" \"$@\"\n";
+    let mut runner = lingering_with(WAITS, 1, "", Some(shows), &more);
+    until_status(address).await;
+    let setup = ask_for(address, Method::GET, "/v1/setup", None, "").await;
+    assert_eq!(setup.0, 401);
+    let shown = format!("Bearer {}", tokens().runners.text());
+    let stop = r#"{"data":{"type":"status","id":"default","attributes":{"stopped":true}}}"#;
+    let stopped = ask_for(address, Method::PATCH, "/v1/status", Some(&shown), stop).await;
+    assert_eq!(stopped.0, 200, "{stopped:?}");
+    assert_eq!(runner.code(), Some(103), "{}", runner.log());
+    let log = runner.log();
+    assert!(log.contains("\nK6=") && log.contains("\nend\n"), "{log}");
+    let (token, hash) = (tokens().aggregator.text(), tokens().runners.hash().to_string());
+    assert!(!log.contains(token) && !log.contains(&hash), "{log}");
 }
 
 /// A sidecar may have the port, which k6 would end for.

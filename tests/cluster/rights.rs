@@ -76,6 +76,7 @@ operator    create services                     yes
 operator    delete services                     no
 operator    create rolebindings                 no
 operator    get nodes                           no
+operator    list nodes                          yes
 operator    impersonate users                   no
 operator    update leases                       no
 operator    update leases/k6-operator -n k6-operator-system yes

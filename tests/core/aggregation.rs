@@ -12,17 +12,17 @@ use k6_operator::k6::Version;
 use k6_operator::k6::export::{corrections, outputs_beside, tagging};
 use k6_operator::machine::{
     Aggregation, COLLECTION_GRACE, Effect, End, Event, Fact, Finished, HISTORY_LIMIT, Initializer, Inspect,
-    Inspection, InspectionError, Metrics, Observed, Plan, Reason, Record, Refusal, RunResult, Runner,
-    SUMMARY_GRACE, Setup, Start, State, Step, Stop, Stopping, Tally, Target, Terms, Thresholds, Verdict,
-    classify, effects, replay, step, waiting_for, wake_at,
+    Inspection, InspectionError, Metrics, Observed, Plan, ProgramSource, Reason, Record, Refusal, RunResult,
+    Runner, SUMMARY_GRACE, Setup, Start, State, Step, Stop, Stopping, Tally, Target, Terms, Thresholds,
+    Verdict, classify, effects, replay, step, waiting_for, wake_at,
 };
 use k6_operator::objects::{
-    ValidatedRun, aggregator, aggregator_name, runner, service, starter, summary, summary_name,
+    ValidatedRun, aggregator, aggregator_name, initializer, runner, service, starter, summary, summary_name,
 };
 use k6_operator::protocol::inspected::Inspected;
 use k6_operator::protocol::outcome::{Crossed, Outcome};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Container};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Volume};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -58,6 +58,26 @@ fn plan_of(terms: Terms, inspection: Inspection) -> Plan {
         panic!("{event:?}");
     };
     plan
+}
+
+#[test]
+fn plan_records_where_the_program_comes_from() {
+    for program in [ProgramSource::Copied, ProgramSource::Mounted] {
+        let seen = Observed {
+            initializer: said(by_version(Some((1, 1)))),
+            program,
+            ..world(2)
+        };
+        let event = classify(&after([accepted_on(1, terms(2))]), &seen, at(1)).unwrap();
+        let Event::ScriptInspected { plan } = event else {
+            panic!("{event:?}");
+        };
+        assert_eq!(plan.program, program);
+        let stored = serde_json::to_value(&plan).unwrap();
+        // As older operators wrote and read it.
+        assert_eq!(stored.get("program").is_none(), program == ProgramSource::Copied);
+        assert_eq!(serde_json::from_value::<Plan>(stored).unwrap(), plan);
+    }
 }
 
 fn merged() -> Plan {
@@ -1229,6 +1249,48 @@ mod objects {
             (1, 1),
             Some(ADDRESS),
         )
+    }
+
+    #[test]
+    fn runner_of_nodes_that_mount_images_has_no_init_container() {
+        let run = merging(run_of(&owner("k6-sample"), &plain(), &defaults()), &once());
+        let plan = run.plan.map(|plan| Plan {
+            program: ProgramSource::Mounted,
+            ..plan
+        });
+        let run = ValidatedRun { plan, ..run };
+        insta::assert_yaml_snapshot!(runner(&run, (1, 1), Some(ADDRESS)));
+        let job = initializer(&run, ProgramSource::Mounted);
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        assert_eq!(pod.init_containers, None);
+        let image = |volume: &Volume| volume.image.clone()?.reference;
+        let images: Vec<_> = pod.volumes.iter().flatten().filter_map(image).collect();
+        assert_eq!(images, ["k6-operator.invalid/operator:dev"]);
+    }
+
+    #[test]
+    fn users_variables_take_the_place_of_no_token() {
+        let value = json!([{"name": "K6_OPERATOR_TOKEN", "value": "mine"}, {"name": "STOLEN", "value": "$(K6_OPERATOR_TOKEN)"}]);
+        let spec = spec(json!({
+            "parallelism": 1, "script": "s", "runner": {"env": value}, "arguments": "--tag t=$(K6_OPERATOR_TOKEN)"
+        }));
+        let run = merging(run_of(&owner("k6-sample"), &spec, &defaults()), &once());
+        let plan = run.plan.map(|plan| Plan {
+            program: ProgramSource::Mounted,
+            ..plan
+        });
+        let container = main_of(runner(&ValidatedRun { plan, ..run }, (1, 1), Some(ADDRESS)));
+        let env = container.env.unwrap();
+        let named: Vec<_> = env
+            .iter()
+            .filter(|variable| variable.name == "K6_OPERATOR_TOKEN")
+            .collect();
+        assert!(named.len() == 1 && named[0].value_from.is_some(), "{named:?}");
+        // Kubernetes fills in variables that stand before, and none that are escaped.
+        let at = |name: &str| env.iter().position(|variable| variable.name == name).unwrap();
+        assert!(at("STOLEN") < at("K6_OPERATOR_TOKEN"));
+        let words = container.command.unwrap();
+        assert!(words.contains(&"t=$$(K6_OPERATOR_TOKEN)".to_owned()), "{words:?}");
     }
 
     fn main_of(job: Job) -> Container {

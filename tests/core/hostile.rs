@@ -4,6 +4,7 @@
 
 use crate::objects::{run_of as built_from, validated};
 use k6_operator::api::{Kind, Spec};
+use k6_operator::machine::ProgramSource;
 use k6_operator::objects::{
     ArgumentError, Common, Defaults, Owner, initializer, runner, script, sequence, split,
 };
@@ -526,7 +527,10 @@ fn argv(container: &Container) -> Vec<String> {
 fn given(spec: &Spec) -> Result<(Vec<String>, Vec<String>), String> {
     validated(spec).map_err(|error| error.to_string())?;
     let runner = pod(runner(&built_from(&owner(), spec, &defaults()), (1, 1), None));
-    let initializer = pod(initializer(&built_from(&owner(), spec, &defaults())));
+    let initializer = pod(initializer(
+        &built_from(&owner(), spec, &defaults()),
+        ProgramSource::Copied,
+    ));
     let inspect = argv(&initializer.containers[0]);
     let run = argv(&runner.containers[0]);
     assert_eq!(run[..2], ["k6", "run"]);

@@ -1,7 +1,7 @@
 //! The objects of a run, as YAML in `snapshots/`, and what a spec may say.
 
 use k6_operator::api::{Kind, PullPolicy, Spec};
-use k6_operator::machine::{Aggregation, Plan, Target};
+use k6_operator::machine::{Aggregation, Plan, ProgramSource, Target};
 use k6_operator::objects::*;
 use serde_json::json;
 
@@ -93,13 +93,19 @@ fn targets() -> Vec<Target> {
 #[test]
 fn an_initializer_archives_and_inspects_without_a_shell() {
     let spec = article();
-    insta::assert_yaml_snapshot!(initializer(&run_of(&owner("k6-sample"), &spec, &defaults())));
+    insta::assert_yaml_snapshot!(initializer(
+        &run_of(&owner("k6-sample"), &spec, &defaults()),
+        ProgramSource::Copied
+    ));
 }
 
 #[test]
 fn an_initializer_has_the_image_and_environment_of_the_runners_and_no_outputs() {
     let spec = full();
-    insta::assert_yaml_snapshot!(initializer(&run_of(&owner("k6-sample"), &spec, &defaults())));
+    insta::assert_yaml_snapshot!(initializer(
+        &run_of(&owner("k6-sample"), &spec, &defaults()),
+        ProgramSource::Copied
+    ));
 }
 
 #[test]

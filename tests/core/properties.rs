@@ -9,9 +9,9 @@ use k6_operator::api::{Cleanup, Status};
 use k6_operator::k6::Version;
 use k6_operator::machine::{
     Effect, End, Event, Fact, HISTORY_LIMIT, Initializer, Initializing, Inspect, Inspection, InspectionError,
-    Left, Metrics, Observed, ObservedPod, Part, PodRefusal, Program, Reason, Record, Refusal, Retention, Run,
-    RunResult, Runner, Setup, Start, State, Step, Stop, Terms, Test, Thresholds, append, classify, diagram,
-    effects, replay, step, waiting_for, wake_at,
+    Left, Metrics, Observed, ObservedPod, Part, PodRefusal, Program, ProgramSource, Reason, Record, Refusal,
+    Retention, Run, RunResult, Runner, Setup, Start, State, Step, Stop, Terms, Test, Thresholds, append,
+    classify, diagram, effects, replay, step, waiting_for, wake_at,
 };
 use k6_operator::protocol::outcome::{Crossed, Outcome};
 use k6_operator::protocol::report::{Failure, Report};
@@ -295,9 +295,15 @@ fn world(n: u32) -> impl Strategy<Value = Observed> {
     parts.prop_map(|(terms, script, initializer, runners, starter, stopper, rest)| {
         let (merging, (refused, pod_refused), hint, deleting, retention, (former, left)) = rest;
         let (aggregator, address, result, summary, live) = merging;
+        // It changes between two looks, as when nodes are added.
+        let program = match former.is_empty() {
+            true => ProgramSource::Copied,
+            false => ProgramSource::Mounted,
+        };
         Observed {
             generation: 1,
             deleting,
+            program,
             terms,
             rerun: None,
             stop: false,

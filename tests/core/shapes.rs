@@ -5,7 +5,7 @@ use crate::objects::{merging, run_of, validated};
 use k6_operator::aggregate::documents::Documents;
 use k6_operator::aggregate::report::RunInfo;
 use k6_operator::api::{Flag, Kind, LoadTest, Spec};
-use k6_operator::machine::{Aggregation, Start, Target};
+use k6_operator::machine::{Aggregation, ProgramSource, Start, Target};
 use k6_operator::objects::*;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
@@ -50,7 +50,7 @@ fn runner_of(spec: &Spec) -> Job {
 }
 
 fn initializer_of(spec: &Spec) -> Job {
-    initializer(&run_of(&k6(), spec, &defaults(json!({}))))
+    initializer(&run_of(&k6(), spec, &defaults(json!({}))), ProgramSource::Copied)
 }
 
 fn starter_of(spec: &Spec) -> Job {
@@ -336,7 +336,10 @@ fn initializer_of_the_defaults_is_completed_and_compared_too() {
         "initializer": {"env": [{"name": "OTHER", "value": "x"}]}
     });
     let spec = spec(json!({}));
-    let job = initializer(&run_of(&k6(), &spec, &defaults(common.clone())));
+    let job = initializer(
+        &run_of(&k6(), &spec, &defaults(common.clone())),
+        ProgramSource::Copied,
+    );
     let env: Vec<_> = main(job).env.unwrap().into_iter().map(|env| env.name).collect();
     assert_eq!(env, ["K6_AUTO_EXTENSION_RESOLUTION", "STAGE", "OTHER"]);
     assert!(
@@ -671,7 +674,7 @@ fn the_second_run_of_a_test_run_has_names_of_its_own_and_the_test_run_as_owner()
     let defaults = defaults(json!({}));
     let script = script(&run_of(&owner, &spec, &defaults)).unwrap();
     let of = [
-        initializer(&run_of(&owner, &spec, &defaults)),
+        initializer(&run_of(&owner, &spec, &defaults), ProgramSource::Copied),
         runner(&run_of(&owner, &spec, &defaults), (1, 2), None),
         starter(&run_of(&owner, &spec, &defaults), &[]),
         stopper(&run_of(&owner, &spec, &defaults), &[]),
@@ -694,7 +697,10 @@ fn the_labels_of_the_peer_are_on_the_jobs_and_pods_that_it_has_too_and_on_no_oth
         script_metrics: Default::default(),
     };
     let jobs = [
-        (initializer(&run_of(&owner, &spec, &defaults)), true),
+        (
+            initializer(&run_of(&owner, &spec, &defaults), ProgramSource::Copied),
+            true,
+        ),
         (
             runner(
                 &merging(run_of(&owner, &spec, &defaults), &aggregation),
@@ -744,7 +750,7 @@ fn children(kind: Kind, name: &str, attempt: u32, runners: u32) -> (Vec<String>,
         .map(|i| runner(&run_of(&owner, &spec, &defaults), (i, 10_000), None))
         .collect();
     let rest = [
-        initializer(&run_of(&owner, &spec, &defaults)),
+        initializer(&run_of(&owner, &spec, &defaults), ProgramSource::Copied),
         starter(&run_of(&owner, &spec, &defaults), &[]),
         stopper(&run_of(&owner, &spec, &defaults), &[]),
     ];
@@ -819,7 +825,7 @@ fn a_test_run_with_every_field_of_the_peer_is_read_and_built_and_what_is_not_don
     }
     let defaults = defaults(json!({}));
     insta::assert_yaml_snapshot!((
-        initializer(&run_of(&owner, &test.spec, &defaults)),
+        initializer(&run_of(&owner, &test.spec, &defaults), ProgramSource::Copied),
         runner(&run_of(&owner, &test.spec, &defaults), (1, 4), None),
         starter(&run_of(&owner, &test.spec, &defaults), &[]),
     ));

@@ -2,7 +2,7 @@
 
 use crate::objects::{merging, run_of};
 use k6_operator::api::{Kind, Spec};
-use k6_operator::machine::{Aggregation, Target};
+use k6_operator::machine::{Aggregation, ProgramSource, Target};
 use k6_operator::objects::*;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Container;
@@ -69,7 +69,10 @@ fn jobs() -> BTreeMap<&'static str, Job> {
         ip: "10.88.0.7".to_owned(),
     }];
     BTreeMap::from([
-        ("initializer", initializer(&run_of(&owner, &spec, &defaults))),
+        (
+            "initializer",
+            initializer(&run_of(&owner, &spec, &defaults), ProgramSource::Copied),
+        ),
         (
             "runner",
             runner(

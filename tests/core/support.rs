@@ -40,8 +40,8 @@ pub fn golden(path: &str, text: &str, remedy: &str) {
 
 use jiff::{SignedDuration, Timestamp};
 use k6_operator::machine::{
-    Effect, End, Event, Fact, Initializer, Inspection, Observed, ObservedPod, Plan, Program, Record, Runner,
-    State, Step, Target, Terms, classify, effects, step,
+    Effect, End, Event, Fact, Initializer, Inspection, Observed, ObservedPod, Plan, Program, ProgramSource,
+    Record, Runner, State, Step, Target, Terms, classify, effects, step,
 };
 use k6_operator::protocol::report::Report;
 use std::collections::BTreeMap;
@@ -279,6 +279,7 @@ pub fn plan(parallelism: u32) -> Plan {
         not_aggregated: Some(
             "k6 did not tell its version, and it is not known whether it can export its metrics".to_owned(),
         ),
+        program: ProgramSource::Copied,
     }
 }
 

@@ -6,7 +6,7 @@
 //! processes on this machine, and what they leave is told to the operator's state machine.
 //!
 //! `K6_BIN` names the k6, and `DIFFERENTIAL=part-of-a-name` leaves out all other scripts.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 mod compare;
 mod jobs;

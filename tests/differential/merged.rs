@@ -11,7 +11,8 @@ use k6_operator::clock::Clock;
 use k6_operator::k6::exit_code::SCRIPT_ABORTED;
 use k6_operator::k6::log::last_words;
 use k6_operator::machine::{
-    End, Fact, Initializer, Inspection, Observed, ObservedPod, Program, Record, Run, Runner, State, Target,
+    End, Fact, Initializer, Inspection, Observed, ObservedPod, Program, ProgramSource, Record, Run, Runner,
+    State, Target,
 };
 use k6_operator::objects::{self, Common, Defaults, Owner, ValidatedRun};
 use k6_operator::protocol::inspected::Inspected;
@@ -216,7 +217,7 @@ pub async fn run(script: &Script, site: &Site) -> Came {
         spec: checked,
         plan: None,
     };
-    let initializer = objects::initializer(&run);
+    let initializer = objects::initializer(&run, ProgramSource::Copied);
     let initializer = Pod::of("initializer", initializer, folder.path());
     let found = inspected(&initializer).await;
     let mut options = String::new();

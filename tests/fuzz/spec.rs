@@ -3,7 +3,7 @@
 use crate::mutate;
 use crate::support::at;
 use k6_operator::api::LoadTest;
-use k6_operator::machine::{Observed, Run, Target};
+use k6_operator::machine::{Observed, ProgramSource, Run, Target};
 use k6_operator::objects::{
     self, Common, Defaults, Owner, ValidatedRun, child_name, runner_name, starter_name, stem, stopper_name,
     validate,
@@ -91,7 +91,7 @@ fn tried(input: &[u8]) -> Result<bool, TestCaseError> {
             spec: checked.clone(),
             plan: None,
         };
-        bounded(input, &objects::initializer(&run))?;
+        bounded(input, &objects::initializer(&run, ProgramSource::Copied))?;
         for i in [1, n / 2 + 1, n] {
             let job = objects::runner(&run, (i, n), None);
             prop_assert_eq!(&job, &objects::runner(&run, (i, n), None));

@@ -9,6 +9,7 @@ use hyper::body::Bytes;
 use hyper::http::{self, Response};
 use k6_operator::clock::Clock;
 use k6_operator::objects::{Common, Defaults};
+use k6_operator::operator::image_volumes::Usage;
 use k6_operator::operator::telemetry::{Health, Metrics};
 use k6_operator::operator::{Settings, leadership, operate};
 use kube::Client;
@@ -115,6 +116,7 @@ pub fn start(shared: &Shared, operator: usize, began: Instant, leased: bool) {
             common: Common::default(),
         },
         keep_jobs: shared.lock().scenario.keep_jobs,
+        image_volumes: Usage::default(),
         lease: leased.then(|| leadership::Settings {
             namespace: "system".to_owned(),
             name: "k6-operator".to_owned(),

@@ -105,6 +105,9 @@ ClusterRole. It reads from its own pod which image it is, so its own is among th
 {{- with .Values.keepFinishedJobs }}
 {{- $_ := set $plain "KEEP_FINISHED_JOBS" . }}
 {{- end }}
+{{- with .Values.imageVolumes }}
+{{- $_ := set $plain "IMAGE_VOLUMES" . }}
+{{- end }}
 {{- if eq .Values.manager.logging.development false }}
 {{- $_ := set $plain "LOG_FORMAT" "json" }}
 {{- end }}

@@ -4,7 +4,7 @@ use super::plan::{inspected, without_inspection};
 use crate::machine::deadline::SCRIPT_GRACE;
 use crate::machine::event::Event;
 use crate::machine::observed::{Fact, Initializer, Observed};
-use crate::machine::state::{Accepted, Reason};
+use crate::machine::state::{Accepted, Plan, Reason};
 use crate::machine::terms::Inspect;
 use jiff::Timestamp;
 
@@ -15,7 +15,10 @@ pub(super) fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp)
     }
     if terms.inspect == Inspect::Skip && seen.script == Fact::Known(Ok(())) {
         return Some(Event::InspectionSkipped {
-            plan: without_inspection(terms),
+            plan: Plan {
+                program: seen.program,
+                ..without_inspection(terms)
+            },
         });
     }
     // This snapshot was taken before the spec was accepted: the initializer is of the spec before.
@@ -35,7 +38,9 @@ pub(super) fn initializing(accepted: &Accepted, seen: &Observed, now: Timestamp)
         Fact::Known(Initializer::Succeeded(Err(e))) => Some(script_error(format!(
             "{e}; the runner image must have a k6 that knows `inspect --execution-requirements`"
         ))),
-        Fact::Known(Initializer::Succeeded(Ok(inspection))) => Some(inspected(terms, inspection)),
+        Fact::Known(Initializer::Succeeded(Ok(inspection))) => {
+            Some(inspected(terms, inspection, seen.program))
+        }
         Fact::Absent => without_script(accepted, seen, now),
         Fact::Known(
             Initializer::Running(_) | Initializer::Outdated | Initializer::Lost(_) | Initializer::Done,

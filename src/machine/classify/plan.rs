@@ -3,7 +3,7 @@
 use crate::k6::export::opentelemetry_output;
 use crate::machine::event::{Event, REASON_LIMIT, clipped};
 use crate::machine::inspection::Inspection;
-use crate::machine::state::{Aggregation, Plan, Reason, STOP_GRACE};
+use crate::machine::state::{Aggregation, Plan, ProgramSource, Reason, STOP_GRACE};
 use crate::machine::terms::{Metrics, Setup, Terms, Thresholds};
 use jiff::SignedDuration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,7 +49,7 @@ fn seconds(duration: SignedDuration) -> u32 {
 }
 
 /// The event that follows from k6's answer: the plan, or a script that does not fit the spec.
-pub(super) fn inspected(terms: &Terms, inspection: &Inspection) -> Event {
+pub(super) fn inspected(terms: &Terms, inspection: &Inspection, program: ProgramSource) -> Event {
     let parallelism = terms.parallelism;
     let max_vus = inspection.max_vus;
     let too_high = |message: String| Event::ScriptRejected {
@@ -73,7 +73,10 @@ pub(super) fn inspected(terms: &Terms, inspection: &Inspection) -> Event {
         };
     }
     Event::ScriptInspected {
-        plan: plan(terms, inspection, rps),
+        plan: Plan {
+            program,
+            ..plan(terms, inspection, rps)
+        },
     }
 }
 
@@ -106,6 +109,7 @@ fn plan(terms: &Terms, inspection: &Inspection, rps: Option<u64>) -> Plan {
         warning: warning(terms, inspection, &left_out),
         aggregation,
         not_aggregated,
+        program: ProgramSource::default(),
     }
 }
 

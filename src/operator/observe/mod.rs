@@ -61,6 +61,9 @@ pub async fn observe(
         &run.state,
         State::Initializing(Initializing::Accepted(accepted)) if !accepted.terms.suspended
     );
+    if matches!(run.state, State::Initializing(_)) && run.plan.is_none() {
+        seen.program = context.image_volumes.source().await;
+    }
     if let (true, Fact::Absent, Ok(validated)) = (needs_script, &seen.initializer, validated) {
         seen.script = observer.script(validated).await;
     }

@@ -27,7 +27,6 @@ pub enum InitializerPod {
 
 /// Where the initializer is, from its Job and pod.
 pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
-    let status = pod.and_then(|pod| pod.status.as_ref());
     let inspected = pod.and_then(|pod| end_of(pod, INSPECT));
     if let Some((_, ended)) = inspected
         && ended.exit_code == 0
@@ -37,7 +36,7 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
     }
     // Kubernetes ended it, so the exit code of k6 is no answer.
     if is_overdue(job) {
-        return InitializerPod::Running(status.and_then(waiting));
+        return InitializerPod::Running(pod.and_then(waiting));
     }
     let leaving = pod.is_some_and(is_leaving);
     if leaving && job_end(job).is_none() {
@@ -46,7 +45,7 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
     if let (Some(pod), Some((_, ended)), None) = (pod, inspected, job_end(job))
         && is_unsettled(pod, ended)
     {
-        return InitializerPod::Running(status.and_then(waiting));
+        return InitializerPod::Running(waiting(pod));
     }
     let why = match job_end(job) {
         Some(Err(why)) => Some(why),
@@ -67,12 +66,12 @@ pub fn initializer(job: &Job, pod: Option<&Pod>) -> InitializerPod {
         return InitializerPod::Failed(refusal(pod, container, ended));
     }
     if pod.is_some_and(is_behind) {
-        return InitializerPod::Running(status.and_then(waiting));
+        return InitializerPod::Running(pod.and_then(waiting));
     }
     match job_end(job) {
         Some(Err(why)) => InitializerPod::Failed(format!("the initializer failed: {why}")),
         Some(Ok(())) => InitializerPod::Lost("its pod was deleted before its answer was read".to_owned()),
-        None => InitializerPod::Running(status.and_then(waiting)),
+        None => InitializerPod::Running(pod.and_then(waiting)),
     }
 }
 

@@ -14,12 +14,12 @@ pub use runner::{aggregator, runner};
 
 use crate::k6::log::last_words;
 use crate::machine::Program;
-use crate::objects::{AGGREGATE, PROGRAM_CONTAINER};
+use crate::objects::{AGGREGATE, PROGRAM_CONTAINER, mounts_program};
 use crate::protocol::outcome::Outcome;
 use crate::protocol::report::Report;
 use ends::{end_of, failed_init, is_leaving, is_terminal};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use std::sync::Arc;
 
@@ -56,7 +56,6 @@ pub fn left_outcome(pod: &Pod) -> Option<Outcome> {
 
 /// A starter or stopper, from its Job and pod.
 pub fn program(job: &Job, pod: Option<&Pod>) -> Program {
-    let status = pod.and_then(|pod| pod.status.as_ref());
     if let Some((_, ended)) = pod.and_then(|pod| end_of(pod, PROGRAM_CONTAINER)) {
         let message = ended.message.as_deref().unwrap_or_default();
         return match Report::from_message(message) {
@@ -73,12 +72,12 @@ pub fn program(job: &Job, pod: Option<&Pod>) -> Program {
         };
     }
     if pod.is_some_and(is_behind) {
-        return Program::Running(status.and_then(waiting));
+        return Program::Running(pod.and_then(waiting));
     }
     match job_end(job) {
         Some(Err(why)) => Program::Failed(pod.and_then(failed_init).unwrap_or(why)),
         Some(Ok(())) => Program::Failed("its pod was deleted before its report was read".to_owned()),
-        None => Program::Running(status.and_then(waiting)),
+        None => Program::Running(pod.and_then(waiting)),
     }
 }
 
@@ -88,8 +87,27 @@ fn is_behind(pod: &Pod) -> bool {
     !is_terminal(pod) && !is_leaving(pod) && failed_init(pod).is_none()
 }
 
+/// Adds the remedy to the message of a container that could not be started, most likely because the runtime of its node
+/// can't mount the operator's image, or run what is in it.
+fn with_remedy(pod: &Pod, reason: &str, message: String) -> String {
+    let reasons = [
+        "CreateContainerError",
+        "RunContainerError",
+        "StartError",
+        "ContainerCannotRun",
+    ];
+    if !reasons.contains(&reason) || !mounts_program(pod) {
+        return message;
+    }
+    format!(
+        "{message}; its node may not be able to mount the operator's image as a volume, for which containerd 2.1 is needed: \
+         set IMAGE_VOLUMES=never for the operator"
+    )
+}
+
 /// What a pod waits for, if Kubernetes gives a reason.
-pub fn waiting(status: &PodStatus) -> Option<String> {
+pub fn waiting(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
     let describe = |reason: &str, message: Option<&str>| match message {
         Some(message) if !message.is_empty() => format!("{reason}: {message}"),
         Some(_) | None => reason.to_owned(),
@@ -112,7 +130,7 @@ pub fn waiting(status: &PodStatus) -> Option<String> {
     let stuck = states.filter_map(|w| {
         let reason = w.reason.as_deref()?;
         let usual = matches!(reason, "ContainerCreating" | "PodInitializing");
-        (!usual).then(|| describe(reason, w.message.as_deref()))
+        (!usual).then(|| with_remedy(pod, reason, describe(reason, w.message.as_deref())))
     });
     let stuck = stuck.into_iter().next();
     stuck.or_else(|| {

@@ -3,7 +3,7 @@
 use super::ends::{end_of, failed_init, is_leaving, is_terminal, is_unsettled};
 use super::initializer::lost;
 use super::words::words_of;
-use super::{job_end, waiting};
+use super::{job_end, waiting, with_remedy};
 use crate::machine::{End, ObservedPod, Runner};
 use crate::objects::{AGGREGATE, RUNNER};
 use jiff::{SignedDuration, Timestamp};
@@ -127,7 +127,7 @@ fn end_by_code(pod: &Pod, container: &str, ended: &ContainerStateTerminated) -> 
         if words.is_empty() {
             "it left no message".to_owned()
         } else {
-            words
+            with_remedy(pod, reason.as_deref().unwrap_or_default(), words)
         }
     };
     End {
@@ -159,6 +159,6 @@ fn observed_pod(pod: &Pod) -> ObservedPod {
         uid: pod.uid().unwrap_or_default(),
         ip: status.and_then(|status| status.pod_ip.clone()),
         ready: condition("Ready") && !is_leaving(pod),
-        waiting: status.and_then(waiting),
+        waiting: waiting(pod),
     }
 }

@@ -494,3 +494,46 @@ fn runner_whose_log_goes_elsewhere_says_where() {
         "GoError: no"
     );
 }
+
+/// A pod whose container `k6` runs the program from where it is in every runner, after these init containers.
+fn with_program(init: &Value, state: &Value) -> Pod {
+    let pod = json!({
+        "spec": {
+            "initContainers": init,
+            "containers": [{"name": RUNNER, "image": "k6", "command": ["/k6-operator-program/k6-operator", "linger"]}]
+        },
+        "status": {"containerStatuses": [
+            {"name": RUNNER, "image": "k6", "imageID": "", "ready": false, "restartCount": 0, "state": state}
+        ]}
+    });
+    serde_json::from_value(pod).unwrap()
+}
+
+#[test]
+fn remedy_is_named_where_a_node_cannot_mount_the_image_of_the_operator() {
+    let remedy = "set IMAGE_VOLUMES=never for the operator";
+    let waits =
+        json!({"waiting": {"reason": "CreateContainerError", "message": "ImageVolumeMountFailed: no"}});
+    let pod = with_program(&json!([]), &waits);
+    let said = super::waiting(&pod).unwrap();
+    assert!(
+        said.starts_with("CreateContainerError: ImageVolumeMountFailed: no; ") && said.ends_with(remedy),
+        "{said}"
+    );
+    let refused =
+        json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "permission denied"}});
+    let pod = with_program(&json!([]), &refused);
+    let end = runner(&Job::default(), Some(&pod), NOW).end.unwrap();
+    assert!(
+        end.message.starts_with("permission denied; ") && end.message.ends_with(remedy),
+        "{end:?}"
+    );
+    // Not where the program was copied, or something else is the matter.
+    let copied = with_program(&json!([{"name": "copy"}]), &waits);
+    assert!(!super::waiting(&copied).unwrap().contains(remedy));
+    let unpulled = json!({"waiting": {"reason": "ErrImagePull", "message": "not found"}});
+    assert_eq!(
+        super::waiting(&with_program(&json!([]), &unpulled)).unwrap(),
+        "ErrImagePull: not found"
+    );
+}

@@ -36,6 +36,11 @@
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
+# Whether all nodes can mount the operator's image as a volume. In a Role this gives
+# nothing, and an operator with Roles only does not ask.
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [list]
 # What `kubectl describe k6` shows, and why a pod was not created or
 # scheduled.
 - apiGroups: [events.k8s.io]
