@@ -1,18 +1,15 @@
 //! Refuses exports that k6 can't have made, and those that would cost more than their size suggests. Pure.
 
+use super::histogram::Histogram;
 use super::store::ExportError;
-use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
-use opentelemetry_proto::tonic::metrics::v1::{
-    ExponentialHistogramDataPoint, Metric, NumberDataPoint, exponential_histogram_data_point::Buckets,
-};
+use super::wire::{Data, Metric, Number, NumberPoint};
 use std::ops::RangeInclusive;
 
 /// The scales that OpenTelemetry's SDK for Go uses: <https://opentelemetry.io/docs/specs/otel/metrics/sdk/#maxscale>.
 const SCALES: RangeInclusive<i32> = -10..=20;
 /// The most buckets of one sign. The SDK keeps 160. A histogram with many empty buckets would need more memory than its
 /// bytes.
-const BUCKETS: usize = 320;
+pub(super) const BUCKETS: usize = 320;
 /// The most values of a series, and the largest count of a bucket. JSON has no larger exact integers.
 const VALUES: u64 = 1 << 53;
 /// The longest name of a metric, in characters: <https://github.com/grafana/k6/blob/v2.2.0/metrics/registry.go>.
@@ -21,54 +18,64 @@ const NAME: usize = 129;
 const SUFFIXES: [&str; 2] = [".occurred", ".total"];
 
 /// Checks that k6 can have made a metric.
-pub(super) fn within_bounds(metric: &Metric) -> Result<(), ExportError> {
-    if !is_name(&metric.name) {
+pub(super) fn within_bounds(metric: &Metric<'_>) -> Result<(), ExportError> {
+    if !is_name(metric.name) {
         let shown: String = metric.name.chars().take(NAME).collect();
         return Err(ExportError::Name(shown));
     }
     let beyond = |what: &'static str| {
         Err(ExportError::Beyond {
-            metric: metric.name.clone(),
+            metric: metric.name.to_owned(),
             what,
         })
     };
-    let is_count = |point: &NumberDataPoint| match &point.value {
-        Some(Number::AsInt(count)) => count.unsigned_abs() <= VALUES,
-        Some(Number::AsDouble(_)) | None => true,
+    let is_count = |point: &NumberPoint<'_>| match &point.value {
+        Some(Number::Int(count)) => count.unsigned_abs() <= VALUES,
+        Some(Number::Double(_)) | None => true,
     };
     match &metric.data {
-        Some(Data::Sum(sum)) if !sum.data_points.iter().all(is_count) => beyond("count"),
-        Some(Data::Gauge(gauge)) if !gauge.data_points.iter().all(is_count) => beyond("value"),
-        Some(Data::ExponentialHistogram(histogram)) => match histogram.data_points.iter().find_map(too_large)
-        {
+        Some(Data::Sum {
+            points,
+            temporality: _,
+        }) if !points.iter().all(is_count) => beyond("count"),
+        Some(Data::Gauge(points)) if !points.iter().all(is_count) => beyond("value"),
+        Some(Data::ExponentialHistogram {
+            points,
+            temporality: _,
+        }) => match points.iter().find_map(|point| too_large(&point.histogram)) {
             Some(what) => beyond(what),
             None => Ok(()),
         },
-        Some(Data::Sum(_) | Data::Gauge(_) | Data::Histogram(_) | Data::Summary(_)) | None => Ok(()),
+        Some(
+            Data::Sum {
+                points: _,
+                temporality: _,
+            }
+            | Data::Gauge(_)
+            | Data::Histogram
+            | Data::Summary,
+        )
+        | None => Ok(()),
     }
 }
 
 /// Names what in a histogram is beyond the limits of the SDK.
-fn too_large(point: &ExponentialHistogramDataPoint) -> Option<&'static str> {
-    let buckets = || [&point.positive, &point.negative].into_iter().flatten();
-    if !SCALES.contains(&point.scale) {
+fn too_large(histogram: &Histogram) -> Option<&'static str> {
+    let buckets = || [&histogram.positive, &histogram.negative].into_iter();
+    if !SCALES.contains(&histogram.scale) {
         return Some("scale");
     }
-    if buckets().any(|Buckets { bucket_counts, .. }| bucket_counts.len() > BUCKETS) {
+    if buckets().any(|buckets| buckets.counts.len() > BUCKETS) {
         return Some("number of buckets");
     }
-    let mut counts = buckets().flat_map(|buckets| &buckets.bucket_counts);
-    let is_large = point.count > VALUES || point.zero_count > VALUES || counts.any(|count| *count > VALUES);
+    let mut counts = buckets().flat_map(|buckets| &buckets.counts);
+    let is_large =
+        histogram.count > VALUES || histogram.zeros > VALUES || counts.any(|count| *count > VALUES);
     // The sum of an offset and an index must fit into an i32.
-    let is_far = |buckets: &Buckets| {
-        buckets
-            .offset
-            .checked_add(i32::try_from(BUCKETS).unwrap_or(i32::MAX))
-            .is_none()
-    };
+    let most = i32::try_from(BUCKETS).unwrap_or(i32::MAX);
     if is_large {
         Some("count")
-    } else if buckets().any(is_far) {
+    } else if buckets().any(|buckets| buckets.offset.checked_add(most).is_none()) {
         Some("offset")
     } else {
         None
@@ -87,13 +94,10 @@ pub(super) fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{BUCKETS, VALUES, is_name, within_bounds};
+    use crate::aggregate::histogram::{Buckets, Histogram};
     use crate::aggregate::store::ExportError;
-    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-    use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
-    use opentelemetry_proto::tonic::metrics::v1::{
-        ExponentialHistogram, ExponentialHistogramDataPoint, Metric, NumberDataPoint, Sum,
-        exponential_histogram_data_point::Buckets,
-    };
+    use crate::aggregate::wire::{Data, HistogramPoint, Metric, Number, NumberPoint};
+    use std::sync::Arc;
 
     #[test]
     fn names_are_those_that_k6_allows() {
@@ -114,13 +118,17 @@ mod tests {
         }
     }
 
-    fn of(point: ExponentialHistogramDataPoint) -> Result<(), ExportError> {
+    fn of(histogram: Histogram) -> Result<(), ExportError> {
+        let point = HistogramPoint {
+            histogram: Arc::new(histogram),
+            ..HistogramPoint::default()
+        };
         within_bounds(&Metric {
-            name: "waits".to_owned(),
-            data: Some(Data::ExponentialHistogram(ExponentialHistogram {
-                data_points: vec![point],
-                aggregation_temporality: 2,
-            })),
+            name: "waits",
+            data: Some(Data::ExponentialHistogram {
+                points: vec![point],
+                temporality: 2,
+            }),
             ..Metric::default()
         })
     }
@@ -133,16 +141,13 @@ mod tests {
                 what,
             })
         };
-        let buckets = |offset, bucket_counts| ExponentialHistogramDataPoint {
-            positive: Some(Buckets {
-                offset,
-                bucket_counts,
-            }),
-            ..ExponentialHistogramDataPoint::default()
+        let buckets = |offset, counts| Histogram {
+            positive: Buckets { offset, counts },
+            ..Histogram::default()
         };
-        let scaled = |scale| ExponentialHistogramDataPoint {
+        let scaled = |scale| Histogram {
             scale,
-            ..ExponentialHistogramDataPoint::default()
+            ..Histogram::default()
         };
         for scale in [-10, 20] {
             assert_eq!(of(scaled(scale)), Ok(()));
@@ -159,17 +164,16 @@ mod tests {
     #[test]
     fn counts_that_are_no_integers_of_json_are_refused() {
         let of = |count| {
-            let point = NumberDataPoint {
-                value: Some(Number::AsInt(count)),
-                ..NumberDataPoint::default()
-            };
-            let sum = Sum {
-                data_points: vec![point],
-                ..Sum::default()
+            let point = NumberPoint {
+                value: Some(Number::Int(count)),
+                ..NumberPoint::default()
             };
             within_bounds(&Metric {
-                name: "checks.total".to_owned(),
-                data: Some(Data::Sum(sum)),
+                name: "checks.total",
+                data: Some(Data::Sum {
+                    points: vec![point],
+                    temporality: 2,
+                }),
                 ..Metric::default()
             })
         };

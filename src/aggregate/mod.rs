@@ -30,5 +30,6 @@ pub mod timeline;
 mod users;
 pub mod verdict;
 pub mod view;
+mod wire;
 
 pub use sink::{Aggregate, Estimate, Sink};

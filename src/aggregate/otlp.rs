@@ -1,17 +1,11 @@
 //! Reads the data of k6's OpenTelemetry output. Pure.
 
 use super::bounds::within_bounds;
-use super::histogram::{Buckets, Histogram, adds_up};
+use super::histogram::adds_up;
 use super::moment::UnixNanos;
 use super::store::ExportError;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
-use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, ExponentialHistogramDataPoint, Metric, NumberDataPoint,
-    exponential_histogram_data_point::Buckets as ProtoBuckets,
-};
+use super::wire::{Attribute, Data, HistogramPoint, Metric, Number, NumberPoint};
+use opentelemetry_proto::tonic::metrics::v1::AggregationTemporality;
 
 /// The tag that OpenTelemetry's SDK uses in place of all others when there are too many series.
 pub(super) const OVERFLOW_TAG: &str = "otel.metric.overflow";
@@ -34,27 +28,32 @@ pub(super) enum RateCounter {
 }
 
 /// Checks that all points of a metric can be merged.
-pub(super) fn acceptable(metric: &Metric) -> Result<(), ExportError> {
+pub(super) fn acceptable(metric: &Metric<'_>) -> Result<(), ExportError> {
     within_bounds(metric)?;
-    let (name, data) = (metric.name.as_str(), metric.data.as_ref());
+    let name = metric.name;
     const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
-    let temporality = match data {
-        Some(Data::Sum(sum)) => Some(sum.aggregation_temporality),
-        Some(Data::ExponentialHistogram(histogram)) => {
-            let consistent = |point: &ExponentialHistogramDataPoint| {
-                let buckets = [&point.positive, &point.negative].map(|buckets| {
-                    let counts = buckets.as_ref().map(|buckets| buckets.bucket_counts.as_slice());
-                    counts.unwrap_or_default()
-                });
-                adds_up(buckets, point.zero_count, point.count)
+    let temporality = match &metric.data {
+        Some(Data::Sum {
+            points: _,
+            temporality,
+        }) => Some(*temporality),
+        Some(Data::ExponentialHistogram { points, temporality }) => {
+            let consistent = |point: &HistogramPoint<'_>| {
+                let histogram = &point.histogram;
+                let buckets = [&histogram.positive, &histogram.negative];
+                adds_up(
+                    buckets.map(|buckets| buckets.counts.as_slice()),
+                    histogram.zeros,
+                    histogram.count,
+                )
             };
-            if !histogram.data_points.iter().all(consistent) {
+            if !points.iter().all(consistent) {
                 return Err(ExportError::Inconsistent(name.to_owned()));
             }
-            Some(histogram.aggregation_temporality)
+            Some(*temporality)
         }
-        Some(Data::Histogram(_)) => return Err(ExportError::ExplicitBuckets(name.to_owned())),
-        Some(Data::Summary(_)) => return Err(ExportError::Foreign(name.to_owned())),
+        Some(Data::Histogram) => return Err(ExportError::ExplicitBuckets(name.to_owned())),
+        Some(Data::Summary) => return Err(ExportError::Foreign(name.to_owned())),
         Some(Data::Gauge(_)) | None => None,
     };
     match temporality {
@@ -63,21 +62,12 @@ pub(super) fn acceptable(metric: &Metric) -> Result<(), ExportError> {
     }
 }
 
-pub(super) fn text(attribute: &KeyValue) -> &str {
-    match &attribute.value {
-        Some(AnyValue {
-            value: Some(Value::StringValue(text)),
-        }) => text,
-        Some(AnyValue { .. }) | None => "",
-    }
-}
-
-pub(super) fn condition(point: &NumberDataPoint) -> Option<bool> {
+pub(super) fn condition(point: &NumberPoint<'_>) -> Option<bool> {
     let found = point
         .attributes
         .iter()
         .find(|attribute| attribute.key == CONDITION)?;
-    match text(found) {
+    match found.text {
         NONZERO => Some(true),
         ZERO => Some(false),
         _ => None,
@@ -85,42 +75,22 @@ pub(super) fn condition(point: &NumberDataPoint) -> Option<bool> {
 }
 
 /// Whether a point is the sum of the series that the SDK did not keep apart.
-pub(super) fn is_overflow(point: &NumberDataPoint) -> bool {
+pub(super) fn is_overflow(point: &NumberPoint<'_>) -> bool {
     matches!(point.attributes.as_slice(), [only] if only.key == OVERFLOW_TAG)
 }
 
-pub(super) fn number(point: &NumberDataPoint) -> f64 {
+pub(super) fn number(point: &NumberPoint<'_>) -> f64 {
     match &point.value {
-        Some(Number::AsDouble(value)) => *value,
-        Some(Number::AsInt(value)) => *value as f64,
+        Some(Number::Double(value)) => *value,
+        Some(Number::Int(value)) => *value as f64,
         None => 0.0,
     }
 }
 
-pub(super) fn trend(point: &ExponentialHistogramDataPoint) -> Histogram {
-    let buckets = |buckets: Option<&ProtoBuckets>| {
-        buckets.map_or_else(Buckets::default, |buckets| Buckets {
-            offset: buckets.offset,
-            counts: buckets.bucket_counts.clone(),
-        })
-    };
-    Histogram {
-        scale: point.scale,
-        zeros: point.zero_count,
-        zero_threshold: point.zero_threshold,
-        positive: buckets(point.positive.as_ref()),
-        negative: buckets(point.negative.as_ref()),
-        count: point.count,
-        sum: point.sum.unwrap_or_default(),
-        min: point.min.unwrap_or(f64::NEG_INFINITY),
-        max: point.max.unwrap_or(f64::INFINITY),
-    }
-}
-
 /// The rate that a sum is a counter of, if it is one.
-pub(super) fn part_of_rate<'a>(name: &'a str, point: &NumberDataPoint) -> Option<(&'a str, RateCounter)> {
+pub(super) fn part_of_rate<'a>(name: &'a str, point: &NumberPoint<'_>) -> Option<(&'a str, RateCounter)> {
     match &point.value {
-        Some(Number::AsInt(count)) => {
+        Some(Number::Int(count)) => {
             let count = u64::try_from(*count).unwrap_or_default();
             if let Some(metric) = name.strip_suffix(OCCURRED) {
                 Some((metric, RateCounter::Occurred(count)))
@@ -136,37 +106,38 @@ pub(super) fn part_of_rate<'a>(name: &'a str, point: &NumberDataPoint) -> Option
                 metric.map(|metric| (metric, RateCounter::Total(count)))
             }
         }
-        Some(Number::AsDouble(_)) | None => None,
+        Some(Number::Double(_)) | None => None,
     }
 }
 
 /// Whether a tag is the one that distinguishes the counters of a rate.
-pub(super) fn is_half(attribute: &KeyValue) -> bool {
-    attribute.key == CONDITION && matches!(text(attribute), ZERO | NONZERO)
+pub(super) fn is_half(attribute: &Attribute<'_>) -> bool {
+    attribute.key == CONDITION && matches!(attribute.text, ZERO | NONZERO)
 }
 
 /// When an export was made, and the sum of all its counts. As exports are cumulative, a later one never has less.
-pub(super) fn progress<'a>(metrics: impl Iterator<Item = &'a Metric>) -> (UnixNanos, f64) {
+pub(super) fn progress(metrics: &[Metric<'_>]) -> (UnixNanos, f64) {
     let (mut made, mut much) = (UnixNanos::NONE, 0.0);
-    let mut of = |unix_nanos: u64, more: f64| {
-        made = UnixNanos(unix_nanos).max(made);
+    let mut of = |time: UnixNanos, more: f64| {
+        made = time.max(made);
         much += more.max(0.0);
     };
     for metric in metrics {
         match &metric.data {
-            Some(Data::Sum(sum)) => {
-                let points = sum.data_points.iter();
-                points.for_each(|point| of(point.time_unix_nano, number(point)));
+            Some(Data::Sum {
+                points,
+                temporality: _,
+            }) => points.iter().for_each(|point| of(point.time, number(point))),
+            Some(Data::ExponentialHistogram {
+                points,
+                temporality: _,
+            }) => {
+                points
+                    .iter()
+                    .for_each(|point| of(point.time, point.histogram.count as f64));
             }
-            Some(Data::ExponentialHistogram(histogram)) => {
-                let points = histogram.data_points.iter();
-                points.for_each(|point| of(point.time_unix_nano, point.count as f64));
-            }
-            Some(Data::Gauge(gauge)) => {
-                let points = gauge.data_points.iter();
-                points.for_each(|point| of(point.time_unix_nano, 0.0));
-            }
-            Some(Data::Histogram(_) | Data::Summary(_)) | None => {}
+            Some(Data::Gauge(points)) => points.iter().for_each(|point| of(point.time, 0.0)),
+            Some(Data::Histogram | Data::Summary) | None => {}
         }
     }
     (made, much)

@@ -5,13 +5,12 @@ use super::empty_metrics::{Unmeasured, unmeasured};
 use super::judge::Discrepancy;
 use super::k6_metrics::{counted, discrepancies, duration, rates};
 use super::moment::{Moment, seconds};
-use super::store::{ExportError, Sender, Store, View, of};
+use super::store::{Export, ExportError, Sender, Store, View, of};
 use super::timeline::Timeline;
 use super::verdict::Verdict;
 use crate::k6::metrics::MetricKind;
 use crate::k6::threshold::{Submetric, Threshold};
 use crate::protocol::heartbeat::{Directive, Heartbeat, K6Metrics, Phase};
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,12 +145,7 @@ impl Session {
     }
 
     /// Takes an export. After the conclusion nothing is added, since the outcome has been published.
-    pub fn export(
-        &mut self,
-        sender: &Sender,
-        export: &ExportMetricsServiceRequest,
-        now: Moment,
-    ) -> Result<(), ExportError> {
+    pub fn export(&mut self, sender: &Sender, export: &Export<'_>, now: Moment) -> Result<(), ExportError> {
         if self.concluded.is_some() {
             return Ok(());
         }

@@ -4,26 +4,23 @@
 //! lost is made up for by the next, and a runner that dies leaves what it has sent. Exports of a process count in the
 //! order in which they arrive, whatever its clock says.
 
-use super::moment::{Moment, UnixNanos};
+use super::moment::Moment;
 use super::otlp::{
-    OVERFLOW_TAG, TOTAL, acceptable, condition, is_half, is_overflow, number, part_of_rate, progress, text,
-    trend,
+    OVERFLOW_TAG, TOTAL, acceptable, condition, is_half, is_overflow, number, part_of_rate, progress,
 };
 use super::sink::Sink;
 use super::source::Overflow;
 use super::users::Users;
+use super::wire::{Attribute, Data, Metric as Exported, NumberPoint};
 use crate::k6::metrics::MetricType;
 use crate::k6::threshold::{RUNNER_TAG, Selector};
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use opentelemetry_proto::tonic::metrics::v1::{Metric as Exported, NumberDataPoint};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thiserror::Error;
 
 pub use super::source::SourceState;
 pub use super::view::{Metric, View};
+pub use super::wire::{Export, WireError};
 
 /// Gauges whose value for the whole test is the sum over the runners.
 pub(super) const SUMMED: [&str; 2] = [RUNNING, "vus_max"];
@@ -94,6 +91,12 @@ pub enum ExportError {
     /// The export can't be parsed.
     #[error("it can't be read: {0}")]
     Unreadable(String),
+}
+
+impl From<WireError> for ExportError {
+    fn from(error: WireError) -> Self {
+        Self::Unreadable(error.to_string())
+    }
 }
 
 impl ExportError {
@@ -205,21 +208,16 @@ impl Store {
     pub fn take(
         &mut self,
         sender: &Sender,
-        export: &ExportMetricsServiceRequest,
+        Export { metrics }: &Export<'_>,
         now: Moment,
     ) -> Result<(), ExportError> {
-        let scopes = export
-            .resource_metrics
-            .iter()
-            .flat_map(|resource| &resource.scope_metrics);
-        let metrics: Vec<_> = scopes.flat_map(|scope| &scope.metrics).collect();
-        for metric in &metrics {
+        for metric in metrics {
             acceptable(metric)?;
         }
         let own_number = sender.runner.to_string();
         let sent = self.senders.remove(sender).unwrap_or_default();
         let mut sent = Arc::unwrap_or_clone(sent);
-        let (made, much) = progress(metrics.iter().copied());
+        let (made, much) = progress(metrics);
         if made < sent.made && much < sent.much {
             self.senders.insert(sender.clone(), Arc::new(sent));
             return Ok(());
@@ -232,7 +230,7 @@ impl Store {
             crowded: false,
             key: Vec::new(),
         };
-        let taken = self.take_all(&metrics, &mut taking).and_then(|()| taking.end());
+        let taken = self.take_all(metrics, &mut taking).and_then(|()| taking.end());
         if taken.as_ref().err().is_none_or(ExportError::is_taken) {
             sent.exports += 1;
             sent.came = now;
@@ -247,34 +245,40 @@ impl Store {
         taken
     }
 
-    fn take_all(&mut self, metrics: &[&Exported], taking: &mut Ingest) -> Result<(), ExportError> {
+    fn take_all(&mut self, metrics: &[Exported<'_>], taking: &mut Ingest) -> Result<(), ExportError> {
         for metric in metrics {
             match &metric.data {
-                Some(Data::Sum(sum)) => {
-                    let halves = || sum.data_points.iter().any(|point| condition(point).is_some());
-                    let unknown = sum.data_points.iter().any(is_overflow) && halves();
-                    let counts = |point: &&NumberDataPoint| !(unknown && is_overflow(point));
-                    for point in sum.data_points.iter().filter(counts) {
+                Some(Data::Sum {
+                    points,
+                    temporality: _,
+                }) => {
+                    let unknown = points.iter().any(is_overflow)
+                        && points.iter().any(|point| condition(point).is_some());
+                    let counts = |point: &&NumberPoint<'_>| !(unknown && is_overflow(point));
+                    for point in points.iter().filter(counts) {
                         self.take_sum(metric, point, taking)?;
                     }
-                    for point in sum.data_points.iter().filter(|point| !counts(point)) {
-                        self.take_unknown(&metric.name, point, taking.sent);
+                    for point in points.iter().filter(|point| !counts(point)) {
+                        self.take_unknown(metric.name, point, taking.sent);
                     }
                 }
-                Some(Data::Gauge(gauge)) => {
-                    let summed = SUMMED.contains(&metric.name.as_str());
-                    for point in &gauge.data_points {
-                        let sink = Sink::gauge(number(point), UnixNanos(point.time_unix_nano), summed);
+                Some(Data::Gauge(points)) => {
+                    let summed = SUMMED.contains(&metric.name);
+                    for point in points {
+                        let sink = Sink::gauge(number(point), point.time, summed);
                         self.take_sink(metric, &point.attributes, sink, taking)?;
                     }
                 }
-                Some(Data::ExponentialHistogram(histogram)) => {
-                    for point in &histogram.data_points {
-                        let sink = Sink::Trend(Arc::new(trend(point)));
+                Some(Data::ExponentialHistogram {
+                    points,
+                    temporality: _,
+                }) => {
+                    for point in points {
+                        let sink = Sink::Trend(Arc::clone(&point.histogram));
                         self.take_sink(metric, &point.attributes, sink, taking)?;
                     }
                 }
-                Some(Data::Histogram(_) | Data::Summary(_)) | None => {}
+                Some(Data::Histogram | Data::Summary) | None => {}
             }
         }
         Ok(())
@@ -282,14 +286,14 @@ impl Store {
 
     fn take_sum(
         &mut self,
-        metric: &Exported,
-        point: &NumberDataPoint,
+        metric: &Exported<'_>,
+        point: &NumberPoint<'_>,
         taking: &mut Ingest,
     ) -> Result<(), ExportError> {
-        let Some((name, counter)) = part_of_rate(&metric.name, point) else {
+        let Some((name, counter)) = part_of_rate(metric.name, point) else {
             return self.take_sink(metric, &point.attributes, Sink::Counter(number(point)), taking);
         };
-        let of = (name, MetricType::Rate, metric.unit.as_str());
+        let of = (name, MetricType::Rate, metric.unit);
         match self.place_of(of, &point.attributes, taking)? {
             Slot::Series(metric, series) => taking.sent.set_rate(metric, series, counter),
             Slot::Overflow => taking.add(name, counter.into()),
@@ -300,22 +304,22 @@ impl Store {
 
     fn take_sink(
         &mut self,
-        metric: &Exported,
-        attributes: &[KeyValue],
+        metric: &Exported<'_>,
+        attributes: &[Attribute<'_>],
         sink: Sink,
         taking: &mut Ingest,
     ) -> Result<(), ExportError> {
-        let of = (metric.name.as_str(), sink.metric_type(), metric.unit.as_str());
+        let of = (metric.name, sink.metric_type(), metric.unit);
         match self.place_of(of, attributes, taking)? {
             Slot::Series(metric, series) => taking.sent.set(metric, series, sink),
-            Slot::Overflow => taking.add(&metric.name, sink),
+            Slot::Overflow => taking.add(metric.name, sink),
             Slot::Nowhere => {}
         }
         Ok(())
     }
 
     /// Takes values of a rate without the tag that tells zeros from others.
-    fn take_unknown(&mut self, name: &str, point: &NumberDataPoint, sent: &mut SourceState) {
+    fn take_unknown(&mut self, name: &str, point: &NumberPoint<'_>, sent: &mut SourceState) {
         let metric = name.strip_suffix(TOTAL).unwrap_or(name);
         match self.catalog.metrics.get(metric) {
             None => return,
@@ -354,12 +358,12 @@ impl Store {
     fn place_of(
         &mut self,
         (metric, type_, unit): (&str, MetricType, &str),
-        attributes: &[KeyValue],
+        attributes: &[Attribute<'_>],
         taking: &mut Ingest,
     ) -> Result<Slot, ExportError> {
         let (own_number, key) = (taking.own_number, &mut taking.key);
-        let kept = |attribute: &&KeyValue| {
-            let mine = attribute.key == RUNNER_TAG && text(attribute) == own_number;
+        let kept = |attribute: &&Attribute<'_>| {
+            let mine = attribute.key == RUNNER_TAG && attribute.text == own_number;
             let half = type_ == MetricType::Rate && is_half(attribute);
             !mine && !half
         };
@@ -401,7 +405,7 @@ impl Store {
         }
         let kept = attributes.iter().filter(kept);
         let mut tags: Vec<_> = kept
-            .map(|attribute| (attribute.key.clone(), text(attribute).to_owned()))
+            .map(|attribute| (attribute.key.to_owned(), attribute.text.to_owned()))
             .collect();
         tags.sort();
         let overflown = tags.iter().any(|(key, _)| key == OVERFLOW_TAG);
@@ -509,11 +513,16 @@ impl Ingest<'_> {
 }
 
 /// Writes the key of a series: the metric, and the tags in the order of their names. Most exports have them in order.
-fn write_key(key: &mut Vec<u8>, metric: &str, attributes: &[KeyValue], kept: impl FnMut(&&KeyValue) -> bool) {
-    let mut sorted = Vec::new();
+fn write_key(
+    key: &mut Vec<u8>,
+    metric: &str,
+    attributes: &[Attribute<'_>],
+    kept: impl FnMut(&&Attribute<'_>) -> bool,
+) {
+    let mut sorted: Vec<&Attribute<'_>> = Vec::new();
     if !attributes.is_sorted_by(|a, b| a.key <= b.key) {
         sorted.extend(attributes);
-        sorted.sort_by(|a, b| a.key.cmp(&b.key));
+        sorted.sort_by(|a, b| a.key.cmp(b.key));
     }
     let in_order = attributes.iter().filter(|_| sorted.is_empty());
     key.clear();
@@ -522,7 +531,7 @@ fn write_key(key: &mut Vec<u8>, metric: &str, attributes: &[KeyValue], kept: imp
         key.push(0);
         key.extend_from_slice(attribute.key.as_bytes());
         key.push(1);
-        key.extend_from_slice(text(attribute).as_bytes());
+        key.extend_from_slice(attribute.text.as_bytes());
     }
 }
 

@@ -4,14 +4,12 @@ use crate::exports::{at, counter, export, point, sum, tags, trend};
 use k6_operator::aggregate::moment::Moment;
 use k6_operator::aggregate::report::{Report, RunInfo};
 use k6_operator::aggregate::session::Session;
-use k6_operator::aggregate::store::Sender;
+use k6_operator::aggregate::store::{Export, Sender};
 use k6_operator::aggregate::summary::Options;
 use k6_operator::protocol::heartbeat::{Heartbeat, Phase};
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
-use prost::Message;
 use serde_json::{Value, json};
 
 fn sender(runner: u32) -> Sender {
@@ -26,7 +24,8 @@ fn word(phase: Phase) -> Heartbeat {
 }
 
 fn take(session: &mut Session, runner: u32, metrics: impl IntoIterator<Item = Metric>, now: Moment) {
-    let export = ExportMetricsServiceRequest::decode(export(metrics).as_slice()).unwrap();
+    let bytes = export(metrics);
+    let export = Export::decode(&bytes).unwrap();
     session.export(&sender(runner), &export, now).unwrap();
 }
 

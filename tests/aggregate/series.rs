@@ -4,17 +4,15 @@ use crate::exports::{CUMULATIVE, at, export, gauge, metric, point, sum, tags, tr
 use crate::run::Service;
 use k6_operator::aggregate::Sink;
 use k6_operator::aggregate::session::Session;
-use k6_operator::aggregate::store::{ExportError, Sender};
+use k6_operator::aggregate::store::{Export, ExportError, Sender};
 use k6_operator::aggregate::summary;
 use k6_operator::k6::Version;
 use k6_operator::k6::export::environment;
 use k6_operator::k6::threshold::thresholds;
 use k6_operator::protocol::outcome::Outcome;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{Gauge, Metric, NumberDataPoint};
-use prost::Message;
 use serde_json::{Value, json};
 
 /// As many series as are kept apart.
@@ -36,7 +34,8 @@ fn send(
     runner: u32,
     metrics: impl IntoIterator<Item = Metric>,
 ) -> Result<(), ExportError> {
-    let export = ExportMetricsServiceRequest::decode(export(metrics).as_slice()).unwrap();
+    let bytes = export(metrics);
+    let export = Export::decode(&bytes).unwrap();
     session.export(&sender(runner), &export, at(1_000))
 }
 

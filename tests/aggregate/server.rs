@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k6_operator::aggregate::Sink;
 use k6_operator::aggregate::moment::Moment;
 use k6_operator::aggregate::session::Session;
-use k6_operator::aggregate::store::Sender;
+use k6_operator::aggregate::store::{Export, Sender};
 use k6_operator::aggregate::summary::{Options, data, text};
 use k6_operator::clock::Clock;
 use k6_operator::k6::threshold::thresholds;
@@ -18,11 +18,9 @@ use k6_operator::programs::http::ask;
 use k6_operator::protocol::heartbeat::{Directive, Heartbeat};
 use k6_operator::protocol::outcome::Outcome;
 use k6_operator::protocol::tokens::Tokens;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{Gauge, Histogram, Metric};
-use prost::Message;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -881,7 +879,8 @@ fn said(word: Value) -> Heartbeat {
 }
 
 fn take(session: &mut Session, runner: u32, metric: Metric, now: Moment) {
-    let export = ExportMetricsServiceRequest::decode(export([metric]).as_slice()).unwrap();
+    let bytes = export([metric]);
+    let export = Export::decode(&bytes).unwrap();
     session.export(&sender(runner), &export, now).unwrap();
 }
 

@@ -6,14 +6,12 @@ use crate::k6::k6_binary;
 use crate::run::{Runners, Service, Site};
 use k6_operator::aggregate::handle_summary::{Content, Handled, Task};
 use k6_operator::aggregate::session::Session;
-use k6_operator::aggregate::store::Sender;
+use k6_operator::aggregate::store::{Export, Sender};
 use k6_operator::aggregate::summary::{Options, data, text};
 use k6_operator::k6::format::time;
 use k6_operator::k6::threshold::thresholds;
 use k6_operator::programs::summing::Plan;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
-use prost::Message;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -190,7 +188,7 @@ fn the_virtual_users_of_a_test_are_those_that_its_runners_had_last_though_they_l
         };
         let take = |session: &mut Session, (runner, millis, vus): (u32, u64, f64)| {
             let export = export([gauge("vus", millis, vus)]);
-            let export = ExportMetricsServiceRequest::decode(export.as_slice()).unwrap();
+            let export = Export::decode(&export).unwrap();
             session.export(&sender(runner), &export, at(millis)).unwrap();
         };
         exports.iter().for_each(|export| take(&mut session, *export));
@@ -312,7 +310,8 @@ fn a_counter_of_time_has_a_time_by_second() {
         unit: "ms".to_owned(),
         ..counter("spent", 1, 7_001.0)
     };
-    let export = ExportMetricsServiceRequest::decode(export([spent]).as_slice()).unwrap();
+    let bytes = export([spent]);
+    let export = Export::decode(&bytes).unwrap();
     session.export(&sender, &export, at(2_000)).unwrap();
     session.hear(&sender, said(json!({"phase": "ended", "endedAgo": 0})), at(3_000));
     for (unit, line) in [("", ": 7s 3.5s/s\n"), ("ms", ": 7001.00ms 3500.50ms/s\n")] {

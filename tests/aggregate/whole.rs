@@ -6,14 +6,12 @@ use crate::run::{Runners, Service, Site, tokens};
 use axum::Router;
 use axum::routing::get;
 use k6_operator::aggregate::session::Session;
-use k6_operator::aggregate::store::Sender;
+use k6_operator::aggregate::store::{Export, Sender};
 use k6_operator::k6::threshold::thresholds;
 use k6_operator::programs::runners::{Limits, Target};
 use k6_operator::programs::start::start;
 use k6_operator::programs::stop::stop;
 use k6_operator::protocol::outcome::{Crossed, Outcome};
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use prost::Message;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -474,7 +472,7 @@ fn a_threshold_that_infinity_crosses_can_be_read_by_the_operator() {
         counter("http_reqs", 1, f64::INFINITY),
         gauge("vus", 1, f64::NEG_INFINITY),
     ]);
-    let body = ExportMetricsServiceRequest::decode(body.as_slice()).unwrap();
+    let body = Export::decode(&body).unwrap();
     session.export(&sender, &body, at(0)).unwrap();
     session.conclude(at(0));
     let outcome = Outcome::of(&session, at(0));

@@ -6,18 +6,16 @@ use k6_operator::aggregate::histogram::Histogram;
 use k6_operator::aggregate::judge::{Discrepancy, Gap, Missing, Standing, standing};
 use k6_operator::aggregate::moment::UnixNanos;
 use k6_operator::aggregate::session::Session;
-use k6_operator::aggregate::store::{ExportError, Sender};
+use k6_operator::aggregate::store::{Export, ExportError, Sender};
 use k6_operator::aggregate::summary::{Options, data};
 use k6_operator::aggregate::{Aggregate, Sink};
 use k6_operator::k6::threshold::{Expression, thresholds};
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{ExponentialHistogram, ExponentialHistogramDataPoint};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use prost::Message;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -321,7 +319,7 @@ fn trend_of(values: &[u8], url: &str, time: u64) -> ExponentialHistogramDataPoin
 }
 
 /// A counter, a rate and a trend of the values.
-fn exported(samples: &[(u8, bool)], time: u64) -> ExportMetricsServiceRequest {
+fn exported(samples: &[(u8, bool)], time: u64) -> Vec<u8> {
     let (mut counter, mut rate, mut trend) = (Vec::new(), Vec::new(), Vec::new());
     for (url, is_a) in [("a", true), ("b", false)] {
         let of_url = samples.iter().filter(|(_, a)| *a == is_a);
@@ -354,7 +352,7 @@ fn exported(samples: &[(u8, bool)], time: u64) -> ExportMetricsServiceRequest {
         sum("r.total", CUMULATIVE, rate),
         metric("t", Data::ExponentialHistogram(histogram)),
     ];
-    ExportMetricsServiceRequest::decode(export(metrics).as_slice()).unwrap()
+    export(metrics)
 }
 
 /// What k6 says of itself. Of its own metrics it lists those with samples, of the script's those with thresholds too.
@@ -404,7 +402,9 @@ fn told(runners: &[Measured], given: &[(String, String)]) -> [Vec<Option<bool>>;
             words(json!({"phase": "running", "startedAgo": 0})),
             at(1_000),
         );
-        session.export(&sender, &exported(first, 1), at(2_000)).unwrap();
+        session
+            .export(&sender, &Export::decode(&exported(first, 1)).unwrap(), at(2_000))
+            .unwrap();
         if *fate == Fate::Silent {
             continue;
         }
@@ -419,7 +419,11 @@ fn told(runners: &[Measured], given: &[(String, String)]) -> [Vec<Option<bool>>;
             Fate::All | Fate::Untold | Fate::Behind => {
                 let until_now = [first.as_slice(), second].concat();
                 session
-                    .export(&sender, &exported(&until_now, 2), at(30_000))
+                    .export(
+                        &sender,
+                        &Export::decode(&exported(&until_now, 2)).unwrap(),
+                        at(30_000),
+                    )
                     .unwrap();
             }
         }
@@ -448,7 +452,11 @@ fn told(runners: &[Measured], given: &[(String, String)]) -> [Vec<Option<bool>>;
                 continue;
             }
             Fate::All | Fate::SecondLost => session
-                .export(&sender, &exported(&all, 3), now + Duration::from_millis(50))
+                .export(
+                    &sender,
+                    &Export::decode(&exported(&all, 3)).unwrap(),
+                    now + Duration::from_millis(50),
+                )
                 .unwrap(),
             Fate::Refused { .. } => session.refuse(&sender, ExportError::TooLarge(1)),
             Fate::Behind => {}
@@ -530,7 +538,11 @@ fn refused(source: &str, own: Value) -> Session {
         at(1_000),
     );
     session
-        .export(&sender, &exported(&[(10, true)], 1), at(2_000))
+        .export(
+            &sender,
+            &Export::decode(&exported(&[(10, true)], 1)).unwrap(),
+            at(2_000),
+        )
         .unwrap();
     session.refuse(&sender, ExportError::TooLarge(1));
     for ago in [0, 2_000, 16_000] {
@@ -573,10 +585,18 @@ fn clock_that_is_set_back_loses_nothing() {
     let samples = |count: usize| vec![(7, true); count];
     const MINUTE: u64 = 60_000_000_000;
     session
-        .export(&sender, &exported(&samples(10), 2 * MINUTE), at(1_000))
+        .export(
+            &sender,
+            &Export::decode(&exported(&samples(10), 2 * MINUTE)).unwrap(),
+            at(1_000),
+        )
         .unwrap();
     session
-        .export(&sender, &exported(&samples(500), MINUTE), at(2_000))
+        .export(
+            &sender,
+            &Export::decode(&exported(&samples(500), MINUTE)).unwrap(),
+            at(2_000),
+        )
         .unwrap();
     let count = session
         .store
@@ -586,7 +606,11 @@ fn clock_that_is_set_back_loses_nothing() {
     assert_eq!(count.unwrap().value, 500.0);
     // One that was on its way for longer than the next is no news.
     session
-        .export(&sender, &exported(&samples(400), MINUTE - 1), at(3_000))
+        .export(
+            &sender,
+            &Export::decode(&exported(&samples(400), MINUTE - 1)).unwrap(),
+            at(3_000),
+        )
         .unwrap();
     let count = session
         .store
@@ -604,7 +628,11 @@ fn without_samples(sources: &Value, kinds: &Value) -> Vec<(Option<bool>, bool)> 
         process: "a".to_owned(),
     };
     session
-        .export(&sender, &exported(&[(1, true)], 1), at(2_000))
+        .export(
+            &sender,
+            &Export::decode(&exported(&[(1, true)], 1)).unwrap(),
+            at(2_000),
+        )
         .unwrap();
     for ago in [0, 2_000] {
         let own = json!({"iterations": {"count": 1.0, "rate": 0.1}, "r": {"rate": 1.0}, "t": {"avg": 1.0, "min": 1.0, "max": 1.0}});

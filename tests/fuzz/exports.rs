@@ -7,7 +7,7 @@ use crate::mutate;
 use k6_operator::aggregate::moment::Moment;
 use k6_operator::aggregate::report::{Report, RunInfo};
 use k6_operator::aggregate::session::Session;
-use k6_operator::aggregate::store::Sender;
+use k6_operator::aggregate::store::{Export, Sender};
 use k6_operator::aggregate::summary::{self, Options};
 use k6_operator::aggregate::{handle_summary, prometheus};
 use k6_operator::k6::threshold::thresholds;
@@ -320,7 +320,7 @@ fn tried(exports: &[Vec<u8>], words: &[Vec<u8>]) -> Result<(), TestCaseError> {
     let mut now = Moment::after_origin(Duration::from_secs(1));
     for (at, bytes) in exports.iter().enumerate() {
         let runner = u32::try_from(at % 2).unwrap() + 1;
-        if let Ok(export) = ExportMetricsServiceRequest::decode(bytes.as_slice()) {
+        if let Ok(export) = Export::decode(bytes) {
             let _ = session.export(&sender(runner), &export, now);
         }
         now = now + Duration::from_secs(1);

@@ -94,11 +94,6 @@ impl KeptFile {
 pub(super) struct KeptFiles(pub(super) Option<PathBuf>);
 
 impl KeptFiles {
-    /// Whether anything is kept.
-    pub(super) fn are_kept(&self) -> bool {
-        self.0.is_some()
-    }
-
     /// Keeps the last export or heartbeat of a process, in place of the one before.
     pub(super) fn keep(&self, sender: &Sender, what: Kept, content: &[u8]) {
         let name = format!("{}-{}.{}", sender.runner, sender.process, what.suffix());

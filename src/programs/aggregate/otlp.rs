@@ -4,7 +4,7 @@ use super::admission::{ARRIVAL, kibibytes, length_of};
 use super::kept::Kept;
 use super::server::{Aggregator, SenderError};
 use crate::aggregate::moment::Moment;
-use crate::aggregate::store::{ExportError, Sender};
+use crate::aggregate::store::{Export, ExportError, Sender};
 use crate::limits::LARGEST_EXPORT;
 use crate::protocol::{PROCESS_HEADER, RUNNER_HEADER};
 use axum::body::{Body, Bytes};
@@ -34,10 +34,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 impl Aggregator {
     /// Takes an export as it was received. A refused export counts against its sender until another is taken.
     pub fn take(&self, sender: &Sender, body: &[u8]) -> Result<(), ExportError> {
-        let export = match ExportMetricsServiceRequest::decode(body) {
-            Ok(export) => export,
-            Err(error) => return Err(self.refuse(sender, ExportError::Unreadable(error.to_string()))),
-        };
+        let export = Export::decode(body).map_err(|error| self.refuse(sender, error.into()))?;
         let taken = self.take_export(sender, &export, self.now());
         if is_taken(&taken) {
             self.kept.keep(sender, Kept::Export, body);
@@ -60,7 +57,7 @@ impl Aggregator {
     pub(super) fn take_export(
         &self,
         sender: &Sender,
-        export: &ExportMetricsServiceRequest,
+        export: &Export<'_>,
         now: Moment,
     ) -> Result<(), ExportError> {
         let mut session = self.session();
@@ -114,11 +111,8 @@ impl MetricsService for Grpc {
         let (metadata, _, export) = request.into_parts();
         let taken = sender(&self.0, &metadata.into_headers()).map_err(|error| error.to_string());
         let taken = taken.and_then(|sender| {
-            let taken = self.0.take_export(&sender, &export, self.0.now());
-            if self.0.kept.are_kept() && is_taken(&taken) {
-                self.0.kept.keep(&sender, Kept::Export, &export.encode_to_vec());
-            }
-            answer(taken).map_err(|error| error.to_string())
+            // An export by gRPC is read as one by HTTP is.
+            answer(self.0.take(&sender, &export.encode_to_vec())).map_err(|error| error.to_string())
         });
         match taken {
             Ok(answer) => Ok(tonic::Response::new(answer)),

@@ -10,7 +10,7 @@ use crate::aggregate::handle_summary::{Handled, Task};
 use crate::aggregate::moment::{Moment, whole_millis};
 use crate::aggregate::report::{Report, RunInfo};
 use crate::aggregate::session::Session;
-use crate::aggregate::store::{ExportError, Sender};
+use crate::aggregate::store::{Export, Sender};
 use crate::aggregate::summary::{self, Options};
 use crate::clock::Clock;
 use crate::protocol::heartbeat::Directive;
@@ -20,8 +20,6 @@ use crate::protocol::verdict::{Reason, RunResult};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use prost::Message;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::ParseIntError;
@@ -384,8 +382,7 @@ impl Aggregator {
         let written = file.written_at().map_or(BEGAN, |time| self.at(time));
         match file.what {
             Kept::Export => {
-                let export = ExportMetricsServiceRequest::decode(content.as_slice())
-                    .map_err(|error| self.refuse(&sender, ExportError::Unreadable(error.to_string())))?;
+                let export = Export::decode(&content).map_err(|error| self.refuse(&sender, error.into()))?;
                 let taken = self.take_export(&sender, &export, written);
                 if !is_taken(&taken) {
                     taken?;
