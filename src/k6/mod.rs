@@ -9,6 +9,7 @@ pub mod export;
 pub mod flags;
 pub mod format;
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod refusal;
 pub mod segments;

@@ -32,21 +32,35 @@ const DEFAULT: [&str; 14] = [
 /// <https://github.com/grafana/k6/blob/v2.2.0/lib/netext/httpext/transport.go>
 const BY_URL: [&str; 2] = ["name", "url"];
 
+/// The tags that neither checks, groups, the summary nor the report show. The exporter's CPU for a sample grows with the
+/// number of its tags.
+const NOT_SHOWN: [&str; 6] = [
+    "error",
+    "error_code",
+    "proto",
+    "service",
+    "subproto",
+    "tls_version",
+];
+
 /// The metrics of the browser module have both tags if `url` is a system tag, and none otherwise.
 /// <https://github.com/grafana/k6/blob/v2.2.0/internal/js/modules/k6/browser/common/network_manager.go>
 const OF_BROWSER: &str = "browser_";
 
-/// True if a threshold on this metric, by a tag of this name with this value, needs a system tag by URL. It does not if
+/// True if a threshold on this metric, by a tag of this name with this value, needs a system tag. It needs none by URL if
 /// only a script can have set that `name`: a URL and the path of a gRPC method have a slash, and the result of
 /// `http.url` has a placeholder.
-pub fn needs(by_url: &str, metric: &str, name: &str, value: &str) -> bool {
+pub fn needs(tag: &str, metric: &str, name: &str, value: &str) -> bool {
+    if !BY_URL.contains(&tag) {
+        return name == tag;
+    }
     if !BY_URL.contains(&name) {
         return false;
     }
     if metric.starts_with(OF_BROWSER) {
         return true;
     }
-    name == by_url && (name != "name" || value.contains('/') || value.contains("${"))
+    name == tag && (name != "name" || value.contains('/') || value.contains("${"))
 }
 
 /// True if a list of tags, separated by commas, has one by URL.
@@ -54,38 +68,55 @@ pub fn has_urls(tags: &str) -> bool {
     tags.split(',').any(|tag| BY_URL.contains(&tag))
 }
 
-/// Returns the system tags of a script without those by URL that nothing needs; None if there is none to remove, or if
-/// the script chooses its system tags itself.
-pub fn without_urls<'a>(tags: &[String], is_needed: impl Fn(&str) -> bool + 'a) -> Option<Vec<String>> {
+/// Returns the system tags of a script without those by URL, and those that are not shown, that nothing needs. None if
+/// there is none to remove, or if the script chooses its system tags itself.
+pub fn reduced(tags: &[String], is_needed: impl Fn(&str) -> bool) -> Option<Vec<String>> {
     let given: BTreeSet<_> = tags.iter().map(String::as_str).collect();
-    if given != BTreeSet::from(DEFAULT) || BY_URL.iter().all(|tag| is_needed(tag)) {
+    if given != BTreeSet::from(DEFAULT) {
         return None;
     }
-    let kept = DEFAULT
-        .iter()
-        .filter(|tag| !BY_URL.contains(tag) || is_needed(tag));
-    Some(kept.map(|tag| (*tag).to_owned()).collect())
+    let kept = |tag: &&str| {
+        let is_spare = BY_URL.contains(tag) || NOT_SHOWN.contains(tag);
+        !is_spare || is_needed(tag)
+    };
+    let kept: Vec<_> = DEFAULT.into_iter().filter(kept).map(str::to_owned).collect();
+    (kept.len() < DEFAULT.len()).then_some(kept)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{DEFAULT, has_urls, needs, without_urls};
+    use super::{DEFAULT, has_urls, needs, reduced};
 
     fn all() -> Vec<String> {
         DEFAULT.map(str::to_owned).to_vec()
     }
 
     #[test]
-    fn tags_by_url_are_left_out_unless_they_are_needed() {
-        let without =
-            |needed: &'static [&'static str]| without_urls(&all(), move |tag| needed.contains(&tag));
-        let none = without(&[]).unwrap();
-        assert_eq!(none.len(), 12);
-        assert!(!none.contains(&"url".to_owned()) && !none.contains(&"name".to_owned()));
-        let named = without(&["name", "status"]).unwrap();
-        assert_eq!(named.len(), 13);
-        assert!(named.contains(&"name".to_owned()));
-        assert_eq!(without(&["name", "url"]), None);
+    fn tags_that_nothing_shows_or_needs_are_left_out() {
+        let with = |needed: &[&str]| reduced(&all(), |tag| needed.contains(&tag)).unwrap().join(",");
+        let shown = "check,expected_response,group,method,scenario,status";
+        assert_eq!(with(&[]), shown);
+        assert_eq!(with(&["status", "method"]), shown);
+        let named = "check,expected_response,group,method,name,scenario,status";
+        assert_eq!(with(&["name"]), named);
+        let failures = "check,error_code,expected_response,group,method,scenario,status";
+        assert_eq!(with(&["error_code"]), failures);
+        assert_eq!(reduced(&all(), |_| true), None);
+    }
+
+    #[test]
+    fn threshold_needs_each_tag_that_it_names() {
+        for tag in [
+            "error",
+            "error_code",
+            "proto",
+            "service",
+            "subproto",
+            "tls_version",
+        ] {
+            assert!(needs(tag, "http_reqs", tag, "a"), "{tag}");
+            assert!(!needs(tag, "http_reqs", "status", "200"), "{tag}");
+        }
     }
 
     #[test]
@@ -116,9 +147,9 @@ mod tests {
     #[test]
     fn tags_that_a_script_names_itself_stay() {
         let own = ["name", "url", "status"].map(str::to_owned);
-        assert_eq!(without_urls(&own, |_| false), None);
+        assert_eq!(reduced(&own, |_| false), None);
         let more: Vec<_> = all().into_iter().chain(["vu".to_owned()]).collect();
-        assert_eq!(without_urls(&more, |_| false), None);
-        assert_eq!(without_urls(&[], |_| false), None);
+        assert_eq!(reduced(&more, |_| false), None);
+        assert_eq!(reduced(&[], |_| false), None);
     }
 }

@@ -4,7 +4,7 @@
 use crate::k6::Version;
 use crate::k6::duration::whole_seconds;
 use crate::k6::metrics::builtin;
-use crate::k6::system_tags::{needs, without_urls};
+use crate::k6::system_tags::{needs, reduced};
 use crate::k6::threshold::{self, Selector, Submetric, Threshold};
 use jiff::SignedDuration;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -32,7 +32,8 @@ pub struct Inspection {
     pub tags: BTreeMap<String, String>,
     /// The limit of requests per second; None if there is none.
     pub rps: Option<u64>,
-    /// The system tags without `url` and `name`. None if a threshold needs these or the script sets its own.
+    /// The system tags without those that nothing shows or needs. None if there is none of these, or the script sets its
+    /// own.
     pub system_tags: Option<Vec<String>>,
     /// The script's own metrics that its thresholds name.
     pub script_metrics: BTreeSet<String>,
@@ -169,7 +170,7 @@ impl Inspection {
             left_out: left_out.no_setup == Some(true) || left_out.no_teardown == Some(true),
             tags: tags.tags.unwrap_or_default(),
             rps: output.rps.and_then(|rps| rps.as_u64()).filter(|rps| *rps > 0),
-            system_tags: without_urls(&system_tags, is_needed),
+            system_tags: reduced(&system_tags, is_needed),
             script_metrics,
             thresholds: u32::try_from(expressions.sum::<usize>()).unwrap_or(u32::MAX),
             threshold_error: unread.or(wrong),

@@ -191,7 +191,8 @@ pub struct Aggregation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teardown_seconds: Option<u32>,
     /// The system tags of the runners: k6's default without `url` and `name`, so that requests to many URLs make few
-    /// series. A request's own `name` tag stays. Absent if a threshold needs these tags or the script sets its own.
+    /// series, and without those that no result shows. What a threshold names is kept, and so is a request's own `name`
+    /// tag. Absent if nothing is left out, or the script sets its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_tags: Option<String>,
     /// The script's own metrics that its thresholds name. The k6 of each runner tells their types, even of a metric

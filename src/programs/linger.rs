@@ -17,6 +17,7 @@ use crate::k6::Version;
 use crate::k6::export::{
     ENDPOINT, OUTPUTS_VARIABLE, SERIES, SERIES_LIMIT, corrections, outputs_beside, outputs_left_out, tagging,
 };
+use crate::k6::memory;
 use crate::k6::system_tags::has_urls;
 use crate::protocol::tokens::TokenError;
 use hyper::header::InvalidHeaderValue;
@@ -211,11 +212,25 @@ fn k6_command(args: &LingerArgs, program: &str, plan: &Plan, outputs: &str) -> C
     // Only the log tells whether teardown() marked the test as failed.
     command.stderr(Stdio::piped());
     correct(&mut command);
+    let set = memory::settings(memory_limit(), |name| std::env::var(name).ok());
+    command.envs(set);
     if !has_urls {
         command.env(SERIES_LIMIT, SERIES.to_string());
     }
     command.envs(plan.variables.iter().map(|(name, value)| (*name, value)));
     command
+}
+
+/// The files with the memory that this container may use, of both versions of cgroups.
+const MEMORY_LIMITS: [&str; 2] = [
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+];
+
+/// The memory that this container may use, in bytes; None if it has no limit.
+fn memory_limit() -> Option<u64> {
+    let mut files = MEMORY_LIMITS.into_iter().map(std::fs::read_to_string);
+    files.find_map(|file| memory::limit_of(&file.ok()?))
 }
 
 /// Uses the merged data. Meanwhile, signals are forwarded to the k6 that calls handleSummary().

@@ -261,6 +261,37 @@ fn a_command_that_is_none_is_told() {
     assert!(said.contains("/no/k6 can't be started: No such file"), "{said}");
 }
 
+/// What the k6 of a runner has in these variables, in an environment that has nothing else.
+fn garbage_settings(of_user: &[(&str, &str)]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
+        .args([
+            "linger",
+            "--aggregator=127.0.0.1:1",
+            "--runner=1",
+            "--process=pod",
+        ])
+        .args([format!("--api={}", unused_address()), "--".to_owned()])
+        .args(["sh", "-c", "echo growth=$GOGC limit=${GOMEMLIMIT:+given}"])
+        .env_remove("GOGC")
+        .env_remove("GOMEMLIMIT")
+        .envs(of_user.iter().copied())
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn k6_collects_garbage_less_often_unless_the_user_decides() {
+    // This machine may limit the memory of the test.
+    let set = garbage_settings(&[]);
+    assert!(set.starts_with("growth=300 limit="), "{set}");
+    assert_eq!(garbage_settings(&[("GOGC", "50")]), "growth=50 limit=\n");
+    assert_eq!(
+        garbage_settings(&[("GOMEMLIMIT", "1GiB")]),
+        "growth= limit=given\n"
+    );
+}
+
 /// A k6 that has much to sum up when it is told to end: it takes longer than it is given.
 const SLOW: &str = "#!/bin/sh\ntrap 'sleep 60' TERM\n\"$K6\" \"$@\" &\nk6=$!\nwait $k6\nwait $k6\n";
 

@@ -314,7 +314,7 @@ mod deciding {
     }
 
     #[test]
-    fn requests_have_no_tags_by_url_unless_a_threshold_names_one() {
+    fn requests_have_only_the_tags_that_are_shown_or_that_a_threshold_names() {
         const TAGS: &str = r#""systemTags":["check","error","error_code","expected_response","group","method","name",
             "proto","scenario","service","status","subproto","tls_version","url"]"#;
         let planned = |thresholds: &str, tags: &str| {
@@ -323,7 +323,7 @@ mod deciding {
             let how = plan_of(terms(2), inspection).aggregation.unwrap();
             how.system_tags
         };
-        let few = "check,error,error_code,expected_response,group,method,proto,scenario,service,status,subproto,tls_version";
+        let few = "check,expected_response,group,method,scenario,status";
         assert_eq!(
             planned(r#"{"http_reqs{status:200}":["count>1"]}"#, TAGS).as_deref(),
             Some(few)
@@ -333,7 +333,16 @@ mod deciding {
         assert_eq!(planned(given, TAGS).as_deref(), Some(few));
         let named = planned(r#"{"http_reqs{name:https://a/home}":["count>1"]}"#, TAGS).unwrap();
         assert!(named.contains(",name,") && !named.contains("url"), "{named}");
-        assert_eq!(planned(r#"{"http_reqs{name:/a,url:b}":["count>1"]}"#, TAGS), None);
+        let by_url = planned(r#"{"http_reqs{name:/a,url:b}":["count>1"]}"#, TAGS).unwrap();
+        assert_eq!(
+            by_url,
+            "check,expected_response,group,method,name,scenario,status,url"
+        );
+        let by_code = planned(r#"{"http_reqs{error_code:1050}":["count<1"]}"#, TAGS).unwrap();
+        assert_eq!(
+            by_code,
+            "check,error_code,expected_response,group,method,scenario,status"
+        );
         assert_eq!(planned("{}", r#""systemTags":["url","name"]"#), None);
         assert_eq!(planned("{}", r#""systemTags":null"#), None);
     }
