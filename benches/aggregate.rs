@@ -1,26 +1,33 @@
-//! What the aggregator can take: exports by second on one core, the time of a merged view, and memory, with exports
-//! that a real k6 made. Run with `cargo bench --bench aggregate`.
+//! What the aggregator can take: reading an export, merging it, a merged view, judging, and memory, with exports that a
+//! real k6 made. At the end, exports by second on one core beside what prost takes to read the same bytes. Run with
+//! `cargo bench --bench aggregate`; `cargo bench --bench aggregate -- figure` prints only the last.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[allow(dead_code)]
 #[path = "../tests/aggregate/exports.rs"]
 mod exports;
+#[path = "support/figures.rs"]
+mod figures;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
+use k6_operator::aggregate::Sink;
 use k6_operator::aggregate::report::RunInfo;
 use k6_operator::aggregate::session::Session;
-use k6_operator::aggregate::store::Sender;
+use k6_operator::aggregate::store::{Export, Sender};
 use k6_operator::aggregate::summary::Options;
 use k6_operator::clock::Clock;
 use k6_operator::k6::threshold::thresholds;
 use k6_operator::programs::aggregate::server::{Aggregator, Names};
 use k6_operator::protocol::tokens::Tokens;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::ExponentialHistogramDataPoint;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use prost::Message;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::time::Instant;
 
 /// An export of one runner of the script in tests/aggregate/truth.rs, as k6 1.1 sent it.
 const EXPORT: &[u8] = include_bytes!("export.otlp");
@@ -73,6 +80,59 @@ fn exports_of_k6(c: &mut Criterion) {
         println!("{runners} runners took {:.1} MiB at the end", resident() - before);
     }
     group.finish();
+}
+
+/// Reading an export, here and by prost.
+fn decoding(c: &mut Criterion) {
+    let mut group = c.benchmark_group("decoding");
+    group.bench_function("in place", |b| {
+        b.iter(|| black_box(Export::decode(black_box(EXPORT)).unwrap()));
+    });
+    group.bench_function("by prost", |b| {
+        b.iter(|| black_box(ExportMetricsServiceRequest::decode(black_box(EXPORT)).unwrap()));
+    });
+    group.finish();
+}
+
+/// The time of each of this many calls, in µs.
+fn each(calls: u32, mut call: impl FnMut(u32)) -> f64 {
+    let begun = Instant::now();
+    (0..calls).for_each(&mut call);
+    begun.elapsed().as_secs_f64() * 1e6 / f64::from(calls)
+}
+
+/// Exports of 1,000 runners, one after the other on one core, in turns with prost reading the same bytes.
+fn figure() {
+    const RUNNERS: u32 = 1000;
+    let (aggregator, senders) = (aggregator(RUNNERS), senders(RUNNERS));
+    let mut all = senders.iter().cycle();
+    let pairs: Vec<_> = (0..21)
+        .map(|_| {
+            let taken = each(RUNNERS, |_| {
+                aggregator.take(all.next().unwrap(), black_box(EXPORT)).unwrap()
+            });
+            let floor = each(RUNNERS, |_| {
+                black_box(ExportMetricsServiceRequest::decode(black_box(EXPORT)).unwrap());
+            });
+            (taken, floor)
+        })
+        .collect();
+    figures::print("an export of 1,000 runners, beside prost's reading", "µs", &pairs);
+    let mut rates: Vec<f64> = pairs.iter().map(|(taken, _)| 1e6 / taken).collect();
+    rates.sort_by(f64::total_cmp);
+    println!(
+        "    exports a second: {:.0} ({:.0} to {:.0})",
+        rates[10], rates[0], rates[20]
+    );
+    // What was measured is what was meant: all that each runner has sent is counted once.
+    let one = self::aggregator(1);
+    one.take(&senders[0], EXPORT).unwrap();
+    let count = |aggregator: &Aggregator| match aggregator.session().store.total("iterations", None) {
+        Some(Sink::Counter(count)) => count,
+        other => panic!("{other:?}"),
+    };
+    assert!(count(&one) > 0.0);
+    assert_eq!(count(&aggregator), f64::from(RUNNERS) * count(&one));
 }
 
 fn view(c: &mut Criterion) {
@@ -146,5 +206,16 @@ fn judging(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, exports_of_k6, view, judging);
-criterion_main!(benches);
+criterion_group!(benches, decoding, exports_of_k6, view, judging);
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if !arguments.iter().any(|word| word == "figure") {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    }
+    // `cargo test --benches` passes through here too.
+    if arguments.iter().any(|word| word == "--bench") {
+        figure();
+    }
+}

@@ -14,6 +14,9 @@
     missing_docs
 )]
 
+#[path = "support/figures.rs"]
+mod figures;
+
 use futures::StreamExt;
 use jiff::Timestamp;
 use k6_operator::api::{Kind, LoadTest, Spec};
@@ -119,6 +122,17 @@ async fn starts(client: &Client) {
             median(&|(run, _)| run.writes as f64) - f64::from(n),
             median(&|(run, _)| run.requests as f64),
         );
+        if n > 1 {
+            let pairs: Vec<_> = runs
+                .iter()
+                .map(|(run, floor)| (run.spread * 1e3, floor * 1e3))
+                .collect();
+            figures::print(
+                &format!("the spread of the first requests of {n} runners"),
+                "ms",
+                &pairs,
+            );
+        }
     }
     println!(
         "medians of 3 runs; the operator's resident memory: {:.1} MiB",

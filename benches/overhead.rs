@@ -1,9 +1,14 @@
-//! What aggregation costs a runner: the CPU time of k6 for one iteration, with and without, one after the other in
-//! turns. Run with `cargo bench --bench overhead`; `K6OP_PAIRS` is how often (5).
-#![allow(missing_docs, clippy::unwrap_used)]
+//! What merging costs a runner: the CPU time of k6 and `linger` together for one iteration, and k6's memory, in turns
+//! with a k6 that runs the same script without any output. Run with `cargo bench --bench overhead`. `K6OP_PAIRS` is how
+//! often (5), `K6_BIN` names the k6, and with `K6OP_TRIED=1` other settings are measured too.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
+#[path = "support/figures.rs"]
+mod figures;
 #[path = "../tests/support/k6.rs"]
 mod k6;
+#[path = "../tests/support/version.rs"]
+mod version;
 
 use axum::Router;
 use axum::routing::get;
@@ -12,204 +17,263 @@ use k6_operator::aggregate::report::RunInfo;
 use k6_operator::aggregate::session::Session;
 use k6_operator::aggregate::summary::Options;
 use k6_operator::clock::Clock;
-use k6_operator::k6::Version;
-use k6_operator::k6::export::{ENDPOINT, arguments, environment};
+use k6_operator::k6::export::{arguments, environment, opentelemetry_output};
+use k6_operator::k6::threshold::thresholds;
 use k6_operator::programs::aggregate::server::{Aggregator, Names};
-use k6_operator::programs::http::ask;
-use k6_operator::protocol::tokens::{Token, Tokens};
-use serde_json::Value;
-use std::collections::BTreeMap;
+use k6_operator::protocol::outcome::Outcome;
+use k6_operator::protocol::tokens::{AGGREGATOR, RUNNERS_HASH, Tokens};
+use serde_json::json;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpListener;
+use version::version;
 
+const ITERATIONS: u32 = 20_000;
+
+/// Four virtual users that never wait: nearly all of the time is k6's CPU.
 const SCRIPT: &str = r#"
 import http from "k6/http";
 import { check } from "k6";
-export const options = { scenarios: { one: { executor: "shared-iterations", vus: 4, iterations: 12000, maxDuration: "5m" } } };
+export const options = {
+  scenarios: { one: { executor: "shared-iterations", vus: 4, iterations: Number(__ENV.ITERATIONS), maxDuration: "5m" } },
+};
 export default function () {
   check(http.get(`${__ENV.SITE}/`, { tags: { name: "site" } }), { "is good": (r) => r.status === 200 });
 }
 "#;
 
-/// What is measured: a name, whether there is an output, and what is different.
+/// As status.plan has them where no threshold needs others.
+const TAGS: &str = "check,expected_response,group,method,scenario,status";
+
+/// How k6 is run.
+#[derive(Clone, Copy, Debug)]
 struct Variant {
     name: &'static str,
-    output: bool,
-    arguments: &'static [&'static str],
+    merged: bool,
+    tags: &'static str,
     environment: &'static [(&'static str, &'static str)],
 }
 
-const FEW_TAGS: &str = "--system-tags=status,method,name,check,scenario,group,expected_response";
+const STOCK: Variant = Variant {
+    name: "k6 without any output",
+    merged: false,
+    tags: "",
+    environment: &[],
+};
 
-const VARIANTS: [Variant; 6] = [
+const MERGED: Variant = Variant {
+    name: "a runner that merges",
+    merged: true,
+    tags: TAGS,
+    environment: &[],
+};
+
+const TRIED: [Variant; 8] = [
     Variant {
-        name: "without aggregation",
-        output: false,
-        arguments: &[],
-        environment: &[],
+        name: "tried: Go's own setting for garbage (GOGC=100)",
+        environment: &[("GOGC", "100")],
+        ..MERGED
     },
     Variant {
-        name: "with aggregation, an export each second",
-        output: true,
-        arguments: &[],
-        environment: &[],
+        name: "tried: GOGC=200",
+        environment: &[("GOGC", "200")],
+        ..MERGED
     },
     Variant {
-        name: "an export each 5 s",
-        output: true,
-        arguments: &[],
-        environment: &[("K6_OTEL_EXPORT_INTERVAL", "5s")],
+        name: "tried: GOGC=400",
+        environment: &[("GOGC", "400")],
+        ..MERGED
     },
     Variant {
-        name: "only the tags that the report needs",
-        output: true,
-        arguments: &[FEW_TAGS],
-        environment: &[],
-    },
-    Variant {
-        name: "these tags, but without aggregation",
-        output: false,
-        arguments: &[FEW_TAGS],
-        environment: &[],
-    },
-    Variant {
-        name: "k6 without garbage collection until 256 MiB",
-        output: true,
-        arguments: &[],
+        name: "tried: no garbage collection below 256 MiB",
         environment: &[("GOGC", "off"), ("GOMEMLIMIT", "256MiB")],
+        ..MERGED
+    },
+    Variant {
+        name: "tried: a flush each second",
+        environment: &[("K6_OTEL_FLUSH_INTERVAL", "1s")],
+        ..MERGED
+    },
+    Variant {
+        name: "tried: an export each 5 s",
+        environment: &[("K6_OTEL_EXPORT_INTERVAL", "5s")],
+        ..MERGED
+    },
+    Variant {
+        name: "tried: all tags but those by URL",
+        tags: "check,error,error_code,expected_response,group,method,proto,scenario,service,status,subproto,tls_version",
+        ..MERGED
+    },
+    Variant {
+        name: "tried: k6 without any output, GOGC=300",
+        environment: &[("GOGC", "300")],
+        ..STOCK
     },
 ];
 
-/// CPU time of a process in clock ticks, which are hundredths of a second on Linux.
-fn ticks(child: &Child) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()
+/// What a run took: CPU for an iteration in µs, and the most memory of a process in MiB.
+#[derive(Clone, Copy, Debug)]
+struct Usage {
+    cpu: f64,
+    memory: f64,
 }
 
-async fn attribute(api: &str, path: &str, pointer: &str) -> Option<f64> {
-    let asked = ask(
-        api,
-        hyper::Method::GET,
-        path,
-        &[],
-        Vec::new(),
-        Duration::from_secs(5),
-    )
-    .await;
-    let answer: Value = serde_json::from_slice(&asked.ok()?.1).ok()?;
-    answer.pointer(pointer)?.as_f64()
+/// The server under load, and how many requests it got.
+struct Site {
+    address: SocketAddr,
+    requests: Arc<AtomicU64>,
 }
 
-/// The CPU time of one iteration, in µs.
-async fn measure(
-    variant: &Variant,
-    site: SocketAddr,
-    (aggregator, token): (SocketAddr, &Token),
-    script: &str,
-) -> f64 {
-    let api = unused_address().to_string();
-    let mut command = Command::new(k6_binary());
-    command.args(["run", "--quiet", "--no-usage-report", "--linger"]);
-    command.arg(format!("--address={api}")).args(variant.arguments);
-    if variant.output {
-        let more = arguments("experimental-opentelemetry", false);
-        command.args(more.iter().filter(|word| *word != "--linger"));
-        command.envs(environment(Version::new(1, 1, 0)));
-        command.env(ENDPOINT, aggregator.to_string());
-        let shown = format!("authorization=Bearer%20{}", token.text());
-        command.env("K6_OTEL_HEADERS", format!("{shown},k6-runner=1,k6-process=pod"));
+impl Site {
+    async fn open() -> Self {
+        let requests: Arc<AtomicU64> = Arc::default();
+        let counted = Arc::clone(&requests);
+        let answer = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async { "hello" }
+        };
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let routes = Router::new().route("/", get(answer));
+        tokio::spawn(async move { axum::serve(socket, routes).await.unwrap() });
+        Self { address, requests }
     }
-    let mut child = command
+}
+
+/// Runs the script once.
+async fn measure(variant: Variant, site: &Site, folder: &Path) -> Usage {
+    let api = unused_address();
+    let tokens = Tokens::random().unwrap();
+    let handed_over = folder.join("tokens");
+    std::fs::create_dir_all(&handed_over).unwrap();
+    std::fs::write(handed_over.join(AGGREGATOR), tokens.aggregator.text()).unwrap();
+    std::fs::write(handed_over.join(RUNNERS_HASH), tokens.runners.hash().to_string()).unwrap();
+    let names = Names {
+        token: tokens.aggregator.hash(),
+        about: RunInfo::default(),
+        options: Options::of(&json!({})),
+    };
+    let count = format!("count=={ITERATIONS}");
+    let limits = json!({"thresholds": {"iterations": [count], "http_reqs": [count], "checks": ["rate==1"]}});
+    let session = Session::new(1, false, thresholds(&limits).unwrap());
+    let aggregator = Arc::new(Aggregator::new(names, session, None, &Clock::system()));
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let serving = tokio::spawn(Arc::clone(&aggregator).serve(socket));
+    let judging = tokio::spawn(Arc::clone(&aggregator).judge());
+    let (usage, log) = (folder.join("usage"), folder.join("log"));
+    // It counts the processes that a process has waited for, too: `linger` waits for k6.
+    let mut command = tokio::process::Command::new("/usr/bin/time");
+    command.args(["-f", "%U %S %M", "-o"]).arg(&usage);
+    if variant.merged {
+        command
+            .arg(env!("CARGO_BIN_EXE_k6-operator"))
+            .arg("linger")
+            .args(["--runner=1", "--process=pod"])
+            .arg(format!("--aggregator={address}"))
+            .arg(format!("--tokens={}", handed_over.display()))
+            .arg(format!("--listen={}", unused_address()))
+            .arg(format!("--api={api}"))
+            .arg(format!("--system-tags={}", variant.tags))
+            .arg("--")
+            .arg(k6_binary())
+            .args(["run", "--quiet"])
+            .args(arguments(opentelemetry_output(version()).unwrap(), false))
+            .args(["--tag", "instance_id=1", "--tag", "testrun_name=bench"])
+            .envs(environment(version()));
+    } else {
+        command.arg(k6_binary()).args(["run", "--quiet"]);
+        command.arg(format!("--address={api}"));
+    }
+    let asked = site.requests.load(Ordering::Relaxed);
+    let ended = command
+        .arg(folder.join("script.js"))
+        .env("K6_NO_USAGE_REPORT", "true")
+        .env("SITE", format!("http://{}", site.address))
+        .env("ITERATIONS", ITERATIONS.to_string())
         .envs(variant.environment.iter().copied())
-        .env("SITE", format!("http://{site}"))
-        .arg(script)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    while attribute(&api, "/v1/status", "/data/attributes/status")
+        .stderr(std::fs::File::create(&log).unwrap())
+        .status()
         .await
-        .is_none_or(|status| status < 9.0)
-    {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        .unwrap();
+    serving.abort();
+    judging.abort();
+    // What was measured is what was meant.
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(ended.success(), "{variant:?}: {ended}: {log}");
+    let asked = site.requests.load(Ordering::Relaxed) - asked;
+    assert_eq!(asked, u64::from(ITERATIONS), "{variant:?}: {log}");
+    if variant.merged {
+        let outcome = Outcome::of(&aggregator.session(), aggregator.now());
+        assert_eq!(outcome.totals.iterations, f64::from(ITERATIONS), "{outcome:?}");
+        assert!(
+            outcome.crossed == 0 && outcome.incomplete.is_empty(),
+            "{outcome:?}"
+        );
     }
-    let spent = ticks(&child) * 1e4;
-    let iterations = attribute(&api, "/v1/metrics/iterations", "/data/attributes/sample/count")
-        .await
-        .unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    spent / iterations
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    let text = std::fs::read_to_string(usage).unwrap();
+    let used: Vec<f64> = text
+        .split_whitespace()
+        .map(|word| word.parse().unwrap())
+        .collect();
+    Usage {
+        cpu: (used[0] + used[1]) * 1e6 / f64::from(ITERATIONS),
+        memory: used[2] / 1024.0,
+    }
 }
 
 fn main() {
-    let pairs: usize = std::env::var("K6OP_PAIRS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(5);
+    // `cargo test --benches` passes through here too.
+    if !std::env::args().any(|word| word == "--bench") {
+        return;
+    }
+    let pairs = std::env::var("K6OP_PAIRS");
+    let pairs = pairs.map_or(5, |pairs| pairs.parse().unwrap());
+    let mut variants = vec![STOCK, MERGED];
+    if std::env::var_os("K6OP_TRIED").is_some() {
+        variants.extend(TRIED);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("script.js"), SCRIPT).unwrap();
+    let mut used: Vec<Vec<Usage>> = vec![Vec::new(); variants.len()];
     runtime.block_on(async {
-        let folder = tempfile::tempdir().unwrap();
-        let script = folder.path().join("script.js");
-        std::fs::write(&script, SCRIPT).unwrap();
-        let site = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let site_address = site.local_addr().unwrap();
-        let routes = Router::new().route("/", get(async || "hello"));
-        tokio::spawn(async move { axum::serve(site, routes).await.unwrap() });
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
-        let token = Tokens::random().unwrap().aggregator;
-        let names = Names {
-            token: token.hash(),
-            about: RunInfo::default(),
-            options: Options::of(&Value::Null),
-        };
-        let session = Session::new(1, false, Vec::new());
-        let aggregator = Arc::new(Aggregator::new(names, session, None, &Clock::system()));
-        tokio::spawn(aggregator.serve(socket));
-        let mut spent: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
-        for _ in 0..pairs {
-            for (i, variant) in VARIANTS.iter().enumerate() {
-                let one = measure(variant, site_address, (address, &token), script.to_str().unwrap()).await;
-                spent.entry(i).or_default().push(one);
+        let site = Site::open().await;
+        measure(STOCK, &site, folder.path()).await;
+        for turn in 0..pairs {
+            // No variant always comes after the same one.
+            for i in 0..variants.len() {
+                let i = (i + turn) % variants.len();
+                used[i].push(measure(variants[i], &site, folder.path()).await);
             }
         }
-        let first = spent[&0].clone();
-        for (i, variant) in VARIANTS.iter().enumerate() {
-            let mut ratios: Vec<f64> = spent[&i]
-                .iter()
-                .zip(&first)
-                .map(|(one, without)| one / without)
-                .collect();
-            let mut own = spent[&i].clone();
-            println!(
-                "{:>6.1} µs, {:.2} times  {}",
-                median(&mut own),
-                median(&mut ratios),
-                variant.name
-            );
-            println!(
-                "           each: {}",
-                ratios
-                    .iter()
-                    .map(|r| format!("{r:.2}"))
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            );
-        }
     });
+    println!("k6 {}, {ITERATIONS} iterations, {pairs} pairs", version());
+    for (variant, of) in variants.iter().zip(&used).skip(1) {
+        let pairs = |number: fn(&Usage) -> f64| {
+            let pairs = of.iter().zip(&used[0]);
+            pairs
+                .map(|(one, stock)| (number(one), number(stock)))
+                .collect::<Vec<_>>()
+        };
+        figures::print(
+            &format!("{}: CPU of an iteration", variant.name),
+            "µs",
+            &pairs(|used| used.cpu),
+        );
+        figures::print(
+            &format!("{}: memory", variant.name),
+            "MiB",
+            &pairs(|used| used.memory),
+        );
+    }
 }

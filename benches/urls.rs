@@ -38,8 +38,7 @@ export default function () {
 "#;
 
 /// As status.plan has them where nothing needs `url` and `name`.
-const FEW_TAGS: &str = "--system-tags=check,error,error_code,expected_response,group,method,proto,scenario,service,\
-                        status,subproto,tls_version";
+const FEW_TAGS: &str = "--system-tags=check,expected_response,group,method,scenario,status";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Variant {
