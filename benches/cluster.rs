@@ -5,6 +5,9 @@
 //! same run: the same runner pods, released by a plain process on the host over fresh connections, one thread
 //! each. Numbers of runners can be given: `tests/cluster/bench cluster 8 60`.
 //!
+//! The time until all runners are ready stands beside that of the same pods, made by hand. The initializer's part stands
+//! beside a bare pod that runs `k6 inspect`.
+//!
 //! A second table tells how long the end of a run takes. `tests/cluster/bench cluster end` prints only that.
 
 #![allow(
@@ -81,62 +84,100 @@ fn asked() -> Vec<u32> {
     std::env::args().filter_map(|arg| arg.parse().ok()).collect()
 }
 
-/// How sharply runs start, and what they cost.
+/// A run of each kind, and what stands beside them, of the same minutes.
+struct Turn {
+    merged: Run,
+    not_merged: Run,
+    floor: Floor,
+    /// Seconds of a bare pod that runs `k6 inspect`.
+    inspected: f64,
+}
+
+/// How long the parts of a run take, how sharply it starts, and what it costs.
 async fn starts(client: &Client) {
-    println!(
-        "{:>3} | {:>12} | {:>11} | {:>16} | {:>10} | {:>11} | {:>5} | {:>6} | {:>8}",
-        "N",
-        "apply → Jobs",
-        "last Ready",
-        "last Ready",
-        "spread at",
-        "floor of",
-        "ratio",
-        "writes",
-        "requests"
-    );
-    println!(
-        "{:>3} | {:>12} | {:>11} | {:>16} | {:>10} | {:>11} | {:>5} | {:>6} | {:>8}",
-        "", "", "→ Started", "→ 1st request", "the target", "the spread", "", "", ""
-    );
+    let titles = [
+        ("N", 3, ""),
+        ("", 10, ""),
+        ("applied", 9, "→ planned"),
+        ("applied", 9, "→ Jobs"),
+        ("applied", 11, "→ all Ready"),
+        ("last Ready", 13, "→ 1st request"),
+        ("whole", 7, "run"),
+        ("requests", 8, ""),
+        ("operator's", 10, "CPU"),
+    ];
+    let lines = [
+        titles.map(|(first, width, _)| (first, width)),
+        titles.map(|(_, width, second)| (second, width)),
+    ];
+    for line in lines {
+        println!(
+            "{}",
+            line.map(|(text, width)| format!("{text:>width$}")).join(" | ")
+        );
+    }
     let asked = asked();
     for n in if asked.is_empty() { RUNNERS.to_vec() } else { asked } {
-        let mut runs = Vec::new();
+        let mut turns = Vec::new();
         for _ in 0..3 {
-            runs.push((run(client, n).await, floor(client, n).await));
+            turns.push(Turn {
+                inspected: inspected(client).await,
+                merged: run(client, n, true).await,
+                not_merged: run(client, n, false).await,
+                floor: floor(client, n).await,
+            });
         }
-        let median = |of: &dyn Fn(&(Run, f64)) -> f64| {
-            let mut values: Vec<f64> = runs.iter().map(of).collect();
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
-        let (spread, floor) = (median(&|(run, _)| run.spread), median(&|(_, floor)| *floor));
-        println!(
-            "{n:>3} | {:>10.2} s | {:>9.2} s | {:>14.2} s | {:>7.1} ms | {:>8.1} ms | {:>5.2} | N + {:<2} | {:>8}",
-            median(&|(run, _)| run.created),
-            median(&|(run, _)| run.started),
-            median(&|(run, _)| run.first),
-            spread * 1e3,
-            floor * 1e3,
-            if floor > 0.0 { spread / floor } else { 1.0 },
-            median(&|(run, _)| run.writes as f64) - f64::from(n),
-            median(&|(run, _)| run.requests as f64),
-        );
-        if n > 1 {
-            let pairs: Vec<_> = runs
-                .iter()
-                .map(|(run, floor)| (run.spread * 1e3, floor * 1e3))
-                .collect();
-            figures::print(
-                &format!("the spread of the first requests of {n} runners"),
-                "ms",
-                &pairs,
-            );
-        }
+        print_runs(n, "merged", turns.iter().map(|turn| &turn.merged));
+        print_runs(n, "not merged", turns.iter().map(|turn| &turn.not_merged));
+        print_figures(n, &turns);
     }
     println!(
         "medians of 3 runs; the operator's resident memory: {:.1} MiB",
         resident()
+    );
+}
+
+fn print_figures(n: u32, turns: &[Turn]) {
+    let figure = |name: &str, unit: &str, pair: &dyn Fn(&Turn) -> (f64, f64)| {
+        let pairs: Vec<_> = turns.iter().map(pair).collect();
+        figures::print(name, unit, &pairs);
+    };
+    let name = format!("from applied to all of {n} runners ready");
+    figure(&format!("{name}, merged"), "s", &|turn| {
+        (turn.merged.ready, turn.floor.ready)
+    });
+    figure(&format!("{name}, not merged"), "s", &|turn| {
+        (turn.not_merged.ready, turn.floor.ready)
+    });
+    let name = format!("from planned to all of {n} runners ready, merged");
+    figure(&name, "s", &|turn| {
+        (turn.merged.ready - turn.merged.planned, turn.floor.ready)
+    });
+    let name = format!("the plan of {n} runners, beside a pod that runs k6 inspect");
+    figure(&name, "s", &|turn| (turn.merged.planned, turn.inspected));
+    if n > 1 {
+        let name = format!("the spread of the first requests of {n} runners, merged");
+        figure(&name, "ms", &|turn| {
+            (turn.merged.spread * 1e3, turn.floor.spread * 1e3)
+        });
+    }
+}
+
+fn print_runs<'a>(n: u32, kind: &str, runs: impl Iterator<Item = &'a Run> + Clone) {
+    let median = |of: &dyn Fn(&Run) -> f64| {
+        let mut values: Vec<f64> = runs.clone().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    println!(
+        "{n:>3} | {kind:>10} | {:>7.2} s | {:>7.2} s | {:>9.2} s | {:>11.2} s | {:>5.1} s | {:>8} | {:>8.2} s",
+        median(&|run| run.planned),
+        median(&|run| run.created),
+        median(&|run| run.ready),
+        median(&|run| run.first),
+        median(&|run| run.whole),
+        format!("N + {:.0}", median(&|run| run.requests as f64) - f64::from(n)),
+        median(&|run| run.cpu),
     );
 }
 
@@ -253,16 +294,29 @@ fn is_terminated(pod: &Pod) -> bool {
     })
 }
 
+/// Seconds of a run from the moment in which it was applied, unless said otherwise.
 struct Run {
+    /// Until the first runner's Job was there, so the plan was made.
+    planned: f64,
+    /// Until the last one's was.
     created: f64,
-    started: f64,
+    ready: f64,
+    /// From the last runner Ready.
     first: f64,
+    whole: f64,
     spread: f64,
-    writes: usize,
     requests: usize,
+    /// Of all the operator's processes.
+    cpu: f64,
 }
 
-async fn run(client: &Client, n: u32) -> Run {
+/// The same for pods that are made by hand.
+struct Floor {
+    ready: f64,
+    spread: f64,
+}
+
+async fn run(client: &Client, n: u32, merged: bool) -> Run {
     let k6s: Api<LoadTest> = Api::namespaced_with(client.clone(), NAMESPACE, &Kind::K6);
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let name = format!("bench-{n}");
@@ -271,10 +325,11 @@ async fn run(client: &Client, n: u32) -> Run {
     reset();
     let resource: LoadTest = serde_json::from_value(serde_json::json!({
         "apiVersion": "k6.io/v1alpha1", "kind": "K6", "metadata": {"name": name},
-        "spec": {"parallelism": n, "script": "bench",
+        "spec": {"parallelism": n, "script": "bench", "aggregation": {"enabled": merged},
                  "runner": {"env": [{"name": "VUS", "value": n.to_string()}]}}
     }))
     .unwrap();
+    let used = cpu();
     let began = SystemTime::now();
     k6s.create(&PostParams::default(), &resource).await.unwrap();
 
@@ -291,44 +346,98 @@ async fn run(client: &Client, n: u32) -> Run {
         .applied_objects()
         .boxed();
     let (mut made, mut ready) = (BTreeMap::new(), BTreeMap::new());
-    let (mut last_made, mut last_ready, mut started) = (began, began, began);
-    let deadline = Instant::now() + LIMIT;
-    let uid = loop {
+    let (mut first_made, mut last_made, mut last_ready) = (None, began, began);
+    let deadline = Instant::now() + limit(n);
+    let done = loop {
         assert!(Instant::now() < deadline, "{name} did not finish");
         tokio::select! {
             Some(Ok(job)) = jobs.next() => {
                 if made.insert(job.name_any(), ()).is_none() { last_made = SystemTime::now(); }
+                first_made.get_or_insert(last_made);
             }
             Some(Ok(pod)) = ready_pods.next() => {
                 if is_ready(&pod) && ready.insert(pod.name_any(), ()).is_none() { last_ready = SystemTime::now(); }
             }
             Some(Ok(k6)) = states.next() => {
                 let Some(status) = k6.status.as_ref().filter(|_| k6.name_any() == name) else { continue };
-                if status.state == Some(StateName::Started) && started == began { started = SystemTime::now(); }
                 if status.state == Some(StateName::Finished) {
                     assert_eq!(status.result.map(|r| r.as_str()), Some("Passed"), "{:?}", status.message);
-                    break k6.uid().unwrap();
+                    break k6;
                 }
             }
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
     };
+    let whole = seconds(began, SystemTime::now());
     // Requests that follow the last status write: its Event.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let (first, spread) = first_requests(n);
-    let (writes, requests) = audited(&name, &uid, began);
-    Run {
-        created: seconds(began, last_made),
-        started: seconds(last_ready, started),
-        first: seconds(last_ready, SystemTime::UNIX_EPOCH + Duration::from_nanos(first)),
+    let Asked {
+        first,
         spread,
-        writes,
         requests,
+    } = asked_target(n);
+    let summary = done.status.as_ref().and_then(|status| status.summary.as_ref());
+    if merged {
+        let counted = summary.map(|summary| summary.requests);
+        assert_eq!(
+            counted,
+            Some(requests),
+            "requests that were merged, and that the target got"
+        );
+    }
+    Run {
+        planned: seconds(began, first_made.unwrap()),
+        created: seconds(began, last_made),
+        ready: seconds(began, last_ready),
+        first: seconds(last_ready, SystemTime::UNIX_EPOCH + Duration::from_nanos(first)),
+        whole,
+        spread,
+        requests: audited(&name, began),
+        cpu: cpu() - used,
     }
 }
 
+/// How long a bare pod takes that runs `k6 inspect`, which is what an initializer is for.
+async fn inspected(client: &Client) -> f64 {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    script(client).await;
+    let image = variable("K6OP_K6_IMAGE");
+    let pod: Pod = serde_json::from_value(serde_json::json!({
+        "metadata": {"name": "inspect"},
+        "spec": {
+            "restartPolicy": "Never", "automountServiceAccountToken": false,
+            "volumes": [{"name": "script", "configMap": {"name": "bench"}}],
+            "containers": [{
+                "name": "k6", "image": image, "command": ["k6", "inspect", "--execution-requirements", "/test/test.js"],
+                "env": [{"name": "VUS", "value": "1"}],
+                "volumeMounts": [{"name": "script", "mountPath": "/test"}],
+            }],
+        },
+    }))
+    .unwrap();
+    let began = Instant::now();
+    let mut watched = watcher(
+        pods.clone(),
+        watcher::Config::default().fields("metadata.name=inspect"),
+    )
+    .applied_objects()
+    .boxed();
+    pods.create(&PostParams::default(), &pod).await.unwrap();
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        assert!(Instant::now() < deadline, "the pod of k6 inspect did not end");
+        tokio::select! {
+            Some(Ok(pod)) = watched.next() => if is_terminated(&pod) { break },
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+    let took = began.elapsed().as_secs_f64();
+    pods.delete("inspect", &DeleteParams::background()).await.unwrap();
+    took
+}
+
 /// The same pods, made by hand and released by one thread each over fresh connections.
-async fn floor(client: &Client, n: u32) -> f64 {
+async fn floor(client: &Client, n: u32) -> Floor {
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let jobs: Api<Job> = Api::namespaced(client.clone(), NAMESPACE);
     let owner = Owner {
@@ -354,26 +463,33 @@ async fn floor(client: &Client, n: u32) -> f64 {
         plan: None,
     };
     reset();
+    let mut watched = watcher(
+        pods.clone(),
+        watcher::Config::default().labels("k6.io/run-uid=floor"),
+    )
+    .applied_objects()
+    .boxed();
+    let began = Instant::now();
     for i in 1..=n {
         let mut job = objects::runner(&run, (i, n), None);
         job.metadata.owner_references = None;
         jobs.create(&PostParams::default(), &job).await.unwrap();
     }
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + limit(n);
     let selector = ListParams::default().labels("k6.io/run-uid=floor");
-    let addresses: Vec<String> = loop {
+    let mut ready = BTreeMap::new();
+    while ready.len() < n as usize {
         assert!(Instant::now() < deadline, "the floor's runners were not ready");
-        let list = pods.list(&selector).await.unwrap().items;
-        let ready: Vec<String> = list
-            .iter()
-            .filter(|pod| is_ready(pod))
-            .filter_map(|pod| pod.status.as_ref()?.pod_ip.clone())
-            .collect();
-        if ready.len() == n as usize {
-            break ready;
+        tokio::select! {
+            Some(Ok(pod)) = watched.next() => if is_ready(&pod) {
+                let address = pod.status.as_ref().and_then(|status| status.pod_ip.clone()).unwrap();
+                ready.insert(pod.name_any(), address);
+            },
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    };
+    }
+    let until_ready = began.elapsed().as_secs_f64();
+    let addresses: Vec<String> = ready.into_values().collect();
     // As long as the starter's pod takes, so that both find the runners equally idle.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let barrier = Arc::new(Barrier::new(addresses.len()));
@@ -401,7 +517,7 @@ async fn floor(client: &Client, n: u32) -> f64 {
         thread.join().unwrap();
     }
     tokio::time::sleep(Duration::from_secs(6)).await;
-    let (_, spread) = first_requests(n);
+    let Asked { spread, .. } = asked_target(n);
     jobs.delete_collection(&DeleteParams::background(), &selector)
         .await
         .unwrap();
@@ -409,7 +525,15 @@ async fn floor(client: &Client, n: u32) -> f64 {
         assert!(Instant::now() < deadline, "the floor's runners did not go");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    spread
+    Floor {
+        ready: until_ready,
+        spread,
+    }
+}
+
+/// How long a run of this many runners may take.
+fn limit(n: u32) -> Duration {
+    LIMIT + Duration::from_secs(2) * n
 }
 
 async fn script(client: &Client) {
@@ -467,27 +591,43 @@ fn reset() {
     ask_target("POST /reset");
 }
 
-/// When the first of the runners' first requests came in, and how much later the last of them.
-fn first_requests(n: u32) -> (u64, f64) {
+/// What the target was asked by the runners.
+struct Asked {
+    /// When the first of all requests came in, in Unix nanoseconds.
+    first: u64,
+    /// How much later the last of the runners' first ones, in seconds.
+    spread: f64,
+    requests: u64,
+}
+
+fn asked_target(n: u32) -> Asked {
     let stats: serde_json::Value = serde_json::from_str(&ask_target("GET /stats")).unwrap();
     let clients = stats["clients"].as_object().unwrap();
     // The node itself asks too: it probes the target.
-    let firsts: Vec<u64> = clients
-        .iter()
-        .filter(|(ip, _)| !ip.ends_with(".0.1"))
-        .filter_map(|(_, c)| c["first"].as_u64())
-        .collect();
+    let runners: Vec<_> = clients.iter().filter(|(ip, _)| !ip.ends_with(".0.1")).collect();
     assert_eq!(
-        firsts.len(),
+        runners.len(),
         n as usize,
         "each runner must have asked the target: {stats}"
     );
-    let (min, max) = (firsts.iter().min().unwrap(), firsts.iter().max().unwrap());
-    (*min, (max - min) as f64 / 1e9)
+    let firsts = || {
+        runners
+            .iter()
+            .map(|(_, client)| client["first"].as_u64().unwrap())
+    };
+    let (min, max) = (firsts().min().unwrap(), firsts().max().unwrap());
+    Asked {
+        first: min,
+        spread: (max - min) as f64 / 1e9,
+        requests: runners
+            .iter()
+            .map(|(_, client)| client["requests"].as_u64().unwrap())
+            .sum(),
+    }
 }
 
-/// The operator's requests for one run: writes, and all but watches.
-fn audited(name: &str, uid: &str, since: SystemTime) -> (usize, usize) {
+/// The operator's requests since then, but for watches and leases.
+fn audited(name: &str, since: SystemTime) -> usize {
     let since = Timestamp::try_from(since).unwrap();
     let log = std::fs::read_to_string(variable("K6OP_AUDIT_LOG")).unwrap();
     let events = log
@@ -503,26 +643,38 @@ fn audited(name: &str, uid: &str, since: SystemTime) -> (usize, usize) {
             && e["objectRef"]["namespace"] == NAMESPACE
             && at.is_some_and(|at| at >= since)
     });
-    let verbs: Vec<String> = ours
-        .map(|e| e["verb"].as_str().unwrap_or_default().to_owned())
-        .collect();
-    assert!(!verbs.is_empty(), "the audit log must know run {name} ({uid})");
-    (
-        verbs
-            .iter()
-            .filter(|verb| !matches!(verb.as_str(), "get" | "list"))
-            .count(),
-        verbs.len(),
-    )
+    let requests = ours.count();
+    assert!(requests > 0, "the audit log must know run {name}");
+    requests
+}
+
+/// The ID of each process of the operator.
+fn operators() -> Vec<std::path::PathBuf> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let ours = processes.filter(|process| {
+        std::fs::read(process.path().join("cmdline"))
+            .is_ok_and(|command| command.starts_with(b"/k6-operator\0run"))
+    });
+    ours.map(|process| process.path()).collect()
+}
+
+/// The CPU time of the operator's processes up to now, in seconds. Linux tells it in hundredths.
+/// <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>
+fn cpu() -> f64 {
+    let ticks = operators().into_iter().filter_map(|process| {
+        let text = std::fs::read_to_string(process.join("stat")).ok()?;
+        let (_, fields) = text.rsplit_once(')')?;
+        let mut fields = fields.split_whitespace().skip(11);
+        let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some(user + system)
+    });
+    ticks.sum::<u64>() as f64 / 100.0
 }
 
 /// Resident memory of the operator in MiB.
 fn resident() -> f64 {
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let kib = processes.filter_map(|process| {
-        let command = std::fs::read(process.path().join("cmdline")).ok()?;
-        command.starts_with(b"/k6-operator\0run").then_some(())?;
-        let status = std::fs::read_to_string(process.path().join("status")).ok()?;
+    let kib = operators().into_iter().filter_map(|process| {
+        let status = std::fs::read_to_string(process.join("status")).ok()?;
         let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
         line.split_whitespace().nth(1)?.parse::<f64>().ok()
     });
