@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
@@ -53,15 +54,29 @@ import (
 // containers runs containerd, and its command line client as "ctr".
 func containers(args []string) error {
 	if args[0] == "ctr" {
-		return ctr.New().Run(args)
+		return runApp(ctr.New(), args)
 	}
 	// etcd, which is linked here too, has registered the metrics of gRPC that containerd has.
 	registry := prometheus.NewRegistry()
 	prometheus.DefaultRegisterer, prometheus.DefaultGatherer = registry, registry
-	if err := command.App().Run(args); err != nil {
+	if err := runApp(command.App(), args); err != nil {
 		return fmt.Errorf("containerd: %w", err)
 	}
 	return nil
+}
+
+// runApp runs an application of containerd. Since 2.4 it wants a context.
+func runApp(app any, args []string) error {
+	switch app := app.(type) {
+	case interface{ Run([]string) error }:
+		return app.Run(args)
+	case interface {
+		Run(context.Context, []string) error
+	}:
+		return app.Run(context.Background(), args)
+	default:
+		return fmt.Errorf("%T can't be run", app)
+	}
 }
 
 func runContainers(args []string) {
