@@ -3,7 +3,7 @@
 //! `make bench` runs it beside the embedded cluster, whose audit log tells what the operator asked of the API
 //! server, and whose HTTP target tells when each runner's first request came in. The floor is measured in the
 //! same run: the same runner pods, released by a plain process on the host over fresh connections, one thread
-//! each. Numbers of runners can be given: `tests/cluster/bench cluster 8 60`.
+//! each. Numbers of runners can be given: `tests/cluster/bench cluster 8 60`. `K6OP_PAIRS` is how often each is measured (3).
 //!
 //! The time until all runners are ready stands beside that of the same pods, made by hand. The initializer's part stands
 //! beside a bare pod that runs `k6 inspect`.
@@ -93,6 +93,11 @@ struct Turn {
     inspected: f64,
 }
 
+/// How often each is measured.
+fn times() -> u32 {
+    std::env::var("K6OP_PAIRS").map_or(3, |times| times.parse().expect("K6OP_PAIRS is a number"))
+}
+
 /// How long the parts of a run take, how sharply it starts, and what it costs.
 async fn starts(client: &Client) {
     let titles = [
@@ -119,7 +124,7 @@ async fn starts(client: &Client) {
     let asked = asked();
     for n in if asked.is_empty() { RUNNERS.to_vec() } else { asked } {
         let mut turns = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..times() {
             turns.push(Turn {
                 inspected: inspected(client).await,
                 merged: run(client, n, true).await,
@@ -132,7 +137,8 @@ async fn starts(client: &Client) {
         print_figures(n, &turns);
     }
     println!(
-        "medians of 3 runs; the operator's resident memory: {:.1} MiB",
+        "medians of {} runs; the operator's resident memory: {:.1} MiB",
+        times(),
         resident()
     );
 }
@@ -197,7 +203,7 @@ async fn ends(client: &Client) {
             continue;
         }
         let mut runs = Vec::new();
-        for i in 0..3 {
+        for i in 0..times() {
             runs.push(end(client, &format!("end-{n}-{merged}-{i}"), n, merged).await);
         }
         let median = |of: &dyn Fn(&End) -> f64| {
@@ -216,7 +222,10 @@ async fn ends(client: &Client) {
             median(&|end| end.finished),
         );
     }
-    println!("medians of 3 runs, from the last runner's container as terminated");
+    println!(
+        "medians of {} runs, from the last runner's container as terminated",
+        times()
+    );
 }
 
 struct End {
