@@ -478,6 +478,12 @@ async fn floor(client: &Client, n: u32) -> Floor {
     )
     .applied_objects()
     .boxed();
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
+    let segments = objects::sequence(&run.owner, n);
+    if let Some(mut map) = segments {
+        map.metadata.owner_references = None;
+        maps.create(&PostParams::default(), &map).await.unwrap();
+    }
     let began = Instant::now();
     for i in 1..=n {
         let mut job = objects::runner(&run, (i, n), None);
@@ -527,6 +533,9 @@ async fn floor(client: &Client, n: u32) -> Floor {
     }
     tokio::time::sleep(Duration::from_secs(6)).await;
     let Asked { spread, .. } = asked_target(n);
+    maps.delete_collection(&DeleteParams::background(), &selector)
+        .await
+        .unwrap();
     jobs.delete_collection(&DeleteParams::background(), &selector)
         .await
         .unwrap();
