@@ -178,15 +178,14 @@ mod tests {
         }
     }
 
+    fn runner_of(program: &str) -> PodSpec {
+        let job = jobs(program).remove("runner").unwrap();
+        job.spec.unwrap().template.spec.unwrap()
+    }
+
     #[test]
     fn secret_is_not_mounted_where_a_script_runs() {
-        let pod = jobs("copied")["runner"]
-            .spec
-            .clone()
-            .unwrap()
-            .template
-            .spec
-            .unwrap();
+        let pod = runner_of("copied");
         let mounts = |container: &Container| -> Vec<String> {
             let mounts = container.volume_mounts.iter().flatten();
             mounts.map(|mount| mount.name.clone()).collect()
@@ -228,13 +227,7 @@ mod tests {
 
     #[test]
     fn runner_without_an_init_container_has_its_two_keys_in_variables_and_no_secret_volume() {
-        let pod = jobs("mounted")["runner"]
-            .spec
-            .clone()
-            .unwrap()
-            .template
-            .spec
-            .unwrap();
+        let pod = runner_of("mounted");
         let secrets = |pod: &PodSpec| pod.volumes.iter().flatten().any(|volume| volume.secret.is_some());
         assert!(pod.init_containers.is_none() && !secrets(&pod));
         let env = pod.containers[0].env.clone().unwrap();
