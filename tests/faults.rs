@@ -1,13 +1,16 @@
 //! `docs/faults.md`: every fault in every state of a run, and the depths of tests that let it happen there.
 //!
 //! The tests write down which faults they let happen (`K6OP_FAULTS`); after all of them `tests/cluster/check` runs
-//! this with their file. Without it, only what needs none of them is checked: that the table has all faults and all
-//! states, and that each cell has a depth or a reason.
+//! this with their file: each depth and each test that the table names must have let the fault happen. Without it, only
+//! what needs none of them is checked: that the table has all faults and all states, that each cell has a depth or a
+//! reason, and that the tests it names exist.
 
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/faults.rs"]
 mod faults;
+#[path = "support/named.rs"]
+mod tests;
 
 use faults::Fault;
 use k6_operator::machine::StateName::{self, Created, Finished, Initializing, Started, Starting, Stopping};
@@ -178,15 +181,8 @@ fn table(covered: &Covered) -> String {
             }
         }
         let told = DEPTHS.into_iter().filter_map(|depth| {
-            let tests: Vec<&str> = of_depth.get(depth)?.iter().copied().collect();
-            let more = match tests.len().saturating_sub(NAMED) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            Some(format!(
-                "{depth}: {}{more}",
-                tests[..tests.len().min(NAMED)].join(", ")
-            ))
+            let tests: Vec<&str> = of_depth.get(depth)?.iter().copied().take(NAMED).collect();
+            Some(format!("{depth}: {}", tests.join(", ")))
         });
         writeln!(text, "- **{fault}** {}", told.collect::<Vec<_>>().join("; ")).unwrap();
     }
@@ -197,44 +193,98 @@ fn file() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/faults.md")
 }
 
+/// What the table says of a fault: the depths that let it happen in each state, or a reason, and the tests of each depth.
+struct Row<'a> {
+    cells: Vec<&'a str>,
+    tests: BTreeMap<&'a str, Vec<&'a str>>,
+}
+
+fn rows(text: &str) -> BTreeMap<&str, Row<'_>> {
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let mut rows: BTreeMap<&str, Row<'_>> = lines
+        .skip(2)
+        .filter_map(|line| line.split_once(" | "))
+        .map(|(fault, cells)| {
+            let cells = cells.split(" | ").map(str::trim).collect();
+            (
+                fault,
+                Row {
+                    cells,
+                    tests: BTreeMap::new(),
+                },
+            )
+        })
+        .collect();
+    for (fault, depths) in text
+        .lines()
+        .filter_map(|line| line.strip_prefix("- **")?.split_once("** "))
+    {
+        let depths = depths.split("; ").filter_map(|depth| depth.split_once(": "));
+        let row = rows.get_mut(fault).unwrap();
+        row.tests = depths
+            .map(|(depth, tests)| (depth, tests.split(", ").collect()))
+            .collect();
+    }
+    rows
+}
+
+/// What the table says and the record does not.
+fn stale(rows: &BTreeMap<&str, Row<'_>>, covered: &Covered) -> Vec<String> {
+    let mut stale = Vec::new();
+    for (fault, row) in rows {
+        let of_state = |state: StateName| covered.get(&((*fault).to_owned(), state.as_str().to_owned()));
+        for (cell, state) in row.cells.iter().zip(StateName::ALL) {
+            let depths = cell.split(", ").filter(|depth| DEPTHS.contains(depth));
+            let others =
+                depths.filter(|depth| !of_state(state).is_some_and(|depths| depths.contains_key(*depth)));
+            stale.extend(others.map(|depth| format!("no {depth} has {fault} in {}", state.as_str())));
+        }
+        for (depth, tests) in &row.tests {
+            let lets = |test: &str| {
+                let mut states = StateName::ALL.into_iter().filter_map(of_state);
+                states.any(|depths| depths.get(*depth).is_some_and(|tests| tests.contains(test)))
+            };
+            let others = tests.iter().filter(|test| !lets(test));
+            stale.extend(others.map(|test| format!("{test} of {depth} lets no {fault} happen")));
+        }
+    }
+    stale
+}
+
 #[test]
 fn every_fault_is_tested_in_every_state_or_has_a_reason_not_to_be() {
-    if let Some(record) = std::env::var_os("K6OP_FAULTS") {
-        let table = table(&covered(&std::fs::read_to_string(record).unwrap()));
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(file(), &table).unwrap();
-        }
-        let found = std::fs::read_to_string(file()).unwrap_or_default();
-        assert!(
-            found == table,
-            "docs/faults.md is stale, write it with UPDATE=1: {table}"
-        );
+    let covered =
+        std::env::var_os("K6OP_FAULTS").map(|record| covered(&std::fs::read_to_string(record).unwrap()));
+    if let Some(covered) = &covered
+        && std::env::var_os("UPDATE").is_some()
+    {
+        std::fs::write(file(), table(covered)).unwrap();
     }
     let text = std::fs::read_to_string(file()).unwrap();
-    let rows: Vec<Vec<&str>> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
-        .map(|row| row.split(" | ").map(str::trim).collect())
-        .filter(|row: &Vec<&str>| row[0] != "---")
-        .collect();
-    let head: Vec<&str> = std::iter::once("fault")
-        .chain(StateName::ALL.map(StateName::as_str))
-        .collect();
-    assert_eq!(rows.first(), Some(&head));
-    let listed: Vec<&str> = rows[1..].iter().map(|row| row[0]).collect();
-    assert_eq!(
-        listed,
-        Fault::ALL.map(|fault| fault.to_string()),
-        "docs/faults.md has other faults"
+    let head: Vec<&str> = StateName::ALL.into_iter().map(StateName::as_str).collect();
+    assert!(
+        text.contains(&format!("\n| fault | {} |\n", head.join(" | "))),
+        "docs/faults.md has other states"
     );
+    let rows = rows(&text);
+    let listed: BTreeSet<String> = rows.keys().map(|fault| (*fault).to_owned()).collect();
+    let all: BTreeSet<String> = Fault::ALL.iter().map(Fault::to_string).collect();
+    assert_eq!(listed, all, "docs/faults.md has other faults");
     let mut gaps = Vec::new();
-    for (row, fault) in rows[1..].iter().zip(Fault::ALL) {
+    for fault in Fault::ALL {
+        let row = &rows[fault.to_string().as_str()];
         for (i, state) in StateName::ALL.into_iter().enumerate() {
-            let cell = row.get(i + 1).copied().unwrap_or_default();
+            let cell = row.cells.get(i).copied().unwrap_or_default();
             let tested = cell.split(", ").all(|depth| DEPTHS.contains(&depth));
             let told = reason(fault, state).is_some_and(|reason| cell == format!("*{reason}*"));
             if !tested && !told {
                 gaps.push(format!("{fault} in {}: {cell:?}", state.as_str()));
+            }
+            let named = cell.split(", ").all(|depth| row.tests.contains_key(depth));
+            if tested && !named {
+                gaps.push(format!("{fault} in {}: no test named of {cell}", state.as_str()));
             }
         }
     }
@@ -242,5 +292,16 @@ fn every_fault_is_tested_in_every_state_or_has_a_reason_not_to_be() {
         gaps.is_empty(),
         "neither a test nor a reason:\n{}",
         gaps.join("\n")
+    );
+    let named = rows.values().flat_map(|row| row.tests.values().flatten());
+    let missing = tests::missing(named.copied());
+    assert!(
+        missing.is_empty(),
+        "docs/faults.md names tests that are no more: {missing:?}"
+    );
+    let stale = covered.map(|covered| stale(&rows, &covered)).unwrap_or_default();
+    assert!(
+        stale.is_empty(),
+        "docs/faults.md is stale, write it with UPDATE=1: {stale:#?}"
     );
 }

@@ -1,10 +1,13 @@
 //! `docs/fields.md`: every field of both kinds, and the end-to-end tests that apply it to a real cluster.
 //!
-//! The end-to-end tests write down what they apply (`K6OP_FIELDS`); after all of them `tests/cluster/e2e`
-//! runs this with their file. Without it, only what needs no cluster is checked: that the table has all fields
-//! and no gap.
+//! The end-to-end tests write down what they apply (`K6OP_FIELDS`); after all of them `tests/cluster/check`
+//! runs this with their file: each test that the table names must have applied its field. Without it, only what needs
+//! no cluster is checked: that the table has all fields and no gap, and that the tests it names exist.
 
 #![allow(clippy::unwrap_used)]
+
+#[path = "support/named.rs"]
+mod tests;
 
 use k6_operator::api::{Kind, crd};
 use serde_json::Value;
@@ -108,13 +111,8 @@ fn table(covered: &Covered) -> String {
     for field in all {
         let cell = |kind: Kind| {
             let tests = covered.get(&(field.clone(), kind.as_str()));
-            let names: Vec<&str> = tests.into_iter().flatten().map(String::as_str).collect();
-            let more = names.len().saturating_sub(NAMED);
-            let mut cell = names[..names.len().min(NAMED)].join(", ");
-            if more > 0 {
-                write!(cell, " and {more} more").unwrap();
-            }
-            cell
+            let names = tests.into_iter().flatten().map(String::as_str).take(NAMED);
+            names.collect::<Vec<_>>().join(", ")
         };
         writeln!(
             text,
@@ -131,40 +129,70 @@ fn file() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/fields.md")
 }
 
+/// What the table says: the tests of each field and kind.
+fn named(text: &str) -> BTreeMap<(&str, &'static str), Vec<&str>> {
+    let rows = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    rows.flat_map(|(field, cells)| {
+        let cells = cells.trim_end_matches(" |").split(" | ");
+        Kind::ALL.into_iter().zip(cells).map(move |(kind, cell)| {
+            let tests = cell.split(", ").map(str::trim).filter(|test| !test.is_empty());
+            ((field, kind.as_str()), tests.collect())
+        })
+    })
+    .collect()
+}
+
 #[test]
 fn every_field_of_both_kinds_is_covered_by_an_end_to_end_test() {
-    if let Some(record) = std::env::var_os("K6OP_FIELDS") {
-        let table = table(&covered(&std::fs::read_to_string(record).unwrap()));
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(file(), &table).unwrap();
-        }
-        let found = std::fs::read_to_string(file()).unwrap_or_default();
-        assert!(
-            found == table,
-            "docs/fields.md is stale, write it with UPDATE=1: {table}"
-        );
+    let covered =
+        std::env::var_os("K6OP_FIELDS").map(|record| covered(&std::fs::read_to_string(record).unwrap()));
+    if let Some(covered) = &covered
+        && std::env::var_os("UPDATE").is_some()
+    {
+        std::fs::write(file(), table(covered)).unwrap();
     }
     let text = std::fs::read_to_string(file()).unwrap();
-    let rows: BTreeMap<&str, Vec<&str>> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
-        .map(|(field, cells)| (field, cells.trim_end_matches(" |").split(" | ").collect()))
-        .collect();
-    let all: BTreeSet<String> = Kind::ALL.into_iter().flat_map(fields).collect();
-    let listed: BTreeSet<String> = rows.keys().map(|field| (*field).to_owned()).collect();
-    assert_eq!(
-        listed, all,
-        "docs/fields.md has other fields than the definitions"
-    );
-    let gaps: Vec<&str> = rows
-        .iter()
-        .filter(|(_, cells)| {
-            cells.len() != Kind::ALL.len() || cells.iter().any(|cell| cell.trim().is_empty())
-        })
-        .map(|(field, _)| *field)
-        .collect();
+    let named = named(&text);
+    for kind in Kind::ALL {
+        let of_kind = named.iter().filter(|((_, of), _)| *of == kind.as_str());
+        let listed: BTreeSet<String> = of_kind
+            .clone()
+            .map(|((field, _), _)| (*field).to_owned())
+            .collect();
+        assert_eq!(
+            listed,
+            fields(kind),
+            "docs/fields.md has other fields than the definition of {}",
+            kind.as_str()
+        );
+        let gaps: Vec<&str> = of_kind
+            .filter(|(_, tests)| tests.is_empty())
+            .map(|((field, _), _)| *field)
+            .collect();
+        assert!(
+            gaps.is_empty(),
+            "no end-to-end test applies these to a {}: {gaps:?}",
+            kind.as_str()
+        );
+    }
+    let missing = tests::missing(named.values().flatten().copied());
     assert!(
-        gaps.is_empty(),
-        "no end-to-end test applies these for both kinds: {gaps:?}"
+        missing.is_empty(),
+        "docs/fields.md names tests that are no more: {missing:?}"
+    );
+    let Some(covered) = covered else { return };
+    let mut stale = Vec::new();
+    for ((field, kind), tests) in &named {
+        let apply = covered.get(&((*field).to_owned(), *kind));
+        let others = tests
+            .iter()
+            .filter(|test| !apply.is_some_and(|apply| apply.contains(**test)));
+        stale.extend(others.map(|test| format!("{test} applies no `{field}` to a {kind}")));
+    }
+    assert!(
+        stale.is_empty(),
+        "docs/fields.md is stale, write it with UPDATE=1: {stale:#?}"
     );
 }
