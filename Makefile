@@ -99,6 +99,10 @@ model: ## Check all that can happen to a run, up to MODEL_STATES states (4 milli
 gitops-cluster: ## Tests in Applications of a real Argo CD, in an embedded cluster
 	@tests/cluster/argocd
 
+.PHONY: rollouts-cluster
+rollouts-cluster: ## Tests as the analysis of a canary in a real Argo Rollouts, in an embedded cluster
+	@tests/cluster/canary
+
 .PHONY: arm64
 arm64: ## Try the program for arm64 without such a machine, under QEMU
 	@tests/cluster/arm64

@@ -17,6 +17,7 @@ mod invariants;
 mod aggregation;
 mod article;
 mod attacks;
+mod canary;
 mod deadlines;
 mod facts;
 mod field;
