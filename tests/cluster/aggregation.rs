@@ -92,6 +92,58 @@ export default function () {}
 }
 
 #[tokio::test]
+async fn memory_settings_reach_k6_unless_the_user_has_some_and_a_tag_that_a_threshold_names_is_kept() {
+    let test = Test::new("lean").await;
+    // Without the threshold, no `error_code` would be exported.
+    let script = "import http from 'k6/http';
+import { check } from 'k6';
+export const options = {
+  iterations: 4,
+  thresholds: { 'http_reqs{error_code:1404}': ['count==4'], checks: ['rate==1'] },
+};
+export default function () {
+  http.get('http://k6-target.k6-target.svc/status/404');
+  const found = `${__ENV.GOGC} ${__ENV.GOMEMLIMIT}`;
+  check(found, { [found]: (found) => found === __ENV.EXPECTED });
+}
+";
+    test.script("lean", script).await;
+    let mib = 1024 * 1024;
+    let nine_tenths = 256 * mib / 10 * 9;
+    for (name, env, expected) in [
+        ("ours", json!([]), format!("300 {nine_tenths}")),
+        (
+            "growth",
+            json!([{"name": "GOGC", "value": "50"}]),
+            "50 undefined".to_owned(),
+        ),
+        (
+            "limit",
+            json!([{"name": "GOMEMLIMIT", "value": "64MiB"}]),
+            "undefined 64MiB".to_owned(),
+        ),
+    ] {
+        let mut env = env.as_array().unwrap().clone();
+        env.push(json!({"name": "EXPECTED", "value": expected}));
+        test.apply(
+            name,
+            json!({"parallelism": 1, "script": "lean",
+                   "runner": {"env": env, "resources": {"limits": {"memory": "256Mi"}}}}),
+        );
+    }
+    for name in ["ours", "growth", "limit"] {
+        let status = test.ends(name, RunResult::Passed, Reason::AllRunnersPassed).await;
+        let summary = summary_of(&status);
+        assert_eq!((summary.thresholds_passed, summary.thresholds_failed), (2, 0));
+        let tags = status.plan.unwrap().aggregation.unwrap().system_tags.unwrap();
+        assert!(
+            tags.split(',').any(|tag| tag == "error_code") && !tags.contains("url"),
+            "{tags}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn setup_and_teardown_run_once_for_all_runners_and_the_summary_is_kept_with_what_handle_summary_says() {
     let test = Test::new("once").await;
     let script = "import http from 'k6/http';
