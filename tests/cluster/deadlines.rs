@@ -36,7 +36,8 @@ async fn a_runner_that_no_node_can_take_ends_at_the_deadline_with_the_reason() {
     test.script("two", &sleeps(2, 1)).await;
     test.apply(
         "no-room",
-        json!({"parallelism": 2, "script": "two", "timeouts": {"start": "8s"},
+        // The message names what is waited for first, which could be the aggregator.
+        json!({"parallelism": 2, "script": "two", "timeouts": {"start": "8s"}, "aggregation": {"enabled": false},
                "runner": {"resources": {"requests": {"cpu": "1000"}}},
                "initializer": {"resources": {"requests": {"cpu": "1m"}}}}),
     );
@@ -64,7 +65,8 @@ async fn separate_keeps_two_runners_off_one_node() {
     test.script("two", &sleeps(2, 1)).await;
     test.apply(
         "apart",
-        json!({"parallelism": 2, "script": "two", "separate": true, "timeouts": {"start": "15s"}}),
+        json!({"parallelism": 2, "script": "two", "separate": true, "timeouts": {"start": "15s"},
+               "aggregation": {"enabled": false}}),
     );
     let words = ["1 of 2 are", "anti-affinity"];
     test.errs("apart", Reason::StartDeadlineExceeded, &words).await;

@@ -25,7 +25,9 @@ struct Placement {
 fn spec(parallelism: usize, runner: Value) -> Value {
     json!({
         "parallelism": parallelism, "script": "script", "initializer": {"nodeSelector": {"kubernetes.io/os": "linux"}}, "runner": runner,
-        "starter": {"image": "registry.invalid/none:1"}
+        "starter": {"image": "registry.invalid/none:1"},
+        // The message names what is waited for first, which could be the aggregator.
+        "aggregation": {"enabled": false}
     })
 }
 
