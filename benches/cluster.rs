@@ -162,9 +162,12 @@ fn print_figures(n: u32, turns: &[Turn]) {
     let name = format!("the plan of {n} runners, beside a pod that runs k6 inspect");
     figure(&name, "s", &|turn| (turn.merged.planned, turn.inspected));
     if n > 1 {
-        let name = format!("the spread of the first requests of {n} runners, merged");
-        figure(&name, "ms", &|turn| {
+        let name = format!("the spread of the first requests of {n} runners");
+        figure(&format!("{name}, merged"), "ms", &|turn| {
             (turn.merged.spread * 1e3, turn.floor.spread * 1e3)
+        });
+        figure(&format!("{name}, not merged"), "ms", &|turn| {
+            (turn.not_merged.spread * 1e3, turn.floor.spread * 1e3)
         });
     }
 }

@@ -51,19 +51,23 @@ fn inspection(state: &Initializing, seen: &Observed) -> String {
     }
 }
 
-/// Before the start the run waits for the aggregator first: the runners are created with its address.
+/// The aggregator comes first, and the runners beside it only if there is a reason for which one does not become ready.
 fn runners_to_be_ready(state: &Created, seen: &Observed) -> Option<String> {
-    if state.plan.aggregation.is_some() {
-        match &seen.aggregator {
-            Fact::Known(aggregator) if !aggregator.is_ready() => {
-                return Some(with("the aggregator to be ready", aggregator.waiting()));
-            }
-            Fact::Absent => return Some("the aggregator to be made".to_owned()),
-            Fact::Known(_) | Fact::Unknown => {}
+    let aggregator = match &seen.aggregator {
+        _ if state.plan.aggregation.is_none() => None,
+        Fact::Known(aggregator) if !aggregator.is_ready() => {
+            Some(with("the aggregator to be ready", aggregator.waiting()))
         }
-    }
-    let runners = seen.runners.known()?;
-    Some(unready(state.plan.parallelism, runners))
+        Fact::Absent => Some("the aggregator to be made".to_owned()),
+        Fact::Known(_) | Fact::Unknown => None,
+    };
+    let is_hindered = |runner: &Runner| !runner.is_ready() && runner.waiting().is_some();
+    let runners = seen.runners.known();
+    let runners = runners
+        .filter(|runners| aggregator.is_none() || runners.values().any(is_hindered))
+        .map(|runners| unready(state.plan.parallelism, runners));
+    let parts: Vec<String> = aggregator.into_iter().chain(runners).collect();
+    (!parts.is_empty()).then(|| parts.join(", and for "))
 }
 
 fn result(seen: &Observed) -> String {
@@ -74,12 +78,17 @@ fn result(seen: &Observed) -> String {
     with("the result of all runners to be collected", why)
 }
 
+/// Names the first runner that is not ready, or rather one that says why.
 fn unready(total: u32, runners: &BTreeMap<u32, Runner>) -> String {
     let ready = runners.values().filter(|runner| runner.is_ready()).count();
-    let reason = (1..=total).find_map(|i| {
-        let runner = runners.get(&i)?;
-        (!runner.is_ready()).then(|| with(&format!("runner {i}"), runner.waiting()))
-    });
+    let unready = || {
+        let of = (1..=total).filter_map(|i| Some((i, runners.get(&i)?)));
+        of.filter(|(_, runner)| !runner.is_ready())
+    };
+    let reason = unready()
+        .find(|(_, runner)| runner.waiting().is_some())
+        .or_else(|| unready().next())
+        .map(|(i, runner)| with(&format!("runner {i}"), runner.waiting()));
     let what = format!("all runners to be ready: {ready} of {total} are");
     reason.map_or(what.clone(), |reason| format!("{what}, not {reason}"))
 }

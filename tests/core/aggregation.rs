@@ -562,6 +562,34 @@ mod making {
     }
 
     #[test]
+    fn runner_that_can_not_come_is_told_beside_the_aggregator_that_is_not_ready() {
+        let told = |aggregator, of| {
+            let seen = Observed {
+                aggregator,
+                runners: runners(of),
+                ..running()
+            };
+            waiting_for(&created_to_merge(), &seen).unwrap()
+        };
+        let unschedulable = || waiting(2, "Unschedulable: 0/1 nodes are available");
+        let beside = "and for all runners to be ready: 1 of 2 are, not runner 2 (Unschedulable: 0/1 nodes are available)";
+        let full = Fact::Known(waiting(9, "ImagePullBackOff"));
+        assert_eq!(
+            told(full.clone(), [ready(1), unschedulable()]),
+            format!("the aggregator to be ready (ImagePullBackOff), {beside}")
+        );
+        assert_eq!(
+            told(Fact::Absent, [ready(1), unschedulable()]),
+            format!("the aggregator to be made, {beside}")
+        );
+        // That they all come is no news.
+        assert_eq!(
+            told(full, [ready(1), ready(2)]),
+            "the aggregator to be ready (ImagePullBackOff)"
+        );
+    }
+
+    #[test]
     fn all_runners_and_the_aggregator_ready_order_the_start() {
         let event = Event::StartOrdered {
             runners: 2,

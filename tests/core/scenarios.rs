@@ -355,6 +355,16 @@ mod making_the_runners {
     }
 
     #[test]
+    fn runner_that_says_why_it_is_not_ready_is_named_rather_than_one_that_does_not() {
+        let seen = Observed {
+            runners: runners([Runner::default(), waiting(2, "ImagePullBackOff")]),
+            ..empty_world(2)
+        };
+        let waits = "all runners to be ready: 0 of 2 are, not runner 2 (ImagePullBackOff)";
+        assert_eq!(waiting_for(&created(2), &seen).as_deref(), Some(waits));
+    }
+
+    #[test]
     fn a_runner_that_answers_but_has_no_address_is_waited_for() {
         let mut second = ready(2);
         second.pod.as_mut().unwrap().ip = None;
