@@ -1296,7 +1296,7 @@ mod objects {
             ..plan
         });
         let run = ValidatedRun { plan, ..run };
-        insta::assert_yaml_snapshot!(runner(&run, (1, 1), Some(ADDRESS)));
+        assert_yaml_snapshot!(runner(&run, (1, 1), Some(ADDRESS)));
         let job = initializer(&run, ProgramSource::Mounted);
         let pod = job.spec.unwrap().template.spec.unwrap();
         assert_eq!(pod.init_containers, None);
@@ -1341,7 +1341,7 @@ mod objects {
             &merging(run_of(&owner("k6-sample"), &spec, &defaults()), &once()),
             OPTIONS,
         );
-        insta::assert_yaml_snapshot!(job);
+        assert_yaml_snapshot!(job);
     }
 
     #[test]
@@ -1429,7 +1429,7 @@ mod objects {
         for (key, value) in &selector {
             assert_eq!(labels.get(key), Some(value), "{key}");
         }
-        insta::assert_yaml_snapshot!(made);
+        assert_yaml_snapshot!(made);
     }
 
     #[test]
@@ -1443,7 +1443,7 @@ mod objects {
             (3, 4),
             Some(ADDRESS),
         );
-        insta::assert_yaml_snapshot!(job);
+        assert_yaml_snapshot!(job);
     }
 
     #[test]
@@ -1572,7 +1572,7 @@ mod objects {
         documents.outputs.insert("image.png".to_owned(), bytes);
         let (map, left_out) = kept(documents);
         assert_eq!(left_out, Vec::<String>::new());
-        insta::assert_yaml_snapshot!(map);
+        assert_yaml_snapshot!(map);
     }
 
     #[test]

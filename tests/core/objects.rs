@@ -1,5 +1,6 @@
 //! The objects of a run, as YAML in `snapshots/`, and what a spec may say.
 
+use crate::support::assert_yaml_snapshot;
 use k6_operator::api::{Kind, PullPolicy, Spec};
 use k6_operator::machine::{Aggregation, Plan, ProgramSource, Target};
 use k6_operator::objects::*;
@@ -93,7 +94,7 @@ fn targets() -> Vec<Target> {
 #[test]
 fn an_initializer_archives_and_inspects_without_a_shell() {
     let spec = article();
-    insta::assert_yaml_snapshot!(initializer(
+    assert_yaml_snapshot!(initializer(
         &run_of(&owner("k6-sample"), &spec, &defaults()),
         ProgramSource::Copied
     ));
@@ -102,7 +103,7 @@ fn an_initializer_archives_and_inspects_without_a_shell() {
 #[test]
 fn an_initializer_has_the_image_and_environment_of_the_runners_and_no_outputs() {
     let spec = full();
-    insta::assert_yaml_snapshot!(initializer(
+    assert_yaml_snapshot!(initializer(
         &run_of(&owner("k6-sample"), &spec, &defaults()),
         ProgramSource::Copied
     ));
@@ -111,7 +112,7 @@ fn an_initializer_has_the_image_and_environment_of_the_runners_and_no_outputs() 
 #[test]
 fn the_only_runner_has_no_segment() {
     let spec = article();
-    insta::assert_yaml_snapshot!(runner(
+    assert_yaml_snapshot!(runner(
         &run_of(&owner("k6-sample"), &spec, &defaults()),
         (1, 1),
         None
@@ -217,7 +218,7 @@ fn limit_of_requests_per_second_is_read_as_k6_reads_it() {
 #[test]
 fn the_third_of_four_runners_has_the_third_segment() {
     let spec = article();
-    insta::assert_yaml_snapshot!(runner(
+    assert_yaml_snapshot!(runner(
         &run_of(&owner("k6-sample"), &spec, &defaults()),
         (3, 4),
         None
@@ -278,7 +279,7 @@ fn sequence_of_many_runners_stands_once_and_each_refers_to_it() {
 #[test]
 fn a_runner_has_all_that_its_spec_sets() {
     let spec = full();
-    insta::assert_yaml_snapshot!(runner(
+    assert_yaml_snapshot!(runner(
         &run_of(&owner("k6-sample"), &spec, &defaults()),
         (2, 4),
         None
@@ -341,7 +342,7 @@ fn k6_is_quiet_where_its_log_goes_nowhere_since_tools_read_the_rest() {
 #[test]
 fn a_starter_is_given_every_runner_by_address() {
     let spec = article();
-    insta::assert_yaml_snapshot!(starter(
+    assert_yaml_snapshot!(starter(
         &run_of(&owner("k6-sample"), &spec, &defaults()),
         &targets()
     ));
@@ -349,7 +350,7 @@ fn a_starter_is_given_every_runner_by_address() {
 
 #[test]
 fn a_stopper_has_the_image_that_the_spec_sets() {
-    insta::assert_yaml_snapshot!(stopper(
+    assert_yaml_snapshot!(stopper(
         &run_of(&owner("k6-sample"), &full(), &defaults()),
         &targets()
     ));

@@ -2,6 +2,7 @@
 //! what manifests of grafana/k6-operator have.
 
 use crate::objects::{merging, run_of, validated};
+use crate::support::{ARCHITECTURE, assert_yaml_snapshot};
 use k6_operator::aggregate::documents::Documents;
 use k6_operator::aggregate::report::RunInfo;
 use k6_operator::api::{Flag, Kind, LoadTest, Spec};
@@ -112,7 +113,7 @@ fn each_source_of_a_script_is_mounted_and_given_to_k6_as_it_is() {
             })
         })
         .collect();
-    insta::assert_yaml_snapshot!(told);
+    assert_yaml_snapshot!(told);
 }
 
 #[test]
@@ -153,7 +154,7 @@ fn an_initializer_is_as_the_runners_unless_it_has_settings_of_its_own() {
         }})
     })
     .collect();
-    insta::assert_yaml_snapshot!(told);
+    assert_yaml_snapshot!(told);
 }
 
 /// What a script can read in the initializer of such a spec and not in its runners.
@@ -217,7 +218,7 @@ fn initializer_is_placed_and_sized_by_itself_or_as_the_runners() {
         json!([pod.node_selector, pod.tolerations, resources])
     };
     let place = json!([
-        {"pool": "load", "disk": "ssd", "kubernetes.io/arch": "amd64"}, [{"key": "load"}]
+        {"pool": "load", "disk": "ssd", "kubernetes.io/arch": ARCHITECTURE}, [{"key": "load"}]
     ]);
     let size = json!({"requests": {"memory": "1Gi"}, "limits": {"memory": "2Gi"}});
     assert_eq!(
@@ -230,7 +231,7 @@ fn initializer_is_placed_and_sized_by_itself_or_as_the_runners() {
     );
     assert_eq!(
         own(json!({"nodeSelector": {"pool": "small"}})),
-        json!([{"pool": "small", "kubernetes.io/arch": "amd64"}, null, {}])
+        json!([{"pool": "small", "kubernetes.io/arch": ARCHITECTURE}, null, {}])
     );
 }
 
@@ -405,7 +406,7 @@ fn a_part_comes_before_the_pod_template_and_that_before_the_defaults_of_the_oper
     fourth["imagePullPolicy"] = json!("Never");
     let spec = spec(json!({"runner": layer("first"), "podTemplate": second}));
     let defaults = defaults(json!({"runner": third, "podTemplate": fourth}));
-    insta::assert_yaml_snapshot!(runner(&run_of(&k6(), &spec, &defaults), (1, 2), None));
+    assert_yaml_snapshot!(runner(&run_of(&k6(), &spec, &defaults), (1, 2), None));
 }
 
 #[test]
@@ -442,22 +443,22 @@ fn pods_with_the_operators_program_run_on_its_architecture_unless_the_user_names
         let spec = spec(json!({"podTemplate": own}));
         [initializer_of(&spec), starter_of(&spec), runner_of(&spec)].map(|job| json!(pod(job).node_selector))
     };
-    let arm = json!({"kubernetes.io/arch": "arm64"});
-    let amd = json!({"kubernetes.io/arch": "amd64"});
+    let another = json!({"kubernetes.io/arch": "riscv64"});
+    let own = json!({"kubernetes.io/arch": ARCHITECTURE});
     // Without aggregation there is nothing in a runner but k6.
-    assert_eq!(place(json!({})), [amd.clone(), amd.clone(), json!(null)]);
+    assert_eq!(place(json!({})), [own.clone(), own.clone(), json!(null)]);
     assert_eq!(
-        place(json!({"nodeSelector": arm})),
-        [arm.clone(), arm.clone(), arm]
+        place(json!({"nodeSelector": another})),
+        [another.clone(), another.clone(), another]
     );
     let affinity = |key: &str| {
         json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
-            "nodeSelectorTerms": [{"matchExpressions": [{"key": key, "operator": "In", "values": ["arm64"]}]}]
+            "nodeSelectorTerms": [{"matchExpressions": [{"key": key, "operator": "In", "values": ["riscv64"]}]}]
         }}}})
     };
     let none = [json!(null), json!(null), json!(null)];
     assert_eq!(place(affinity("kubernetes.io/arch")), none);
-    assert_eq!(place(affinity("pool")), [amd.clone(), amd, json!(null)]);
+    assert_eq!(place(affinity("pool")), [own.clone(), own, json!(null)]);
 }
 
 #[test]
@@ -565,7 +566,7 @@ fn separate_runners_keep_the_affinity_of_the_user_and_their_distance() {
         "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
     });
     let both = spec(json!({"separate": true, "runner": {"affinity": affinity}}));
-    insta::assert_yaml_snapshot!(pod(runner_of(&both)).affinity);
+    assert_yaml_snapshot!(pod(runner_of(&both)).affinity);
     let together = spec(json!({"runner": {"affinity": affinity}}));
     assert_eq!(json!(pod(runner_of(&together)).affinity), affinity);
     assert_eq!(pod(starter_of(&both)).affinity, None);
@@ -584,7 +585,7 @@ fn sidecars_probes_and_ports_are_those_of_the_user() {
             ]
         }
     }));
-    insta::assert_yaml_snapshot!((pod(runner_of(&fields)), pod(initializer_of(&fields))));
+    assert_yaml_snapshot!((pod(runner_of(&fields)), pod(initializer_of(&fields))));
 }
 
 #[test]
@@ -592,7 +593,7 @@ fn a_starter_of_a_foreign_image_is_given_the_program_and_the_operators_own_has_i
     let foreign = pod(starter_of(&spec(
         json!({"starter": {"image": "grafana/k6-operator:latest-starter"}}),
     )));
-    insta::assert_yaml_snapshot!(foreign);
+    assert_yaml_snapshot!(foreign);
     for fields in [
         json!({}),
         json!({"starter": {"image": "k6-operator.invalid/operator:dev"}}),
@@ -681,7 +682,7 @@ fn the_second_run_of_a_test_run_has_names_of_its_own_and_the_test_run_as_owner()
     ]
     .map(|job| job.metadata);
     let all: Vec<_> = std::iter::once(script.metadata).chain(of).collect();
-    insta::assert_yaml_snapshot!(all);
+    assert_yaml_snapshot!(all);
 }
 
 #[test]
@@ -824,7 +825,7 @@ fn a_test_run_with_every_field_of_the_peer_is_read_and_built_and_what_is_not_don
         assert!(told.contains(&format!("{field} has no effect")), "{told}");
     }
     let defaults = defaults(json!({}));
-    insta::assert_yaml_snapshot!((
+    assert_yaml_snapshot!((
         initializer(&run_of(&owner, &test.spec, &defaults), ProgramSource::Copied),
         runner(&run_of(&owner, &test.spec, &defaults), (1, 4), None),
         starter(&run_of(&owner, &test.spec, &defaults), &[]),
