@@ -1,10 +1,14 @@
-//! What a test costs whose requests all have URLs of their own: the time of one k6 with 12,000 of them, with and
-//! without merging. Run with `cargo bench --bench urls`; `K6OP_URLS` is how many (12000), `K6OP_PAIRS` how often (3),
-//! and `K6_BIN` names the k6.
+//! What a test costs whose requests all have URLs of their own: CPU and memory of one k6 with 12,000 of them, with and
+//! without merging, in turns. Run with `cargo bench --bench urls`; `K6OP_URLS` is how many (12000), `K6OP_PAIRS` how
+//! often (3), and `K6_BIN` names the k6.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
+#[path = "support/figures.rs"]
+mod figures;
 #[path = "../tests/support/k6.rs"]
 mod k6;
+#[path = "../tests/support/version.rs"]
+mod version;
 
 use axum::Router;
 use axum::routing::get;
@@ -22,10 +26,10 @@ use k6_operator::protocol::tokens::{AGGREGATOR, RUNNERS_HASH, Tokens};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpListener;
+use version::version;
 
 const SCRIPT: &str = r#"
 import http from "k6/http";
@@ -48,15 +52,16 @@ enum Variant {
     MergedByUrl,
 }
 
-fn version() -> Version {
-    let told = Command::new(k6_binary()).arg("version").output().unwrap();
-    let told = String::from_utf8(told.stdout).unwrap();
-    let version = told.split_whitespace().nth(1).unwrap_or_default();
-    version.trim_start_matches('v').parse().unwrap()
+/// Of all processes together.
+#[derive(Clone, Copy)]
+struct Usage {
+    /// Seconds of CPU.
+    cpu: f64,
+    /// The most memory of one of them, in MiB.
+    memory: f64,
 }
 
-/// How long k6's part of the test took in ms, its CPU time in s, and the most memory it used, in MiB.
-async fn measure(variant: Variant, urls: u64, site: SocketAddr, folder: &Path) -> (f64, String) {
+async fn measure(variant: Variant, urls: u32, site: SocketAddr, folder: &Path) -> Usage {
     let script = folder.join("script.js");
     std::fs::write(&script, SCRIPT).unwrap();
     let (api, usage) = (unused_address(), folder.join("usage"));
@@ -79,9 +84,7 @@ async fn measure(variant: Variant, urls: u64, site: SocketAddr, folder: &Path) -
     let serving = tokio::spawn(Arc::clone(&aggregator).serve(socket));
     let judging = tokio::spawn(Arc::clone(&aggregator).judge());
     let mut command = tokio::process::Command::new("/usr/bin/time");
-    command
-        .args(["-f", "%e s, CPU %U + %S s, memory %M KiB", "-o"])
-        .arg(&usage);
+    command.args(["-f", "%U %S %M", "-o"]).arg(&usage);
     if variant != Variant::Alone {
         command.arg(env!("CARGO_BIN_EXE_k6-operator"));
         command.args([
@@ -109,7 +112,6 @@ async fn measure(variant: Variant, urls: u64, site: SocketAddr, folder: &Path) -
     if variant == Variant::Merged {
         command.arg(FEW_TAGS);
     }
-    let begun = Instant::now();
     let log = folder.join("log");
     let ended = command
         .arg(&script)
@@ -119,60 +121,78 @@ async fn measure(variant: Variant, urls: u64, site: SocketAddr, folder: &Path) -
         .stderr(std::process::Stdio::null())
         .status();
     let ended = ended.await.unwrap();
-    let seconds = begun.elapsed().as_secs_f64();
     judging.abort();
     serving.abort();
-    let mut told = std::fs::read_to_string(usage)
-        .unwrap()
-        .lines()
-        .last()
-        .unwrap_or_default()
-        .to_owned();
+    // What was measured is what was meant.
+    assert!(ended.success(), "{variant:?}: {ended}");
     if variant != Variant::Alone {
         let now = aggregator.now();
         let mut session = aggregator.session();
         session.conclude(now);
         let outcome = Outcome::of(&session, now);
-        told = format!(
-            "{told}; {} requests in {:.2} s, {}{}",
+        assert_eq!(
             outcome.totals.requests,
-            outcome.duration_ms / 1e3,
-            outcome.told(),
-            outcome
-                .incomplete
-                .first()
-                .map(|why| format!(", {why}"))
-                .unwrap_or_default()
+            f64::from(urls),
+            "{variant:?}: {outcome:?}"
         );
+        assert_eq!(outcome.crossed, 0, "{variant:?}: {outcome:?}");
+        // Series beyond those that are kept apart are told.
+        let is_whole = outcome.incomplete.is_empty();
+        assert_eq!(is_whole, variant == Variant::Merged, "{variant:?}: {outcome:?}");
     }
-    (seconds, format!("{ended}: {told}"))
+    let text = std::fs::read_to_string(usage).unwrap();
+    let used: Vec<f64> = text
+        .split_whitespace()
+        .map(|word| word.parse().unwrap())
+        .collect();
+    Usage {
+        cpu: used[0] + used[1],
+        memory: used[2] / 1024.0,
+    }
+}
+
+fn number(name: &str, default: u32) -> u32 {
+    std::env::var(name).map_or(default, |number| number.parse().unwrap())
 }
 
 fn main() {
-    let number = |name: &str, default: u64| {
-        std::env::var(name)
-            .ok()
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(default)
-    };
+    // `cargo test --benches` passes through here too.
+    if !std::env::args().any(|word| word == "--bench") {
+        return;
+    }
     let (urls, pairs) = (number("K6OP_URLS", 12_000), number("K6OP_PAIRS", 3));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .unwrap();
+    let variants = [Variant::Alone, Variant::Merged, Variant::MergedByUrl];
+    let mut used = variants.map(|_| Vec::new());
     runtime.block_on(async {
         let site = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let site_address = site.local_addr().unwrap();
         let routes = Router::new().route("/{*path}", get(async || "hello"));
         tokio::spawn(async move { axum::serve(site, routes).await.unwrap() });
         for _ in 0..pairs {
-            for variant in [Variant::Alone, Variant::Merged, Variant::MergedByUrl] {
+            for (variant, used) in variants.into_iter().zip(&mut used) {
                 let folder = tempfile::tempdir().unwrap();
-                let (seconds, told) = measure(variant, urls, site_address, folder.path()).await;
-                println!("{variant:?}: {seconds:.2} s ({told})");
+                used.push(measure(variant, urls, site_address, folder.path()).await);
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }
     });
+    println!("k6 {}, {urls} URLs, {pairs} pairs", version());
+    let [alone, merged, merged_by_url] = used;
+    let print = |what: &str, of: &[Usage]| {
+        let pairs = |number: fn(&Usage) -> f64| {
+            let pairs = of.iter().zip(&alone);
+            pairs
+                .map(|(one, alone)| (number(one), number(alone)))
+                .collect::<Vec<_>>()
+        };
+        figures::print(&format!("{what}: CPU"), "s", &pairs(|used| used.cpu));
+        figures::print(&format!("{what}: memory"), "MiB", &pairs(|used| used.memory));
+    };
+    print("many URLs, merged", &merged);
+    print("many URLs, merged by URL", &merged_by_url);
 }

@@ -2,6 +2,7 @@
 //! that carry it out. Each scenario asserts the event and all effects.
 
 use crate::objects::{defaults, merging, owner, run_of, spec, validated};
+use crate::snapshot::assert_yaml_snapshot;
 use crate::support::*;
 use k6_operator::aggregate::documents::Documents;
 use k6_operator::aggregate::handle_summary::Content;

@@ -22,5 +22,6 @@ mod schemas;
 mod shapes;
 mod shipped;
 mod sizes;
+mod snapshot;
 mod support;
 mod transitions;

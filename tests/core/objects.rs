@@ -1,6 +1,6 @@
 //! The objects of a run, as YAML in `snapshots/`, and what a spec may say.
 
-use crate::support::assert_yaml_snapshot;
+use crate::snapshot::assert_yaml_snapshot;
 use k6_operator::api::{Kind, PullPolicy, Spec};
 use k6_operator::machine::{Aggregation, Plan, ProgramSource, Target};
 use k6_operator::objects::*;

@@ -2,7 +2,7 @@
 //! what manifests of grafana/k6-operator have.
 
 use crate::objects::{merging, run_of, validated};
-use crate::support::{ARCHITECTURE, assert_yaml_snapshot};
+use crate::snapshot::{ARCHITECTURE, assert_yaml_snapshot};
 use k6_operator::aggregate::documents::Documents;
 use k6_operator::aggregate::report::RunInfo;
 use k6_operator::api::{Flag, Kind, LoadTest, Spec};

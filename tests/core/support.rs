@@ -2,25 +2,6 @@
 
 use std::path::Path;
 
-/// The architecture of the nodes on which the operator's program runs.
-pub const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
-    "arm64"
-} else {
-    "amd64"
-};
-
-/// As the macro of insta. The snapshots are those of amd64.
-macro_rules! assert_yaml_snapshot {
-    ($told:expr) => {
-        let label = |architecture| format!("kubernetes.io/arch: {architecture}");
-        let (own, shown) = (label(crate::support::ARCHITECTURE), label("amd64"));
-        insta::with_settings!({ filters => [(own.as_str(), shown.as_str())] }, {
-            insta::assert_yaml_snapshot!($told);
-        });
-    };
-}
-pub(crate) use assert_yaml_snapshot;
-
 /// The files of a folder of the repository that end like this: their names without the ending, and their texts.
 pub fn texts(folder: &str, ending: &str) -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
