@@ -7,6 +7,8 @@
 mod figures;
 #[path = "../tests/support/k6.rs"]
 mod k6;
+#[path = "support/usage.rs"]
+mod usage;
 #[path = "../tests/support/version.rs"]
 mod version;
 
@@ -29,6 +31,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpListener;
+use usage::{Usage, timed};
 use version::version;
 
 const ITERATIONS: u32 = 20_000;
@@ -114,13 +117,6 @@ const TRIED: [Variant; 8] = [
     },
 ];
 
-/// What a run took: CPU for an iteration in µs, and the most memory of a process in MiB.
-#[derive(Clone, Copy, Debug)]
-struct Usage {
-    cpu: f64,
-    memory: f64,
-}
-
 /// The server under load, and how many requests it got.
 struct Site {
     address: SocketAddr,
@@ -165,9 +161,7 @@ async fn measure(variant: Variant, site: &Site, folder: &Path) -> Usage {
     let serving = tokio::spawn(Arc::clone(&aggregator).serve(socket));
     let judging = tokio::spawn(Arc::clone(&aggregator).judge());
     let (usage, log) = (folder.join("usage"), folder.join("log"));
-    // It counts the processes that a process has waited for, too: `linger` waits for k6.
-    let mut command = tokio::process::Command::new("/usr/bin/time");
-    command.args(["-f", "%U %S %M", "-o"]).arg(&usage);
+    let mut command = timed(&usage);
     if variant.merged {
         command
             .arg(env!("CARGO_BIN_EXE_k6-operator"))
@@ -216,15 +210,7 @@ async fn measure(variant: Variant, site: &Site, folder: &Path) -> Usage {
             "{outcome:?}"
         );
     }
-    let text = std::fs::read_to_string(usage).unwrap();
-    let used: Vec<f64> = text
-        .split_whitespace()
-        .map(|word| word.parse().unwrap())
-        .collect();
-    Usage {
-        cpu: (used[0] + used[1]) * 1e6 / f64::from(ITERATIONS),
-        memory: used[2] / 1024.0,
-    }
+    Usage::told(&usage)
 }
 
 fn main() {
@@ -268,7 +254,7 @@ fn main() {
         figures::print(
             &format!("{}: CPU of an iteration", variant.name),
             "µs",
-            &pairs(|used| used.cpu),
+            &pairs(|used| used.cpu * 1e6 / f64::from(ITERATIONS)),
         );
         figures::print(
             &format!("{}: memory", variant.name),

@@ -7,6 +7,8 @@
 mod figures;
 #[path = "../tests/support/k6.rs"]
 mod k6;
+#[path = "support/usage.rs"]
+mod usage;
 #[path = "../tests/support/version.rs"]
 mod version;
 
@@ -29,6 +31,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use usage::{Usage, timed};
 use version::version;
 
 const SCRIPT: &str = r#"
@@ -50,15 +53,6 @@ enum Variant {
     Merged,
     /// Where a threshold needs the tags by URL.
     MergedByUrl,
-}
-
-/// Of all processes together.
-#[derive(Clone, Copy)]
-struct Usage {
-    /// Seconds of CPU.
-    cpu: f64,
-    /// The most memory of one of them, in MiB.
-    memory: f64,
 }
 
 async fn measure(variant: Variant, urls: u32, site: SocketAddr, folder: &Path) -> Usage {
@@ -83,8 +77,7 @@ async fn measure(variant: Variant, urls: u32, site: SocketAddr, folder: &Path) -
     let address = socket.local_addr().unwrap().to_string();
     let serving = tokio::spawn(Arc::clone(&aggregator).serve(socket));
     let judging = tokio::spawn(Arc::clone(&aggregator).judge());
-    let mut command = tokio::process::Command::new("/usr/bin/time");
-    command.args(["-f", "%U %S %M", "-o"]).arg(&usage);
+    let mut command = timed(&usage);
     if variant != Variant::Alone {
         command.arg(env!("CARGO_BIN_EXE_k6-operator"));
         command.args([
@@ -140,15 +133,7 @@ async fn measure(variant: Variant, urls: u32, site: SocketAddr, folder: &Path) -
         let is_whole = outcome.incomplete.is_empty();
         assert_eq!(is_whole, variant == Variant::Merged, "{variant:?}: {outcome:?}");
     }
-    let text = std::fs::read_to_string(usage).unwrap();
-    let used: Vec<f64> = text
-        .split_whitespace()
-        .map(|word| word.parse().unwrap())
-        .collect();
-    Usage {
-        cpu: used[0] + used[1],
-        memory: used[2] / 1024.0,
-    }
+    Usage::told(&usage)
 }
 
 fn number(name: &str, default: u32) -> u32 {
