@@ -9,17 +9,15 @@ use super::timeline::{MOST_LINES, Step};
 use crate::protocol::heartbeat::Phase;
 pub use crate::protocol::outcome::Totals;
 use jiff::Timestamp;
+use requests::{Request, requests};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
+mod requests;
+
 /// The most points in the lines of runners. The report is kept in a ConfigMap, which has room for a mebibyte.
 const MOST_POINTS: usize = 24_000;
-/// The most requests that are listed.
-const MOST_REQUESTS: usize = 500;
-
-/// The name of requests without a `name` tag. k6 is told to export no URLs where nothing needs them.
-const UNNAMED: &str = "(requests without a name tag)";
 
 /// What is known about a run beside the numbers of its runners.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -174,17 +172,6 @@ struct Scenario {
     requests: f64,
     p95: Option<f64>,
     failed_rate: Option<f64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-struct Request {
-    name: String,
-    method: String,
-    status: String,
-    count: f64,
-    avg: f64,
-    p95: f64,
-    max: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -496,7 +483,9 @@ fn scenarios(session: &Session, view: &View, seconds: f64) -> Vec<Scenario> {
     let of = |metric| by_tags(session, view, metric, ["scenario"]);
     let (iterations, requests) = (of("iterations"), of("http_reqs"));
     let (durations, failed) = (of("http_req_duration"), of("http_req_failed"));
-    let scenarios = iterations.iter().map(|(key, sink)| Scenario {
+    // The only scenario of a test has no tag, and is the test.
+    let iterations = iterations.iter().filter(|([name], _)| !name.is_empty());
+    let scenarios = iterations.map(|(key, sink)| Scenario {
         name: key.join(""),
         iterations: ask(Some(sink), Aggregate::Count, seconds).unwrap_or_default(),
         requests: ask(requests.get(key), Aggregate::Count, seconds).unwrap_or_default(),
@@ -504,27 +493,6 @@ fn scenarios(session: &Session, view: &View, seconds: f64) -> Vec<Scenario> {
         failed_rate: ask(failed.get(key), Aggregate::Rate, seconds),
     });
     scenarios.collect()
-}
-
-fn requests(session: &Session, view: &View, seconds: f64) -> Vec<Request> {
-    let requests = by_tags(session, view, "http_req_duration", ["name", "method", "status"]);
-    let requests = requests.into_iter().map(|([name, method, status], sink)| {
-        let of = |aggregate| ask(Some(&sink), aggregate, seconds).unwrap_or_default();
-        let name = if name.is_empty() { UNNAMED.to_owned() } else { name };
-        Request {
-            name,
-            method,
-            status,
-            count: of(Aggregate::Count),
-            avg: of(Aggregate::Avg),
-            p95: of(P95),
-            max: of(Aggregate::Max),
-        }
-    });
-    let mut requests: Vec<_> = requests.collect();
-    requests.sort_by(|a, b| b.count.total_cmp(&a.count));
-    requests.truncate(MOST_REQUESTS);
-    requests
 }
 
 fn escaped(text: &str) -> String {

@@ -2,6 +2,7 @@
 //! and `https/`, and the options in `metadata.json`. The main script stands among the others as a hard link to `data`.
 //! <https://github.com/grafana/k6/blob/v2.2.0/lib/archive.go>
 
+use memchr::memmem;
 use serde_json::{Map, Value};
 use std::io::{self, Read, Write};
 use tar::{Archive, Builder, EntryType, Header};
@@ -66,6 +67,26 @@ pub fn with_main(archive: impl Read, make: impl FnOnce(&str) -> String) -> io::R
     Ok(bytes)
 }
 
+/// Whether one of these words is anywhere in an archive: in a script, a module, another file or the options.
+pub fn names_any(mut archive: impl Read, words: [&str; 2]) -> io::Result<bool> {
+    let kept = words.map(str::len).into_iter().max().unwrap_or_default();
+    let mut held = Vec::new();
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        let read = archive.read(&mut piece)?;
+        if read == 0 {
+            return Ok(false);
+        }
+        // A word may begin in one piece and end in the next.
+        held.drain(..held.len().saturating_sub(kept));
+        held.extend(piece.iter().take(read));
+        let is_there = |word: &str| memmem::find(&held, word.as_bytes()).is_some();
+        if words.into_iter().any(is_there) {
+            return Ok(true);
+        }
+    }
+}
+
 /// Sets another main script in the metadata. Returns the path of the present one, and that of the new one in the
 /// archive.
 fn renamed(metadata: &mut Map<String, Value>) -> io::Result<(String, String)> {
@@ -106,7 +127,7 @@ fn invalid(why: &str) -> io::Error {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::{Builder, Header, append, with_main};
+    use super::{Builder, Header, append, names_any, with_main};
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
     use std::io::Read;
@@ -132,6 +153,22 @@ mod tests {
         link.set_size(0);
         made.append_link(&mut link, "file/test/test.js", "data").unwrap();
         made.into_inner().unwrap()
+    }
+
+    #[test]
+    fn words_are_found_wherever_they_stand_in_an_archive() {
+        for before in [0, 1, 65_530, 65_531, 65_535, 65_536, 70_000, 200_000] {
+            let text = [vec![b' '; before], b"a_word".to_vec(), vec![b' '; 9]].concat();
+            assert!(
+                names_any(text.as_slice(), ["none", "a_word"]).unwrap(),
+                "{before}"
+            );
+            assert!(
+                !names_any(text.as_slice(), ["none", "a_words"]).unwrap(),
+                "{before}"
+            );
+        }
+        assert!(!names_any(&b""[..], ["a", "b"]).unwrap());
     }
 
     #[test]

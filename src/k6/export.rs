@@ -152,6 +152,14 @@ pub fn outputs_beside(variable: &str) -> Vec<String> {
         .collect()
 }
 
+/// Whether the samples of this `k6 run` also go to other outputs than ours.
+pub fn has_other_outputs(arguments: &[String], variable: impl Fn(&str) -> Option<String>) -> bool {
+    let arguments = Arguments::parse(arguments, &Flags::of_run());
+    let outputs = variable(OUTPUTS_VARIABLE).unwrap_or_default();
+    let mut outputs = arguments.values("out").chain(outputs.split(','));
+    outputs.any(|output| !output.is_empty() && !is_opentelemetry(output))
+}
+
 /// The argument that gives k6 these system tags; None if the user sets system tags, or has other outputs, which may need
 /// all tags.
 pub fn tagging(
@@ -159,12 +167,9 @@ pub fn tagging(
     arguments: &[String],
     variable: impl Fn(&str) -> Option<String>,
 ) -> Option<String> {
-    let arguments = Arguments::parse(arguments, &Flags::of_run());
-    let is_said = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
-    let outputs = variable(OUTPUTS_VARIABLE).unwrap_or_default();
-    let mut outputs = arguments.values("out").chain(outputs.split(','));
-    let is_elsewhere = outputs.any(|output| !output.is_empty() && !is_opentelemetry(output));
-    let is_free = !arguments.has(SYSTEM_TAGS) && !is_said(SYSTEM_TAGS_VARIABLE) && !is_elsewhere;
+    let is_said = variable(SYSTEM_TAGS_VARIABLE).is_some_and(|value| !value.is_empty());
+    let is_given = Arguments::parse(arguments, &Flags::of_run()).has(SYSTEM_TAGS);
+    let is_free = !is_said && !is_given && !has_other_outputs(arguments, variable);
     is_free.then(|| format!("--{SYSTEM_TAGS}={tags}"))
 }
 

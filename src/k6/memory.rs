@@ -10,9 +10,9 @@ pub const GROWTH: &str = "GOGC";
 /// The variable for the memory from which on the runtime collects earlier.
 pub const LIMIT: &str = "GOMEMLIMIT";
 
-/// The growth in percent. Go's default is 100. The heap is then at most twice that of a k6 with the default, and is
-/// collected a third as often.
-const PERCENT: u32 = 300;
+/// The growth in percent. Go's default is 100. The heap is then about twice that of a k6 with the default, and is
+/// collected less than a third as often.
+const PERCENT: u32 = 330;
 
 /// The variables for a k6 whose container may use this many bytes of memory. None are set if the user has set one.
 ///
@@ -50,9 +50,9 @@ mod tests {
     #[test]
     fn k6_keeps_a_distance_from_the_limit_of_its_container() {
         let given = settings(Some(100 * MIB), |_| None);
-        let expected = [("GOGC", "300".to_owned()), ("GOMEMLIMIT", (90 * MIB).to_string())];
+        let expected = [("GOGC", "330".to_owned()), ("GOMEMLIMIT", (90 * MIB).to_string())];
         assert_eq!(given, expected);
-        assert_eq!(settings(None, |_| None), [("GOGC", "300".to_owned())]);
+        assert_eq!(settings(None, |_| None), [("GOGC", "330".to_owned())]);
     }
 
     #[test]

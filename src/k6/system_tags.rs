@@ -32,16 +32,20 @@ const DEFAULT: [&str; 14] = [
 /// <https://github.com/grafana/k6/blob/v2.2.0/lib/netext/httpext/transport.go>
 const BY_URL: [&str; 2] = ["name", "url"];
 
-/// The tags that neither checks, groups, the summary nor the report show. The exporter's CPU for a sample grows with the
-/// number of its tags.
-const NOT_SHOWN: [&str; 6] = [
+/// The tags without which checks, groups, the summary and the report are the same. The exporter's CPU for a sample grows
+/// with the number of its tags. `error_code`, which only failed requests have, tells the status of these too.
+const NOT_SHOWN: [&str; 7] = [
     "error",
-    "error_code",
+    "method",
     "proto",
     "service",
+    "status",
     "subproto",
     "tls_version",
 ];
+
+/// The tag of the scenario, which says nothing where there is only one.
+const SCENARIO: &str = "scenario";
 
 /// The metrics of the browser module have both tags if `url` is a system tag, and none otherwise.
 /// <https://github.com/grafana/k6/blob/v2.2.0/internal/js/modules/k6/browser/common/network_manager.go>
@@ -68,15 +72,20 @@ pub fn has_urls(tags: &str) -> bool {
     tags.split(',').any(|tag| BY_URL.contains(&tag))
 }
 
-/// Returns the system tags of a script without those by URL, and those that are not shown, that nothing needs. None if
-/// there is none to remove, or if the script chooses its system tags itself.
-pub fn reduced(tags: &[String], is_needed: impl Fn(&str) -> bool) -> Option<Vec<String>> {
+/// Returns the system tags of a script with this many scenarios, without those by URL, and those that are not shown, that
+/// nothing needs. None if there is none to remove, or if the script chooses its system tags itself.
+pub fn reduced(
+    tags: &[String],
+    scenarios: Option<usize>,
+    is_needed: impl Fn(&str) -> bool,
+) -> Option<Vec<String>> {
     let given: BTreeSet<_> = tags.iter().map(String::as_str).collect();
     if given != BTreeSet::from(DEFAULT) {
         return None;
     }
     let kept = |tag: &&str| {
-        let is_spare = BY_URL.contains(tag) || NOT_SHOWN.contains(tag);
+        let is_only = *tag == SCENARIO && scenarios == Some(1);
+        let is_spare = BY_URL.contains(tag) || NOT_SHOWN.contains(tag) || is_only;
         !is_spare || is_needed(tag)
     };
     let kept: Vec<_> = DEFAULT.into_iter().filter(kept).map(str::to_owned).collect();
@@ -93,22 +102,29 @@ mod tests {
 
     #[test]
     fn tags_that_nothing_shows_or_needs_are_left_out() {
-        let with = |needed: &[&str]| reduced(&all(), |tag| needed.contains(&tag)).unwrap().join(",");
-        let shown = "check,expected_response,group,method,scenario,status";
+        let of = |scenarios, needed: &[&str]| {
+            let tags = reduced(&all(), scenarios, |tag| needed.contains(&tag));
+            tags.unwrap().join(",")
+        };
+        let shown = "check,error_code,expected_response,group,scenario";
+        let with = |needed: &[&str]| of(Some(2), needed);
         assert_eq!(with(&[]), shown);
-        assert_eq!(with(&["status", "method"]), shown);
-        let named = "check,expected_response,group,method,name,scenario,status";
+        assert_eq!(with(&["error_code", "group"]), shown);
+        let named = "check,error_code,expected_response,group,name,scenario";
         assert_eq!(with(&["name"]), named);
-        let failures = "check,error_code,expected_response,group,method,scenario,status";
-        assert_eq!(with(&["error_code"]), failures);
-        assert_eq!(reduced(&all(), |_| true), None);
+        let failures = "check,error_code,expected_response,group,scenario,status";
+        assert_eq!(with(&["status"]), failures);
+        assert_eq!(of(None, &[]), shown, "how many scenarios there are is not known");
+        assert_eq!(of(Some(1), &[]), "check,error_code,expected_response,group");
+        assert_eq!(of(Some(1), &["scenario"]), shown);
+        assert_eq!(reduced(&all(), Some(1), |_| true), None);
     }
 
     #[test]
     fn threshold_needs_each_tag_that_it_names() {
         for tag in NOT_SHOWN {
             assert!(needs(tag, "http_reqs", tag, "a"), "{tag}");
-            assert!(!needs(tag, "http_reqs", "status", "200"), "{tag}");
+            assert!(!needs(tag, "http_reqs", "group", "::a"), "{tag}");
         }
     }
 
@@ -140,9 +156,9 @@ mod tests {
     #[test]
     fn tags_that_a_script_names_itself_stay() {
         let own = ["name", "url", "status"].map(str::to_owned);
-        assert_eq!(reduced(&own, |_| false), None);
+        assert_eq!(reduced(&own, Some(1), |_| false), None);
         let more: Vec<_> = all().into_iter().chain(["vu".to_owned()]).collect();
-        assert_eq!(reduced(&more, |_| false), None);
-        assert_eq!(reduced(&[], |_| false), None);
+        assert_eq!(reduced(&more, Some(1), |_| false), None);
+        assert_eq!(reduced(&[], Some(1), |_| false), None);
     }
 }

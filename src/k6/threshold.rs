@@ -202,6 +202,8 @@ fn hexadecimal_float(text: &str) -> Option<f64> {
 
 /// The tag with the number of a runner.
 pub const RUNNER_TAG: &str = "instance_id";
+/// The tags that the operator gives to the samples of a runner: its number, and the name of the test.
+pub const OWN_TAGS: [&str; 2] = [RUNNER_TAG, "testrun_name"];
 
 /// Selects the samples of a metric that have all of these tags.
 #[derive(Clone, Debug, PartialEq, Eq)]

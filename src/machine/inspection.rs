@@ -6,6 +6,7 @@ use crate::k6::duration::whole_seconds;
 use crate::k6::metrics::builtin;
 use crate::k6::system_tags::{needs, reduced};
 use crate::k6::threshold::{self, Selector, Submetric, Threshold};
+use crate::protocol::inspected::Inspected;
 use jiff::SignedDuration;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub struct Inspection {
     pub threshold_error: Option<String>,
     /// The version of k6; None if it is not known.
     pub version: Option<Version>,
+    /// Whether it is sure that nothing in the script names a tag that the operator gives to samples.
+    pub names_no_own_tag: bool,
     /// The options of the script that the aggregator needs, as JSON.
     pub options: String,
 }
@@ -79,8 +82,9 @@ struct Tags {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SystemTags {
+struct Tagging {
     system_tags: Option<Vec<String>>,
+    scenarios: Option<BTreeMap<String, IgnoredAny>>,
 }
 
 /// The options that the aggregator needs. Only these are read in full, however deep they are.
@@ -158,8 +162,9 @@ impl Inspection {
             .filter(|metric| builtin(metric).is_none())
             .cloned()
             .collect();
-        let system_tags: SystemTags = read(json).unwrap_or_default();
-        let system_tags = system_tags.system_tags.unwrap_or_default();
+        let tagging: Tagging = read(json).unwrap_or_default();
+        let system_tags = tagging.system_tags.unwrap_or_default();
+        let scenarios = tagging.scenarios.map(|scenarios| scenarios.len());
         let expressions = output.thresholds.iter().flat_map(BTreeMap::values).map(Vec::len);
         Ok(Self {
             max_vus: output.max_vus,
@@ -170,17 +175,22 @@ impl Inspection {
             left_out: left_out.no_setup == Some(true) || left_out.no_teardown == Some(true),
             tags: tags.tags.unwrap_or_default(),
             rps: output.rps.and_then(|rps| rps.as_u64()).filter(|rps| *rps > 0),
-            system_tags: reduced(&system_tags, is_needed),
+            system_tags: reduced(&system_tags, scenarios, is_needed),
             script_metrics,
             thresholds: u32::try_from(expressions.sum::<usize>()).unwrap_or(u32::MAX),
             threshold_error: unread.or(wrong),
             version: None,
+            names_no_own_tag: false,
             options: options.to_string(),
         })
     }
 
-    /// Adds the version of the k6 that answered.
-    pub fn by(self, version: Option<Version>) -> Self {
-        Self { version, ..self }
+    /// Adds what the initializer has found out beside k6's answer.
+    pub fn by(self, inspected: &Inspected) -> Self {
+        Self {
+            version: inspected.version(),
+            names_no_own_tag: inspected.names_no_own_tag,
+            ..self
+        }
     }
 }

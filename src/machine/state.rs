@@ -195,6 +195,10 @@ pub struct Aggregation {
     /// tag. Absent if nothing is left out, or the script sets its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_tags: Option<String>,
+    /// Do without the tags `instance_id` and `testrun_name` where samples go nowhere else: nothing in the script names
+    /// one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_own_tags: bool,
     /// The script's own metrics that its thresholds name. The k6 of each runner tells their types, even of a metric
     /// without samples.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -6,6 +6,7 @@ use crate::api::{Kind, PodSettings};
 use crate::k6::export::{self, environment};
 use crate::k6::flags::{LOG_OUTPUT, LOG_OUTPUT_VARIABLE, NO_LOG};
 use crate::k6::system_tags::SYSTEM_TAGS;
+use crate::k6::threshold::OWN_TAGS;
 use crate::k6::{Arguments, Flags};
 use crate::machine::{Aggregation, ProgramSource, Start};
 use crate::protocol::tokens::{ENVIRONMENT, VARIABLES};
@@ -153,11 +154,18 @@ fn command(run: &ValidatedRun, (i, n): (u32, u32), wiring: Option<Wiring<'_>>) -
     let of_script = plan.iter().flat_map(|plan| &plan.tags);
     let of_script = of_script.filter(|_| !arguments.has("tag"));
     let of_script: Vec<_> = of_script.map(|(name, value)| format!("{name}={value}")).collect();
-    let ours = [format!("instance_id={i}"), format!("testrun_name={}", owner.name)];
+    let given = wiring.is_none_or(|Wiring { aggregation, .. }| !aggregation.without_own_tags);
+    let ours = own_tags(run, i).into_iter().filter(|_| given);
     for tag in literal(&of_script, &[]).into_iter().chain(ours) {
         words.extend(["--tag".to_owned(), tag]);
     }
     words
+}
+
+/// The tags that tell the samples of this runner from those of others.
+fn own_tags(run: &ValidatedRun, i: u32) -> [String; 2] {
+    let [number, test] = OWN_TAGS;
+    [format!("{number}={i}"), format!("{test}={}", run.owner.name)]
 }
 
 /// The words before `k6 run` where metrics are merged: `linger` and its arguments.
@@ -178,6 +186,9 @@ fn around_k6(run: &ValidatedRun, i: u32, Wiring { aggregation, address }: Wiring
     words.extend(timeout.map(|seconds| format!("--teardown-timeout={seconds}")));
     let tags = aggregation.system_tags.as_ref();
     words.extend(tags.map(|tags| format!("--{SYSTEM_TAGS}={tags}")));
+    if aggregation.without_own_tags {
+        words.extend(own_tags(run, i).map(|tag| format!("--own-tag={tag}")));
+    }
     if !aggregation.script_metrics.is_empty() {
         words.push(format!(
             "--script-metrics={}",

@@ -7,10 +7,12 @@
 use super::Seconds;
 use super::process::k6;
 use crate::k6::refusal::{self, RESOLUTION, RESOLUTION_BEFORE};
-use crate::k6::{Arguments, Flags, Version, arguments, exit_code, log};
+use crate::k6::threshold::OWN_TAGS;
+use crate::k6::{Arguments, Flags, Version, archive, arguments, exit_code, log};
 use crate::protocol::inspected::{Inspected, NOT_STARTED};
 use crate::protocol::report::TERMINATION_LOG;
 use rustix::process::{Pid, Signal, kill_process_group};
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -150,11 +152,11 @@ async fn inspect(args: &InspectArgs) -> Result<(String, Inspected), Refused> {
     let words = words
         .chain(archiving.words.iter().map(String::as_str))
         .chain([script.as_str()]);
-    let archive = k6
+    let made = k6
         .run(&words.collect::<Vec<_>>(), &archiving.variables, Shown::AtOnce)
         .await?;
-    if archive.code != 0 {
-        return Err(known.refused(&archive));
+    if made.code != 0 {
+        return Err(known.refused(&made));
     }
 
     let answer = requirements(&k6, args, &archived, &archiving.variables).await?;
@@ -166,13 +168,18 @@ async fn inspect(args: &InspectArgs) -> Result<(String, Inspected), Refused> {
         };
         return Err(known.refused(&shown));
     }
-    let logged = Version::logged(&archive.log).filter(|_| k6.resolves);
+    // An archive that can't be read may name them.
+    let names_own_tag = File::open(archived.as_ref())
+        .and_then(|archive| archive::names_any(archive, OWN_TAGS))
+        .unwrap_or(true);
+    let logged = Version::logged(&made.log).filter(|_| k6.resolves);
     let inspected = Inspected {
         version: logged
             .or(version)
             .map(|version| version.to_string())
             .unwrap_or_default(),
-        resolved: archive.log.matches("k6 version: v").count() > 1,
+        names_no_own_tag: !names_own_tag,
+        resolved: made.log.matches("k6 version: v").count() > 1,
     };
     Ok((answer.out, inspected))
 }

@@ -15,7 +15,8 @@ use crate::aggregate::handle_summary::Task;
 use crate::aggregate::session::LAST_EXPORT;
 use crate::k6::Version;
 use crate::k6::export::{
-    ENDPOINT, OUTPUTS_VARIABLE, SERIES, SERIES_LIMIT, corrections, outputs_beside, outputs_left_out, tagging,
+    ENDPOINT, OUTPUTS_VARIABLE, SERIES, SERIES_LIMIT, corrections, has_other_outputs, outputs_beside,
+    outputs_left_out, tagging,
 };
 use crate::k6::memory;
 use crate::k6::system_tags::has_urls;
@@ -60,6 +61,9 @@ pub struct LingerArgs {
     /// System tags to give to k6, unless its own arguments or variables name some
     #[arg(long, value_name = "TAGS")]
     pub system_tags: Option<String>,
+    /// Tag to give to k6 only if its samples also go to other outputs
+    #[arg(long = "own-tag", value_name = "NAME=VALUE")]
+    pub own_tags: Vec<String>,
     /// The script's own metrics that have thresholds
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub script_metrics: Vec<String>,
@@ -199,8 +203,12 @@ async fn linger(args: LingerArgs) -> Result<ExitCode, LingerError> {
 fn k6_command(args: &LingerArgs, program: &str, plan: &Plan, outputs: &str) -> Command {
     let tags = args.system_tags.as_deref();
     let own = args.command.get(1..).unwrap_or_default();
-    let tags = tags.and_then(|tags| tagging(tags, own, |name| std::env::var(name).ok()));
+    let variable = |name: &str| std::env::var(name).ok();
+    let tags = tags.and_then(|tags| tagging(tags, own, variable));
     let has_urls = tags.as_deref().is_none_or(has_urls);
+    let is_seen = has_other_outputs(own, variable);
+    let own_tags = args.own_tags.iter().filter(|_| is_seen);
+    let tags = tags.into_iter().chain(own_tags.map(|tag| format!("--tag={tag}")));
     // The last value of a flag counts.
     let address = format!("--address={}", args.api);
     let arguments = plan.command.iter().skip(1).cloned().chain(tags).chain([address]);
@@ -212,7 +220,7 @@ fn k6_command(args: &LingerArgs, program: &str, plan: &Plan, outputs: &str) -> C
     // Only the log tells whether teardown() marked the test as failed.
     command.stderr(Stdio::piped());
     correct(&mut command);
-    let set = memory::settings(memory_limit(), |name| std::env::var(name).ok());
+    let set = memory::settings(memory_limit(), variable);
     command.envs(set);
     if !has_urls {
         command.env(SERIES_LIMIT, SERIES.to_string());

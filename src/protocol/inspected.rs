@@ -16,6 +16,10 @@ pub struct Inspected {
     /// Whether it is another k6 than that of the image: one that was built with the extensions that the script imports.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resolved: bool,
+    /// Whether neither the script, nor what it imports, nor its options name one of
+    /// [`OWN_TAGS`](crate::k6::threshold::OWN_TAGS).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub names_no_own_tag: bool,
 }
 
 impl Inspected {

@@ -261,8 +261,9 @@ fn a_command_that_is_none_is_told() {
     assert!(said.contains("/no/k6 can't be started: No such file"), "{said}");
 }
 
-/// What the k6 of a runner has in these variables, in an environment that has nothing else.
-fn garbage_settings(of_user: &[(&str, &str)]) -> String {
+/// What this script of a shell prints as the k6 of a runner, with these arguments of `linger` and of k6, in an
+/// environment that has nothing else of k6.
+fn printed(script: &str, of_linger: &[&str], of_k6: &[&str], of_user: &[(&str, &str)]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_k6-operator"))
         .args([
             "linger",
@@ -270,8 +271,11 @@ fn garbage_settings(of_user: &[(&str, &str)]) -> String {
             "--runner=1",
             "--process=pod",
         ])
-        .args([format!("--api={}", unused_address()), "--".to_owned()])
-        .args(["sh", "-c", "echo growth=$GOGC limit=${GOMEMLIMIT:+given}"])
+        .arg(format!("--api={}", unused_address()))
+        .args(of_linger)
+        .args(["--", "sh", "-c", script])
+        .args(of_k6)
+        .env_remove("K6_OUT")
         .env_remove("GOGC")
         .env_remove("GOMEMLIMIT")
         .envs(of_user.iter().copied())
@@ -280,11 +284,29 @@ fn garbage_settings(of_user: &[(&str, &str)]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+fn garbage_settings(of_user: &[(&str, &str)]) -> String {
+    printed("echo growth=$GOGC limit=${GOMEMLIMIT:+given}", &[], &[], of_user)
+}
+
+#[test]
+fn tags_that_only_others_need_are_given_where_samples_go_to_others() {
+    let tagged = |more: &[&str], of_user: &[(&str, &str)]| {
+        let tags = ["--own-tag=instance_id=1", "--own-tag=testrun_name=a"];
+        let of_k6 = [&["run", "--out", "opentelemetry"], more].concat();
+        let said = printed("echo $*", &tags, &of_k6, of_user);
+        said.contains("--tag=instance_id=1 --tag=testrun_name=a")
+    };
+    assert!(!tagged(&[], &[]));
+    assert!(!tagged(&["--tag", "a=b"], &[("K6_OUT", "opentelemetry")]));
+    assert!(tagged(&["--out=csv"], &[]));
+    assert!(tagged(&[], &[("K6_OUT", "json=/tmp/a")]));
+}
+
 #[test]
 fn k6_collects_garbage_less_often_unless_the_user_decides() {
     // This machine may limit the memory of the test.
     let set = garbage_settings(&[]);
-    assert!(set.starts_with("growth=300 limit="), "{set}");
+    assert!(set.starts_with("growth=330 limit="), "{set}");
     assert_eq!(garbage_settings(&[("GOGC", "50")]), "growth=50 limit=\n");
     assert_eq!(
         garbage_settings(&[("GOMEMLIMIT", "1GiB")]),

@@ -94,12 +94,12 @@ export default function () {}
 #[tokio::test]
 async fn memory_settings_reach_k6_unless_the_user_has_some_and_a_tag_that_a_threshold_names_is_kept() {
     let test = Test::new("lean").await;
-    // Without the threshold, no `error_code` would be exported.
+    // Without the threshold, no `status` would be exported.
     let script = "import http from 'k6/http';
 import { check } from 'k6';
 export const options = {
   iterations: 4,
-  thresholds: { 'http_reqs{error_code:1404}': ['count==4'], checks: ['rate==1'] },
+  thresholds: { 'http_reqs{status:404}': ['count==4'], checks: ['rate==1'] },
 };
 export default function () {
   http.get('http://k6-target.k6-target.svc/status/404');
@@ -111,7 +111,7 @@ export default function () {
     let mib = 1024 * 1024;
     let nine_tenths = 256 * mib / 10 * 9;
     for (name, env, expected) in [
-        ("ours", json!([]), format!("300 {nine_tenths}")),
+        ("ours", json!([]), format!("330 {nine_tenths}")),
         (
             "growth",
             json!([{"name": "GOGC", "value": "50"}]),
@@ -137,7 +137,7 @@ export default function () {
         assert_eq!((summary.thresholds_passed, summary.thresholds_failed), (2, 0));
         let tags = status.plan.unwrap().aggregation.unwrap().system_tags.unwrap();
         assert!(
-            tags.split(',').any(|tag| tag == "error_code") && !tags.contains("url"),
+            tags.split(',').any(|tag| tag == "status") && !tags.contains("url"),
             "{tags}"
         );
     }

@@ -252,6 +252,7 @@ mod deciding {
                 setup_seconds: Some(90),
                 teardown_seconds: Some(30),
                 system_tags: None,
+                without_own_tags: false,
                 script_metrics: Default::default(),
             };
             assert_eq!(
@@ -284,6 +285,13 @@ mod deciding {
         }
     }
 
+    fn inspected_by(version: &str) -> Inspected {
+        Inspected {
+            version: version.to_owned(),
+            ..Inspected::default()
+        }
+    }
+
     #[test]
     fn version_of_the_report_is_that_of_the_inspection() {
         let answer = r#"{"maxVUs": 4, "totalDuration": "50s"}"#;
@@ -297,7 +305,7 @@ mod deciding {
             ("{}", None),
         ] {
             let inspected = Inspected::from_message(message).unwrap();
-            let inspection = Inspection::parse(answer).unwrap().by(inspected.version());
+            let inspection = Inspection::parse(answer).unwrap().by(&inspected);
             assert_eq!(inspection.version, read, "{message}");
         }
         assert_eq!(Inspected::from_message("no report"), None);
@@ -320,13 +328,13 @@ mod deciding {
             "proto","scenario","service","status","subproto","tls_version","url"]"#;
         let planned = |thresholds: &str, tags: &str| {
             let text = format!(r#"{{"maxVUs":2,"totalDuration":"1s","thresholds":{thresholds},{tags}}}"#);
-            let inspection = Inspection::parse(&text).unwrap().by(Some(Version::new(1, 1, 0)));
+            let inspection = Inspection::parse(&text).unwrap().by(&inspected_by("1.1.0"));
             let how = plan_of(terms(2), inspection).aggregation.unwrap();
             how.system_tags
         };
-        let few = "check,expected_response,group,method,scenario,status";
+        let few = "check,error_code,expected_response,group,scenario";
         assert_eq!(
-            planned(r#"{"http_reqs{status:200}":["count>1"]}"#, TAGS).as_deref(),
+            planned(r#"{"http_reqs{group:::a}":["count>1"]}"#, TAGS).as_deref(),
             Some(few)
         );
         // Only a script can have given this name, and that stays.
@@ -337,22 +345,45 @@ mod deciding {
         let by_url = planned(r#"{"http_reqs{name:/a,url:b}":["count>1"]}"#, TAGS).unwrap();
         assert_eq!(
             by_url,
-            "check,expected_response,group,method,name,scenario,status,url"
+            "check,error_code,expected_response,group,name,scenario,url"
         );
-        let by_code = planned(r#"{"http_reqs{error_code:1050}":["count<1"]}"#, TAGS).unwrap();
+        let by_status = planned(r#"{"http_reqs{status:200}":["count<1"]}"#, TAGS).unwrap();
         assert_eq!(
-            by_code,
-            "check,error_code,expected_response,group,method,scenario,status"
+            by_status,
+            "check,error_code,expected_response,group,scenario,status"
         );
         assert_eq!(planned("{}", r#""systemTags":["url","name"]"#), None);
         assert_eq!(planned("{}", r#""systemTags":null"#), None);
     }
 
     #[test]
+    fn runners_do_without_the_tags_of_the_operator_where_nothing_names_one() {
+        let planned = |message: &str, tag: &str| {
+            let text = format!(r#"{{"maxVUs":2,"totalDuration":"1s","tags":{{"team":"{tag}"}}}}"#);
+            let inspected = Inspected::from_message(message).unwrap();
+            let inspection = Inspection::parse(&text).unwrap().by(&inspected);
+            plan_of(terms(2), inspection)
+                .aggregation
+                .unwrap()
+                .without_own_tags
+        };
+        let sure = r#"{"version":"1.1.0","namesNoOwnTag":true}"#;
+        assert!(planned(sure, "x"));
+        assert!(
+            !planned(r#"{"version":"1.1.0"}"#, "x"),
+            "an initializer of before"
+        );
+        assert!(
+            !planned(sure, &"x".repeat(4096)),
+            "k6 can't be given the script's tag"
+        );
+    }
+
+    #[test]
     fn plan_has_the_metrics_of_the_script_that_have_thresholds_up_to_a_limit() {
         let planned = |thresholds: &serde_json::Value, terms: Terms| {
             let text = format!(r#"{{"maxVUs":2,"totalDuration":"1s","thresholds":{thresholds}}}"#);
-            let inspection = Inspection::parse(&text).unwrap().by(Some(Version::new(1, 1, 0)));
+            let inspection = Inspection::parse(&text).unwrap().by(&inspected_by("1.1.0"));
             plan_of(terms, inspection).aggregation.unwrap().script_metrics
         };
         let given = serde_json::json!({
@@ -1448,6 +1479,28 @@ mod objects {
     }
 
     #[test]
+    fn runner_that_does_without_the_tags_of_the_operator_gives_them_only_to_other_outputs() {
+        let spec = plain();
+        let words = |aggregation: &Aggregation| {
+            let run = merging(run_of(&owner("k6-sample"), &spec, &defaults()), aggregation);
+            let command = main_of(runner(&run, (3, 4), Some(ADDRESS))).command.unwrap();
+            command.join(" ")
+        };
+        let with = merged().aggregation.unwrap();
+        let without = Aggregation {
+            without_own_tags: true,
+            ..with.clone()
+        };
+        let (given, kept) = (
+            "--tag instance_id=3 --tag testrun_name=k6-sample",
+            "--own-tag=instance_id=3 --own-tag=testrun_name=k6-sample",
+        );
+        let words = [with, without].map(|aggregation| words(&aggregation));
+        let found = words.map(|words| (words.contains(given), words.contains(kept)));
+        assert_eq!(found, [(true, false), (false, true)]);
+    }
+
+    #[test]
     fn a_k6_of_each_version_is_given_only_what_it_knows() {
         const TYPE: &str = "K6_OTEL_EXPORTER_TYPE";
         for (version, has_type) in [
@@ -1487,6 +1540,7 @@ mod objects {
             setup_seconds: None,
             teardown_seconds: None,
             system_tags: None,
+            without_own_tags: false,
             script_metrics: Default::default(),
         };
         let job = runner(

@@ -695,6 +695,7 @@ fn the_labels_of_the_peer_are_on_the_jobs_and_pods_that_it_has_too_and_on_no_oth
         setup_seconds: None,
         teardown_seconds: None,
         system_tags: None,
+        without_own_tags: false,
         script_metrics: Default::default(),
     };
     let jobs = [

@@ -62,6 +62,7 @@ fn jobs() -> BTreeMap<&'static str, Job> {
         setup_seconds: Some(60),
         teardown_seconds: Some(60),
         system_tags: None,
+        without_own_tags: false,
         script_metrics: Default::default(),
     };
     let targets = [Target {

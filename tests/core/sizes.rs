@@ -28,6 +28,7 @@ fn merged(n: u32) -> ValidatedRun {
         setup_seconds: Some(60),
         teardown_seconds: Some(60),
         system_tags: None,
+        without_own_tags: false,
         script_metrics: Default::default(),
     };
     let mut run = merging(plain(n), &aggregation);

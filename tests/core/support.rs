@@ -104,6 +104,7 @@ pub fn inspection(max_vus: u64) -> Inspection {
         tags: BTreeMap::new(),
         rps: None,
         system_tags: None,
+        names_no_own_tag: false,
         script_metrics: Default::default(),
         thresholds: 1,
         threshold_error: None,

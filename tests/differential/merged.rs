@@ -152,7 +152,7 @@ async fn inspected(pod: &Pod) -> Initializer {
     }
     let inspection = Inspection::parse(&pod.log(objects::INSPECT));
     let inspected = Inspected::from_message(&pod.message(objects::INSPECT)).unwrap();
-    Initializer::Succeeded(inspection.map(|inspection| inspection.by(inspected.version())))
+    Initializer::Succeeded(inspection.map(|inspection| inspection.by(&inspected)))
 }
 
 fn ready(i: u32, ip: &str) -> Runner {

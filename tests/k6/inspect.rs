@@ -137,6 +137,22 @@ fn script_with_scenarios_is_read_with_all_of_them() {
 }
 
 #[test]
+fn tags_of_the_operator_are_named_where_anything_of_the_script_may_read_them() {
+    let names = |script: &str, module: &str| {
+        let pod = Pod::new(&format!("import './module.js';\n{script}"));
+        write(pod.path("module.js"), module).unwrap();
+        let (_, inspected) = pod.run(&[]).inspection();
+        !inspected.names_no_own_tag
+    };
+    assert!(!names(SCENARIOS, PLAIN) && !names(PLAIN, "// exec.vu.metrics.tags.instance"));
+    let reads = "import exec from 'k6/execution';
+export default function () { console.log(exec.vu.metrics.tags.instance_id); }";
+    assert!(names(reads, PLAIN) && names(PLAIN, reads));
+    let judges = "export const options = { thresholds: { 'http_reqs{testrun_name:a}': ['count>1'] } };";
+    assert!(names(&format!("{judges}\n{PLAIN}"), PLAIN));
+}
+
+#[test]
 fn script_that_names_no_users_has_one() {
     for script in [
         ITERATIONS,

@@ -582,6 +582,7 @@ fn initializer(stage: Stage, spec: Spec) -> Initializer {
             tags: BTreeMap::new(),
             rps: None,
             system_tags: None,
+            names_no_own_tag: false,
             script_metrics: Default::default(),
             thresholds: spec.merged.unwrap_or(1).into(),
             threshold_error: None,

@@ -105,7 +105,8 @@ export function large({ runners = 150, seconds = 600, odd = [7, 64, 131], seed =
     requests: Array.from({ length: 120 }, (_, i) => ({
       name: `http://shop.test/item/${i + 1}`,
       method: i % 5 ? "GET" : "POST",
-      status: "200",
+      result: "200",
+      expected: true,
       count: Math.round(total / (i + 4)),
       avg: round(near(30, 0.6)),
       p95: round(near(85, 0.6)),

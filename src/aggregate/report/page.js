@@ -1180,15 +1180,18 @@
   function drawRequests(report) {
     const all = [...array(report.requests)].sort((a, b) => (b.count ?? 0) - (a.count ?? 0));
     if (!all.length) return [];
-    const status = (one) => {
-      const code = String(one.status ?? "");
-      if (/^[123]\d\d$/.test(code)) return code;
-      return tag("bad", "failed", code === "0" || code === "" ? "no answer" : code);
+    const result = (one) => {
+      const said = String(one.result || NONE);
+      const good = one.expected ?? (said === NONE || /^[123]\d\d$/.test(said));
+      return good ? said : tag("bad", "failed", said);
     };
+    const methods = all.some((one) => one.method);
     const columns = [
       text("Request", "name"),
-      { label: "Method", cell: (one) => named(one.method ?? NONE), value: (one) => String(one.method ?? "") },
-      { label: "Status", cell: status, value: (one) => String(one.status ?? "") },
+      ...(methods
+        ? [{ label: "Method", cell: (one) => named(one.method || NONE), value: (one) => String(one.method ?? "") }]
+        : []),
+      { label: "Result", cell: result, value: (one) => String(one.result ?? "") },
       number("Count", "count"),
       number("Mean", "avg", ms),
       number("p95", "p95", ms),
@@ -1200,8 +1203,8 @@
       type: "search",
       id: "filter",
       "data-key": "filter",
-      placeholder: "Filter by name, method or status",
-      "aria-label": "Filter the requests by name, method or status",
+      placeholder: "Filter by name or result",
+      "aria-label": "Filter the requests by name or result",
       autocomplete: "off",
       spellcheck: "false",
     });
@@ -1209,7 +1212,7 @@
     function fill() {
       const words = view.filter.toLowerCase().split(/\s+/).filter(Boolean);
       const fitting = all.filter((one) => {
-        const hay = `${one.name} ${one.method} ${one.status}`.toLowerCase();
+        const hay = `${one.name} ${one.method} ${one.result}`.toLowerCase();
         return words.every((word) => hay.includes(word));
       });
       says.textContent = `${words.length ? `${fitting.length} of ${all.length} fit` : `${all.length} in all`}${fitting.length > 50 ? "; shown are the 50 most frequent" : ""}`;

@@ -190,6 +190,8 @@ fn aggregation(terms: &Terms, inspection: &Inspection) -> Result<Aggregation, St
         setup_seconds: once(inspection.setup_timeout),
         teardown_seconds: once(inspection.teardown_timeout),
         system_tags: inspection.system_tags.as_ref().map(|tags| tags.join(",")),
+        // k6 would take tags of the script's options that it can't be given if its command line had none.
+        without_own_tags: inspection.names_no_own_tag && tags(&inspection.tags).1.is_empty(),
         script_metrics: match terms.thresholds {
             Thresholds::Judge => within(&inspection.script_metrics, SCRIPT_METRICS_LIMIT),
             Thresholds::Ignore => Vec::new(),

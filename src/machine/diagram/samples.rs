@@ -116,6 +116,7 @@ fn of_the_script() -> Vec<Sample<Event>> {
                         setup_seconds: Some(60),
                         teardown_seconds: Some(60),
                         system_tags: None,
+                        without_own_tags: false,
                         script_metrics: Default::default(),
                     }),
                     ..plan()

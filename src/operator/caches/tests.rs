@@ -66,6 +66,7 @@ fn job() -> Job {
         setup_seconds: Some(60),
         teardown_seconds: Some(60),
         system_tags: None,
+        without_own_tags: false,
         script_metrics: Default::default(),
     };
     let plan = json!({"parallelism": 2000, "aggregation": aggregation});

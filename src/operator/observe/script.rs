@@ -83,7 +83,7 @@ impl Observer<'_> {
         match text {
             Ok(text) => {
                 let inspection = Inspection::parse(&text);
-                let inspection = inspection.map(|inspection| inspection.by(inspected.version()));
+                let inspection = inspection.map(|inspection| inspection.by(inspected));
                 Fact::Known(Initializer::Succeeded(inspection))
             }
             Err(error) => self.unread(&error, &name, "the initializer's log"),

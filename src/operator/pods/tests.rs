@@ -121,6 +121,7 @@ fn a_sidecar_may_end_as_it_likes() {
     let inspected = Inspected {
         version: "1.1.0".to_owned(),
         resolved: false,
+        names_no_own_tag: false,
     };
     assert_eq!(
         initializer(&Job::default(), Some(&done)),
