@@ -116,6 +116,14 @@ async function passedRun() {
     "passed: no warning of incompleteness",
     !(await page.evaluate("Boolean(document.querySelector('#incomplete'))")),
   );
+  same(
+    "passed: requests that carry neither a method nor a status",
+    (await page.rows("#requests")).map((row) => row.slice(0, 3)),
+    [
+      ["http://shop.test/", "as expected", "6.72k"],
+      ["http://shop.test/login", "as expected", "4.48k"],
+    ],
+  );
   same("passed: all sections in their order", await page.evaluate(visible), [
     "numbers",
     "thresholds",
