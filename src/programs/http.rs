@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::http;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Bytes, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::http1;
 use hyper::header::{
     CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
 };
@@ -160,88 +160,33 @@ pub(super) async fn forward(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, HttpError> {
-    let request = forwarded(method, path, headers, body)?;
-    Ok(answered(open(address, request, CONNECT).await?))
-}
-
-/// Forwards requests, one after the other, over a connection that stays open: an order is not delayed by a new one.
-#[derive(Debug, Default)]
-pub(super) struct Forwarder(Option<SendRequest<Body>>);
-
-impl Forwarder {
-    /// As [`forward`]. An order that gets no answer may have been received, so it is not repeated.
-    pub(super) async fn forward(
-        &mut self,
-        address: &str,
-        method: Method,
-        path: &str,
-        headers: HeaderMap,
-        body: Body,
-    ) -> Result<Response<Body>, HttpError> {
-        let mut open = self.0.take();
-        if let Some(sender) = &mut open
-            && sender.ready().await.is_err()
-        {
-            open = None;
-        }
-        let mut sender = match open {
-            Some(sender) => sender,
-            None => connect(address, CONNECT).await?,
-        };
-        let request = forwarded(method, path, headers, body)?;
-        let answer = exchange(&mut sender, address, request).await?;
-        self.0 = Some(sender);
-        Ok(answered(answer))
-    }
-}
-
-/// Sends a request over a connection of its own.
-async fn open<B>(address: &str, request: Request<B>, limit: Duration) -> Result<Response<Incoming>, HttpError>
-where
-    B: HttpBody<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
-{
-    let mut sender = connect(address, limit).await?;
-    exchange(&mut sender, address, request).await
-}
-
-async fn exchange<B>(
-    sender: &mut SendRequest<B>,
-    address: &str,
-    mut request: Request<B>,
-) -> Result<Response<Incoming>, HttpError>
-where
-    B: HttpBody + 'static,
-{
-    let host = HeaderValue::from_str(address).map_err(http::Error::from)?;
-    request.headers_mut().insert(HOST, host);
-    Ok(sender.send_request(request).await?)
-}
-
-fn forwarded(method: Method, path: &str, headers: HeaderMap, body: Body) -> Result<Request<Body>, HttpError> {
     let mut request = Request::builder().method(method).uri(path).body(body)?;
     *request.headers_mut() = headers;
-    Ok(request)
-}
-
-fn answered(answer: Response<Incoming>) -> Response<Body> {
-    let (head, body) = answer.into_parts();
+    let (head, body) = open(address, request, CONNECT).await?.into_parts();
     let mut answer = Response::new(Body::new(body));
     *answer.status_mut() = head.status;
     *answer.headers_mut() = of_body(&head.headers);
-    answer
+    Ok(answer)
 }
 
-async fn connect<B>(address: &str, limit: Duration) -> Result<SendRequest<B>, HttpError>
+/// Sends a request over a connection of its own.
+async fn open<B>(
+    address: &str,
+    mut request: Request<B>,
+    limit: Duration,
+) -> Result<Response<Incoming>, HttpError>
 where
     B: HttpBody<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let connected = timeout(limit, TcpStream::connect(address)).await;
     let stream = connected.map_err(|_| HttpError::NoConnection(limit))??;
     stream.set_nodelay(true)?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // The answer reports an error of the connection.
     tokio::spawn(async { drop(connection.await) });
-    Ok(sender)
+    let host = HeaderValue::from_str(address).map_err(http::Error::from)?;
+    request.headers_mut().insert(HOST, host);
+    Ok(sender.send_request(request).await?)
 }
 
 /// Reads a body into one buffer that grows, so that a large answer is never held twice. Returns the kept part and the
@@ -261,60 +206,4 @@ async fn read(mut body: Incoming, keep: Keep) -> Result<(Bytes, usize), hyper::E
         }
     }
     Ok((Bytes::from(kept), length))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Forwarder;
-    use axum::body::Body;
-    use http_body_util::BodyExt;
-    use hyper::header::{CONNECTION, HeaderMap};
-    use hyper::server::conn::http1;
-    use hyper::service::service_fn;
-    use hyper::{Method, Response};
-    use hyper_util::rt::TokioIo;
-    use std::convert::Infallible;
-    use tokio::net::TcpListener;
-
-    /// Answers each request with the number of its connection, and ends a connection after two requests.
-    async fn numbering(socket: TcpListener) {
-        for connection in 1_u32.. {
-            let (stream, _) = socket.accept().await.unwrap();
-            let requests = std::cell::Cell::new(0);
-            let service = service_fn(|_| {
-                requests.set(requests.get() + 1);
-                let ends = if requests.get() == 2 {
-                    "close"
-                } else {
-                    "keep-alive"
-                };
-                let answer = Response::builder().header(CONNECTION, ends);
-                let answer = answer.body(Body::from(connection.to_string())).unwrap();
-                async { Ok::<_, Infallible>(answer) }
-            });
-            let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            served.await.unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn forwarded_requests_share_a_connection_until_it_ends() {
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap().to_string();
-        let ask = async {
-            let mut forwarder = Forwarder::default();
-            let mut used = Vec::new();
-            for _ in 0..5 {
-                let (headers, body) = (HeaderMap::new(), Body::empty());
-                let answer = forwarder.forward(&address, Method::GET, "/", headers, body);
-                let body = answer.await.unwrap().into_body().collect().await.unwrap();
-                used.push(String::from_utf8(body.to_bytes().to_vec()).unwrap());
-            }
-            used
-        };
-        tokio::select! {
-            used = ask => assert_eq!(used, ["1", "1", "2", "2", "3"]),
-            () = numbering(socket) => unreachable!("it serves for ever"),
-        }
-    }
 }

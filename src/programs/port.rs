@@ -2,7 +2,7 @@
 //! what setup() returned. This port returns the status to anybody, for probes, and requires the run's token for
 //! everything else.
 
-use super::http::{Forwarder, HttpError, forward, of_body};
+use super::http::{forward, of_body};
 use super::runners::ANSWER;
 use crate::protocol::tokens::TokenHash;
 use axum::body::Body;
@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
@@ -86,11 +85,9 @@ async fn answer(stream: TcpStream, door: Arc<Door>, proven: Arc<AtomicBool>) {
     // A release order must not be delayed to fill a packet.
     let _undelayed = stream.set_nodelay(true);
     let shown = Arc::clone(&proven);
-    let forwarder = Arc::new(Mutex::new(Forwarder::default()));
     let service = service_fn(move |request| {
         let (door, shown) = (Arc::clone(&door), Arc::clone(&shown));
-        let forwarder = Arc::clone(&forwarder);
-        async move { Ok::<_, Infallible>(door.open(request, &shown, &forwarder).await) }
+        async move { Ok::<_, Infallible>(door.open(request, &shown).await) }
     });
     let connection = http1::Builder::new()
         .max_buf_size(MOST_HEADERS)
@@ -108,20 +105,15 @@ async fn answer(stream: TcpStream, door: Arc<Door>, proven: Arc<AtomicBool>) {
 }
 
 impl Door {
-    async fn open(
-        &self,
-        request: Request<Incoming>,
-        proven: &AtomicBool,
-        forwarder: &Mutex<Forwarder>,
-    ) -> Response<Body> {
+    async fn open(&self, request: Request<Incoming>, proven: &AtomicBool) -> Response<Body> {
         let (head, body) = request.into_parts();
         let is_status = head.uri.path() == STATUS;
         let is_setup = head.uri.path() == SETUP;
         if !self.hash.admits(&head.headers) {
             if is_status && head.method == Method::GET {
-                let asked = forward(&self.k6, Method::GET, STATUS, HeaderMap::new(), Body::empty());
+                let asked = self.ask(Method::GET, STATUS, HeaderMap::new(), Body::empty());
                 let late = || plain(StatusCode::SERVICE_UNAVAILABLE, "k6 does not answer");
-                return timeout(ANSWER, asked).await.map_or_else(|_| late(), told);
+                return timeout(ANSWER, asked).await.unwrap_or_else(|_| late());
             }
             let mut refused = plain(StatusCode::UNAUTHORIZED, "");
             let scheme = hyper::header::HeaderValue::from_static("Bearer");
@@ -134,22 +126,20 @@ impl Door {
             Method::GET | Method::POST | Method::PUT if is_setup => SETUP,
             _ => return plain(StatusCode::NOT_FOUND, ""),
         };
-        let (headers, body) = (of_body(&head.headers), Body::new(body));
-        let mut forwarder = forwarder.lock().await;
-        // The caller decides how long to wait: setup() can take hours.
-        told(
-            forwarder
-                .forward(&self.k6, head.method, path, headers, body)
-                .await,
-        )
+        self.ask(head.method, path, of_body(&head.headers), Body::new(body))
+            .await
     }
-}
 
-fn told(answer: Result<Response<Body>, HttpError>) -> Response<Body> {
-    answer.unwrap_or_else(|error| {
-        let why = format!("k6 can't be asked: {error}");
-        plain(StatusCode::SERVICE_UNAVAILABLE, &why)
-    })
+    async fn ask(&self, method: Method, path: &str, headers: HeaderMap, body: Body) -> Response<Body> {
+        // The caller decides how long to wait: setup() can take hours.
+        match forward(&self.k6, method, path, headers, body).await {
+            Ok(answer) => answer,
+            Err(error) => plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &format!("k6 can't be asked: {error}"),
+            ),
+        }
+    }
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Body> {
