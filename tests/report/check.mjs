@@ -120,8 +120,8 @@ async function passedRun() {
     "passed: requests that carry neither a method nor a status",
     (await page.rows("#requests")).map((row) => row.slice(0, 3)),
     [
-      ["http://shop.test/", "as expected", "6.72k"],
-      ["http://shop.test/login", "as expected", "4.48k"],
+      ["http://shop.test/", "as expected", "6,715"],
+      ["http://shop.test/login", "as expected", "4,476"],
     ],
   );
   same("passed: all sections in their order", await page.evaluate(visible), [
