@@ -45,7 +45,7 @@ const NOT_SHOWN: [&str; 7] = [
 ];
 
 /// The tag of the scenario, which says nothing where there is only one.
-const SCENARIO: &str = "scenario";
+pub const SCENARIO: &str = "scenario";
 
 /// The metrics of the browser module have both tags if `url` is a system tag, and none otherwise.
 /// <https://github.com/grafana/k6/blob/v2.2.0/internal/js/modules/k6/browser/common/network_manager.go>
@@ -72,20 +72,15 @@ pub fn has_urls(tags: &str) -> bool {
     tags.split(',').any(|tag| BY_URL.contains(&tag))
 }
 
-/// Returns the system tags of a script with this many scenarios, without those by URL, and those that are not shown, that
-/// nothing needs. None if there is none to remove, or if the script chooses its system tags itself.
-pub fn reduced(
-    tags: &[String],
-    scenarios: Option<usize>,
-    is_needed: impl Fn(&str) -> bool,
-) -> Option<Vec<String>> {
+/// Returns the system tags of a script without those by URL, and those that are not shown, that nothing needs. None if
+/// there is none to remove, or if the script chooses its system tags itself.
+pub fn reduced(tags: &[String], is_needed: impl Fn(&str) -> bool) -> Option<Vec<String>> {
     let given: BTreeSet<_> = tags.iter().map(String::as_str).collect();
     if given != BTreeSet::from(DEFAULT) {
         return None;
     }
     let kept = |tag: &&str| {
-        let is_only = *tag == SCENARIO && scenarios == Some(1);
-        let is_spare = BY_URL.contains(tag) || NOT_SHOWN.contains(tag) || is_only;
+        let is_spare = BY_URL.contains(tag) || NOT_SHOWN.contains(tag);
         !is_spare || is_needed(tag)
     };
     let kept: Vec<_> = DEFAULT.into_iter().filter(kept).map(str::to_owned).collect();
@@ -102,22 +97,15 @@ mod tests {
 
     #[test]
     fn tags_that_nothing_shows_or_needs_are_left_out() {
-        let of = |scenarios, needed: &[&str]| {
-            let tags = reduced(&all(), scenarios, |tag| needed.contains(&tag));
-            tags.unwrap().join(",")
-        };
+        let with = |needed: &[&str]| reduced(&all(), |tag| needed.contains(&tag)).unwrap().join(",");
         let shown = "check,error_code,expected_response,group,scenario";
-        let with = |needed: &[&str]| of(Some(2), needed);
         assert_eq!(with(&[]), shown);
         assert_eq!(with(&["error_code", "group"]), shown);
         let named = "check,error_code,expected_response,group,name,scenario";
         assert_eq!(with(&["name"]), named);
         let failures = "check,error_code,expected_response,group,scenario,status";
         assert_eq!(with(&["status"]), failures);
-        assert_eq!(of(None, &[]), shown, "how many scenarios there are is not known");
-        assert_eq!(of(Some(1), &[]), "check,error_code,expected_response,group");
-        assert_eq!(of(Some(1), &["scenario"]), shown);
-        assert_eq!(reduced(&all(), Some(1), |_| true), None);
+        assert_eq!(reduced(&all(), |_| true), None);
     }
 
     #[test]
@@ -156,9 +144,9 @@ mod tests {
     #[test]
     fn tags_that_a_script_names_itself_stay() {
         let own = ["name", "url", "status"].map(str::to_owned);
-        assert_eq!(reduced(&own, Some(1), |_| false), None);
+        assert_eq!(reduced(&own, |_| false), None);
         let more: Vec<_> = all().into_iter().chain(["vu".to_owned()]).collect();
-        assert_eq!(reduced(&more, Some(1), |_| false), None);
-        assert_eq!(reduced(&[], Some(1), |_| false), None);
+        assert_eq!(reduced(&more, |_| false), None);
+        assert_eq!(reduced(&[], |_| false), None);
     }
 }

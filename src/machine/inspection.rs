@@ -4,7 +4,7 @@
 use crate::k6::Version;
 use crate::k6::duration::whole_seconds;
 use crate::k6::metrics::builtin;
-use crate::k6::system_tags::{needs, reduced};
+use crate::k6::system_tags::{SCENARIO, needs, reduced};
 use crate::k6::threshold::{self, Selector, Submetric, Threshold};
 use crate::protocol::inspected::Inspected;
 use jiff::SignedDuration;
@@ -33,6 +33,8 @@ pub struct Inspection {
     pub tags: BTreeMap<String, String>,
     /// The limit of requests per second; None if there is none.
     pub rps: Option<u64>,
+    /// Whether only the script itself may need the tag `scenario`: there is one, and no threshold names it.
+    pub spare_scenario: bool,
     /// The system tags without those that nothing shows or needs. None if there is none of these, or the script sets its
     /// own.
     pub system_tags: Option<Vec<String>>,
@@ -164,7 +166,7 @@ impl Inspection {
             .collect();
         let tagging: Tagging = read(json).unwrap_or_default();
         let system_tags = tagging.system_tags.unwrap_or_default();
-        let scenarios = tagging.scenarios.map(|scenarios| scenarios.len());
+        let is_only = tagging.scenarios.is_some_and(|scenarios| scenarios.len() == 1);
         let expressions = output.thresholds.iter().flat_map(BTreeMap::values).map(Vec::len);
         Ok(Self {
             max_vus: output.max_vus,
@@ -175,7 +177,8 @@ impl Inspection {
             left_out: left_out.no_setup == Some(true) || left_out.no_teardown == Some(true),
             tags: tags.tags.unwrap_or_default(),
             rps: output.rps.and_then(|rps| rps.as_u64()).filter(|rps| *rps > 0),
-            system_tags: reduced(&system_tags, scenarios, is_needed),
+            spare_scenario: is_only && !is_needed(SCENARIO),
+            system_tags: reduced(&system_tags, is_needed),
             script_metrics,
             thresholds: u32::try_from(expressions.sum::<usize>()).unwrap_or(u32::MAX),
             threshold_error: unread.or(wrong),
@@ -186,7 +189,13 @@ impl Inspection {
     }
 
     /// Adds what the initializer has found out beside k6's answer.
-    pub fn by(self, inspected: &Inspected) -> Self {
+    pub fn by(mut self, inspected: &Inspected) -> Self {
+        if let Some(tags) = &mut self.system_tags
+            && self.spare_scenario
+            && inspected.reads_no_tags
+        {
+            tags.retain(|tag| tag != SCENARIO);
+        }
         Self {
             version: inspected.version(),
             names_no_own_tag: inspected.names_no_own_tag,

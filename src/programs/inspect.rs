@@ -22,6 +22,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
+/// The module by which a script reads its tags: <https://grafana.com/docs/k6/latest/javascript-api/k6-execution/#vu>
+const TAGS_MODULE: &str = "k6/execution";
 /// How long k6 may take to print its version or its help.
 const HELP: Duration = Duration::from_secs(60);
 /// The largest answer of k6 that is read, in bytes.
@@ -168,17 +170,19 @@ async fn inspect(args: &InspectArgs) -> Result<(String, Inspected), Refused> {
         };
         return Err(known.refused(&shown));
     }
-    // An archive that can't be read may name them.
-    let names_own_tag = File::open(archived.as_ref())
-        .and_then(|archive| archive::names_any(archive, OWN_TAGS))
-        .unwrap_or(true);
+    // An archive that can't be read may name anything.
+    let names = |words: &[&str]| {
+        let found = File::open(archived.as_ref()).and_then(|archive| archive::names_any(archive, words));
+        found.unwrap_or(true)
+    };
     let logged = Version::logged(&made.log).filter(|_| k6.resolves);
     let inspected = Inspected {
         version: logged
             .or(version)
             .map(|version| version.to_string())
             .unwrap_or_default(),
-        names_no_own_tag: !names_own_tag,
+        names_no_own_tag: !names(&OWN_TAGS),
+        reads_no_tags: !names(&[TAGS_MODULE]),
         resolved: made.log.matches("k6 version: v").count() > 1,
     };
     Ok((answer.out, inspected))

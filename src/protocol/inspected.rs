@@ -20,6 +20,9 @@ pub struct Inspected {
     /// [`OWN_TAGS`](crate::k6::threshold::OWN_TAGS).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub names_no_own_tag: bool,
+    /// Whether neither the script nor what it imports names the module by which it could read its tags.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reads_no_tags: bool,
 }
 
 impl Inspected {

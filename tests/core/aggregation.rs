@@ -357,6 +357,34 @@ mod deciding {
     }
 
     #[test]
+    fn only_scenario_is_no_tag_where_neither_the_script_nor_a_threshold_reads_it() {
+        const TAGS: &str = r#""systemTags":["check","error","error_code","expected_response","group","method","name",
+            "proto","scenario","service","status","subproto","tls_version","url"]"#;
+        let planned = |scenarios: &str, thresholds: &str, message: &str| {
+            let text = format!(
+                r#"{{"maxVUs":2,"totalDuration":"1s","scenarios":{scenarios},"thresholds":{thresholds},{TAGS}}}"#
+            );
+            let inspected = Inspected::from_message(message).unwrap();
+            let inspection = Inspection::parse(&text).unwrap().by(&inspected);
+            let tags = plan_of(terms(2), inspection).aggregation.unwrap().system_tags;
+            tags.unwrap().ends_with(",scenario")
+        };
+        let (one, two) = (r#"{"default":{}}"#, r#"{"a":{},"b":{}}"#);
+        let sure = r#"{"version":"1.1.0","readsNoTags":true}"#;
+        assert!(!planned(one, "{}", sure));
+        assert!(planned(two, "{}", sure) && planned("null", "{}", sure));
+        assert!(planned(
+            one,
+            r#"{"http_reqs{scenario:default}":["count>1"]}"#,
+            sure
+        ));
+        assert!(
+            planned(one, "{}", r#"{"version":"1.1.0"}"#),
+            "the script may read it"
+        );
+    }
+
+    #[test]
     fn runners_do_without_the_tags_of_the_operator_where_nothing_names_one() {
         let planned = |message: &str, tag: &str| {
             let text = format!(r#"{{"maxVUs":2,"totalDuration":"1s","tags":{{"team":"{tag}"}}}}"#);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// The tags that k6 gives by default, without those that nothing needs.
 fn reduced() -> Vec<String> {
-    let tags = "check error_code expected_response group";
+    let tags = "check error_code expected_response group scenario";
     tags.split(' ').map(str::to_owned).collect()
 }
 
@@ -32,6 +32,7 @@ fn the_stages_of_the_article_need_200_users_for_a_minute_and_its_graceful_end() 
         threshold_error: None,
         version: None,
         names_no_own_tag: false,
+        spare_scenario: true,
         options: r#"{"summaryTimeUnit":null,"summaryTrendStats":["avg","min","med","max","p(90)","p(95)"],"thresholds":null}"#
             .to_owned(),
     };
@@ -49,12 +50,13 @@ fn thresholds_written_as_text_and_as_objects_are_counted_and_timeouts_rounded_up
         left_out: false,
         tags: BTreeMap::new(),
         rps: None,
-        system_tags: Some([reduced(), vec!["scenario".to_owned(), "status".to_owned()]].concat()),
+        system_tags: Some([reduced(), vec!["status".to_owned()]].concat()),
         script_metrics: std::collections::BTreeSet::new(),
         thresholds: 3,
         threshold_error: None,
         version: None,
         names_no_own_tag: false,
+        spare_scenario: false,
         options: concat!(
             r#"{"summaryTimeUnit":null,"summaryTrendStats":["avg","min","med","max","p(90)","p(95)"],"thresholds":"#,
             r#"{"http_req_duration":["p(95)<500",{"abortOnFail":true,"delayAbortEval":"10s","threshold":"p(99)<2000"}],"#,

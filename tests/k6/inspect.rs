@@ -142,6 +142,10 @@ fn tags_of_the_operator_are_named_where_anything_of_the_script_may_read_them() {
         let pod = Pod::new(&format!("import './module.js';\n{script}"));
         write(pod.path("module.js"), module).unwrap();
         let (_, inspected) = pod.run(&[]).inspection();
+        assert_eq!(
+            inspected.reads_no_tags,
+            !format!("{script}{module}").contains("k6/execution")
+        );
         !inspected.names_no_own_tag
     };
     assert!(!names(SCENARIOS, PLAIN) && !names(PLAIN, "// exec.vu.metrics.tags.instance"));

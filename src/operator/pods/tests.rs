@@ -122,6 +122,7 @@ fn a_sidecar_may_end_as_it_likes() {
         version: "1.1.0".to_owned(),
         resolved: false,
         names_no_own_tag: false,
+        reads_no_tags: false,
     };
     assert_eq!(
         initializer(&Job::default(), Some(&done)),
