@@ -285,6 +285,10 @@ mod deciding {
         }
     }
 
+    /// What `k6 inspect` says of a script that chooses no system tags.
+    const TAGS: &str = r#""systemTags":["check","error","error_code","expected_response","group","method","name",
+        "proto","scenario","service","status","subproto","tls_version","url"]"#;
+
     fn inspected_by(version: &str) -> Inspected {
         Inspected {
             version: version.to_owned(),
@@ -324,8 +328,6 @@ mod deciding {
 
     #[test]
     fn requests_have_only_the_tags_that_are_shown_or_that_a_threshold_names() {
-        const TAGS: &str = r#""systemTags":["check","error","error_code","expected_response","group","method","name",
-            "proto","scenario","service","status","subproto","tls_version","url"]"#;
         let planned = |thresholds: &str, tags: &str| {
             let text = format!(r#"{{"maxVUs":2,"totalDuration":"1s","thresholds":{thresholds},{tags}}}"#);
             let inspection = Inspection::parse(&text).unwrap().by(&inspected_by("1.1.0"));
@@ -358,8 +360,6 @@ mod deciding {
 
     #[test]
     fn only_scenario_is_no_tag_where_neither_the_script_nor_a_threshold_reads_it() {
-        const TAGS: &str = r#""systemTags":["check","error","error_code","expected_response","group","method","name",
-            "proto","scenario","service","status","subproto","tls_version","url"]"#;
         let planned = |scenarios: &str, thresholds: &str, message: &str| {
             let text = format!(
                 r#"{{"maxVUs":2,"totalDuration":"1s","scenarios":{scenarios},"thresholds":{thresholds},{TAGS}}}"#
