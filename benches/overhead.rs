@@ -49,7 +49,7 @@ export default function () {
 "#;
 
 /// As status.plan has them where no threshold needs others.
-const TAGS: &str = "check,error_code,expected_response,group";
+const TAGS: &str = "check,error_code,expected_response";
 
 /// How k6 is run.
 #[derive(Clone, Copy, Debug)]

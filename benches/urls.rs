@@ -45,7 +45,7 @@ export default function () {
 "#;
 
 /// As status.plan has them where nothing needs `url` and `name`.
-const FEW_TAGS: &str = "--system-tags=check,error_code,expected_response,group";
+const FEW_TAGS: &str = "--system-tags=check,error_code,expected_response";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Variant {

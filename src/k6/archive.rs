@@ -67,6 +67,17 @@ pub fn with_main(archive: impl Read, make: impl FnOnce(&str) -> String) -> io::R
     Ok(bytes)
 }
 
+/// Whether one of these words is in a script, a module or another file of an archive. Its options don't count.
+pub fn files_name_any(archive: impl Read, words: &[&str]) -> io::Result<bool> {
+    for entry in Archive::new(archive).entries()? {
+        let entry = entry?;
+        if entry.path()?.as_os_str() != METADATA && names_any(entry, words)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Whether one of these words is anywhere in an archive: in a script, a module, another file or the options.
 pub fn names_any(mut archive: impl Read, words: &[&str]) -> io::Result<bool> {
     let kept = words.iter().map(|word| word.len()).max().unwrap_or_default();
@@ -127,7 +138,7 @@ fn invalid(why: &str) -> io::Error {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::{Builder, Header, append, names_any, with_main};
+    use super::{Builder, Header, append, files_name_any, names_any, with_main};
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
     use std::io::Read;
@@ -153,6 +164,15 @@ mod tests {
         link.set_size(0);
         made.append_link(&mut link, "file/test/test.js", "data").unwrap();
         made.into_inner().unwrap()
+    }
+
+    #[test]
+    fn words_of_files_are_not_those_of_the_options() {
+        let archive = archive(&json!({ "options": { "systemTags": ["group"] } }));
+        let named = |word: &str| files_name_any(archive.as_slice(), &[word]).unwrap();
+        assert!(named("the script") && named("neighbour") && !named("group"));
+        assert!(names_any(archive.as_slice(), &["group"]).unwrap());
+        assert!(files_name_any(&archive[..700], &["group"]).is_err());
     }
 
     #[test]

@@ -47,6 +47,12 @@ const NOT_SHOWN: [&str; 7] = [
 /// The tag of the scenario, which says nothing where there is only one.
 pub const SCENARIO: &str = "scenario";
 
+/// The tag of the group, which says nothing where all samples are of none.
+pub const GROUP: &str = "group";
+/// One of these words is in each script whose samples may have a group. The samples of setup() and teardown() have one.
+/// <https://github.com/grafana/k6/blob/v2.2.0/lib/models.go>
+pub const OF_GROUPS: [&str; 3] = [GROUP, "setup", "teardown"];
+
 /// The metrics of the browser module have both tags if `url` is a system tag, and none otherwise.
 /// <https://github.com/grafana/k6/blob/v2.2.0/internal/js/modules/k6/browser/common/network_manager.go>
 const OF_BROWSER: &str = "browser_";

@@ -4,7 +4,7 @@
 use crate::k6::Version;
 use crate::k6::duration::whole_seconds;
 use crate::k6::metrics::builtin;
-use crate::k6::system_tags::{SCENARIO, needs, reduced};
+use crate::k6::system_tags::{GROUP, SCENARIO, needs, reduced};
 use crate::k6::threshold::{self, Selector, Submetric, Threshold};
 use crate::protocol::inspected::Inspected;
 use jiff::SignedDuration;
@@ -35,6 +35,8 @@ pub struct Inspection {
     pub rps: Option<u64>,
     /// Whether only the script itself may need the tag `scenario`: there is one, and no threshold names it.
     pub spare_scenario: bool,
+    /// Whether only the script itself may need the tag `group`: no threshold names it.
+    pub spare_group: bool,
     /// The system tags without those that nothing shows or needs. None if there is none of these, or the script sets its
     /// own.
     pub system_tags: Option<Vec<String>>,
@@ -178,6 +180,7 @@ impl Inspection {
             tags: tags.tags.unwrap_or_default(),
             rps: output.rps.and_then(|rps| rps.as_u64()).filter(|rps| *rps > 0),
             spare_scenario: is_only && !is_needed(SCENARIO),
+            spare_group: !is_needed(GROUP),
             system_tags: reduced(&system_tags, is_needed),
             script_metrics,
             thresholds: u32::try_from(expressions.sum::<usize>()).unwrap_or(u32::MAX),
@@ -191,10 +194,13 @@ impl Inspection {
     /// Adds what the initializer has found out beside k6's answer.
     pub fn by(mut self, inspected: &Inspected) -> Self {
         if let Some(tags) = &mut self.system_tags
-            && self.spare_scenario
             && inspected.reads_no_tags
         {
-            tags.retain(|tag| tag != SCENARIO);
+            tags.retain(|tag| match tag.as_str() {
+                SCENARIO => !self.spare_scenario,
+                GROUP => !(self.spare_group && inspected.has_no_groups),
+                _ => true,
+            });
         }
         Self {
             version: inspected.version(),

@@ -7,6 +7,7 @@
 use super::Seconds;
 use super::process::k6;
 use crate::k6::refusal::{self, RESOLUTION, RESOLUTION_BEFORE};
+use crate::k6::system_tags::OF_GROUPS;
 use crate::k6::threshold::OWN_TAGS;
 use crate::k6::{Arguments, Flags, Version, archive, arguments, exit_code, log};
 use crate::protocol::inspected::{Inspected, NOT_STARTED};
@@ -171,9 +172,16 @@ async fn inspect(args: &InspectArgs) -> Result<(String, Inspected), Refused> {
         return Err(known.refused(&shown));
     }
     // An archive that can't be read may name anything.
+    let open = || File::open(archived.as_ref());
     let names = |words: &[&str]| {
-        let found = File::open(archived.as_ref()).and_then(|archive| archive::names_any(archive, words));
-        found.unwrap_or(true)
+        open()
+            .and_then(|archive| archive::names_any(archive, words))
+            .unwrap_or(true)
+    };
+    let files_name = |words: &[&str]| {
+        open()
+            .and_then(|archive| archive::files_name_any(archive, words))
+            .unwrap_or(true)
     };
     let logged = Version::logged(&made.log).filter(|_| k6.resolves);
     let inspected = Inspected {
@@ -183,6 +191,7 @@ async fn inspect(args: &InspectArgs) -> Result<(String, Inspected), Refused> {
             .unwrap_or_default(),
         names_no_own_tag: !names(&OWN_TAGS),
         reads_no_tags: !names(&[TAGS_MODULE]),
+        has_no_groups: !files_name(&OF_GROUPS),
         resolved: made.log.matches("k6 version: v").count() > 1,
     };
     Ok((answer.out, inspected))

@@ -23,6 +23,9 @@ pub struct Inspected {
     /// Whether neither the script nor what it imports names the module by which it could read its tags.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reads_no_tags: bool,
+    /// Whether neither the script nor what it imports has one of [`OF_GROUPS`](crate::k6::system_tags::OF_GROUPS).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_no_groups: bool,
 }
 
 impl Inspected {

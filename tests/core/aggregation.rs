@@ -385,6 +385,24 @@ mod deciding {
     }
 
     #[test]
+    fn group_is_no_tag_where_the_script_has_none_and_no_threshold_names_one() {
+        let planned = |thresholds: &str, message: &str| {
+            let text = format!(r#"{{"maxVUs":2,"totalDuration":"1s","thresholds":{thresholds},{TAGS}}}"#);
+            let inspected = Inspected::from_message(message).unwrap();
+            let inspection = Inspection::parse(&text).unwrap().by(&inspected);
+            let tags = plan_of(terms(2), inspection).aggregation.unwrap().system_tags;
+            tags.unwrap().contains("group")
+        };
+        let sure = r#"{"version":"1.1.0","readsNoTags":true,"hasNoGroups":true}"#;
+        assert!(!planned("{}", sure));
+        assert!(planned(r#"{"http_reqs{group:::a}":["count>1"]}"#, sure));
+        for unsure in [r#""readsNoTags":true"#, r#""hasNoGroups":true"#] {
+            let message = format!(r#"{{"version":"1.1.0",{unsure}}}"#);
+            assert!(planned("{}", &message), "{message}");
+        }
+    }
+
+    #[test]
     fn runners_do_without_the_tags_of_the_operator_where_nothing_names_one() {
         let planned = |message: &str, tag: &str| {
             let text = format!(r#"{{"maxVUs":2,"totalDuration":"1s","tags":{{"team":"{tag}"}}}}"#);

@@ -33,6 +33,7 @@ fn the_stages_of_the_article_need_200_users_for_a_minute_and_its_graceful_end() 
         version: None,
         names_no_own_tag: false,
         spare_scenario: true,
+        spare_group: true,
         options: r#"{"summaryTimeUnit":null,"summaryTrendStats":["avg","min","med","max","p(90)","p(95)"],"thresholds":null}"#
             .to_owned(),
     };
@@ -57,6 +58,7 @@ fn thresholds_written_as_text_and_as_objects_are_counted_and_timeouts_rounded_up
         version: None,
         names_no_own_tag: false,
         spare_scenario: false,
+        spare_group: true,
         options: concat!(
             r#"{"summaryTimeUnit":null,"summaryTrendStats":["avg","min","med","max","p(90)","p(95)"],"thresholds":"#,
             r#"{"http_req_duration":["p(95)<500",{"abortOnFail":true,"delayAbortEval":"10s","threshold":"p(99)<2000"}],"#,

@@ -106,6 +106,7 @@ pub fn inspection(max_vus: u64) -> Inspection {
         system_tags: None,
         names_no_own_tag: false,
         spare_scenario: false,
+        spare_group: false,
         script_metrics: Default::default(),
         thresholds: 1,
         threshold_error: None,

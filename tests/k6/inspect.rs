@@ -157,6 +157,22 @@ export default function () { console.log(exec.vu.metrics.tags.instance_id); }";
 }
 
 #[test]
+fn script_has_no_groups_if_neither_it_nor_a_module_can_make_one() {
+    let has_none = |script: &str, module: &str| {
+        let pod = Pod::new(&format!("import './module.js';\n{script}"));
+        write(pod.path("module.js"), module).unwrap();
+        pod.run(&[]).inspection().1.has_no_groups
+    };
+    let (group, setup) = (
+        "import { group } from 'k6';\nexport default function () { group('a', () => {}); }",
+        "export function setup() {}\nexport default function () {}",
+    );
+    assert!(has_none(SCENARIOS, PLAIN));
+    assert!(!has_none(group, PLAIN) && !has_none(PLAIN, group));
+    assert!(!has_none(setup, PLAIN) && !has_none(&setup.replace("setup", "teardown"), PLAIN));
+}
+
+#[test]
 fn script_that_names_no_users_has_one() {
     for script in [
         ITERATIONS,

@@ -584,6 +584,7 @@ fn initializer(stage: Stage, spec: Spec) -> Initializer {
             system_tags: None,
             names_no_own_tag: false,
             spare_scenario: false,
+            spare_group: false,
             script_metrics: Default::default(),
             thresholds: spec.merged.unwrap_or(1).into(),
             threshold_error: None,

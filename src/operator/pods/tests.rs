@@ -123,6 +123,7 @@ fn a_sidecar_may_end_as_it_likes() {
         resolved: false,
         names_no_own_tag: false,
         reads_no_tags: false,
+        has_no_groups: false,
     };
     assert_eq!(
         initializer(&Job::default(), Some(&done)),
