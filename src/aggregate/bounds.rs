@@ -29,7 +29,7 @@ pub(super) fn within_bounds(metric: &Metric<'_>) -> Result<(), ExportError> {
             what,
         })
     };
-    let is_count = |point: &NumberPoint<'_>| match &point.value {
+    let is_count = |point: &NumberPoint| match &point.value {
         Some(Number::Int(count)) => count.unsigned_abs() <= VALUES,
         Some(Number::Double(_)) | None => true,
     };

@@ -38,7 +38,7 @@ pub(super) fn acceptable(metric: &Metric<'_>) -> Result<(), ExportError> {
             temporality,
         }) => Some(*temporality),
         Some(Data::ExponentialHistogram { points, temporality }) => {
-            let consistent = |point: &HistogramPoint<'_>| {
+            let consistent = |point: &HistogramPoint| {
                 let histogram = &point.histogram;
                 let buckets = [&histogram.positive, &histogram.negative];
                 adds_up(
@@ -62,11 +62,8 @@ pub(super) fn acceptable(metric: &Metric<'_>) -> Result<(), ExportError> {
     }
 }
 
-pub(super) fn condition(point: &NumberPoint<'_>) -> Option<bool> {
-    let found = point
-        .attributes
-        .iter()
-        .find(|attribute| attribute.key == CONDITION)?;
+pub(super) fn condition(tags: &[Attribute<'_>]) -> Option<bool> {
+    let found = tags.iter().find(|attribute| attribute.key == CONDITION)?;
     match found.text {
         NONZERO => Some(true),
         ZERO => Some(false),
@@ -74,12 +71,12 @@ pub(super) fn condition(point: &NumberPoint<'_>) -> Option<bool> {
     }
 }
 
-/// Whether a point is the sum of the series that the SDK did not keep apart.
-pub(super) fn is_overflow(point: &NumberPoint<'_>) -> bool {
-    matches!(point.attributes.as_slice(), [only] if only.key == OVERFLOW_TAG)
+/// Whether a point with these tags is the sum of the series that the SDK did not keep apart.
+pub(super) fn is_overflow(tags: &[Attribute<'_>]) -> bool {
+    matches!(tags, [only] if only.key == OVERFLOW_TAG)
 }
 
-pub(super) fn number(point: &NumberPoint<'_>) -> f64 {
+pub(super) fn number(point: &NumberPoint) -> f64 {
     match &point.value {
         Some(Number::Double(value)) => *value,
         Some(Number::Int(value)) => *value as f64,
@@ -88,13 +85,17 @@ pub(super) fn number(point: &NumberPoint<'_>) -> f64 {
 }
 
 /// The rate that a sum is a counter of, if it is one.
-pub(super) fn part_of_rate<'a>(name: &'a str, point: &NumberPoint<'_>) -> Option<(&'a str, RateCounter)> {
+pub(super) fn part_of_rate<'a>(
+    name: &'a str,
+    point: &NumberPoint,
+    tags: &[Attribute<'_>],
+) -> Option<(&'a str, RateCounter)> {
     match &point.value {
         Some(Number::Int(count)) => {
             let count = u64::try_from(*count).unwrap_or_default();
             if let Some(metric) = name.strip_suffix(OCCURRED) {
                 Some((metric, RateCounter::Occurred(count)))
-            } else if let Some(nonzero) = condition(point) {
+            } else if let Some(nonzero) = condition(tags) {
                 let part = if nonzero {
                     RateCounter::Nonzero(count)
                 } else {

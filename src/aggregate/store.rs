@@ -205,19 +205,14 @@ impl Store {
     ///
     /// Exports of a process arrive in order, so the last one counts. An export is ignored if both its time and its
     /// numbers show that it is earlier: the clock alone can be set back.
-    pub fn take(
-        &mut self,
-        sender: &Sender,
-        Export { metrics }: &Export<'_>,
-        now: Moment,
-    ) -> Result<(), ExportError> {
-        for metric in metrics {
+    pub fn take(&mut self, sender: &Sender, export: &Export<'_>, now: Moment) -> Result<(), ExportError> {
+        for metric in &export.metrics {
             acceptable(metric)?;
         }
         let own_number = sender.runner.to_string();
         let sent = self.senders.remove(sender).unwrap_or_default();
         let mut sent = Arc::unwrap_or_clone(sent);
-        let (made, much) = progress(metrics);
+        let (made, much) = progress(&export.metrics);
         if made < sent.made && much < sent.much {
             self.senders.insert(sender.clone(), Arc::new(sent));
             return Ok(());
@@ -230,7 +225,7 @@ impl Store {
             crowded: false,
             key: Vec::new(),
         };
-        let taken = self.take_all(metrics, &mut taking).and_then(|()| taking.end());
+        let taken = self.take_all(export, &mut taking).and_then(|()| taking.end());
         if taken.as_ref().err().is_none_or(ExportError::is_taken) {
             sent.exports += 1;
             sent.came = now;
@@ -245,18 +240,19 @@ impl Store {
         taken
     }
 
-    fn take_all(&mut self, metrics: &[Exported<'_>], taking: &mut Ingest) -> Result<(), ExportError> {
-        for metric in metrics {
+    fn take_all(&mut self, export: &Export<'_>, taking: &mut Ingest) -> Result<(), ExportError> {
+        for metric in &export.metrics {
             match &metric.data {
                 Some(Data::Sum {
                     points,
                     temporality: _,
                 }) => {
-                    let unknown = points.iter().any(is_overflow)
-                        && points.iter().any(|point| condition(point).is_some());
-                    let counts = |point: &&NumberPoint<'_>| !(unknown && is_overflow(point));
+                    let tags = |point: &NumberPoint| export.attributes(point.attributes);
+                    let unknown = points.iter().any(|point| is_overflow(tags(point)))
+                        && points.iter().any(|point| condition(tags(point)).is_some());
+                    let counts = |point: &&NumberPoint| !(unknown && is_overflow(tags(point)));
                     for point in points.iter().filter(counts) {
-                        self.take_sum(metric, point, taking)?;
+                        self.take_sum(metric, point, tags(point), taking)?;
                     }
                     for point in points.iter().filter(|point| !counts(point)) {
                         self.take_unknown(metric.name, point, taking.sent);
@@ -266,7 +262,7 @@ impl Store {
                     let summed = SUMMED.contains(&metric.name);
                     for point in points {
                         let sink = Sink::gauge(number(point), point.time, summed);
-                        self.take_sink(metric, &point.attributes, sink, taking)?;
+                        self.take_sink(metric, export.attributes(point.attributes), sink, taking)?;
                     }
                 }
                 Some(Data::ExponentialHistogram {
@@ -275,7 +271,7 @@ impl Store {
                 }) => {
                     for point in points {
                         let sink = Sink::Trend(Arc::clone(&point.histogram));
-                        self.take_sink(metric, &point.attributes, sink, taking)?;
+                        self.take_sink(metric, export.attributes(point.attributes), sink, taking)?;
                     }
                 }
                 Some(Data::Histogram | Data::Summary) | None => {}
@@ -287,14 +283,15 @@ impl Store {
     fn take_sum(
         &mut self,
         metric: &Exported<'_>,
-        point: &NumberPoint<'_>,
+        point: &NumberPoint,
+        tags: &[Attribute<'_>],
         taking: &mut Ingest,
     ) -> Result<(), ExportError> {
-        let Some((name, counter)) = part_of_rate(metric.name, point) else {
-            return self.take_sink(metric, &point.attributes, Sink::Counter(number(point)), taking);
+        let Some((name, counter)) = part_of_rate(metric.name, point, tags) else {
+            return self.take_sink(metric, tags, Sink::Counter(number(point)), taking);
         };
         let of = (name, MetricType::Rate, metric.unit);
-        match self.place_of(of, &point.attributes, taking)? {
+        match self.place_of(of, tags, taking)? {
             Slot::Series(metric, series) => taking.sent.set_rate(metric, series, counter),
             Slot::Overflow => taking.add(name, counter.into()),
             Slot::Nowhere => {}
@@ -319,7 +316,7 @@ impl Store {
     }
 
     /// Takes values of a rate without the tag that tells zeros from others.
-    fn take_unknown(&mut self, name: &str, point: &NumberPoint<'_>, sent: &mut SourceState) {
+    fn take_unknown(&mut self, name: &str, point: &NumberPoint, sent: &mut SourceState) {
         let metric = name.strip_suffix(TOTAL).unwrap_or(name);
         match self.catalog.metrics.get(metric) {
             None => return,

@@ -12,9 +12,6 @@ use std::str::Utf8Error;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// The usual number of tags of a point.
-const TAGS: usize = 12;
-
 /// Why an export can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum WireError {
@@ -36,6 +33,8 @@ pub enum WireError {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Export<'a> {
     pub(super) metrics: Vec<Metric<'a>>,
+    /// The tags of all points, one point after the other.
+    attributes: Vec<Attribute<'a>>,
 }
 
 /// A metric with its points.
@@ -43,19 +42,19 @@ pub struct Export<'a> {
 pub(super) struct Metric<'a> {
     pub(super) name: &'a str,
     pub(super) unit: &'a str,
-    pub(super) data: Option<Data<'a>>,
+    pub(super) data: Option<Data>,
 }
 
 /// The points of a metric, by its type.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Data<'a> {
-    Gauge(Vec<NumberPoint<'a>>),
+pub(super) enum Data {
+    Gauge(Vec<NumberPoint>),
     Sum {
-        points: Vec<NumberPoint<'a>>,
+        points: Vec<NumberPoint>,
         temporality: i32,
     },
     ExponentialHistogram {
-        points: Vec<HistogramPoint<'a>>,
+        points: Vec<HistogramPoint>,
         temporality: i32,
     },
     /// k6 exports none of these.
@@ -70,6 +69,13 @@ pub(super) struct Attribute<'a> {
     pub(super) text: &'a str,
 }
 
+/// Which tags of an export are those of a point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Attributes {
+    from: usize,
+    to: usize,
+}
+
 /// A number of a point.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Number {
@@ -79,16 +85,16 @@ pub(super) enum Number {
 
 /// A point of a gauge or a sum.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct NumberPoint<'a> {
-    pub(super) attributes: Vec<Attribute<'a>>,
+pub(super) struct NumberPoint {
+    pub(super) attributes: Attributes,
     pub(super) time: UnixNanos,
     pub(super) value: Option<Number>,
 }
 
 /// A point of an exponential histogram.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct HistogramPoint<'a> {
-    pub(super) attributes: Vec<Attribute<'a>>,
+pub(super) struct HistogramPoint {
+    pub(super) attributes: Attributes,
     pub(super) time: UnixNanos,
     /// Of more buckets than are allowed, only the first are here, one more than that.
     pub(super) histogram: Arc<Histogram>,
@@ -98,11 +104,12 @@ impl<'a> Export<'a> {
     /// Reads an `ExportMetricsServiceRequest`.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
         let mut metrics = Vec::new();
+        let mut attributes = Vec::new();
         each(bytes, |field, value| match field {
             1 => each(value.message(field)?, |field, value| match field {
                 2 => each(value.message(field)?, |field, value| match field {
                     2 => {
-                        metrics.push(Metric::decode(value.message(field)?)?);
+                        metrics.push(Metric::decode(value.message(field)?, &mut attributes)?);
                         Ok(())
                     }
                     _ => Ok(()),
@@ -111,28 +118,35 @@ impl<'a> Export<'a> {
             }),
             _ => Ok(()),
         })?;
-        Ok(Self { metrics })
+        Ok(Self { metrics, attributes })
+    }
+
+    /// The tags of a point of this export.
+    pub(super) fn attributes(&self, Attributes { from, to }: Attributes) -> &[Attribute<'a>] {
+        self.attributes.get(from..to).unwrap_or_default()
     }
 }
 
 impl<'a> Metric<'a> {
-    fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
+    fn decode(bytes: &'a [u8], all: &mut Vec<Attribute<'a>>) -> Result<Self, WireError> {
         let mut metric = Self::default();
         each(bytes, |field, value| {
             match field {
                 1 => metric.name = value.text(field)?,
                 3 => metric.unit = value.text(field)?,
                 5 => {
-                    let (points, _) = points(value.message(field)?, NumberPoint::decode)?;
+                    let (points, _) = points(value.message(field)?, |point| NumberPoint::decode(point, all))?;
                     metric.data = Some(Data::Gauge(points));
                 }
                 7 => {
-                    let (points, temporality) = points(value.message(field)?, NumberPoint::decode)?;
+                    let (points, temporality) =
+                        points(value.message(field)?, |point| NumberPoint::decode(point, all))?;
                     metric.data = Some(Data::Sum { points, temporality });
                 }
                 9 => metric.data = Some(Data::Histogram),
                 10 => {
-                    let (points, temporality) = points(value.message(field)?, HistogramPoint::decode)?;
+                    let (points, temporality) =
+                        points(value.message(field)?, |point| HistogramPoint::decode(point, all))?;
                     metric.data = Some(Data::ExponentialHistogram { points, temporality });
                 }
                 11 => metric.data = Some(Data::Summary),
@@ -147,7 +161,7 @@ impl<'a> Metric<'a> {
 /// The points of a metric, and its temporality.
 fn points<'a, T>(
     bytes: &'a [u8],
-    decode: impl Fn(&'a [u8]) -> Result<T, WireError>,
+    mut decode: impl FnMut(&'a [u8]) -> Result<T, WireError>,
 ) -> Result<(Vec<T>, i32), WireError> {
     let mut points = Vec::new();
     let mut temporality = 0;
@@ -163,29 +177,28 @@ fn points<'a, T>(
     Ok((points, temporality))
 }
 
-impl<'a> NumberPoint<'a> {
-    fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
-        let mut point = Self {
-            attributes: Vec::with_capacity(TAGS),
-            ..Self::default()
-        };
+impl NumberPoint {
+    fn decode<'a>(bytes: &'a [u8], all: &mut Vec<Attribute<'a>>) -> Result<Self, WireError> {
+        let mut point = Self::default();
+        let from = all.len();
         each(bytes, |field, value| {
             match field {
                 3 => point.time = UnixNanos(value.fixed64(field)?),
                 4 => point.value = Some(Number::Double(f64::from_bits(value.fixed64(field)?))),
                 6 => point.value = Some(Number::Int(value.fixed64(field)?.cast_signed())),
-                7 => point.attributes.push(Attribute::decode(value.message(field)?)?),
+                7 => all.push(Attribute::decode(value.message(field)?)?),
                 _ => {}
             }
             Ok(())
         })?;
+        point.attributes = Attributes { from, to: all.len() };
         Ok(point)
     }
 }
 
-impl<'a> HistogramPoint<'a> {
-    fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
-        let mut attributes = Vec::with_capacity(TAGS);
+impl HistogramPoint {
+    fn decode<'a>(bytes: &'a [u8], all: &mut Vec<Attribute<'a>>) -> Result<Self, WireError> {
+        let from = all.len();
         let mut time = UnixNanos::NONE;
         let mut histogram = Histogram {
             scale: 0,
@@ -196,7 +209,7 @@ impl<'a> HistogramPoint<'a> {
         each(bytes, |field, value| {
             let double = || value.fixed64(field).map(f64::from_bits);
             match field {
-                1 => attributes.push(Attribute::decode(value.message(field)?)?),
+                1 => all.push(Attribute::decode(value.message(field)?)?),
                 3 => time = UnixNanos(value.fixed64(field)?),
                 4 => histogram.count = value.fixed64(field)?,
                 5 => histogram.sum = double()?,
@@ -212,7 +225,7 @@ impl<'a> HistogramPoint<'a> {
             Ok(())
         })?;
         Ok(Self {
-            attributes,
+            attributes: Attributes { from, to: all.len() },
             time,
             histogram: Arc::new(histogram),
         })
@@ -344,7 +357,19 @@ fn fixed64(bytes: &mut &[u8]) -> Result<u64, WireError> {
     Ok(u64::from_le_bytes(*front))
 }
 
+/// Nearly all numbers take one byte: the keys of fields, lengths, and most counts.
+#[inline]
 fn varint(bytes: &mut &[u8]) -> Result<u64, WireError> {
+    match bytes.split_first() {
+        Some((byte, rest)) if *byte < 0x80 => {
+            *bytes = rest;
+            Ok(u64::from(*byte))
+        }
+        _ => long_varint(bytes),
+    }
+}
+
+fn long_varint(bytes: &mut &[u8]) -> Result<u64, WireError> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {
         let (byte, rest) = bytes.split_first().ok_or(WireError::Truncated)?;

@@ -1,6 +1,6 @@
 //! Exports are read as prost reads them, and what can't be read is named.
 
-use super::{Attribute, Data, Export, HistogramPoint, Metric, Number, NumberPoint, WireError};
+use super::{Attribute, Attributes, Data, Export, HistogramPoint, Metric, Number, NumberPoint, WireError};
 use crate::aggregate::bounds::BUCKETS;
 use crate::aggregate::histogram::{Buckets, Histogram};
 use crate::aggregate::moment::UnixNanos;
@@ -33,9 +33,16 @@ fn attribute(of: &KeyValue) -> Attribute<'_> {
     Attribute { key: &of.key, text }
 }
 
-fn number(of: &NumberDataPoint) -> NumberPoint<'_> {
+/// Adds the tags of a point to those of all.
+fn added<'a>(all: &mut Vec<Attribute<'a>>, of: &'a [KeyValue]) -> Attributes {
+    let from = all.len();
+    all.extend(of.iter().map(attribute));
+    Attributes { from, to: all.len() }
+}
+
+fn number<'a>(of: &'a NumberDataPoint, all: &mut Vec<Attribute<'a>>) -> NumberPoint {
     NumberPoint {
-        attributes: of.attributes.iter().map(attribute).collect(),
+        attributes: added(all, &of.attributes),
         time: UnixNanos(of.time_unix_nano),
         value: of.value.map(|value| match value {
             OfPoint::AsDouble(value) => Number::Double(value),
@@ -44,7 +51,7 @@ fn number(of: &NumberDataPoint) -> NumberPoint<'_> {
     }
 }
 
-fn histogram(of: &ExponentialHistogramDataPoint) -> HistogramPoint<'_> {
+fn histogram<'a>(of: &'a ExponentialHistogramDataPoint, all: &mut Vec<Attribute<'a>>) -> HistogramPoint {
     let buckets = |of: &Option<Theirs>| {
         of.clone().map_or_else(Buckets::default, |of| Buckets {
             offset: of.offset,
@@ -52,7 +59,7 @@ fn histogram(of: &ExponentialHistogramDataPoint) -> HistogramPoint<'_> {
         })
     };
     HistogramPoint {
-        attributes: of.attributes.iter().map(attribute).collect(),
+        attributes: added(all, &of.attributes),
         time: UnixNanos(of.time_unix_nano),
         histogram: Arc::new(Histogram {
             scale: of.scale,
@@ -70,27 +77,30 @@ fn histogram(of: &ExponentialHistogramDataPoint) -> HistogramPoint<'_> {
 
 /// What prost has read.
 fn expected(of: &ExportMetricsServiceRequest) -> Export<'_> {
+    let mut attributes = Vec::new();
+    let all = &mut attributes;
     let scopes = of.resource_metrics.iter().flat_map(|of| &of.scope_metrics);
     let metrics = scopes.flat_map(|of| &of.metrics).map(|of| Metric {
         name: &of.name,
         unit: &of.unit,
         data: of.data.as_ref().map(|data| match data {
-            OfMetric::Gauge(of) => Data::Gauge(of.data_points.iter().map(number).collect()),
+            OfMetric::Gauge(of) => {
+                Data::Gauge(of.data_points.iter().map(|point| number(point, all)).collect())
+            }
             OfMetric::Sum(of) => Data::Sum {
-                points: of.data_points.iter().map(number).collect(),
+                points: of.data_points.iter().map(|point| number(point, all)).collect(),
                 temporality: of.aggregation_temporality,
             },
             OfMetric::ExponentialHistogram(of) => Data::ExponentialHistogram {
-                points: of.data_points.iter().map(histogram).collect(),
+                points: of.data_points.iter().map(|point| histogram(point, all)).collect(),
                 temporality: of.aggregation_temporality,
             },
             OfMetric::Histogram(_) => Data::Histogram,
             OfMetric::Summary(_) => Data::Summary,
         }),
     });
-    Export {
-        metrics: metrics.collect(),
-    }
+    let metrics = metrics.collect();
+    Export { metrics, attributes }
 }
 
 #[test]
