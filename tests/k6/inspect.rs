@@ -398,6 +398,18 @@ fn version_is_that_of_the_k6_that_runs_the_script() {
 }
 
 #[test]
+fn archive_that_can_not_be_read_may_name_all_tags() {
+    let fake = format!("{FAKE}[ \"$1\" != archive ] || rm -f \"$4\"\n");
+    let (_, inspected) = Pod::with_fake(&fake).run(&[]).inspection();
+    let sure = [
+        inspected.names_no_own_tag,
+        inspected.reads_no_tags,
+        inspected.has_no_groups,
+    ];
+    assert_eq!(sure, [false; 3]);
+}
+
+#[test]
 fn endless_log_is_shown_and_takes_no_memory() {
     let fake = format!("{FAKE}[ \"$1\" != archive ] || head -c 50000000 /dev/zero | tr '\\0' 'x' >&2\n");
     let done = Pod::with_fake(&fake).run(&[]);
