@@ -364,6 +364,27 @@ export default function () { sleep(0.5); }
     test.errs("taken", Reason::AggregationFailed, &words).await;
 }
 
+/// Here a run asks for a Service of its name in each suite. Elsewhere it does only if the operator was restarted at the
+/// right moment, and tests/cluster/check compares what the suites ask for.
+#[tokio::test]
+async fn a_service_of_another_that_has_the_aggregators_name_is_told_and_left_alone() {
+    let test = Test::new("occupied").await;
+    let script = "export const options = { vus: 2, iterations: 2 };\nexport default function () {}\n";
+    test.script("occupied", script).await;
+    test.kubectl(&[
+        "create",
+        "service",
+        "clusterip",
+        "occupied-aggregator",
+        "--tcp=80",
+    ]);
+    test.apply("occupied", json!({"parallelism": 2, "script": "occupied"}));
+    let words = ["Service occupied-aggregator exists and is not this run's"];
+    test.errs("occupied", Reason::NameConflict, &words).await;
+    test.kubectl(&["get", "service", "occupied-aggregator"]);
+    test.kubectl(&["delete", "service", "occupied-aggregator"]);
+}
+
 #[tokio::test]
 async fn a_malformed_threshold_ends_the_run_before_a_runner_is_made() {
     let test = Test::new("malformed").await;
