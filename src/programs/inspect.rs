@@ -14,7 +14,7 @@ use crate::protocol::inspected::{Inspected, NOT_STARTED};
 use crate::protocol::report::TERMINATION_LOG;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
@@ -172,16 +172,9 @@ async fn inspect(args: &InspectArgs) -> Result<(String, Inspected), Refused> {
         return Err(known.refused(&shown));
     }
     // An archive that can't be read may name anything.
-    let open = || File::open(archived.as_ref());
-    let names = |words: &[&str]| {
-        open()
-            .and_then(|archive| archive::names_any(archive, words))
-            .unwrap_or(true)
-    };
-    let files_name = |words: &[&str]| {
-        open()
-            .and_then(|archive| archive::files_name_any(archive, words))
-            .unwrap_or(true)
+    let may = |name: fn(File, &[&str]) -> io::Result<bool>, words: &[&str]| {
+        let found = File::open(archived.as_ref()).and_then(|archive| name(archive, words));
+        found.unwrap_or(true)
     };
     let logged = Version::logged(&made.log).filter(|_| k6.resolves);
     let inspected = Inspected {
@@ -189,9 +182,9 @@ async fn inspect(args: &InspectArgs) -> Result<(String, Inspected), Refused> {
             .or(version)
             .map(|version| version.to_string())
             .unwrap_or_default(),
-        names_no_own_tag: !names(&OWN_TAGS),
-        reads_no_tags: !names(&[TAGS_MODULE]),
-        has_no_groups: !files_name(&OF_GROUPS),
+        names_no_own_tag: !may(archive::names_any, &OWN_TAGS),
+        reads_no_tags: !may(archive::names_any, &[TAGS_MODULE]),
+        has_no_groups: !may(archive::files_name_any, &OF_GROUPS),
         resolved: made.log.matches("k6 version: v").count() > 1,
     };
     Ok((answer.out, inspected))
