@@ -75,7 +75,7 @@ pub struct Spec {
     /// labels and annotations where anything is set. Its place (affinity, nodeSelector, tolerations,
     /// topologySpreadConstraints), its security contexts and its init containers are each taken as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub initializer: Option<Initializer>,
+    pub initializer: Option<Box<Initializer>>,
 
     /// Settings of the runner pods.
     #[serde(default, skip_serializing_if = "is_default")]

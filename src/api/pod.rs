@@ -118,7 +118,7 @@ pub struct PodTemplate {
     pub metadata: Metadata,
     /// The affinity of the pods: the nodes on which they may or should run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub affinity: Option<Affinity>,
+    pub affinity: Option<Box<Affinity>>,
     /// The labels that a node must have for the pods to run on it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
@@ -148,10 +148,10 @@ pub struct PodTemplate {
     pub automount_service_account_token: Option<Flag>,
     /// The security context of the pod, in place of the operator's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub security_context: Option<PodSecurityContext>,
+    pub security_context: Option<Box<PodSecurityContext>>,
     /// The security context of the container, in place of the operator's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container_security_context: Option<SecurityContext>,
+    pub container_security_context: Option<Box<SecurityContext>>,
     /// CPU and memory of the container.
     #[serde(default, skip_serializing_if = "is_default")]
     pub resources: Resources,
@@ -188,10 +188,10 @@ pub struct PodSettings {
     pub volume_mounts: Vec<VolumeMount>,
     /// The readiness probe of the container. Default: GET /v1/status on port 6565.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub readiness_probe: Option<Probe>,
+    pub readiness_probe: Option<Box<Probe>>,
     /// The liveness probe of the container. Default: none, since a runner under load may be slow to answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub liveness_probe: Option<Probe>,
+    pub liveness_probe: Option<Box<Probe>>,
 }
 
 /// Settings of the initializer.

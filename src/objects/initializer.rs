@@ -46,8 +46,8 @@ pub fn initializer(run: &ValidatedRun, program: ProgramSource) -> Job {
         env: pod::unresolved(base.env),
         volume_mounts: given(&mounts),
         ports: given(&spec.ports),
-        readiness_probe: settings.readiness_probe.clone(),
-        liveness_probe: settings.liveness_probe.clone(),
+        readiness_probe: settings.readiness_probe.as_deref().cloned(),
+        liveness_probe: settings.liveness_probe.as_deref().cloned(),
         ..base
     };
     let archive_volume = empty(ARCHIVE_VOLUME, EmptyDirVolumeSource::default());

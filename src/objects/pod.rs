@@ -232,7 +232,7 @@ fn framed(part: Part, settings: &PodSettings, pod: PodSpec) -> PodSpec {
             .or_else(|| common.service_account_name.is_none().then_some(false)),
         service_account_name: common.service_account_name.clone(),
         enable_service_links: Some(false),
-        security_context: common.security_context.clone().or_else(|| {
+        security_context: common.security_context.as_deref().cloned().or_else(|| {
             Some(PodSecurityContext {
                 run_as_non_root: Some(true),
                 run_as_user: Some(user),
@@ -251,7 +251,7 @@ fn framed(part: Part, settings: &PodSettings, pod: PodSpec) -> PodSpec {
         priority_class_name: common.priority_class_name.clone(),
         scheduler_name: common.scheduler_name.clone(),
         image_pull_secrets: given(&common.image_pull_secrets),
-        affinity: pod.affinity.or_else(|| common.affinity.clone()),
+        affinity: pod.affinity.or_else(|| common.affinity.as_deref().cloned()),
         init_containers: given(&init_containers),
         volumes: given(&volumes),
         ..PodSpec {
@@ -324,7 +324,8 @@ pub(super) fn main_container(name: &str, default_image: &str, settings: &PodSett
         volume_mounts: given(&settings.volume_mounts),
         security_context: common
             .container_security_context
-            .clone()
+            .as_deref()
+            .cloned()
             .or_else(|| Some(restricted())),
         ..container(name, image, policy)
     }

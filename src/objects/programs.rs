@@ -59,8 +59,8 @@ fn program(
     let mut container = Container {
         command: Some(vec![if foreign { PROVIDED } else { PROGRAM }.to_owned()]),
         security_context: read_only(base.security_context, settings),
-        readiness_probe: settings.readiness_probe.clone(),
-        liveness_probe: settings.liveness_probe.clone(),
+        readiness_probe: settings.readiness_probe.as_deref().cloned(),
+        liveness_probe: settings.liveness_probe.as_deref().cloned(),
         ..base
     };
     let mut pod = PodSpec::default();

@@ -56,9 +56,10 @@ pub fn runner(run: &ValidatedRun, (i, n): (u32, u32), address: Option<&str>) -> 
         volume_mounts: given(&mounts),
         readiness_probe: settings
             .readiness_probe
-            .clone()
+            .as_deref()
+            .cloned()
             .or_else(|| Some(pod::readiness("/v1/status", PORT))),
-        liveness_probe: settings.liveness_probe.clone(),
+        liveness_probe: settings.liveness_probe.as_deref().cloned(),
         ..base
     };
     let mut pod = PodSpec {
@@ -66,7 +67,7 @@ pub fn runner(run: &ValidatedRun, (i, n): (u32, u32), address: Option<&str>) -> 
         volumes: script::volume(run).map(|volume| vec![volume]),
         affinity: spec
             .separate
-            .then(|| apart(settings.common.affinity.clone().unwrap_or_default())),
+            .then(|| apart(settings.common.affinity.as_deref().cloned().unwrap_or_default())),
         ..PodSpec::default()
     };
     if let Some(wiring) = wiring {

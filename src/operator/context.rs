@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::objects::Defaults;
 use jiff::SignedDuration;
 use kube::Client;
-use kube_runtime::events::Recorder;
+use kube_runtime::events::Reporter;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
@@ -27,7 +27,8 @@ pub(super) struct Context {
     pub clock: Clock,
     pub leadership: Leadership,
     pub metrics: Metrics,
-    pub recorder: Recorder,
+    /// Who publishes Events.
+    pub reporter: Reporter,
     /// The namespace that is watched; `all` for all of them.
     pub scope: String,
     pub all_caches: Arc<[Caches]>,

@@ -6,7 +6,7 @@ use crate::api::LoadTest;
 use crate::machine::{Event, PodRefusal, Transition};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource, ResourceExt};
-use kube_runtime::events::{Event as Announcement, EventType};
+use kube_runtime::events::{Event as Announcement, EventType, Recorder};
 
 /// The maximum length of a note in Kubernetes, in bytes:
 /// <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/>
@@ -63,25 +63,34 @@ pub async fn publish_transition(
     }
 }
 
-/// Publishes that a resource can't be read, which its status can't say.
+/// Publishes that a resource can't be read, which its status can't say, unless that has just been published.
 pub async fn publish_unreadable(context: &Context, reference: &ObjectReference, error: &str) {
     let note = format!("This resource can't be read, and is left as it is: {error}");
-    publish(
-        context,
-        reference,
-        EventType::Warning,
-        "Unreadable",
-        &note,
-        "Read",
-    )
-    .await;
+    publish_left_alone(context, reference, "Unreadable", note).await;
 }
 
-/// Publishes that a resource is ignored, because its status is another operator's.
+/// Publishes that a resource is ignored, because its status is another operator's, unless that has just been published.
 pub async fn publish_foreign(context: &Context, resource: &LoadTest) {
     let note = "Nothing is done: the status of this resource is that of another operator, which may have run it. To \
                 run it here, delete it and apply it again";
-    warn(context, resource, "ForeignStatus", note, "Read").await;
+    let reference = resource.object_ref(&resource.kind);
+    publish_left_alone(context, &reference, "ForeignStatus", note.to_owned()).await;
+}
+
+async fn publish_left_alone(context: &Context, reference: &ObjectReference, reason: &str, note: String) {
+    let uid = reference.uid.as_deref().unwrap_or_default();
+    let told = &context.memory.told;
+    if !told.with(uid, |told| told.has(&note))
+        && publish(context, reference, EventType::Warning, reason, &note, "Read").await
+    {
+        let (namespace, name) = (&reference.namespace, &reference.name);
+        let (namespace, name) = (
+            namespace.as_deref().unwrap_or_default(),
+            name.as_deref().unwrap_or_default(),
+        );
+        tracing::warn!(run = format!("{namespace}/{name}"), "{note}");
+        told.with(uid, |told| told.tell(note));
+    }
 }
 
 /// Publishes the names of the documents of a run that its ConfigMap has no room for.
@@ -117,6 +126,8 @@ async fn warn(context: &Context, resource: &LoadTest, reason: &str, note: &str, 
     publish(context, &reference, EventType::Warning, reason, note, action).await;
 }
 
+/// Creates an Event, and returns whether it was created. Each has a recorder of its own: one that is kept remembers all
+/// Events of six minutes, and counts an Event with the same reason as the former once more, with the former's note.
 async fn publish(
     context: &Context,
     reference: &ObjectReference,
@@ -124,7 +135,7 @@ async fn publish(
     reason: &str,
     note: &str,
     action: &str,
-) {
+) -> bool {
     let announcement = Announcement {
         type_,
         reason: reason.to_owned(),
@@ -132,8 +143,10 @@ async fn publish(
         action: action.to_owned(),
         secondary: None,
     };
-    let published = context.recorder.publish(&announcement, reference);
-    if let Err(error) = published.await {
+    let recorder = Recorder::new(context.client.clone(), context.reporter.clone());
+    let published = recorder.publish(&announcement, reference).await;
+    if let Err(error) = &published {
         tracing::warn!(%error, "an Event could not be published");
     }
+    published.is_ok()
 }

@@ -17,7 +17,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use jiff::SignedDuration;
 use kube::{Client, ResourceExt};
 use kube_runtime::controller::{Config, applier};
-use kube_runtime::events::{Recorder, Reporter};
+use kube_runtime::events::Reporter;
 use kube_runtime::reflector::ObjectRef;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::Semaphore;
@@ -110,13 +110,10 @@ async fn lead(client: &Client, settings: &Settings, leadership: Leadership, end:
         metrics,
         health,
     } = settings;
-    let recorder = Recorder::new(
-        client.clone(),
-        Reporter {
-            controller: "k6-operator".to_owned(),
-            instance: instance.clone(),
-        },
-    );
+    let reporter = Reporter {
+        controller: "k6-operator".to_owned(),
+        instance: instance.clone(),
+    };
     let watches: Vec<Watch> = scopes
         .iter()
         .map(|namespace| Caches::watch(client, namespace.as_deref()))
@@ -149,7 +146,7 @@ async fn lead(client: &Client, settings: &Settings, leadership: Leadership, end:
             clock: clock.clone(),
             leadership: leadership.clone(),
             metrics: metrics.clone(),
-            recorder: recorder.clone(),
+            reporter: reporter.clone(),
             queued: Arc::clone(&queued),
             large_logs: Arc::clone(&large_logs),
             ended_looks: Arc::clone(&ended_looks),

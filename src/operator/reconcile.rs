@@ -47,9 +47,7 @@ async fn reconcile_run(context: &Context, cached: &LoadTest) -> Result<Action, E
 /// Looks at a run once. Afterwards `resource` is the newest version that is known.
 async fn look(context: &Context, resource: &mut LoadTest, uid: &str) -> Result<Next, Error> {
     if resource.status.as_ref().is_some_and(Status::is_foreign) {
-        if !context.memory.is_known_foreign(uid) {
-            publish_foreign(context, resource).await;
-        }
+        publish_foreign(context, resource).await;
         return Ok(Next::Wait(Action::await_change()));
     }
     let (run, history) = recorded(context, resource).await?;

@@ -206,6 +206,27 @@ fn what_a_run_has_come_to_is_announced_though_an_effect_of_it_fails() {
 }
 
 #[test]
+fn each_run_of_a_resource_has_events_of_its_own() {
+    let once = simulate(7, &Scenario::plain(2), &Plan::default());
+    let again = Plan(vec![Fault::Hand {
+        test: 0,
+        when: When::In(0, StateName::Finished, 1_000),
+        what: ByHand::Rerun,
+    }]);
+    let twice = simulate(7, &Scenario::plain(2), &again);
+    let trace = twice.lines.join("\n");
+    let passed = |outcome: &Outcome| {
+        let announced = announced(outcome);
+        announced
+            .iter()
+            .filter(|reason| reason.starts_with("AllRunnersPassed of a"))
+            .count()
+    };
+    assert_eq!((passed(&once), passed(&twice)), (1, 2), "{trace}");
+    assert!(!trace.contains("Patch Events"), "{trace}");
+}
+
+#[test]
 fn a_runner_whose_job_has_lost_its_labels_is_stopped_at_the_deadline() {
     let mut scenario = Scenario::plain(2);
     scenario.tests[0].endings[1] = (20_000, Ending::Hangs);

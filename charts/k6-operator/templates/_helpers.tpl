@@ -93,7 +93,8 @@ ClusterRole. It reads from its own pod which image it is, so its own is among th
 {{- /* The environment of the operator, as a list. What manager.env has replaces ours. */}}
 {{- define "k6-operator.env" -}}
 {{- $field := dict "POD_NAME" "metadata.name" "POD_NAMESPACE" "metadata.namespace" }}
-{{- $plain := dict }}
+{{- /* What the operator frees goes back to the node. */}}
+{{- $plain := dict "GLIBC_TUNABLES" "glibc.malloc.mmap_threshold=65536:glibc.malloc.trim_threshold=65536:glibc.malloc.top_pad=0" }}
 {{- if .Values.watchNamespaces }}
 {{- $_ := set $plain "WATCH_NAMESPACES" (join "," .Values.watchNamespaces) }}
 {{- else if .Values.rbac.namespaced }}

@@ -16,7 +16,7 @@ const NEWEST: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Expectations {
     /// The resource as it was last written or read from here.
-    latest: Option<LoadTest>,
+    latest: Option<Box<LoadTest>>,
     /// The last version that the API server has answered with, and when it was asked.
     answered: Option<(String, Instant)>,
     /// The address of the aggregator's Service, by the UID of the aggregator's Job. Services are not watched.
@@ -34,7 +34,7 @@ impl Expectations {
     pub fn newest(&mut self, cached: &LoadTest) -> LoadTest {
         match &self.latest {
             Some(written) if age(written) > age(cached) => {
-                let mut newest = written.clone();
+                let mut newest = LoadTest::clone(written);
                 newest
                     .metadata
                     .deletion_timestamp
@@ -51,7 +51,7 @@ impl Expectations {
     /// Remembers the resource as it was read from the API server, or written, with a request sent at this moment.
     pub fn read(&mut self, resource: LoadTest, sent: Instant) {
         self.answered = resource.resource_version().map(|version| (version, sent));
-        self.latest = Some(resource);
+        self.latest = Some(Box::new(resource));
     }
 
     /// True if the API server itself has just answered with this version of the resource.

@@ -7,6 +7,7 @@ mod live_view;
 mod pod_questions;
 mod retries;
 mod throttle;
+mod told;
 
 pub(super) use expectations::Expectations;
 pub(super) use kept_result::KeptResult;
@@ -14,6 +15,7 @@ pub(super) use live_view::{LIVE_INTERVAL, LiveView};
 pub(super) use pod_questions::{PodQuestions, Why};
 pub(super) use retries::Retries;
 pub(super) use throttle::StatusThrottle;
+pub(super) use told::Told;
 
 use super::caches::Unpacked;
 use crate::api::LoadTest;
@@ -21,9 +23,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
-/// One value for each run, by UID of the resource.
+/// One value for each run, by UID of the resource. Boxed, since a node of the map has room for eleven of them.
 #[derive(Debug, Default)]
-pub struct ByRun<T>(Mutex<BTreeMap<String, T>>);
+pub struct ByRun<T>(Mutex<BTreeMap<String, Box<T>>>);
 
 impl<T: Default> ByRun<T> {
     /// Reads or changes the value of a run. The lock is held during `action`.
@@ -60,8 +62,8 @@ pub struct Memory {
     pub unpacked: ByRun<Unpacked>,
     /// What is known about a Job without a pod.
     pub pod_questions: ByRun<PodQuestions>,
-    /// Whether it was published that the status of a resource is another operator's.
-    foreign: ByRun<bool>,
+    /// Why a resource is left alone, as it was published.
+    pub told: ByRun<Told>,
 }
 
 impl Memory {
@@ -71,11 +73,6 @@ impl Memory {
         self.expectations.with(uid, |known| known.read(resource, sent));
         self.throttle.with(uid, StatusThrottle::written);
         self.retries.with(uid, Retries::written);
-    }
-
-    /// Remembers that the status of the resource is another operator's. Returns whether that was known.
-    pub fn is_known_foreign(&self, uid: &str) -> bool {
-        self.foreign.with(uid, |foreign| std::mem::replace(foreign, true))
     }
 
     /// Forgets what only a run needs that is on: the resource may stay for months.
@@ -95,7 +92,7 @@ impl Memory {
             kept,
             unpacked,
             pod_questions,
-            foreign,
+            told,
         } = self;
         expectations.keep(uids);
         retries.keep(uids);
@@ -104,6 +101,6 @@ impl Memory {
         kept.keep(uids);
         unpacked.keep(uids);
         pod_questions.keep(uids);
-        foreign.keep(uids);
+        told.keep(uids);
     }
 }

@@ -45,7 +45,7 @@
 # scheduled.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 - apiGroups: [""]
   resources: [events]
   verbs: [list]
