@@ -10,7 +10,7 @@ use crate::support::{OPERATOR, Sighting, http, variable};
 use jiff::Timestamp;
 use k6_operator::api::Status;
 use k6_operator::objects::{ATTEMPT_LABEL, RUNNER_LABEL};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the target saw of a runner: how often it asked, and when first.
@@ -70,6 +70,8 @@ struct Reader<'a> {
     present: BTreeSet<String>,
     /// Jobs that were asked for by an operator that was killed before it had an answer: some were made all the same.
     unsure: BTreeMap<String, (Timestamp, u32, Value)>,
+    /// A resource with a status that was written by such an operator: the next history tells whether it counts.
+    unsure_status: Option<(Timestamp, u32, Value)>,
     /// The last process of each runner.
     current: BTreeMap<RunnerId, String>,
     processes: BTreeMap<String, (RunnerId, Process)>,
@@ -78,18 +80,7 @@ struct Reader<'a> {
 impl Evidence {
     /// Of a run whose test has its namespace for itself since it began.
     pub fn of(run: &Run<'_>) -> Self {
-        let mut reader = Reader {
-            evidence: Self::default(),
-            kind: run.kind.plural(),
-            name: &run.name,
-            uid: String::new(),
-            runners: BTreeMap::new(),
-            ours: BTreeSet::new(),
-            present: BTreeSet::new(),
-            unsure: BTreeMap::new(),
-            current: BTreeMap::new(),
-            processes: BTreeMap::new(),
-        };
+        let mut reader = Reader::new(run.kind.plural(), &run.name);
         for entry in run.test.audited() {
             reader.read(&entry);
         }
@@ -135,7 +126,42 @@ fn version(object: &Value) -> u64 {
         .unwrap_or_default()
 }
 
-impl Reader<'_> {
+/// Whether the history of a resource goes on with that of another, down to its times.
+fn follows(resource: &Value, before: &Value) -> bool {
+    let history = |resource: &Value| resource["status"]["history"].as_array().cloned();
+    let (now, before) = (history(resource), history(before));
+    before.is_some_and(|before| now.is_some_and(|now| now.starts_with(&before)))
+}
+
+fn status_written(by: u32, asked: &Value, answer: &Value, got: u64) -> Fact {
+    let status: Status = serde_json::from_value(asked["status"].clone()).unwrap();
+    Fact::StatusWritten {
+        by,
+        read: version(asked),
+        got,
+        generation: answer["metadata"]["generation"].as_i64().unwrap(),
+        rerun: answer["spec"]["rerun"].as_str().map(str::to_owned),
+        told: Told::of(&status),
+    }
+}
+
+impl<'a> Reader<'a> {
+    fn new(kind: &'static str, name: &'a str) -> Self {
+        Self {
+            evidence: Evidence::default(),
+            kind,
+            name,
+            uid: String::new(),
+            runners: BTreeMap::new(),
+            ours: BTreeSet::new(),
+            present: BTreeSet::new(),
+            unsure: BTreeMap::new(),
+            unsure_status: None,
+            current: BTreeMap::new(),
+            processes: BTreeMap::new(),
+        }
+    }
+
     fn tell(&mut self, at: Timestamp, fact: Fact) {
         self.evidence.facts.push((at, fact));
     }
@@ -148,14 +174,22 @@ impl Reader<'_> {
             .as_u64()
             .is_some_and(|code| code < 300);
         if !done {
-            let job = &entry["requestObject"];
-            let cut_off = entry["responseStatus"]["code"] == 504 && object["resource"] == "jobs";
-            if cut_off && entry["verb"] == "create" && entry["user"]["username"] == OPERATOR {
-                let by = self.operator(entry);
-                let name = text(&job["metadata"]["name"]).to_owned();
-                if !self.present.contains(&name) {
-                    self.unsure.insert(name, (at, by, job.clone()));
+            let cut_off = entry["responseStatus"]["code"] == 504 && entry["user"]["username"] == OPERATOR;
+            let asked = &entry["requestObject"];
+            match (text(&object["resource"]), subresource, text(&entry["verb"])) {
+                ("jobs", "", "create") if cut_off => {
+                    let by = self.operator(entry);
+                    let name = text(&asked["metadata"]["name"]).to_owned();
+                    if !self.present.contains(&name) {
+                        self.unsure.insert(name, (at, by, asked.clone()));
+                    }
                 }
+                (kind, "status", "update") if cut_off && kind == self.kind => {
+                    if text(&object["name"]) == self.name {
+                        self.unsure_status = Some((at, self.operator(entry), asked.clone()));
+                    }
+                }
+                _ => {}
             }
             return;
         }
@@ -207,16 +241,12 @@ impl Reader<'_> {
         match (by, subresource, verb) {
             (Some(by), "status", "update") => {
                 let asked = &entry["requestObject"];
-                let status: Status = serde_json::from_value(asked["status"].clone()).unwrap();
-                let written = Fact::StatusWritten {
-                    by,
-                    read: version(asked),
-                    got: version(answer),
-                    generation: answer["metadata"]["generation"].as_i64().unwrap(),
-                    rerun: answer["spec"]["rerun"].as_str().map(str::to_owned),
-                    told: Told::of(&status),
-                };
-                self.tell(at, written);
+                if let Some((at, by, before)) = self.unsure_status.take()
+                    && follows(asked, &before)
+                {
+                    self.tell(at, status_written(by, &before, &before, version(asked)));
+                }
+                self.tell(at, status_written(by, asked, answer, version(answer)));
             }
             // As its spec asks.
             (_, _, "delete") => {}
@@ -363,5 +393,44 @@ impl Reader<'_> {
             }
         }
         self.evidence.requests.sort_unstable();
+    }
+}
+
+#[test]
+fn status_whose_writer_was_killed_counts_if_the_next_history_goes_on_with_it() {
+    let write = |code: u16, read: &str, times: &[&str]| {
+        let history: Vec<Value> = times
+            .iter()
+            .map(|time| json!({"time": time, "event": "StartConfirmed", "runners": 2, "spreadMicros": 1}))
+            .collect();
+        let asked = json!({
+            "metadata": {"resourceVersion": read, "generation": 1}, "status": {"state": "Created", "history": history}
+        });
+        let answer = json!({"metadata": {"resourceVersion": format!("{read}0"), "generation": 1}});
+        json!({
+            "stageTimestamp": "2026-11-28T00:00:00Z", "verb": "update", "user": {"username": OPERATOR},
+            "sourceIPs": ["10.88.0.7"], "responseStatus": {"code": code}, "requestObject": asked,
+            "responseObject": if code == 200 { answer } else { Value::Null },
+            "objectRef": {"resource": "k6s", "subresource": "status", "name": "run"}
+        })
+    };
+    let (first, second, third) = (
+        "2026-11-28T00:00:00Z",
+        "2026-11-28T00:00:01Z",
+        "2026-11-28T00:00:02Z",
+    );
+    for (next, written) in [
+        (second, vec![(1, 10), (10, 12), (12, 120)]),
+        (third, vec![(1, 10), (12, 120)]),
+    ] {
+        let mut reader = Reader::new("k6s", "run");
+        reader.read(&write(200, "1", &[first]));
+        reader.read(&write(504, "10", &[first, second]));
+        reader.read(&write(200, "12", &[first, next, third]));
+        let versions = reader.evidence.facts.iter().map(|(_, fact)| match fact {
+            Fact::StatusWritten { read, got, .. } => (*read, *got),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(versions.collect::<Vec<_>>(), written);
     }
 }

@@ -177,6 +177,13 @@ fn ended_runner_takes_a_few_kilobytes_of_the_caches_however_many_others_there_ar
     assert!(kept.0 < 1_500 && kept.1 < 1_700, "{kept:?}");
 }
 
+/// Of what users seldom set, it has room for a pointer. It is in the caches of each kind, however old, and on the stack.
+#[test]
+fn resource_with_nothing_set_takes_three_kilobytes() {
+    let bytes = size_of::<super::Guarded>();
+    assert!((2_500..3_500).contains(&bytes), "{bytes}");
+}
+
 #[test]
 fn object_that_has_ended_is_read_back_as_it_was() {
     let (mut job, mut pod) = (job(), pod());
