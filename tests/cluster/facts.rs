@@ -184,10 +184,10 @@ impl<'a> Reader<'a> {
                         self.unsure.insert(name, (at, by, asked.clone()));
                     }
                 }
-                (kind, "status", "update") if cut_off && kind == self.kind => {
-                    if text(&object["name"]) == self.name {
-                        self.unsure_status = Some((at, self.operator(entry), asked.clone()));
-                    }
+                (kind, "status", "update")
+                    if cut_off && kind == self.kind && text(&object["name"]) == self.name =>
+                {
+                    self.unsure_status = Some((at, self.operator(entry), asked.clone()));
                 }
                 _ => {}
             }
@@ -427,9 +427,11 @@ fn status_whose_writer_was_killed_counts_if_the_next_history_goes_on_with_it() {
         reader.read(&write(200, "1", &[first]));
         reader.read(&write(504, "10", &[first, second]));
         reader.read(&write(200, "12", &[first, next, third]));
-        let versions = reader.evidence.facts.iter().map(|(_, fact)| match fact {
-            Fact::StatusWritten { read, got, .. } => (*read, *got),
-            other => panic!("{other:?}"),
+        let versions = reader.evidence.facts.iter().map(|(_, fact)| {
+            let Fact::StatusWritten { read, got, .. } = fact else {
+                panic!("{fact:?}")
+            };
+            (*read, *got)
         });
         assert_eq!(versions.collect::<Vec<_>>(), written);
     }
