@@ -242,6 +242,7 @@ impl<'a> Reader<'a> {
             (Some(by), "status", "update") => {
                 let asked = &entry["requestObject"];
                 if let Some((at, by, before)) = self.unsure_status.take()
+                    && version(asked) != version(&before)
                     && follows(asked, &before)
                 {
                     self.tell(at, status_written(by, &before, &before, version(asked)));
@@ -419,14 +420,16 @@ fn status_whose_writer_was_killed_counts_if_the_next_history_goes_on_with_it() {
         "2026-11-28T00:00:01Z",
         "2026-11-28T00:00:02Z",
     );
-    for (next, written) in [
-        (second, vec![(1, 10), (10, 12), (12, 120)]),
-        (third, vec![(1, 10), (12, 120)]),
+    for (next, read, written) in [
+        (second, "12", vec![(1, 10), (10, 12), (12, 120)]),
+        (third, "12", vec![(1, 10), (12, 120)]),
+        // The same status, once more: it was not written the first time.
+        (second, "10", vec![(1, 10), (10, 100)]),
     ] {
         let mut reader = Reader::new("k6s", "run");
         reader.read(&write(200, "1", &[first]));
         reader.read(&write(504, "10", &[first, second]));
-        reader.read(&write(200, "12", &[first, next, third]));
+        reader.read(&write(200, read, &[first, next, third]));
         let versions = reader.evidence.facts.iter().map(|(_, fact)| {
             let Fact::StatusWritten { read, got, .. } = fact else {
                 panic!("{fact:?}")
