@@ -1,6 +1,6 @@
 //! The operator as one future: it acquires its lease, watches, and reconciles what the watches report.
 
-use super::caches::{Caches, Guarded, Requests, Watch};
+use super::caches::{CachedTest, Caches, Requests, Standing, Watch};
 use super::context::Context;
 use super::error::Error;
 use super::image_volumes::{ImageVolumes, Usage};
@@ -9,7 +9,7 @@ use super::memory::Memory;
 use super::reconcile::{after_error, reconcile};
 use super::telemetry::{Health, Metrics, Readiness};
 use super::timeout::bounded;
-use crate::api::{Kind, Status};
+use crate::api::Kind;
 use crate::clock::Clock;
 use crate::objects::Defaults;
 use futures::future::{BoxFuture, Shared, join_all};
@@ -211,7 +211,7 @@ async fn controller(kind: Kind, context: Arc<Context>, requests: Requests) {
 }
 
 impl Context {
-    fn enqueue(&self, object: &ObjectRef<Guarded>) {
+    fn enqueue(&self, object: &ObjectRef<CachedTest>) {
         let depth = {
             let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
             queued.insert(object.to_string());
@@ -221,7 +221,7 @@ impl Context {
         self.metrics.queue_depth(depth);
     }
 
-    pub(super) fn dequeue(&self, object: &ObjectRef<Guarded>) {
+    pub(super) fn dequeue(&self, object: &ObjectRef<CachedTest>) {
         let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
         queued.remove(&object.to_string());
         self.metrics.queue_depth(queued.len());
@@ -249,16 +249,14 @@ impl Context {
         let tests: Vec<_> = self.all_caches.iter().flat_map(Caches::all).collect();
         let mut counts = std::collections::BTreeMap::new();
         let mut retrying = 0;
-        for test in tests.iter().filter_map(|test| test.0.as_ref().ok()) {
-            let status = test.status.as_ref();
-            let state = status
-                .and_then(|status| status.state)
-                .map_or("", |state| state.as_str());
-            let result = status
-                .and_then(|status| status.result)
-                .map_or("", |result| result.as_str());
+        for standing in tests.iter().filter_map(|test| test.standing()) {
+            let Standing {
+                state,
+                result,
+                retrying: is_retrying,
+            } = standing;
             *counts.entry((state, result)).or_insert(0_usize) += 1;
-            retrying += usize::from(status.is_some_and(Status::is_retrying));
+            retrying += usize::from(is_retrying);
         }
         self.metrics.set_retrying(retrying);
         self.metrics.set_runs(

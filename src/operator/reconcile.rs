@@ -1,7 +1,7 @@
 //! The driver. `look` reads as the list of steps; those marked (API) need the API server.
 
 use super::backoff::backoff;
-use super::caches::Guarded;
+use super::caches::CachedTest;
 use super::context::Context;
 use super::decide::{Waits, Write, calls_for_another_look, wait, wanted, write};
 use super::error::Error;
@@ -180,20 +180,20 @@ async fn publish_pod_refusal(context: &Context, resource: &LoadTest, uid: &str, 
     }
 }
 
-#[tracing::instrument(name = "reconcile", skip_all, fields(k6.kind = kind.as_str(), k6.namespace = %namespace(&*guarded), k6.name = %guarded.name_any()))]
+#[tracing::instrument(name = "reconcile", skip_all, fields(k6.kind = kind.as_str(), k6.namespace = %namespace(&*cached), k6.name = %cached.name_any()))]
 pub(super) async fn reconcile(
     kind: Kind,
-    guarded: Arc<Guarded>,
+    cached: Arc<CachedTest>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
-    context.dequeue(&ObjectRef::from_obj_with(&*guarded, kind));
+    context.dequeue(&ObjectRef::from_obj_with(&*cached, kind));
     let timer = context.metrics.reconcile_started();
-    let result = match &guarded.0 {
-        Ok(test) => reconcile_run(&context, test).await,
-        Err(invalid) => {
-            let reference = guarded.object_ref(&kind);
-            publish_unreadable(&context, &reference, &invalid.error).await;
-            Err(Error::Unreadable(invalid.error.clone()))
+    let result = match cached.test() {
+        Ok(test) => reconcile_run(&context, &test).await,
+        Err(error) => {
+            let reference = cached.object_ref(&kind);
+            publish_unreadable(&context, &reference, &error).await;
+            Err(Error::Unreadable(error))
         }
     };
     match &result {
@@ -202,20 +202,20 @@ pub(super) async fn reconcile(
         Err(_) => timer.finish(Outcome::Error),
     }
     if result.is_ok() {
-        let uid = guarded.uid().unwrap_or_default();
+        let uid = cached.uid().unwrap_or_default();
         context.memory.retries.with(&uid, Retries::succeeded);
     }
     result
 }
 
 /// Waits longer after each failure in a row.
-pub(super) fn after_error(guarded: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
-    let uid = guarded.uid().unwrap_or_default();
+pub(super) fn after_error(cached: Arc<CachedTest>, error: &Error, context: Arc<Context>) -> Action {
+    let uid = cached.uid().unwrap_or_default();
     // Somebody has changed or deleted the object since.
     let overtaken = matches!(error, Error::Kube(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found());
     let retries = &context.memory.retries;
     let failures = retries.with(&uid, |retries| retries.failed(error.to_string()));
-    let run = format!("{}/{}", namespace(&*guarded), guarded.name_any());
+    let run = format!("{}/{}", namespace(&*cached), cached.name_any());
     if overtaken && failures < 3 {
         tracing::debug!(run, "the resource has changed or gone meanwhile; looking again");
     } else {

@@ -117,11 +117,11 @@ impl<K: Child> Cached<K> {
 }
 
 /// The same event, of what is kept of its object.
-pub(super) fn cached<K: Child>(event: Event<K>) -> Event<Cached<K>> {
+pub(super) fn each<K, C>(event: Event<K>, kept: impl Fn(K) -> C) -> Event<C> {
     match event {
-        Event::Apply(object) => Event::Apply(Cached::of(object)),
-        Event::Delete(object) => Event::Delete(Cached::of(object)),
-        Event::InitApply(object) => Event::InitApply(Cached::of(object)),
+        Event::Apply(object) => Event::Apply(kept(object)),
+        Event::Delete(object) => Event::Delete(kept(object)),
+        Event::InitApply(object) => Event::InitApply(kept(object)),
         Event::Init => Event::Init,
         Event::InitDone => Event::InitDone,
     }

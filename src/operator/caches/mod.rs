@@ -2,28 +2,30 @@
 //! Each cache keeps only what is used of an object.
 
 mod cached;
+mod resource;
 mod slim;
 #[cfg(test)]
 mod tests;
 mod unpacked;
 
+pub use resource::{CachedTest, Standing};
 pub(super) use slim::{slim_job, slim_pod, slim_test};
 pub(super) use unpacked::{Unpacked, UnpackedOf};
 
 use super::error::Error;
-use crate::api::{Kind, LoadTest};
+use crate::api::Kind;
 use crate::objects::{KIND_ANNOTATION, RUN_ANNOTATION, RUN_LABEL};
-use cached::{Cached, Child, cached};
+use cached::{Cached, Child, each};
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource, ResourceExt};
 use kube_runtime::controller::{ReconcileRequest, trigger_self, trigger_with};
 use kube_runtime::reflector::{ObjectRef, Store, reflector, store, store::Writer};
 use kube_runtime::{WatchStreamExt, watcher};
+use resource::Guarded;
 use slim::{is_of_a_job, is_of_a_run, kept};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,17 +37,14 @@ const WATCH_SECONDS: u32 = 60;
 /// How many objects a list brings at once: a page is in memory as the API server has it, before it is slimmed.
 pub(super) const PAGE: u32 = 50;
 
-/// A resource that may not be readable; one that is not never stops the watch of the others.
-pub type Guarded = DeserializeGuard<LoadTest>;
-
 /// Says which resources are to be reconciled.
-pub type Requests = stream::BoxStream<'static, Result<ReconcileRequest<Guarded>, watcher::Error>>;
+pub type Requests = stream::BoxStream<'static, Result<ReconcileRequest<CachedTest>, watcher::Error>>;
 
 /// The caches of one namespace, or of all.
 #[derive(Clone)]
 pub struct Caches {
     /// The resources of each kind.
-    pub tests: BTreeMap<Kind, Store<Guarded>>,
+    pub tests: BTreeMap<Kind, Store<CachedTest>>,
     jobs: Store<Cached<Job>>,
     pods: Store<Cached<Pod>>,
 }
@@ -69,18 +68,22 @@ impl Caches {
         let config = lasting.clone().labels(RUN_LABEL);
         let job_events = watcher(api::<Job>(client, namespace), config.clone())
             .default_backoff()
-            .try_filter_map(|event| future::ok(kept(event, is_of_a_run, slim_job).map(cached)));
+            .try_filter_map(|event| {
+                future::ok(kept(event, is_of_a_run, slim_job).map(|event| each(event, Cached::of)))
+            });
         let job_events = reflector(job_writer, job_events).touched_objects();
         let pod_events = watcher(api::<Pod>(client, namespace), config)
             .default_backoff()
-            .try_filter_map(|event| future::ok(kept(event, is_of_a_job, slim_pod).map(cached)));
+            .try_filter_map(|event| {
+                future::ok(kept(event, is_of_a_job, slim_pod).map(|event| each(event, Cached::of)))
+            });
         let pod_events = reflector(pod_writer, pod_events).touched_objects();
 
         let mut tests = BTreeMap::new();
         let mut requests = Vec::new();
         let mut of_kind = BTreeMap::new();
         for kind in Kind::ALL {
-            let writer = Writer::<Guarded>::new(kind);
+            let writer = Writer::<CachedTest>::new(kind);
             tests.insert(kind, writer.as_reader());
             let api: Api<Guarded> = match namespace {
                 Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
@@ -89,6 +92,7 @@ impl Caches {
             let events = watcher(api, lasting.clone())
                 .default_backoff()
                 .modify(|test| slim_test(test.meta_mut()))
+                .map_ok(|event| each(event, CachedTest::of))
                 .reflect(writer)
                 .touched_objects();
             let (sender, receiver): (_, UnboundedReceiver<_>) = mpsc::unbounded();
@@ -130,7 +134,7 @@ impl Caches {
     }
 
     /// All resources of both kinds.
-    pub fn all(&self) -> Vec<Arc<Guarded>> {
+    pub fn all(&self) -> Vec<Arc<CachedTest>> {
         self.tests.values().flat_map(Store::state).collect()
     }
 }
@@ -153,7 +157,7 @@ where
     }
 }
 
-type Request = Result<ReconcileRequest<Guarded>, watcher::Error>;
+type Request = Result<ReconcileRequest<CachedTest>, watcher::Error>;
 
 /// A change of a child goes to the queue of its owner's kind; a failure of a watch is told once.
 fn dispatch(of_kind: &BTreeMap<Kind, UnboundedSender<Request>>, request: Request) {
@@ -176,7 +180,7 @@ where
     trigger_with(events.map_ok(run), |run| run)
 }
 
-fn run_of<K: Resource>(child: &K) -> Option<ObjectRef<Guarded>> {
+fn run_of<K: Resource>(child: &K) -> Option<ObjectRef<CachedTest>> {
     let name = child.annotations().get(RUN_ANNOTATION)?;
     let kind = child
         .annotations()

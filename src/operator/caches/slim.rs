@@ -6,10 +6,10 @@ use crate::objects::{
     ATTEMPT_LABEL, COMPONENT_LABEL, GENERATION_ANNOTATION, KIND_ANNOTATION, RUN_ANNOTATION, RUN_LABEL,
     RUNNER_LABEL, VOLUME,
 };
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, Container, ContainerStatus, EnvVar, PersistentVolumeClaimVolumeSource, Pod,
-    PodSpec, PodStatus, Volume, VolumeMount,
+    ConfigMapVolumeSource, Container, ContainerState, ContainerStateTerminated, ContainerStatus, EnvVar,
+    PersistentVolumeClaimVolumeSource, Pod, PodSpec, PodStatus, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::ResourceExt;
@@ -75,12 +75,12 @@ fn slim_metadata(metadata: &mut ObjectMeta, is_owner: fn(&OwnerReference) -> boo
         name,
         namespace,
         uid,
-        resource_version,
         creation_timestamp,
         deletion_timestamp,
         labels,
         annotations,
         owner_references,
+        resource_version: _,
         deletion_grace_period_seconds: _,
         finalizers: _,
         generate_name: _,
@@ -94,18 +94,21 @@ fn slim_metadata(metadata: &mut ObjectMeta, is_owner: fn(&OwnerReference) -> boo
             kept.collect()
         })
     };
+    let named = |owner: OwnerReference| OwnerReference {
+        block_owner_deletion: None,
+        ..owner
+    };
     // A controller is one object; pod and Job have no other owner that counts.
     let owners = owner_references.into_iter().flatten().filter(is_owner).take(2);
     *metadata = ObjectMeta {
         name,
         namespace,
         uid,
-        resource_version,
         creation_timestamp,
         deletion_timestamp,
         labels: used(&LABELS, labels),
         annotations: used(&ANNOTATIONS, annotations),
-        owner_references: Some(exactly(owners)),
+        owner_references: Some(exactly(owners.map(named))),
         ..ObjectMeta::default()
     };
 }
@@ -122,10 +125,24 @@ pub(in crate::operator) fn slim_test(metadata: &mut ObjectMeta) {
 pub(in crate::operator) fn slim_job(job: &mut Job) {
     slim_metadata(&mut job.metadata, is_test);
     job.spec = None;
-    if let Some(status) = &mut job.status {
-        status.uncounted_terminated_pods = None;
-        status.conditions = status.conditions.take().map(|all| exactly(all.into_iter()));
-    }
+    // Nobody asks why it passed.
+    let said = |condition: JobCondition| {
+        let passed = matches!(condition.type_.as_str(), "Complete" | "SuccessCriteriaMet");
+        JobCondition {
+            reason: condition.reason.filter(|_| !passed),
+            message: condition.message.filter(|_| !passed),
+            type_: condition.type_,
+            status: condition.status,
+            ..JobCondition::default()
+        }
+    };
+    job.status = job.status.take().map(|status| {
+        let conditions = status.conditions.into_iter().flatten();
+        JobStatus {
+            conditions: Some(exactly(conditions.map(said))),
+            ..JobStatus::default()
+        }
+    });
 }
 
 /// What says why k6 failed: where its log goes, and which file it could not find. The segments of all runners, which
@@ -181,14 +198,9 @@ pub(in crate::operator) fn slim_pod(pod: &mut Pod) {
         restart_policy: container.restart_policy,
         ..Container::default()
     };
-    // A runner that passed has nothing to explain. Its Job, and its exit code, say all.
+    // One that passed has nothing to explain.
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    let component = pod
-        .metadata
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get(COMPONENT_LABEL));
-    let passed = phase == Some("Succeeded") && component.is_some_and(|component| component == "runner");
+    let passed = phase == Some("Succeeded");
     pod.spec = pod.spec.take().map(|spec| {
         let containers = spec.containers.into_iter().filter(|_| !passed);
         let init_containers = spec.init_containers.into_iter().flatten().filter(|_| !passed);
@@ -202,14 +214,16 @@ pub(in crate::operator) fn slim_pod(pod: &mut Pod) {
             ..PodSpec::default()
         }
     });
-    let ended = |container: ContainerStatus| ContainerStatus {
+    let in_state = |container: ContainerStatus| ContainerStatus {
         name: container.name,
-        image: container.image,
-        ready: container.ready,
-        restart_count: container.restart_count,
-        started: container.started,
-        state: container.state,
-        last_state: container.last_state,
+        state: container.state.map(|state| ContainerState {
+            terminated: state.terminated.map(|ended| ContainerStateTerminated {
+                container_id: None,
+                started_at: None,
+                ..ended
+            }),
+            ..state
+        }),
         ..ContainerStatus::default()
     };
     pod.status = pod.status.take().map(|status| {
@@ -227,8 +241,8 @@ pub(in crate::operator) fn slim_pod(pod: &mut Pod) {
             pod_ip: status.pod_ip,
             container_statuses: status
                 .container_statuses
-                .map(|all| exactly(all.into_iter().map(ended))),
-            init_container_statuses: Some(exactly(init.map(ended))),
+                .map(|all| exactly(all.into_iter().map(in_state))),
+            init_container_statuses: Some(exactly(init.map(in_state))),
             ..PodStatus::default()
         }
     });
