@@ -216,6 +216,7 @@ pub(in crate::operator) fn slim_pod(pod: &mut Pod) {
     });
     let in_state = |container: ContainerStatus| ContainerStatus {
         name: container.name,
+        image: if passed { String::new() } else { container.image },
         state: container.state.map(|state| ContainerState {
             terminated: state.terminated.map(|ended| ContainerStateTerminated {
                 container_id: None,

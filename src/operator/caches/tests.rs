@@ -315,6 +315,8 @@ fn labelled_objects_of_others_cost_nothing_and_what_is_added_to_ours_is_not_kept
     slim_pod(&mut pod);
     let after = (bytes(&job), bytes(&pod));
     assert!(after.0 < 1_600 && after.1 < 25_000, "{after:?}");
+    let failed = pod.status.as_ref().unwrap().container_statuses.as_ref().unwrap();
+    assert_eq!(failed[0].image, "docker.io/grafana/k6:1.1.0");
 
     let (mut stranger, mut alone) = (self::job(), self::pod());
     stranger.metadata.owner_references.as_mut().unwrap()[0].uid = "other".to_owned();
